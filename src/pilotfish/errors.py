@@ -1,0 +1,88 @@
+"""One small tree of errors, each with the exit code the command line ends with.
+
+Errors are written for the person: what was wrong, what was seen, what to type.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PilotfishError(Exception):
+    """Base of every error pilotfish raises on purpose.
+
+    `hint` says what to type next; the command line prints it on its own line.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(PilotfishError):
+    """Wrong words, config, refused reuse, unloadable model, or a budget that cannot be met."""
+
+    exit_code = 2
+
+
+class MissingExtra(UsageError):
+    """A heavy dependency is absent; the hint is the pip line that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs packages that are not installed",
+            hint=f"pip install 'pilotfish[{extra}]'",
+        )
+
+
+class DataError(PilotfishError):
+    """More bad rows than `--max-bad-rate` allows, or no usable row at all."""
+
+    exit_code = 3
+
+
+class GateFailed(PilotfishError):
+    """A gate (non-inferiority, `--fail-if-worse-than`) did not hold."""
+
+    exit_code = 4
+
+
+class GateInconclusive(PilotfishError):
+    """A gate could not be decided with the rows and seeds at hand; not a pass."""
+
+    exit_code = 5
+
+
+class DamagedRun(PilotfishError):
+    """A committed file is missing or its digest differs; never silently continued from."""
+
+    exit_code = 6
+
+
+class DiskError(PilotfishError):
+    """Disk full or another I/O error."""
+
+    exit_code = 74
+
+
+class RunBusy(PilotfishError):
+    """Another process plans this run."""
+
+    exit_code = 75
+
+
+class Interrupted(PilotfishError):
+    """SIGINT (130) or SIGTERM (143) arrived; everything finished is kept."""
+
+    def __init__(self, signum: int = 2) -> None:
+        super().__init__("interrupted; finished work is kept", hint="run the same command again")
+        self.exit_code = 128 + signum
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is in no table, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f"; did you mean '{near[0]}'?" if near else "."
+    return UsageError(f"no {kind} is called '{name}'{guess} Known: {', '.join(names)}.")

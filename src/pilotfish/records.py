@@ -1,0 +1,159 @@
+"""The nouns that travel down the stream: frozen and inert, no torch, no I/O.
+
+Axis letters used all over the package: n examples, t tokens, d features, b batch, k classes or
+budget rows (said where), s steps.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Texts = NDArray[np.object_]  # [n] str; "" stands for "no reason"
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message: who speaks and what is said, whitespace untouched."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a dataset in canonical form.
+
+    Exactly one of three shapes: `turns` (instruction data; a response is an assistant turn), `text`
+    with `label` (classification), or `text` alone (plain text, all of it the response).
+    `raw` is the record as it came, one line of JSON; `meta` holds the columns pilotfish does not use.
+    """
+
+    id: str
+    source: str  # path relative to DATA
+    row: int  # 0-based ordinal of the record in its source
+    turns: tuple[Turn, ...] = ()
+    text: str | None = None
+    label: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    raw: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Content hash (meta included), the same whatever the file, order or row number."""
+        return content_digest(self.turns, self.text, self.label, self.meta)
+
+    @property
+    def prompt(self) -> tuple[Turn, ...]:
+        """Every turn before the last assistant turn (all turns where there is none)."""
+        return self.turns[:-1] if self.turns and self.turns[-1].role == "assistant" else self.turns
+
+    @property
+    def response(self) -> str:
+        """What the model should learn to say: last assistant turn, label, or the plain text."""
+        if self.turns:
+            last = self.turns[-1]
+            return last.content if last.role == "assistant" else ""
+        return self.label if self.label is not None else (self.text or "")
+
+
+def content_digest(
+    turns: Sequence[Turn], text: str | None, label: str | None, meta: Mapping[str, Any]
+) -> str:
+    """32 hex digits over the canonical JSON of a row's content."""
+    canonical = {
+        "turns": [[turn.role, turn.content] for turn in turns],
+        "text": text,
+        "label": label,
+        "meta": meta,
+    }
+    payload = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(payload.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing a selector asks to have measured for every row.
+
+    signal: a name in the table of signals ("nll").
+    text: the text form ("template": the chat template or the plain one; "superfiltering": published).
+    given: what the response is conditioned on, "prompt" or "nothing".
+    span: which tokens are scored, "response" or "full".
+    """
+
+    signal: str
+    text: str = "template"
+    given: Literal["prompt", "nothing"] = "prompt"
+    span: Literal["response", "full"] = "response"
+
+    @property
+    def name(self) -> str:
+        """A file-safe name, also the key of what was seen: `nll.template.prompt.response`."""
+        return f"{self.signal}.{self.text}.{self.given}.{self.span}"
+
+
+class Measured(NamedTuple):
+    """One Need, measured. A row with a reason holds nan in `total` and must not be used."""
+
+    total: Floats  # [n] nats, summed over the scored tokens
+    count: Ints  # [n] scored tokens
+    reason: Texts  # [n] "" where measured, else why not
+
+    @property
+    def mean(self) -> Floats:
+        """[n] nats per scored token, nan where not measured."""
+        safe = np.where(self.count > 0, self.count, 1)
+        return np.where((self.count > 0) & (self.reason == ""), self.total / safe, np.nan)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that selectors may look at, one entry per row of the pool, in pool order."""
+
+    ids: Texts  # [n]
+    n_prompt_tokens: Ints  # [n] after truncation, weak tokenizer
+    n_response_tokens: Ints  # [n]
+    measured: Mapping[Need, Measured] = field(default_factory=dict)
+
+    def __getitem__(self, need: Need) -> Measured:
+        return self.measured[need]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happened to one row, and why."""
+
+    id: str
+    source: str
+    row: int
+    kept: bool
+    rank: int | None  # 0-based pick order, None when dropped
+    reason: str
+    score: float | None
+    gain: float | None = None
+    nearest_kept_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The kept rows in pick order, and for every row of the pool the reason."""
+
+    name: str
+    order: Ints  # [k] pool indices, best first
+    reason: Texts  # [n] why each row was kept or dropped
+    score: Floats  # [n] raw values in published orientation, nan when unscorable
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.order)

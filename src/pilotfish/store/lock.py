@@ -1,0 +1,31 @@
+"""One planner per run: an flock on RUN/LOCK, released by the kernel when its owner dies."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pilotfish.errors import RunBusy
+from pilotfish.store.commit import Store
+
+
+@contextmanager
+def run_lock(root: Path | str) -> Iterator[Store]:
+    """Hold the run's lock; RunBusy (exit 75) at once when somebody else does."""
+    folder = Path(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunBusy(
+                f"another pilotfish process is working on {folder}",
+                hint="wait for it, or choose another --out",
+            ) from error
+        store = Store(folder)
+        store.sweep()
+        yield store
+    finally:
+        os.close(descriptor)
