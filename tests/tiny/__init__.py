@@ -1,0 +1,1 @@
+"""Tiny models and tokenizers built from configs, with nothing downloaded."""
