@@ -43,8 +43,14 @@ def byte_tokenizer(*, bos: bool = False, chat: bool = False) -> PreTrainedTokeni
 
 
 def tiny_llama(
-    folder: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2, bos: bool = False,
-    chat: bool = False, window: int = 256,
+    folder: Path,
+    *,
+    seed: int = 0,
+    hidden: int = 32,
+    layers: int = 2,
+    bos: bool = False,
+    chat: bool = False,
+    window: int = 256,
 ) -> Path:
     """Save a random Llama-shaped model with its tokenizer; returns the folder."""
     tokenizer = byte_tokenizer(bos=bos, chat=chat)
@@ -71,8 +77,13 @@ def tiny_gpt2(folder: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2)
     tokenizer = byte_tokenizer()
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=hidden, n_layer=layers, n_head=4, n_positions=256,
-        bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer),
+        n_embd=hidden,
+        n_layer=layers,
+        n_head=4,
+        n_positions=256,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
     GPT2LMHeadModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,0 +1,36 @@
+"""How the strong model is trained: TrainingArguments' names, one table of defaults."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainConfig(BaseModel):
+    """The `train:` block of a recipe. `None` means: decided from the model and the data, and recorded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loss: str = "lm"
+    """LOSS: `lm`, `kd(temperature=1)`, or `mix(lm=0.7, kd=0.3, temperature=1)`."""
+    learning_rate: float | list[float] | None = None
+    """One value; a list is tried on held-out trusted rows, per arm; None: by size of what is trained."""
+    num_train_epochs: float = Field(3.0, gt=0)
+    """Passes over the *selected* rows; every arm takes the same number of steps."""
+    max_steps: int | None = Field(None, gt=0)
+    """Optimizer steps of every arm; overrides num_train_epochs."""
+    per_device_train_batch_size: int = Field(16, gt=0)
+    gradient_accumulation_steps: int = Field(1, gt=0)
+    warmup_steps: float = Field(0.05, ge=0)
+    """Below 1: a share of all steps; else a number of steps."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_length: int = Field(1024, gt=1)
+    use_peft: bool | None = None
+    """LoRA. None: yes from 500M parameters on, else full fine-tuning."""
+    lora_r: int = Field(16, gt=0)
+    lora_alpha: float = Field(32, gt=0)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_target_modules: list[str] | None = None
+    bf16: bool | None = None
+    """None: on GPUs that have it."""
