@@ -34,7 +34,7 @@ class Example:
 
     Exactly one of three shapes: `turns` (instruction data; a response is an assistant turn), `text`
     with `label` (classification), or `text` alone (plain text, all of it the response).
-    `raw` is the record as it came, one line of JSON; `meta` holds the columns pilotfish does not use.
+    `raw` is the record as it came, one line of JSON; `meta` holds the columns nobody here uses.
     """
 
     id: str
@@ -84,7 +84,7 @@ class Need:
     """One thing a selector asks to have measured for every row.
 
     signal: a name in the table of signals ("nll").
-    text: the text form ("template": the chat template or the plain one; "superfiltering": published).
+    text: the text form ("template": chat template or the plain one; "superfiltering": published).
     given: what the response is conditioned on, "prompt" or "nothing".
     span: which tokens are scored, "response" or "full".
     """

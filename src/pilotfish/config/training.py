@@ -6,14 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainConfig(BaseModel):
-    """The `train:` block of a recipe. `None` means: decided from the model and the data, and recorded."""
+    """The `train:` block of a recipe. None: decided from model and data, and recorded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: str = "lm"
     """LOSS: `lm`, `kd(temperature=1)`, or `mix(lm=0.7, kd=0.3, temperature=1)`."""
     learning_rate: float | list[float] | None = None
-    """One value; a list is tried on held-out trusted rows, per arm; None: by size of what is trained."""
+    """A list is tried on held-out trusted rows, per arm. None: by the size of what is trained."""
     num_train_epochs: float = Field(3.0, gt=0)
     """Passes over the *selected* rows; every arm takes the same number of steps."""
     max_steps: int | None = Field(None, gt=0)
