@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,8 @@ class Need:
         return f"{self.signal}.{self.text}.{self.given}.{self.span}"
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """One Need, measured. A row with a reason holds nan in `total` and must not be used."""
 
     total: Floats  # [n] nats, summed over the scored tokens
