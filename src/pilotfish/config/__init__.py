@@ -1,6 +1,16 @@
 """Recipes and the small grammars of the command line."""
 
-from pilotfish.config.method import Method, parse_method, parse_methods
+from pilotfish.config.method import Method, parse_method, parse_methods, split_commas
+from pilotfish.config.recipe import Recipe, make_recipe, read_recipe
 from pilotfish.config.training import TrainConfig
 
-__all__ = ["Method", "TrainConfig", "parse_method", "parse_methods"]
+__all__ = [
+    "Method",
+    "Recipe",
+    "TrainConfig",
+    "make_recipe",
+    "parse_method",
+    "parse_methods",
+    "read_recipe",
+    "split_commas",
+]

@@ -1,0 +1,127 @@
+"""The recipe: everything `pilotfish run` needs, as YAML, checked before anything starts."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pilotfish.config.training import TrainConfig
+from pilotfish.errors import UsageError, unknown_name
+
+MAX_BYTES = 1_000_000
+
+
+class Recipe(BaseModel):
+    """One experiment: rows, two models, a method, a budget, and how much evidence to buy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    """DATA: a local jsonl/json/csv/parquet file, a folder or glob of them, or a hub dataset id."""
+    weak: str
+    """MODEL that measures: a local folder or a hub id."""
+    strong: str
+    """MODEL that learns."""
+    budget: str = "10%"
+    """`10%`, `500rows` or `2Mtokens`."""
+    method: str | None = None
+    """METHOD; None: the default that the benchmark of docs/results.md backs, and `run` says which."""
+    direction: Literal["high", "low", "middle"] | None = None
+    trusted: str | None = None
+    """Rows a person vouches for: they tune the weak model and make the trusted arms."""
+    test: str | None = None
+    """Held-out rows; None: a held-out part of the trusted rows, else of the pool."""
+    metric: Literal["exact_match", "accuracy", "loss"] | None = None
+    evidence: Literal["none", "quick", "full"] = "quick"
+    seeds: int | None = Field(None, ge=1)
+    """None: 1 for none, 2 for quick, 3 for full."""
+    arms: list[str] | None = None
+    """Only these arms; None: those of the evidence level."""
+    losses: dict[str, str] = Field(default_factory=dict)
+    """Extra arms on the selected rows: arm name -> LOSS, as `selected_kd: mix(lm=0.7, kd=0.3)`."""
+    out: str | None = None
+    seed: int = 0
+    limit: int | None = Field(None, gt=0)
+    max_bad_rate: float = Field(0.01, ge=0, le=1)
+    map: dict[str, str] = Field(default_factory=dict)
+    """Canonical field -> the data's column, as `prompt: question`."""
+    dataset_config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    max_length: int | None = Field(None, gt=1)
+    """Tokens the weak model sees of a row; None: 1024, clamped to its window."""
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    allow_short: bool = False
+    margin: float | None = Field(None, gt=0)
+    """Differences inside +- margin count as equivalent."""
+    test_rows: int = Field(500, gt=1)
+    """Rows held out for judging where no `test` is given."""
+    tune: TrainConfig = TrainConfig(num_train_epochs=10)
+    """How the weak model is tuned on the trusted rows."""
+    train: TrainConfig = TrainConfig()
+    """How the strong model is trained."""
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds in use: asked for, or what the evidence level needs."""
+        return self.seeds or {"none": 1, "quick": 2, "full": 3}[self.evidence]
+
+
+def read_recipe(path: Path | str) -> dict[str, Any]:
+    """A YAML recipe as a plain dict: safe loading, no aliases, at most 1 MB."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path} is larger than a recipe may be ({MAX_BYTES:,} bytes)")
+    try:
+        text = data.decode("utf-8")
+        if any(isinstance(event, yaml.events.AliasEvent) for event in yaml.parse(text)):
+            raise UsageError(f"{path} uses YAML aliases, which recipes do not allow")
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} does not hold a recipe (a mapping of settings)")
+    return found
+
+
+def make_recipe(settings: dict[str, Any], overrides: list[str] | None = None) -> Recipe:
+    """Check settings (a recipe's, or the command line's) with `--set a.b=value` laid on top."""
+    merged = dict(settings)
+    for override in overrides or []:
+        _set(merged, override)
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        raise _in_words(error) from error
+
+
+def _set(settings: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set {override}: write --set a.b=value")
+    *parents, last = path.strip().split(".")
+    here = settings
+    for parent in parents:
+        inner = here.get(parent)
+        here[parent] = dict(inner) if isinstance(inner, dict) else {}
+        here = here[parent]
+    try:
+        here[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: the value is not readable YAML") from error
+
+
+def _in_words(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        model = TrainConfig if first["loc"][0] in ("train", "tune") else Recipe
+        return unknown_name("setting", str(first["loc"][-1]), model.model_fields)
+    if first["type"] == "missing":
+        return UsageError(f"the recipe lacks '{where}'", hint=f"add {where}: ... to it")
+    seen = f" (seen: {first['input']!r})" if "input" in first else ""
+    return UsageError(f"the setting '{where}' is wrong: {first['msg']}{seen}")

@@ -1,0 +1,138 @@
+"""The shape of the house: imports run downward, no circle, numpy rooms stay free of torch."""
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src" / "pilotfish"
+
+FLOORS = {
+    "errors": 0, "_version": 0,
+    "records": 1, "stats": 1, "budget": 1,
+    "store": 2, "config": 2, "formats": 2, "pickers": 2, "losses": 2, "ledger": 2,
+    "pool": 3, "encode": 3, "models": 3, "signals": 3,
+    "engine": 4,
+    "train": 5,
+    "selectors": 6, "judge": 6,
+    "report": 7, "world": 7,
+    "flows": 8,
+    "api": 9,
+    "cli": 10, "__main__": 11,
+}  # fmt: skip
+
+TABLES = {
+    "formats": "FORMATS", "pickers": "PICKERS", "losses": "LOSSES", "signals": "SIGNALS",
+    "selectors": "SELECTORS", "judge": "METRICS",
+}  # fmt: skip
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SRC).parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of pilotfish a file imports, wherever in the file the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "pilotfish" and len(parts) > 1 and parts[1] != "__version__":
+                found.add(parts[1])
+    return found
+
+
+FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_imports_run_strictly_downward(path: Path) -> None:
+    room = room_of(path)
+    assert room in FLOORS, f"{room} has no floor: put it into docs/architecture.md and here"
+    upward = {
+        other for other in imported_rooms(path) if other != room and FLOORS[other] >= FLOORS[room]
+    }
+    assert not upward, f"{path.name} (floor {FLOORS[room]}) imports up or sideways: {upward}"
+
+
+def test_no_circle_between_files() -> None:
+    names = {
+        path: ".".join(("pilotfish", *path.relative_to(SRC).with_suffix("").parts))
+        for path in FILES
+    }
+    modules = {name.removesuffix(".__init__"): path for path, name in names.items()}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        edges: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in modules:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+                edges |= inner or {node.module}
+        graph[module] = edges - {module}
+    done: set[str] = set()
+
+    def walk(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for other in sorted(graph[module]):
+                walk(other, (*trail, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        walk(module, ())
+
+
+@pytest.mark.parametrize(("room", "table"), sorted(TABLES.items()))
+def test_every_method_table_equals_its_folder(room: str, table: str) -> None:
+    folder = SRC / room
+    entries = getattr(importlib.import_module(f"pilotfish.{room}"), table)
+    homes = {
+        (entry if isinstance(entry, type) or callable(entry) else type(entry)).__module__.split(
+            "."
+        )[-1]
+        for entry in entries.values()
+    }
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    helpers = next(
+        (
+            set(ast.literal_eval(node.value))
+            for node in tree.body
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "HELPERS"
+        ),
+        set(),
+    )
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert homes == files - helpers, f"{room}: table and folder differ (HELPERS names the rest)"
+
+
+LIGHT = ["pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget", "pilotfish.pickers",
+         "pilotfish.selectors", "pilotfish.ledger", "pilotfish.pool", "pilotfish.encode",
+         "pilotfish.flows.select", "pilotfish.cli", "pilotfish.report", "pilotfish.api"]  # fmt: skip
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_rooms_load_no_torch(module: str) -> None:
+    heavy = {"torch", "transformers", "datasets", "accelerate", "peft"}
+    assert not heavy & loaded_by(f"import {module}")
+
+
+def test_numpy_rooms_load_only_numpy() -> None:
+    for module in ("stats", "records", "pickers", "selectors", "ledger", "budget"):
+        assert not {"torch", "pyarrow"} & loaded_by(f"import pilotfish.{module}"), module
