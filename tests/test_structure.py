@@ -116,9 +116,11 @@ def test_every_method_table_equals_its_folder(room: str, table: str) -> None:
     assert homes == files - helpers, f"{room}: table and folder differ (HELPERS names the rest)"
 
 
-LIGHT = ["pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget", "pilotfish.pickers",
-         "pilotfish.selectors", "pilotfish.ledger", "pilotfish.pool", "pilotfish.encode",
-         "pilotfish.flows.select", "pilotfish.cli", "pilotfish.report", "pilotfish.api"]  # fmt: skip
+LIGHT = [
+    "pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget", "pilotfish.pickers",
+    "pilotfish.selectors", "pilotfish.ledger", "pilotfish.pool", "pilotfish.encode",
+    "pilotfish.flows.select", "pilotfish.cli", "pilotfish.report", "pilotfish.api",
+]  # fmt: skip
 
 
 def loaded_by(statement: str) -> set[str]:

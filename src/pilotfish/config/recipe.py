@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     budget: str = "10%"
     """`10%`, `500rows` or `2Mtokens`."""
     method: str | None = None
-    """METHOD; None: the default that the benchmark of docs/results.md backs, and `run` says which."""
+    """METHOD; None: the default a benchmark backs (docs/results.md); `run` says which."""
     direction: Literal["high", "low", "middle"] | None = None
     trusted: str | None = None
     """Rows a person vouches for: they tune the weak model and make the trusted arms."""

@@ -1,0 +1,192 @@
+"""The commit protocol: all or nothing, manifest last, damage found before use."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pilotfish.errors import DamagedRun, DiskError, RunBusy, UsageError
+from pilotfish.store import Run, Store, primitives, run_lock
+
+
+def commit_two(store: Store, text: str = "one") -> None:
+    with store.attempt("group.json") as attempt:
+        attempt.path("a/one.txt").write_text(text)
+        folder = attempt.folder("b")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "two.txt").write_text("two")
+        attempt.meta = {"rows": 2}
+
+
+def names(root: Path) -> list[str]:
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+
+def test_a_group_becomes_visible_as_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit_two(store)
+    assert names(tmp_path) == ["a/one.txt", "b/deep/two.txt", "group.json"]
+    found = store.manifest("group.json")
+    assert found is not None and found["rows"] == 2 and len(found["files"]) == 2
+
+
+def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError), store.attempt("group.json") as attempt:
+        attempt.path("a.txt").write_text("half")
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        commit_two(Store(tmp_path / name))
+    assert (tmp_path / "x/group.json").read_bytes() == (tmp_path / "y/group.json").read_bytes()
+
+
+@pytest.mark.parametrize("victim", ["a/one.txt", "b/deep/two.txt"])
+def test_any_flipped_bit_is_found_and_named(tmp_path: Path, victim: str) -> None:
+    store = Store(tmp_path)
+    commit_two(store)
+    data = bytearray((tmp_path / victim).read_bytes())
+    data[0] ^= 1
+    (tmp_path / victim).write_bytes(data)
+    assert store.manifest("group.json") is None
+    with pytest.raises(DamagedRun, match=victim):
+        store.require("group.json")
+
+
+def test_a_manifest_that_is_not_json_is_no_manifest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit_two(store)
+    (tmp_path / "group.json").write_text("{")
+    assert store.manifest("group.json") is None
+    with pytest.raises(DamagedRun):
+        store.require("group.json")
+
+
+def steps_of_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many primitives one commit takes, counted."""
+    count = 0
+
+    def counting(name: str) -> None:
+        real = getattr(primitives, name)
+
+        def step(*args: Path) -> None:
+            nonlocal count
+            count += 1
+            real(*args)
+
+        monkeypatch.setattr(primitives, name, step)
+
+    for name in ("fsync_file", "fsync_dir", "replace", "write_bytes"):
+        counting(name)
+    commit_two(Store(tmp_path / "count"))
+    monkeypatch.undo()
+    return count
+
+
+@pytest.mark.parametrize("failure", [errno.ENOSPC, errno.EIO])
+def test_a_full_disk_at_any_step_leaves_old_or_new_never_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: int
+) -> None:
+    total = steps_of_one_commit(tmp_path, monkeypatch)
+    assert total >= 8
+    for fail_at in range(total):
+        root = tmp_path / f"fail-{failure}-{fail_at}"
+        store = Store(root)
+        commit_two(store, "old")
+        with monkeypatch.context() as patch:
+            seen = 0
+
+            def failing(name: str, patch: pytest.MonkeyPatch = patch, at: int = fail_at) -> None:
+                real = getattr(primitives, name)
+
+                def step(*args: Path) -> None:
+                    nonlocal seen
+                    seen += 1
+                    if seen > at:
+                        raise OSError(failure, "planted")
+                    real(*args)
+
+                patch.setattr(primitives, name, step)
+
+            for name in ("fsync_file", "fsync_dir", "replace", "write_bytes"):
+                failing(name)
+            with pytest.raises(DiskError):
+                commit_two(store, "new")
+        found = store.manifest("group.json")
+        # a manifest that is valid vouches for one whole version
+        if found is not None:
+            assert (root / "a/one.txt").read_text() in {"old", "new"}
+        commit_two(store, "new")
+        assert (root / "a/one.txt").read_text() == "new"
+        assert not [name for name in names(root) if ".tmp-" in name]
+
+
+def test_names_cannot_leave_the_run(tmp_path: Path) -> None:
+    for name in ("../x", "/etc/passwd", "a/../../x"):
+        with pytest.raises(ValueError, match="leaves"):
+            Store(tmp_path).path(name)
+
+
+def test_strict_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Store(tmp_path).write_json("x.json", {"a": float("nan")})
+
+
+HOLD = """
+import sys, time
+from pilotfish.store import run_lock
+with run_lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_planner_is_refused_and_death_frees_the_lock(tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(RunBusy), run_lock(tmp_path):
+        pass
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    with run_lock(tmp_path) as store:
+        assert store.root == tmp_path
+
+
+def test_the_lock_sweeps_what_interrupted_attempts_left(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-dead").mkdir()
+    (tmp_path / ".tmp-dead" / "x").write_text("x")
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / ".tmp-dead2").write_text("x")
+    with run_lock(tmp_path):
+        pass
+    assert names(tmp_path) == ["LOCK"]
+
+
+def test_reuse_is_refused_by_the_name_of_what_changed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.fix("weak", {"name": "a", "digest": "1"})
+    assert not run.fix("weak", {"name": "a", "digest": "1"})
+    with pytest.raises(UsageError, match="digest changed"):
+        run.fix("weak", {"name": "a", "digest": "2"})
+    assert run.fix("weak", {"name": "a", "digest": "2"}, force=True)
+    assert run.section("weak")["digest"] == "2"
+
+
+def test_events_add_up_and_hold_the_times(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.update(status="x")
+    run.cost("score", "ifd", seconds=1.5, tokens=10)
+    run.cost("score", "ifd", seconds=0.5, tokens=4)
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [line["seconds"] for line in lines] == [1.5, 0.5]
+    assert '"at"' not in json.dumps(run.manifest)
