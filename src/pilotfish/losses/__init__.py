@@ -1,0 +1,56 @@
+"""What the strong model minimises: one file per loss, pure functions on gathered token rows.
+
+Every loss gives nats per row; the trainer divides their sum by the *global* number of supervised
+tokens, so that no micro-batch, rank or short answer weighs more than another.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from pilotfish.errors import UsageError, unknown_name
+from pilotfish.losses.kd import KD, kd
+from pilotfish.losses.lm import LM, lm
+from pilotfish.losses.mix import Mix
+
+__all__ = ["KD", "LM", "LOSSES", "Loss", "Mix", "build_loss", "kd", "lm"]
+
+
+class Loss(Protocol):
+    """A frozen value: its fields are the knobs, calling it gives nats per row."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the teacher's logits must be given."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        teacher: Tensor | None = None,
+        *,
+        vocabulary: int | None = None,
+    ) -> Tensor:
+        """[m, v] logits, [m] int targets, [m, u] teacher logits -> [m] nats >= 0."""
+
+    def describe(self) -> str:
+        """The loss in words."""
+
+
+LOSSES: dict[str, type[LM] | type[KD] | type[Mix]] = {"lm": LM, "kd": KD, "mix": Mix}
+
+
+def build_loss(name: str, knobs: Mapping[str, Any]) -> Loss:
+    """The loss called `name` with these knobs; UsageError for a name or knob that is unknown."""
+    if name not in LOSSES:
+        raise unknown_name("loss", name, LOSSES)
+    known = [field.name for field in fields(LOSSES[name])]
+    if wrong := sorted(set(knobs) - set(known)):
+        raise UsageError(
+            f"the loss '{name}' has no {', '.join(wrong)}; "
+            f"it knows {', '.join(known) or 'no knobs'}",
+            hint="write lm, kd(temperature=1) or mix(lm=0.7, kd=0.3, temperature=1)",
+        )
+    return LOSSES[name](**knobs)
