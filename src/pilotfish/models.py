@@ -1,0 +1,305 @@
+"""Safe loading of causal language models, and their digests; nothing else knows a device.
+
+Safetensors only, remote code off unless asked for, evaluation mode. Importing this file without
+torch or transformers raises MissingExtra with the pip line, so callers import it inside functions.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotfish.errors import MissingExtra, UsageError
+
+try:
+    import torch
+    import transformers
+except ModuleNotFoundError as error:
+    raise MissingExtra("running a model", "models") from error
+
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+_IDENTITY = ("config.json", "*.safetensors", "adapter_config.json", *_TOKENIZER_FILES)
+# Names under which configs keep the number of positions a model can tell apart.
+_WINDOW = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model ready to measure with, its tokenizer, and what names both.
+
+    digest: sha256 over config, weights and tokenizer files of a folder; over name and commit of a
+    hub model. tokenizer_digest: equal for two models iff they cut text into the same ids, so iff
+    token-level distillation between them is legal. window: positions, None where unbounded.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    digest: str
+    tokenizer_digest: str
+    template_digest: str
+    window: int | None
+    device: torch.device
+    dtype: torch.dtype
+    parameters: int
+
+    @property
+    def attention(self) -> str:
+        """The attention backend in use ("sdpa", "eager", ...)."""
+        return str(getattr(self.model.config, "_attn_implementation", None) or "eager")
+
+
+def load(
+    name: str,
+    *,
+    device: str | None = None,
+    precision: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Loaded:
+    """Load a causal LM and its tokenizer from a local folder or by hub id.
+
+    `device` defaults to cuda, else mps, else cpu; precision "auto" is bf16 on GPUs that have it and
+    fp32 elsewhere. Raises UsageError when the model, its weights or its tokenizer cannot be used.
+    """
+    place = pick_device(device)
+    dtype = pick_dtype(precision, place)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if _is_local(name):
+        _check_folder(Path(name))
+    with _quiet():
+        tokenizer = load_tokenizer(name, **options)
+        model = _load_model(name, dtype, options).to(place).eval()
+    model.requires_grad_(False)
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        digest=model_digest(name, commit=getattr(model.config, "_commit_hash", None)),
+        tokenizer_digest=tokenizer_digest(tokenizer),
+        template_digest=_sha(getattr(tokenizer, "chat_template", None)),
+        window=window_of(model.config),
+        device=place,
+        dtype=dtype,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+    )
+
+
+def load_tokenizer(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> Any:
+    """Only the tokenizer of a model: no weights are read. Raises UsageError."""
+    local = _is_local(name)
+    if local and not any((Path(name) / file).is_file() for file in _TOKENIZER_FILES):
+        raise UsageError(
+            f"{name} holds no tokenizer",
+            hint="save one beside the weights: tokenizer.save_pretrained(FOLDER)",
+        )
+    with _quiet():
+        try:
+            return transformers.AutoTokenizer.from_pretrained(
+                name,
+                revision=revision,
+                trust_remote_code=trust_remote_code,
+                local_files_only=local,
+            )
+        except Exception as error:
+            raise _unloadable(name, "tokenizer", error, local) from error
+
+
+def pick_device(device: str | None = None) -> torch.device:
+    """The device asked for, else the best one there is."""
+    if device is None:
+        best = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        return torch.device(best)
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"no device is called '{device}'", hint="try cpu, cuda or mps") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device 'cuda' was asked for, but torch sees no GPU", hint="use cpu")
+    return place
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The number format of weights and activations. Raises UsageError for one we do not have."""
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bf16 else torch.float32
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if precision not in known:
+        raise UsageError(f"precision '{precision}' is not available", hint="use auto, fp32 or bf16")
+    return known[precision]
+
+
+def window_of(config: Any) -> int | None:
+    """Positions the model can tell apart, None where nothing bounds them."""
+    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
+    for name in _WINDOW:
+        value = getattr(inner, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def model_digest(name: str, *, commit: str | None = None) -> str:
+    """sha256 that names a model: of its files for a folder, of name and commit for the hub."""
+    if not _is_local(name):
+        return _sha(["hub", name, commit])
+    found = {path for pattern in _IDENTITY for path in Path(name).glob(pattern)}
+    return _sha([[path.name, _sha256_file(path)] for path in sorted(found)])
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """sha256 of how text becomes ids: vocabulary, merges, pipeline, added tokens.
+
+    Which token plays EOS or PAD, padding state and the chat template are left out on purpose:
+    two tokenizers with equal digests give equal ids for equal text.
+    """
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda pair: (pair[1], pair[0]))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    core: Any = type(tokenizer).__name__
+    if backend is not None:
+        parts = json.loads(backend.to_str())
+        model = {key: value for key, value in parts["model"].items() if key != "vocab"}
+        # A merge is written "a b" by old files and ["a", "b"] by new ones.
+        model["merges"] = [
+            merge if isinstance(merge, str) else " ".join(merge)
+            for merge in model.get("merges") or []
+        ]
+        core = [model, parts.get("normalizer"), parts.get("pre_tokenizer")]
+    return _sha([vocabulary, core])
+
+
+def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    local = _is_local(name)
+    if local and (Path(name) / "adapter_config.json").is_file():
+        return _load_adapter(name, dtype, options)
+    try:
+        config = transformers.AutoConfig.from_pretrained(name, local_files_only=local, **options)
+        model, facts = transformers.AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=local,
+            output_loading_info=True,
+            # The fused kernel leaves the soft cap on attention scores out.
+            attn_implementation="eager" if _caps_attention(config) else None,
+            **options,
+        )
+    except Exception as error:
+        raise _unloadable(name, "model", error, local) from error
+    if missing := sorted(facts.get("missing_keys", ())):
+        raise UsageError(
+            f"the weights of {name} lack {len(missing)} tensors its config asks for, "
+            f"the first is {missing[0]}",
+            hint="a causal language model with all its weights is needed",
+        )
+    return model
+
+
+def _load_adapter(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    """A LoRA folder: its base model with the adapter merged in."""
+    try:
+        import peft
+    except ModuleNotFoundError as error:
+        raise MissingExtra("a LoRA adapter", "train") from error
+    settings: dict[str, Any] = json.loads(
+        (Path(name) / "adapter_config.json").read_text(encoding="utf-8")
+    )
+    base = _load_model(settings["base_model_name_or_path"], dtype, options)
+    return peft.PeftModel.from_pretrained(base, name, use_safetensors=True).merge_and_unload()
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a model folder")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
+    if pickled:
+        raise UsageError(
+            f"{folder} holds its weights as a pickle ({pickled[0]}), which can run any code",
+            hint="convert them once: model.save_pretrained(FOLDER) writes safetensors",
+        )
+    raise UsageError(
+        f"{folder} is no model folder: it holds no *.safetensors",
+        hint="give a folder written by save_pretrained, or a hub id",
+    )
+
+
+def _unloadable(name: str, what: str, error: Exception, local: bool) -> UsageError:
+    """One sentence for the many ways transformers fails to load something."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if "trust_remote_code" in str(error):
+        return UsageError(
+            f"{name} brings its own code, which is not run unless you ask for it",
+            hint="read that code, then pass trust_remote_code=True",
+        )
+    if local:
+        return UsageError(f"cannot load the {what} in {name}: {first}")
+    return UsageError(
+        f"cannot load the {what} '{name}': there is no such folder, and the hub says: {first}",
+        hint="check the spelling, the network and HF_HUB_OFFLINE, or give a local folder",
+    )
+
+
+def _caps_attention(config: Any) -> bool:
+    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return bool(getattr(inner, "attn_logit_softcapping", None))
+
+
+def _is_local(name: str) -> bool:
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not Path(name).exists() and looks_like_path:
+        raise UsageError(f"there is no model folder {name}", hint="check the path")
+    return Path(name).exists()
+
+
+def _has_mps() -> bool:
+    return bool(torch.backends.mps.is_available())
+
+
+def _sha256_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _sha(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no chatter while loading, unless TRANSFORMERS_VERBOSITY asks for it."""
+    log = transformers.utils.logging
+    hub = logging.getLogger("huggingface_hub")
+    before = log.get_verbosity(), log.is_progress_bar_enabled(), hub.level
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        log.set_verbosity_error()
+        hub.setLevel(logging.ERROR)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(before[0])
+        hub.setLevel(before[2])
+        if before[1]:
+            log.enable_progress_bar()
