@@ -13,7 +13,7 @@ from pilotfish.records import Floats, Ints, Texts
 
 def draws(ids: Sequence[str] | Texts, seed: int) -> Floats:
     """[n] one number in [0, 1) per id, a function of the seed and that id alone."""
-    key = seed.to_bytes(16, "little", signed=True)
+    key = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
     words = [hashlib.blake2b(_bytes(id), digest_size=8, key=key).digest() for id in ids]
     # 53 bits fill a float64 exactly; equal draws are left to the tie order.
     high = np.frombuffer(b"".join(words), dtype="<u8") >> np.uint64(11)
