@@ -1,0 +1,74 @@
+"""The world's weak and strong model: Llama shapes and a character tokenizer, built from configs.
+
+The shipped folders below `weights/` are ordinary model folders, and are loaded like any other.
+"""
+
+import string
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pilotfish.errors import unknown_name
+
+WINDOW = 64  # tokens; the longest row of a world has 24 + 2 + 12 + 1
+EOS = "<|end|>"
+UNKNOWN = "<|unknown|>"
+
+SHAPES: dict[str, dict[str, int]] = {
+    "weak": {
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+    },
+    "strong": {
+        "hidden_size": 112,
+        "intermediate_size": 224,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+    },
+}
+
+
+def shipped(name: str) -> Path:
+    """The folder of the shipped base model `weak` or `strong`."""
+    if name not in SHAPES:
+        raise unknown_name("model of the tiny world", name, SHAPES)
+    return Path(__file__).parent / "weights" / name
+
+
+def tokenizer() -> Any:
+    """One token per printable ASCII character or newline; EOS is id 0, anything else unknown."""
+    characters = [EOS, UNKNOWN, "\n", *string.printable[:95]]
+    vocab = {piece: index for index, piece in enumerate(characters)}
+    core = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=UNKNOWN))
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token=EOS,
+        unk_token=UNKNOWN,
+        model_max_length=WINDOW,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def base_model(name: str, *, seed: int) -> Any:
+    """A freshly initialised model of one of the SHAPES, in fp32."""
+    if name not in SHAPES:
+        raise unknown_name("model of the tiny world", name, SHAPES)
+    words = tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(words),
+        max_position_embeddings=WINDOW,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=None,
+        **SHAPES[name],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
