@@ -11,11 +11,14 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from pilotfish.errors import UsageError, unknown_name
+from pilotfish.losses.blocks import summed
 from pilotfish.losses.kd import KD, kd
 from pilotfish.losses.lm import LM, lm
 from pilotfish.losses.mix import Mix
 
-__all__ = ["KD", "LM", "LOSSES", "Loss", "Mix", "build_loss", "kd", "lm"]
+__all__ = ["KD", "LM", "LOSSES", "Loss", "Mix", "build_loss", "kd", "lm", "summed"]
+
+HELPERS = {"blocks"}
 
 
 class Loss(Protocol):

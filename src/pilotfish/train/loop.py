@@ -1,0 +1,93 @@
+"""The training loop: one generator, one step at a time."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pilotfish.config import TrainConfig
+from pilotfish.train.collate import collate
+from pilotfish.train.learner import Learner
+from pilotfish.train.order import batches, micro_batches, rows_per_step
+from pilotfish.train.rows import Rows
+from pilotfish.train.schedule import factor, warmup_length
+from pilotfish.train.setup import build_optimizer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, how fast and in which order."""
+
+    steps: int
+    learning_rate: float  # peak
+    seed: int  # of the data order
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step did."""
+
+    step: int  # 1-based
+    loss: Tensor  # scalar nats per supervised token, this rank's share; left on the device
+    learning_rate: float
+    tokens: int  # supervised tokens of the step, all ranks
+    inputs: int  # input tokens of the step, all ranks, padding not counted
+
+
+def steps(
+    learner: Learner, rows: Rows, plan: Plan, config: TrainConfig, *, accelerator: Accelerator
+) -> Iterator[Step]:
+    """Train `learner` on `rows` in place, yielding after every optimizer step.
+
+    The loss of a step is the sum over its supervised tokens divided by their *global* count, over
+    all micro-batches and ranks: how a step is cut up does not change its gradient. Every rank
+    knows the whole step, since the order is a pure function, so the count needs no message.
+    """
+    world, lengths = accelerator.num_processes, rows.lengths
+    # On one process there is nothing to prepare, and prepare would keep the model alive for ever.
+    model = accelerator.prepare(learner) if world > 1 else learner
+    trained = [p for p in learner.parameters() if p.requires_grad]
+    optimizer = build_optimizer(trained, config.weight_decay)
+    warmup = warmup_length(config.warmup_steps, plan.steps)
+    order = batches(rows.names, rows_per_step(config, world=world), plan.steps, seed=plan.seed)
+    learner.train()
+    for step, chosen in enumerate(order):
+        tokens = sum(rows.tokens[i] for i in chosen)
+        cut = micro_batches(
+            chosen,
+            lengths,
+            config.per_device_train_batch_size,
+            rank=accelerator.process_index,
+            world=world,
+        )
+        loss = _backward(model, [rows.take(part) for part in cut], tokens, plan, accelerator)
+        rate = plan.learning_rate * factor(
+            step, plan.steps, warmup=warmup, shape=config.lr_scheduler_type
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        accelerator.clip_grad_norm_(trained, config.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield Step(step + 1, loss, rate, tokens, sum(lengths[i] for i in chosen))
+
+
+def _backward(
+    model: torch.nn.Module, parts: list[Rows], tokens: int, plan: Plan, accelerator: Accelerator
+) -> Tensor:
+    """Gradients of one step, summed over its micro-batches. -> this rank's share of the loss."""
+    device, total = accelerator.device, torch.zeros((), device=accelerator.device)
+    for number, part in enumerate(parts):
+        batch = collate(part.encoded).to(device)
+        last = number == len(parts) - 1
+        with nullcontext() if last else accelerator.no_sync(model):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=plan.bf16):
+                loss = model(batch) / tokens
+            # Ranks average their gradients; we want the sum.
+            accelerator.backward(loss * accelerator.num_processes)
+        total += loss.detach()
+    return total

@@ -1,0 +1,78 @@
+"""The rows of an arm, tokenised once; rows without a supervised token are left out and counted."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pilotfish.encode import Encoded, encode_training
+from pilotfish.errors import DataError
+from pilotfish.models import Loaded
+from pilotfish.records import Example
+from pilotfish.train.collate import supervised
+from pilotfish.train.order import shuffled
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What there is to learn from. All lists have one entry per usable row."""
+
+    encoded: list[Encoded]
+    names: list[str]  # id and content: what the data order hangs on
+    tokens: list[int]  # supervised tokens
+    unsupervised: int = 0  # rows left out
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row, prompt included."""
+        return [len(row.ids) for row in self.encoded]
+
+    @property
+    def truncated(self) -> int:
+        """Usable rows that were cut."""
+        return sum(row.truncated for row in self.encoded)
+
+    def take(self, positions: Sequence[int]) -> "Rows":
+        """Some of the rows, in the order given."""
+        return Rows(
+            [self.encoded[i] for i in positions],
+            [self.names[i] for i in positions],
+            [self.tokens[i] for i in positions],
+        )
+
+
+def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) -> Rows:
+    """Tokenise for training. DataError, with the reasons, when no row has a supervised token."""
+    encoded = encode_training(examples, loaded.tokenizer, max_length)
+    usable = [i for i, row in enumerate(encoded) if not row.reason and supervised(row)]
+    if not usable:
+        reasons = Counter(row.reason or "no supervised token" for row in encoded)
+        told = "; ".join(f"{reason} ({times})" for reason, times in reasons.most_common(3))
+        raise DataError(
+            f"none of the {len(encoded)} rows has a token to learn from: {told or 'no rows'}",
+            hint="look at one row with `pilotfish inspect`, or raise train.max_length",
+        )
+    return Rows(
+        [encoded[i] for i in usable],
+        [f"{examples[i].id}\0{examples[i].digest}" for i in usable],
+        [supervised(encoded[i]) for i in usable],
+        len(encoded) - len(usable),
+    )
+
+
+def split_fifth(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:
+    """(four fifths, one fifth) by hash of the content; at least one row on each side.
+
+    DataError below two rows.
+    """
+    if len(rows) < 2:
+        raise DataError(
+            "tuning needs at least 2 usable trusted rows, to learn from some and judge on others",
+            hint="give more rows to --trusted",
+        )
+    contents = [name.split("\0", 1)[1] for name in rows.names]
+    order = shuffled(contents, seed=seed, epoch=-1)
+    held = max(1, len(rows) // 5)
+    return rows.take(order[held:]), rows.take(order[:held])

@@ -1,0 +1,185 @@
+"""Trains the strong model on the rows of one arm."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pilotfish.config import TrainConfig
+from pilotfish.errors import UsageError
+from pilotfish.losses import Loss
+from pilotfish.models import Loaded
+from pilotfish.records import Example
+from pilotfish.train.learner import Learner
+from pilotfish.train.loop import Plan, Step
+from pilotfish.train.loop import steps as optimizer_steps
+from pilotfish.train.order import plan_steps, rows_per_step
+from pilotfish.train.rows import Rows, encode_rows
+from pilotfish.train.save import save, write_log
+from pilotfish.train.setup import (
+    Student,
+    accelerator,
+    check_teacher,
+    make_loss,
+    peak_rate,
+    prepare,
+    seeded,
+)
+
+LOOK_EVERY = 10  # steps between two looks at the loss, each of which waits for the device
+
+OnStep = Callable[[int, int, float], None]
+
+
+def train(
+    examples: Sequence[Example],
+    strong: str,
+    config: TrainConfig,
+    *,
+    seed: int,
+    folder: Path,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    teacher: Loaded | None = None,
+    on_step: OnStep | None = None,
+) -> dict[str, Any]:
+    """Train `strong` on `examples`, write it and log.jsonl into `folder`, return the facts.
+
+    folder: where to write; the caller commits it. An interrupted call leaves nothing to resume
+    from: the same call again gives the same weights, bit for bit on a CPU.
+    steps: optimizer steps (None: `plan_steps` of these rows); rows are cycled to fill them.
+    learning_rate: peak, overrides the config's. teacher: the weak model, for losses that need one.
+    on_step(step, steps, loss): called every ten steps and after the last; loss in nats per token.
+
+    Raises UsageError for a loss without its teacher, unequal tokenizers or diverged training,
+    DataError when no row has a supervised token.
+    """
+    loss = make_loss(config.loss)
+    with seeded(seed):
+        student = prepare(strong, config)
+        rows = encode_rows(examples, student.loaded, window(config, student.loaded))
+        rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
+        plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
+        learner = build_learner(student, loss, rows, teacher)
+        trail = follow(learner, rows, plan, config, on_step=on_step)
+    facts = {**about(student, rows), **_of_run(plan, rows, config, trail)}
+    save(student, folder)  # last: it merges LoRA into the model
+    write_log(trail.lines, folder)
+    return {
+        "strong": strong,
+        "strong_digest": student.loaded.digest,
+        "loss": config.loss,
+        "loss_in_words": loss.describe(),
+        **facts,
+    }
+
+
+@dataclass
+class Trail:
+    """What a run left behind: a line per step, and the tokens that went through."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    tokens: int = 0
+    inputs: int = 0
+
+    def add(self, pending: Sequence[Step]) -> None:
+        """Take over finished steps; waits for the device. UsageError at a loss of nan or inf."""
+        for step in pending:
+            loss = float(accelerator().reduce(step.loss, "sum"))
+            if not math.isfinite(loss):
+                raise UsageError(
+                    f"training diverged: the loss is {loss} at step {step.step}",
+                    hint=f"lower train.learning_rate (the peak is now {step.learning_rate:.1e})",
+                )
+            self.lines.append(
+                {"step": step.step, "loss": loss, "lr": step.learning_rate, "tokens": step.tokens}
+            )
+            self.tokens += step.tokens
+            self.inputs += step.inputs
+
+    @property
+    def final(self) -> float:
+        """Mean loss of the last ten steps, in nats per token."""
+        last = [float(line["loss"]) for line in self.lines[-LOOK_EVERY:]]
+        return sum(last) / len(last)
+
+
+def follow(
+    learner: Learner, rows: Rows, plan: Plan, config: TrainConfig, *, on_step: OnStep | None = None
+) -> Trail:
+    """Run all steps of a plan, looking at the loss every `LOOK_EVERY`."""
+    trail, pending = Trail(), list[Step]()
+    for step in optimizer_steps(learner, rows, plan, config, accelerator=accelerator()):
+        pending.append(step)
+        if step.step % LOOK_EVERY == 0 or step.step == plan.steps:
+            trail.add(pending)
+            pending.clear()
+            if on_step:
+                on_step(step.step, plan.steps, trail.lines[-1]["loss"])
+    return trail
+
+
+def window(config: TrainConfig, loaded: Loaded) -> int:
+    """Tokens a row may have: the config's limit, clamped to the model's window."""
+    return min(config.max_length, loaded.window or config.max_length)
+
+
+def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | None) -> Learner:
+    """Student and loss, with the teacher checked and attached only where the loss needs it."""
+    if not loss.needs_teacher:
+        return Learner(student.model, loss)
+    taught = check_teacher(student.loaded, teacher, max(rows.lengths))
+    vocabulary = len(student.loaded.tokenizer)
+    return Learner(student.model, loss, teacher=taught.model, vocabulary=vocabulary)
+
+
+def make_plan(
+    student: Student,
+    rows: Rows,
+    config: TrainConfig,
+    *,
+    seed: int,
+    steps: int | None,
+    learning_rate: float,
+) -> Plan:
+    """The plan of one run over all ranks; steps None: as many as `plan_steps` says."""
+    if steps is not None and steps < 1:
+        raise UsageError(f"training takes at least 1 step, not {steps}")
+    world = accelerator().num_processes
+    return Plan(
+        steps=steps or plan_steps(len(rows), config, world=world),
+        learning_rate=learning_rate,
+        seed=seed,
+        bf16=student.bf16,
+    )
+
+
+def about(student: Student, rows: Rows) -> dict[str, Any]:
+    """Facts about what is trained and on what; tokens are those of one pass over the rows."""
+    return {
+        "rows": len(rows),
+        "tokens": sum(rows.tokens),
+        "input_tokens": sum(rows.lengths),
+        "truncated": rows.truncated,
+        "unsupervised": rows.unsupervised,
+        "peft": student.peft,
+        "bf16": student.bf16,
+        "dropout": student.dropout,
+        "trainable_parameters": student.trained,
+        "parameters": student.loaded.parameters,
+    }
+
+
+def _of_run(plan: Plan, rows: Rows, config: TrainConfig, trail: Trail) -> dict[str, Any]:
+    batch = rows_per_step(config, world=accelerator().num_processes)
+    return {
+        "steps": plan.steps,
+        "epochs": plan.steps * batch / len(rows),
+        "batch_size": batch,
+        "learning_rate": plan.learning_rate,
+        "tokens_seen": trail.tokens,
+        "input_tokens_seen": trail.inputs,
+        "first_loss": trail.lines[0]["loss"],
+        "final_loss": trail.final,
+    }
