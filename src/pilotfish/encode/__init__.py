@@ -1,0 +1,23 @@
+"""Example -> token ids and which of them count; the only room that knows templates.
+
+What is scored: the *last* assistant turn, given everything before it; its end marker is not.
+What is trained on: *every* assistant turn with its end marker.
+"""
+
+from pilotfish.encode.render import Segment, preview, render, template_digest
+from pilotfish.encode.scoring import encode_scoring
+from pilotfish.encode.tokens import Encoded, clamp_max_length
+from pilotfish.encode.training import encode_prompts, encode_training, end_ids
+
+__all__ = [
+    "Encoded",
+    "Segment",
+    "clamp_max_length",
+    "encode_prompts",
+    "encode_scoring",
+    "encode_training",
+    "end_ids",
+    "preview",
+    "render",
+    "template_digest",
+]
