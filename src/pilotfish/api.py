@@ -1,0 +1,138 @@
+"""The Python face: read, score, select, as three calls; `pilotfish` re-exports them lazily."""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pilotfish.config import make_recipe, parse_method, read_recipe
+from pilotfish.errors import UsageError
+from pilotfish.flows.reading import Source, open_pool
+from pilotfish.flows.score import Measuring
+from pilotfish.flows.score import score as score_flow
+from pilotfish.flows.select import select as select_flow
+from pilotfish.pool import Pool
+from pilotfish.records import Floats, Selection
+from pilotfish.store import Run, run_lock
+
+
+def read(
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    mapping: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_bad_rate: float = 0.01,
+) -> Pool:
+    """Read DATA into a pool of Examples.
+
+    `out` is the run folder to keep it in; without one it lives in a temporary folder for as long as
+    the returned pool. Raises DataError above `max_bad_rate`, UsageError for a path that is not there.
+    """
+    folder = str(out) if out is not None else tempfile.mkdtemp(prefix="pilotfish-")
+    source = Source(str(data), dict(mapping or {}), limit, max_bad_rate)
+    with run_lock(folder) as store:
+        pool = open_pool(Run(store.root), source)
+    if out is None:
+        weakref.finalize(pool, shutil.rmtree, folder, ignore_errors=True)
+    return pool
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score per row of a pool, in pool order."""
+
+    pool: Pool
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The run folder that holds scores.parquet."""
+        return Path(self.pool.store.root)
+
+    @property
+    def values(self) -> Floats:
+        """[n] raw values in the published orientation, nan where unscorable."""
+        column = pq.read_table(self.folder / "scores.parquet", columns=[self.name]).column(0)
+        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def score(
+    pool: Pool,
+    *,
+    weak: str | Path,
+    method: str = "ifd",
+    name: str | None = None,
+    max_length: int | None = None,
+    precision: str = "auto",
+    seed: int = 0,
+) -> Scores:
+    """Measure every row of `pool` with the weak model and score it by METHOD."""
+    parsed = parse_method(method)
+    root = str(pool.store.root)
+    score_flow(
+        root, Source(root), str(weak), [parsed], names=[name] if name else [],
+        measuring=Measuring(max_length, precision, seed),
+    )  # fmt: skip
+    return Scores(pool, name or parsed.text)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The rows that were picked, best first."""
+
+    scores: Scores
+    selection: Selection
+
+    def __len__(self) -> int:
+        return len(self.selection)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids in pick order."""
+        ids = self.scores.pool.columns("id")["id"]
+        return [str(ids[i]) for i in self.selection.order]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picked rows as jsonl, in the schema they came in and in pick order."""
+        target = Path(path)
+        if target.suffix != ".jsonl":
+            raise UsageError(f"selected rows are written as .jsonl, not '{target.suffix}'")
+        lines = self.scores.pool.raw(self.selection.order)
+        target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return target
+
+
+def select(
+    scores: Scores,
+    *,
+    budget: str = "10%",
+    method: str | None = None,
+    name: str = "selected",
+    direction: str | None = None,
+    seed: int = 0,
+    allow_short: bool = False,
+) -> Picked:
+    """Spend a budget on scores; exactly what was asked is delivered, else UsageError."""
+    facts = Run(scores.folder).section("scores")[scores.name]
+    selection = select_flow(
+        str(scores.folder), method=parse_method(method or facts["method"]), score=scores.name,
+        budget=budget, name=name, direction=direction, seed=seed, allow_short=allow_short,
+        force=True,
+    )  # fmt: skip
+    return Picked(scores, selection)
+
+
+def run(recipe: str | Path | Mapping[str, Any], *, out: str | Path) -> dict[str, Any]:
+    """Run a whole recipe (a YAML path or its settings) into `out`; returns the report."""
+    from pilotfish.flows.experiment import run_experiment
+
+    settings = dict(recipe) if isinstance(recipe, Mapping) else read_recipe(recipe)
+    done = run_experiment(make_recipe(settings), str(out))
+    return done.store.read_json("report.json") or {}

@@ -1,0 +1,51 @@
+"""The table of commands; each command's file imports its flow only when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from pilotfish._version import __version__
+from pilotfish.cli.demo import demo
+from pilotfish.cli.doctor import doctor
+from pilotfish.cli.explain import explain
+from pilotfish.cli.inspect import inspect
+from pilotfish.cli.judge import judge
+from pilotfish.cli.methods import methods
+from pilotfish.cli.report import report
+from pilotfish.cli.run import run
+from pilotfish.cli.schema import schema
+from pilotfish.cli.score import score
+from pilotfish.cli.select import select
+from pilotfish.cli.train import train
+from pilotfish.cli.verify import verify
+
+app = typer.Typer(
+    name="pilotfish",
+    help="Weak-to-strong data selection: a small model picks the rows worth learning from.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pilotfish {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Weak-to-strong data selection: a small model picks the rows worth learning from."""
+
+
+for _command in (
+    demo, run, inspect, score, select, train, judge, report, explain, verify, methods, doctor, schema,
+):  # fmt: skip
+    app.command()(_command)

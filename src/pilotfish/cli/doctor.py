@@ -1,0 +1,19 @@
+"""`pilotfish doctor`: what is installed, what is missing, and the pip line for it."""
+
+from pilotfish.cli.console import emit, out
+from pilotfish.cli.options import Json
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say which parts work on this machine and what to install for the others."""
+    from pilotfish.flows.doctor import examine
+
+    found = examine()
+    if as_json:
+        emit(found)
+        return
+    for part in found["parts"]:
+        mark = "ok     " if part["ok"] else "missing"
+        out(f"{mark} {part['name']:<14} {part['version'] or part['hint']}  ({part['for']})")
+    for key in ("python", "device", "threads", "memory_gib", "offline"):
+        out(f"{key}: {found[key]}")

@@ -1,0 +1,42 @@
+"""`pilotfish judge`: every trained model answers the same held-out rows."""
+
+from typing import Annotated
+
+import typer
+
+from pilotfish.cli.console import Console, emit, out
+from pilotfish.cli.options import (
+    Force,
+    Json,
+    Map,
+    Metric,
+    Quiet,
+    RunFolder,
+    Test,
+    parse_map,
+    parse_names,
+)
+
+
+def judge(
+    run: RunFolder,
+    test: Test = None,
+    metric: Metric = None,
+    arm: Annotated[str | None, typer.Option(metavar="NAME,..", help="Only these arms.")] = None,
+    map_: Map = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge the trained models of RUN on held-out rows, one line per item."""
+    from pilotfish.flows.stages import judge_stage
+
+    rows = judge_stage(
+        run, test=test, metric=metric, arms=parse_names(arm), mapping=parse_map(map_), force=force,
+        progress=Console(quiet=quiet),
+    )  # fmt: skip
+    if as_json:
+        emit({"run": run, "arms": rows})
+        return
+    for row in rows:
+        out(f"{row['name']}: {row['metric']} {row['mean']:.4f} ({len(row['seeds'])} seeds)")

@@ -1,0 +1,76 @@
+"""Where every command starts and ends: signals, errors in words, exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+from pilotfish.cli.console import emit, plain
+from pilotfish.errors import DiskError, Interrupted, PilotfishError
+
+_FULL_DISK = {28, 122, 5}  # ENOSPC, EDQUOT, EIO
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with the contract's exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    # the second one means now
+    signal.signal(signal.SIGINT, lambda s, f: os._exit(128 + s))
+    signal.signal(signal.SIGTERM, lambda s, f: os._exit(128 + s))
+    raise Interrupted(signum)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit code, every error told in words."""
+    import click
+
+    from pilotfish.cli.app import app
+
+    as_json = "--json" in arguments
+    try:
+        result = app(arguments, standalone_mode=False, prog_name="pilotfish")
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return int(done.exit_code)
+    except click.ClickException as error:
+        usage = (
+            error.ctx.command_path
+            if isinstance(error, click.UsageError) and error.ctx
+            else "pilotfish"
+        )
+        return tell(error.format_message(), 2, f"{usage} --help", as_json)
+    except PilotfishError as error:
+        return tell(str(error), error.exit_code, error.hint, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        stopped = Interrupted()
+        return tell(str(stopped), stopped.exit_code, stopped.hint, as_json)
+    except BrokenPipeError:
+        # the reader went away (`pilotfish methods | head`): nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        code = DiskError.exit_code if error.errno in _FULL_DISK else 1
+        return tell(f"{error.strerror}: {error.filename}", code, None, as_json)
+    except Exception as error:
+        traceback.print_exc()
+        hint = "this is a fault in pilotfish: please report it with the lines above"
+        return tell(f"internal error: {type(error).__name__}: {error}", 1, hint, as_json)
+
+
+def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:
+    """Say one error on stderr (and as JSON on stdout where asked); returns its code."""
+    if as_json:
+        emit({"error": message, "exit": code, "hint": hint})
+    sys.stderr.write(plain(f"error: {message}") + "\n")
+    if hint:
+        sys.stderr.write(plain(f"  -> {hint}") + "\n")
+    sys.stderr.flush()
+    return code

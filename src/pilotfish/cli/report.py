@@ -1,0 +1,16 @@
+"""`pilotfish report`: the run's files as report.json and one self-contained page."""
+
+from pilotfish.cli.console import emit, out
+from pilotfish.cli.options import Json, RunFolder
+
+
+def report(run: RunFolder, as_json: Json = False) -> None:
+    """Write RUN/report.json and RUN/report.html; nothing is recomputed."""
+    from pilotfish.flows.stages import report_stage
+
+    told = report_stage(run)
+    if as_json:
+        emit(told)
+        return
+    out(told["verdict"]["sentence"])
+    out(f"report: {run}/report.html")

@@ -1,0 +1,115 @@
+"""`pilotfish run`: raw rows to report in one command, from a recipe or from options."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pilotfish.cli.console import Console, emit, out
+from pilotfish.cli.options import (
+    Config,
+    Direction,
+    Force,
+    Json,
+    Limit,
+    Map,
+    MaxBadRate,
+    MaxLength,
+    MethodOption,
+    Metric,
+    Out,
+    Precision,
+    Quiet,
+    Revision,
+    Seed,
+    Set,
+    Split,
+    Test,
+    Trusted,
+    parse_map,
+)  # fmt: skip
+from pilotfish.errors import UsageError
+
+
+def run(
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(metavar="RECIPE.yaml|DATA", help="A recipe, or the rows.")],
+    weak: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The small model that measures.")
+    ] = None,
+    strong: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The model that learns.")
+    ] = None,
+    budget: Annotated[str, typer.Option(help="10%, 500rows or 2Mtokens.")] = "10%",
+    method: MethodOption = None,
+    direction: Direction = None,
+    trusted: Trusted = None,
+    test: Test = None,
+    metric: Metric = None,
+    evidence: Annotated[str, typer.Option(help="none, quick or full.")] = "quick",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every arm.")] = None,
+    out_: Out = None,
+    limit: Limit = None,
+    max_bad_rate: MaxBadRate = 0.01,
+    map_: Map = None,
+    dataset_config: Config = None,
+    split: Split = None,
+    revision: Revision = None,
+    max_length: MaxLength = None,
+    precision: Precision = "auto",
+    allow_short: Annotated[
+        bool, typer.Option("--allow-short", help="Take fewer rows than asked.")
+    ] = False,
+    seed: Seed = 0,
+    set_: Set = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score, select, train the arms of --evidence, judge them, and write the report."""
+    from pilotfish.config import make_recipe, read_recipe
+    from pilotfish.flows.experiment import run_experiment
+
+    settings: dict[str, Any] = {}
+    if Path(data).suffix in (".yaml", ".yml"):
+        settings = read_recipe(data)
+    typed = {
+        "data": data, "weak": weak, "strong": strong, "budget": budget, "method": method,
+        "direction": direction, "trusted": trusted, "test": test, "metric": metric,
+        "evidence": evidence, "seeds": seeds, "limit": limit, "max_bad_rate": max_bad_rate,
+        "map": parse_map(map_), "dataset_config": dataset_config, "split": split,
+        "revision": revision, "max_length": max_length, "precision": precision,
+        "allow_short": allow_short, "seed": seed, "out": out_,
+    }  # fmt: skip
+    settings |= _given(context, typed, from_recipe=bool(settings))
+    for name in ("weak", "strong"):
+        if not settings.get(name):
+            raise UsageError(f"`run` needs --{name} MODEL", hint="pilotfish run --help")
+    recipe = make_recipe(settings, set_)
+    folder = recipe.out or default_out(recipe.data)
+    done = run_experiment(recipe, folder, force=force, progress=Console(quiet=quiet))
+    told = done.store.read_json("report.json") or {}
+    if as_json:
+        emit({"run": folder, "report": f"{folder}/report.html", "verdict": told["verdict"]})
+        return
+    out(told["verdict"]["sentence"])
+    out(f"report: {folder}/report.html")
+
+
+def _given(context: typer.Context, typed: dict[str, Any], *, from_recipe: bool) -> dict[str, Any]:
+    """What the person typed; beside a recipe, defaults that nobody typed must not win."""
+    if not from_recipe:
+        return {key: value for key, value in typed.items() if value is not None}
+    names = {"out": "out_", "map": "map_"}
+    return {
+        key: value
+        for key, value in typed.items()
+        if key != "data"
+        and getattr(context.get_parameter_source(names.get(key, key)), "name", "") == "COMMANDLINE"
+    }
+
+
+def default_out(data: str) -> str:
+    """`runs/<name of the data>` below the current folder."""
+    name = Path(data.rstrip("/")).name.split(".")[0] or "run"
+    return f"runs/{name.replace('*', 'all')}"

@@ -1,0 +1,80 @@
+"""`pilotfish score`: measure with the weak model, one column per method."""
+
+from typing import Annotated
+
+import typer
+
+from pilotfish.cli.console import Console, emit, out
+from pilotfish.cli.options import (
+    Config,
+    Direction,
+    Force,
+    Json,
+    Limit,
+    Map,
+    MaxBadRate,
+    MaxLength,
+    Out,
+    Precision,
+    Quiet,
+    Revision,
+    Seed,
+    Split,
+    Trusted,
+    Weak,
+    parse_map,
+    parse_names,
+)  # fmt: skip
+from pilotfish.errors import UsageError
+
+
+def score(
+    data: Annotated[str, typer.Argument(metavar="DATA|RUN", help="The rows, or a run to add to.")],
+    weak: Weak,
+    method: Annotated[str, typer.Option(metavar="METHOD[,METHOD..]", help="What to score by.")],
+    out_: Out = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", metavar="NAME,..", help="Column names.")
+    ] = None,
+    trusted: Trusted = None,
+    direction: Direction = None,
+    max_length: MaxLength = None,
+    precision: Precision = "auto",
+    limit: Limit = None,
+    max_bad_rate: MaxBadRate = 0.01,
+    map_: Map = None,
+    dataset_config: Config = None,
+    split: Split = None,
+    revision: Revision = None,
+    seed: Seed = 0,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read DATA, measure every row with the weak model, write RUN/scores.parquet."""
+    from pilotfish.config import parse_methods
+    from pilotfish.flows.reading import Source, is_run
+    from pilotfish.flows.score import Measuring
+    from pilotfish.flows.score import score as flow
+
+    folder = out_ or (data if is_run(data) else None)
+    if folder is None:
+        raise UsageError("`score` needs --out RUN, the folder to write to")
+    source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
+    run = flow(
+        folder, source, weak, parse_methods(method), names=parse_names(as_), trusted=trusted,
+        direction=direction, measuring=Measuring(max_length, precision, seed), force=force,
+        progress=Console(quiet=quiet),
+    )  # fmt: skip
+    told = {"run": folder, "pool": run.section("pool"), "scores": run.section("scores")}
+    if as_json:
+        emit(told)
+        return
+    for name, facts in run.section("scores").items():
+        bad = sum(facts["unscorable"].values())
+        out(
+            f"{name}: {facts['scorable']:,} rows scored, {bad:,} unscorable {facts['unscorable'] or ''}"
+        )
+    out(
+        f"next: pilotfish select {folder} --method '{next(iter(run.section('scores')))}' --budget 10%"
+    )

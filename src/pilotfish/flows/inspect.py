@@ -1,0 +1,76 @@
+"""inspect: the schema found, one row rendered with its loss mask, the counts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pilotfish.errors import DataError
+from pilotfish.flows.extras import need_torch
+from pilotfish.flows.reading import Source
+from pilotfish.pool import Inspection
+from pilotfish.pool import inspect as inspect_data
+from pilotfish.records import Example
+
+PREVIEW = 5
+
+
+@dataclass(frozen=True)
+class Look:
+    """What `inspect` found, and one row as the weak model would see it."""
+
+    found: Inspection
+    rendered: tuple[tuple[str, bool], ...]  # (text, supervised)
+    template: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        mask = [{"text": text, "supervised": supervised} for text, supervised in self.rendered]
+        return {**self.found.as_dict(), "rendered": mask, "template": self.template}
+
+    def lines(self) -> list[str]:
+        """For people: supervised text stands between [[ and ]]."""
+        found = self.found
+        shown = "".join(f"[[{text}]]" if learn else text for text, learn in self.rendered)
+        lines = [
+            f"schema: {found.schema}",
+            f"columns: {', '.join(found.columns)}",
+            f"rows: {found.rows:,} usable, {found.bad:,} would be quarantined",
+            *(f"  {reason}: {count:,}" for reason, count in sorted(found.quarantined.items())),
+            *(f"warning: {text}" for text in found.warnings),
+            f"one row ({self.template}; what is learnt stands in [[ ]]):",
+            *(f"  {line}" for line in shown.split("\n")),
+        ]
+        return lines
+
+    def check(self, max_bad_rate: float) -> None:
+        """DataError (exit 3) where a run would stop."""
+        total = self.found.rows + self.found.bad
+        if self.found.bad > max_bad_rate * total:
+            raise DataError(
+                f"{self.found.bad:,} of {total:,} records are bad, more than --max-bad-rate "
+                f"{max_bad_rate:g} allows",
+                hint="mend the file, or raise --max-bad-rate",
+            )
+
+
+def look(source: Source, *, model: str | None = None) -> Look:
+    """Inspect DATA without writing anything; with a model, render by its own template."""
+    found = inspect_data(source.data, **source.arguments())  # type: ignore[arg-type]
+    first = found.examples[0] if found.examples else None
+    if first is None:
+        return Look(found, (), "no usable row")
+    if model is None:
+        return Look(found, _plainly(first), "plain template")
+    need_torch("rendering with a model's template")
+    from pilotfish.encode import render
+    from pilotfish.models import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    segments = tuple((piece.text, piece.supervised) for piece in render(first, tokenizer))
+    kind = "chat template" if getattr(tokenizer, "chat_template", None) else "plain template"
+    return Look(found, segments, f"{kind} of {model}")
+
+
+def _plainly(example: Example) -> tuple[tuple[str, bool], ...]:
+    from pilotfish.encode import render
+
+    return tuple((piece.text, piece.supervised) for piece in render(example, None, "plain"))

@@ -1,0 +1,26 @@
+"""How a flow speaks to whoever started it: notes and steps, never print."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What a flow may say; the command line shows it, tests stay silent."""
+
+    def note(self, text: str) -> None:
+        """One line for the reader."""
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` units of `stage` are finished; 0 of total opens it."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def note(self, text: str) -> None:
+        """Ignore a line."""
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Ignore a step."""
+
+
+SILENT = Silent()

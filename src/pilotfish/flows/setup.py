@@ -1,0 +1,85 @@
+"""Before a run starts: which rows, which metric, which method, each decision said aloud."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pilotfish.config import Method, Recipe, parse_method
+from pilotfish.flows.progress import Progress
+from pilotfish.flows.reading import Source, hold_out, hold_out_of_pool, read_beside, warn
+from pilotfish.pool import overlap_keys
+from pilotfish.records import Example
+from pilotfish.store import Run
+
+WITH_TRUSTED = (
+    "the default with trusted rows: a weak model tuned on them finds the rows that agree with "
+    "them; benchmarks/default_method.py compares"
+)
+WITHOUT_TRUSTED = "the default without trusted rows; benchmarks/default_method.py compares"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The rows that are not the pool: vouched for, and held out for judging."""
+
+    trusted: Sequence[Example]
+    test: Sequence[Example]
+    held_out: str  # test | trusted | pool
+    dropped: int = 0  # trusted rows that also stand in the test data
+
+
+def source_of(recipe: Recipe) -> Source:
+    """The recipe's reading options."""
+    return Source(
+        recipe.data,
+        mapping=recipe.map,
+        limit=recipe.limit,
+        max_bad_rate=recipe.max_bad_rate,
+        dataset_config=recipe.dataset_config,
+        split=recipe.split,
+        revision=recipe.revision,
+    )
+
+
+def rows_beside(recipe: Recipe, source: Source) -> Beside:
+    """Trusted and test rows: given, or held out of the trusted rows, else of the pool."""
+    if recipe.test:
+        test = read_beside(source, recipe.test).examples
+        if not recipe.trusted:
+            return Beside([], test, "test")
+        trusted = read_beside(source, recipe.trusted, exclude=overlap_keys(test))
+        return Beside(trusted.examples, test, "test", trusted.dropped)
+    if recipe.trusted:
+        rows = read_beside(source, recipe.trusted).examples
+        kept, held = hold_out(rows, min(recipe.test_rows, len(rows) // 3), recipe.seed)
+        return Beside(kept, held, "trusted")
+    return Beside([], hold_out_of_pool(source, recipe.test_rows, recipe.seed), "pool")
+
+
+def say_what_is_known(run: Run, beside: Beside) -> None:
+    """Warn where the judging rows are weaker evidence than they look."""
+    if beside.held_out == "pool":
+        warn(run, ["judged on rows held out of the pool: the pool's own noise is in the figures"])
+    if beside.held_out == "trusted":
+        warn(run, [f"judged on {len(beside.test):,} rows held out of the trusted ones"])
+    if beside.dropped:
+        warn(run, [f"{beside.dropped:,} trusted rows also stand in the test data: not trained on"])
+
+
+def the_metric(recipe: Recipe, test: Sequence[Example], progress: Progress) -> str:
+    """The metric asked for, or the one that fits the test rows, said aloud."""
+    if recipe.metric:
+        return recipe.metric
+    from pilotfish.judge import default_metric
+
+    metric, why = default_metric(test)
+    progress.note(f"metric: {metric} ({why})")
+    return metric
+
+
+def the_method(recipe: Recipe) -> tuple[Method, str]:
+    """The method asked for, or the default that benchmarks/default_method.py backs."""
+    if recipe.method:
+        return parse_method(recipe.method), "as asked"
+    if recipe.trusted:
+        return parse_method("perplexity(direction=low)"), WITH_TRUSTED
+    return parse_method("ifd"), WITHOUT_TRUSTED
