@@ -1,12 +1,12 @@
 """The training loop: one generator, one step at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from pilotfish.config import TrainConfig
 from pilotfish.train.collate import collate
@@ -64,7 +64,8 @@ def steps(
             rank=accelerator.process_index,
             world=world,
         )
-        loss = _backward(model, [rows.take(part) for part in cut], tokens, plan, accelerator)
+        parts = [rows.take(part) for part in cut]
+        loss = accumulate(model, parts, tokens, bf16=plan.bf16, accelerator=accelerator)
         rate = plan.learning_rate * factor(
             step, plan.steps, warmup=warmup, shape=config.lr_scheduler_type
         )
@@ -76,16 +77,20 @@ def steps(
         yield Step(step + 1, loss, rate, tokens, sum(lengths[i] for i in chosen))
 
 
-def _backward(
-    model: torch.nn.Module, parts: list[Rows], tokens: int, plan: Plan, accelerator: Accelerator
+def accumulate(
+    model: nn.Module, parts: Sequence[Rows], tokens: int, *, bf16: bool, accelerator: Accelerator
 ) -> Tensor:
-    """Gradients of one step, summed over its micro-batches. -> this rank's share of the loss."""
+    """Add one step's gradient to the parameters, one micro-batch after another.
+
+    `tokens`: supervised tokens of the whole step, all ranks, by which every sum is divided.
+    -> this rank's share of the loss, scalar nats per token.
+    """
     device, total = accelerator.device, torch.zeros((), device=accelerator.device)
     for number, part in enumerate(parts):
         batch = collate(part.encoded).to(device)
         last = number == len(parts) - 1
         with nullcontext() if last else accelerator.no_sync(model):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=plan.bf16):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
                 loss = model(batch) / tokens
             # Ranks average their gradients; we want the sum.
             accelerator.backward(loss * accelerator.num_processes)
