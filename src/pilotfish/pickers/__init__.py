@@ -2,7 +2,16 @@
 
 from pilotfish.pickers.length_matched import LengthMatched
 from pilotfish.pickers.middle import Middle
-from pilotfish.pickers.protocol import Direction, Gate, Picker, Ranking, tie_rank
+from pilotfish.pickers.protocol import (
+    KEPT,
+    OVER_BUDGET,
+    UNSCORABLE,
+    Direction,
+    Gate,
+    Picker,
+    Ranking,
+    tie_rank,
+)
 from pilotfish.pickers.random import Random
 from pilotfish.pickers.top import Top
 
@@ -16,7 +25,10 @@ PICKERS: dict[str, type[Picker]] = {
 HELPERS = {"protocol"}
 
 __all__ = [
+    "KEPT",
+    "OVER_BUDGET",
     "PICKERS",
+    "UNSCORABLE",
     "Direction",
     "Gate",
     "LengthMatched",

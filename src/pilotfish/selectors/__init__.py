@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pilotfish.selectors import making
 from pilotfish.selectors.ifd import Ifd
 from pilotfish.selectors.longest import Longest
+from pilotfish.selectors.making import same_scores
 from pilotfish.selectors.perplexity import Perplexity
 from pilotfish.selectors.protocol import Selector
 from pilotfish.selectors.random import Random
@@ -23,7 +24,7 @@ SELECTORS: dict[str, type[Selector]] = {
 
 HELPERS = {"making", "own", "protocol"}
 
-__all__ = ["SELECTORS", "Selector", "describe", "make"]
+__all__ = ["SELECTORS", "Selector", "describe", "make", "same_scores"]
 
 
 def make(method: "Method", direction: str | None = None) -> Selector:

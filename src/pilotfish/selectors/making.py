@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pilotfish.config import Method
 
 DIRECTION = "direction"
+PICKING = {DIRECTION, "ceiling"}  # knobs that decide who is picked, not what the score is
 
 
 def build(table: Mapping[str, type[Selector]], method: "Method", direction: str | None) -> Selector:
@@ -49,6 +50,17 @@ def describe(table: Mapping[str, type[Selector]], name: str | None = None) -> li
 def knobs(kind: type[Any]) -> dict[str, Field[Any]]:
     """The knobs of a method: the fields of its dataclass."""
     return {field.name: field for field in fields(kind)} if is_dataclass(kind) else {}
+
+
+def same_scores(one: Selector, other: Selector) -> bool:
+    """Whether two selectors of one name give every row the same score."""
+    return _scoring(one) == _scoring(other)
+
+
+def _scoring(selector: Selector) -> dict[str, Any]:
+    if isinstance(selector, Own):  # any of its knobs may enter its score
+        return {key: getattr(selector.inner, key) for key in knobs(type(selector.inner))}
+    return {key: getattr(selector, key) for key in knobs(type(selector)) if key not in PICKING}
 
 
 def _described(name: str, kind: type[Selector]) -> dict[str, Any]:

@@ -1,0 +1,245 @@
+"""explain: what happened to one row, in one sentence with the numbers."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotfish.errors import UsageError
+from pilotfish.flows.selection import decisions_of
+from pilotfish.pickers import KEPT, OVER_BUDGET, UNSCORABLE
+from pilotfish.pickers.protocol import IN_SELECTION, OVER_CEILING, UNDER_FLOOR, UNMATCHED
+from pilotfish.store import Run
+
+# Why a row could not be scored, in words.
+_UNSCORABLE = {
+    "empty_response": "its response is empty",
+    "no_response_tokens": "no response token is left after truncation",
+    "prompt_over_limit": "its prompt alone fills the window of the weak model",
+    "too_few_tokens": "its response has too few tokens to be scored",
+    "too_short": "its response has too few tokens to be scored",
+    "nonfinite": "the weak model gave a value that is no finite number",
+    "missing_signal": "what the score needs was not measured for it",
+    "model_error": "the weak model failed on it",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One row among all decisions: what a sentence is made of."""
+
+    facts: dict[str, Any]  # the selection's line in run.json
+    decision: dict[str, Any]  # the row's decision
+    eligible: np.ndarray[Any, np.dtype[np.float64]]  # [m] scores that could have been picked
+    kept: np.ndarray[Any, np.dtype[np.float64]]  # [k] scores that were
+    n_pool: int
+
+    @property
+    def score(self) -> str:
+        """The row's score by name: `superfiltering score 0.71`."""
+        return f"{_what(self.facts)} {_number(self.decision['score'])}"
+
+    @property
+    def place(self) -> int:
+        """1-based place among the eligible rows, in the direction of the selection."""
+        own, low = self.decision["score"], self.facts.get("direction") == "low"
+        ahead = self.eligible < own if low else self.eligible > own
+        return 1 + int(ahead.sum())
+
+
+def explain(
+    root: str | Path,
+    *,
+    id: str | None = None,
+    row: int | None = None,
+    source: str | None = None,
+    selection: str = "selected",
+) -> dict[str, Any]:
+    """`sentence` and the numbers behind it for one row, by id or by row (and source).
+
+    Rows that never reached the pool (quarantined, or dropped because they stand in the test data)
+    are explained too. UsageError (exit 2) when no row, or more than one, fits.
+    """
+    if (id is None) == (row is None):
+        raise UsageError("name one row", hint=f"pilotfish explain {root} ID, or --row N")
+    run = Run(root)
+    found = _decided(run, selection, id, row, source) or _outside(run, id, row, source)
+    if found is None:
+        wanted = f"id '{id}'" if id is not None else f"row {row}"
+        where = f" of {source}" if source else ""
+        raise UsageError(
+            f"{root} knows no {wanted}{where}",
+            hint="rows count from 0 in their source; ids stand in "
+            f"selections/{selection}/decisions.parquet",
+        )
+    return found
+
+
+def _decided(
+    run: Run, selection: str, id: str | None, row: int | None, source: str | None
+) -> dict[str, Any] | None:
+    """The explanation of a row of the pool; None where the pool has no such row."""
+    table = decisions_of(run, selection)
+    ids, rows = table.column("id").to_pylist(), table.column("row").to_numpy()
+    sources = table.column("source").to_pylist()
+    hits = [
+        i
+        for i in (np.flatnonzero(rows == row) if row is not None else range(len(ids)))
+        if (id is None or ids[i] == id) and source in (None, sources[i])
+    ]
+    if len(hits) > 1:
+        known = ", ".join(sorted({sources[i] for i in hits}))
+        raise UsageError(f"row {row} stands in several sources", hint=f"add --source: {known}")
+    if not hits:
+        return None
+    decision = table.slice(hits[0], 1).to_pylist()[0]
+    score = table.column("score").to_numpy()
+    reason = np.asarray(table.column("reason").to_pylist(), dtype=object)
+    kept = reason == KEPT
+    case = Case(
+        run.section("selections").get(selection, {}),
+        decision,
+        score[kept | (reason == OVER_BUDGET)],
+        score[kept],
+        len(ids),
+    )
+    return {**decision, "selection": selection, "sentence": f"{_name(decision)} {_fate(case)}."}
+
+
+def _fate(case: Case) -> str:
+    code, _, detail = str(case.decision["reason"]).partition(":")
+    return _FATES.get(code, _other)(case, detail)
+
+
+def _kept(case: Case, _: str) -> str:
+    rank = case.decision["rank"] + 1
+    return (
+        f"was kept as the {_nth(rank)} of {len(case.kept):,}: its {case.score} ranks "
+        f"{_nth(case.place)} of {len(case.eligible):,} eligible rows{_end(case)}"
+    )
+
+
+def _over_budget(case: Case, _: str) -> str:
+    return (
+        f"was dropped: its {case.score} ranks {_nth(case.place)} of {len(case.eligible):,} "
+        f"eligible rows{_end(case)}; the budget of {case.facts.get('budget', '?')} kept "
+        f"{_window(case)}"
+    )
+
+
+def _window(case: Case) -> str:
+    """Which rows the budget bought, and where the cut fell."""
+    low, high = _number(float(case.kept.min())), _number(float(case.kept.max()))
+    count = f"{len(case.kept):,}"
+    if case.facts.get("direction") == "middle":
+        return f"the {count} around the median (from {low} to {high})"
+    cut = high if case.facts.get("direction") == "low" else low
+    tied = " and equal scores go by content hash" if float(cut) == case.decision["score"] else ""
+    return f"the first {count} (cut at {cut}{tied})"
+
+
+def _end(case: Case) -> str:
+    return {"low": ", lowest first", "middle": ", highest first"}.get(
+        str(case.facts.get("direction")), ""
+    )
+
+
+def _over_ceiling(case: Case, _: str) -> str:
+    return (
+        f"was dropped: its {case.score} is not below the ceiling; its instruction does not make "
+        "its response more likely, so the pair may not belong together"
+    )
+
+
+def _under_floor(case: Case, _: str) -> str:
+    return f"was dropped: its {case.score} is not above the floor"
+
+
+def _unscorable(case: Case, detail: str) -> str:
+    why = _UNSCORABLE.get(detail, detail or "no reason is on record")
+    return (
+        f"was dropped: it has no {_what(case.facts)}, because {why} "
+        f"({detail or UNSCORABLE}); rows without a score are never picked"
+    )
+
+
+def _unmatched(case: Case, _: str) -> str:
+    return (
+        f"was not drawn: its source and length bin already gave as many rows as "
+        f"'{case.facts.get('of')}' holds there ({len(case.kept):,} rows in all)"
+    )
+
+
+def _in_selection(case: Case, _: str) -> str:
+    return f"was left out: it is one of the rows of '{case.facts.get('of')}' that this is drawn to"
+
+
+def _other(case: Case, _: str) -> str:
+    return f"was {'kept' if case.decision['kept'] else 'dropped'}: {case.decision['reason']}"
+
+
+_FATES: dict[str, Callable[[Case, str], str]] = {
+    KEPT: _kept,
+    OVER_BUDGET: _over_budget,
+    OVER_CEILING: _over_ceiling,
+    UNDER_FLOOR: _under_floor,
+    UNSCORABLE: _unscorable,
+    UNMATCHED: _unmatched,
+    IN_SELECTION: _in_selection,
+}
+
+
+def _outside(
+    run: Run, id: str | None, row: int | None, source: str | None
+) -> dict[str, Any] | None:
+    """The explanation of a row that was set aside when the data was read."""
+    for name, say in (("dropped", _dropped), ("quarantine", _quarantined)):
+        for line in _lines(run, f"pool/{name}.jsonl"):
+            fits = line.get("id") == id if id is not None else line.get("row") == row
+            if fits and source in (None, line.get("source")):
+                sentence = f"{_name(line)} {say(line)}."
+                return {**line, "kept": False, "sentence": sentence}
+    return None
+
+
+def _dropped(line: dict[str, Any]) -> str:
+    return (
+        "was dropped before anything was measured: it also stands in the test data "
+        f"({line.get('reason', 'test_overlap')})"
+    )
+
+
+def _quarantined(line: dict[str, Any]) -> str:
+    excerpt = f", it begins {json.dumps(line['excerpt'][:60])}" if line.get("excerpt") else ""
+    return f"was quarantined when it was read: {line.get('reason', 'unreadable')}{excerpt}"
+
+
+def _lines(run: Run, rel: str) -> Iterator[dict[str, Any]]:
+    path = run.store.path(rel)
+    if path.exists():
+        with path.open(encoding="utf-8") as handle:
+            yield from (json.loads(line) for line in handle)
+
+
+def _name(line: dict[str, Any]) -> str:
+    tail = f" (id {line['id']})" if line.get("id") else ""
+    return f"Row {line['row']} of {line['source']}{tail}"
+
+
+def _what(facts: dict[str, Any]) -> str:
+    method = str(facts.get("method", "selection")).partition("(")[0]
+    return {"random": "draw", "length_matched": "draw", "longest": "response length"}.get(
+        method, f"{method} score"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _nth(place: int) -> str:
+    ending = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place:,}{ending}"
