@@ -1,0 +1,280 @@
+"""read and read_rows: two passes over DATA, so that nothing is committed before all is known.
+
+The first pass counts, quarantines and settles the ids; the second writes the shards. Memory grows
+with the rows by 16 bytes of digest and the user's id each, not by their text.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from pilotfish._version import __version__
+from pilotfish.errors import DataError, UsageError
+from pilotfish.pool.census import Census, bad_rate, check_any, check_rate
+from pilotfish.pool.locate import HubOptions, Source, locate
+from pilotfish.pool.overlap import overlap_key
+from pilotfish.pool.pool import MANIFEST, Pool
+from pilotfish.pool.scan import Bad, Scan, prepare
+from pilotfish.pool.shards import write_shard
+from pilotfish.records import Example
+from pilotfish.store import Store
+
+QUARANTINE = "pool/quarantine.jsonl"
+QUARANTINE_MANIFEST = "pool/quarantine.json"
+DROPPED = "pool/dropped.jsonl"
+SHARD_BYTES = 256 * 2**20  # of raw text; a shard is closed at this or at shard_rows
+NAMED = 3  # bad records named in an error where there is no quarantine file
+NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some data in memory: trusted or test rows, read exactly like a pool.
+
+    quarantined: reason -> records. dropped_ids: the rows that also stand in the test data.
+    sources: path -> sha256.
+    """
+
+    examples: list[Example]
+    rows_in: int
+    quarantined: dict[str, int]
+    dropped: int
+    dropped_ids: tuple[str, ...]
+    schema: str
+    sources: dict[str, str]
+    fingerprint: str
+    warnings: tuple[str, ...]
+
+
+def read(
+    data: str | Path,
+    store: Store,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_bad_rate: float = 0.01,
+    exclude: frozenset[str] = NOTHING,
+    shard_rows: int = 20_000,
+    dataset_config: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> Pool:
+    """Commit DATA as canonical shards, reusing what an earlier, equal read left intact.
+
+    mapping: canonical field -> the user's column. limit: records read at most, bad ones included.
+    exclude: `overlap_keys` of the test data; rows asking the same are dropped, counted and named.
+    Raises UsageError (path, mapping, schema) and DataError (too many bad records, no row left; the
+    quarantine file is written before).
+    """
+    if shard_rows < 1:
+        raise UsageError(f"shard_rows is {shard_rows}; it must be at least 1")
+    bad_rate(max_bad_rate)
+    sources = locate(data, HubOptions(dataset_config, split, revision))
+    scan, _ = prepare(sources, mapping, limit)
+    facts = _facts(scan, exclude, shard_rows)
+    pool = _finished(store, facts["key"])
+    if pool is None:
+        store.forget(MANIFEST)
+        census = _quarantine(store, scan, exclude, facts["key"])
+        _check(census, max_bad_rate, str(data), _where(store))
+        pool = _commit(store, scan, census, facts)
+    found = pool.manifest
+    check_rate(found["quarantined"], found["rows_in"], max_bad_rate, _where(store))
+    return pool
+
+
+def read_rows(
+    data: str | Path,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_bad_rate: float = 0.01,
+    exclude: frozenset[str] = NOTHING,
+    dataset_config: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> Rows:
+    """The rows of DATA in memory; same parsing, ids, counting and errors as `read`."""
+    bad_rate(max_bad_rate)
+    sources = locate(data, HubOptions(dataset_config, split, revision))
+    scan, _ = prepare(sources, mapping, limit)
+    census, first, found = new_census(scan), list[Bad](), list[Example]()
+    for item in count(scan, census, exclude):
+        if isinstance(item, Example):
+            found.append(item)
+        elif len(first) < NAMED:
+            first.append(item)
+    named = "; ".join(f"{bad.source} row {bad.row}: {bad.detail}" for bad in first)
+    _check(census, max_bad_rate, str(data), f"First: {named}.")
+    marks = list(census.marks())
+    pairs = zip(found, marks, strict=True)
+    return Rows(
+        examples=[replace(example, id=name) for example, (name, kept) in pairs if kept],
+        rows_in=census.rows_in,
+        quarantined=dict(sorted(census.quarantined.items())),
+        dropped=census.dropped,
+        dropped_ids=tuple(name for name, kept in marks if not kept),
+        schema=scan.schema.name if scan.schema else "",
+        sources=_digests(sources),
+        fingerprint=census.fingerprint(),
+        warnings=tuple(census.warnings()),
+    )
+
+
+def new_census(scan: Scan) -> Census:
+    """An empty census that looks for ids in the column the mapping names."""
+    return Census(id_column=scan.mapping.get("id", "id"))
+
+
+def count(scan: Scan, census: Census, exclude: frozenset[str]) -> Iterator[Example | Bad]:
+    """Walk through the data, entering every record into the census on its way."""
+    for item in scan.walk():
+        if isinstance(item, Bad):
+            census.quarantined[item.reason] += 1
+        else:
+            census.add(item, kept=not exclude or overlap_key(item) not in exclude)
+        yield item
+
+
+def _facts(scan: Scan, exclude: frozenset[str], shard_rows: int) -> dict[str, Any]:
+    """All that decides what the shards hold, and its hash: equal key, equal bytes."""
+    facts: dict[str, Any] = {
+        "schema": scan.schema.name if scan.schema else "",
+        "sources": _digests(scan.sources),
+        "mapping": dict(scan.mapping),
+        "limit": scan.limit,
+        "shard_rows": shard_rows,
+        "excluded": hashlib.sha256("".join(sorted(exclude)).encode()).hexdigest(),
+        "pilotfish": __version__,
+    }
+    text = json.dumps(facts, sort_keys=True)
+    return {**facts, "key": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _digests(sources: Sequence[Source]) -> dict[str, str]:
+    return {source.name: source.sha256() for source in sources}
+
+
+def _finished(store: Store, key: str) -> Pool | None:
+    """The pool that is already there, where it was read with the same key and all is intact."""
+    manifest = store.manifest(MANIFEST)
+    if manifest is None or manifest["key"] != key:
+        return None
+    parts = (QUARANTINE_MANIFEST, *(shard["manifest"] for shard in manifest["shards"]))
+    if any((store.manifest(part) or {}).get("key") != key for part in parts):
+        return None
+    return Pool.open(store)
+
+
+def _quarantine(store: Store, scan: Scan, exclude: frozenset[str], key: str) -> Census:
+    """First pass: fill a census and commit pool/quarantine.jsonl."""
+    census = new_census(scan)
+    with store.attempt(QUARANTINE_MANIFEST) as attempt:
+        with attempt.path(QUARANTINE).open("w", encoding="utf-8") as handle:
+            for item in count(scan, census, exclude):
+                if isinstance(item, Bad):
+                    _write_line(handle, item.line())
+        counts = dict(sorted(census.quarantined.items()))
+        attempt.meta = {"key": key, "rows_in": census.rows_in, "quarantined": counts}
+    return census
+
+
+def _check(census: Census, max_bad_rate: float, data: str, where: str) -> None:
+    check_rate(census.quarantined, census.rows_in, max_bad_rate, where)
+    check_any(census.rows, census.dropped, census.rows_in, data)
+
+
+def _where(store: Store) -> str:
+    return f"Each is named in {store.root / QUARANTINE}."
+
+
+def _commit(store: Store, scan: Scan, census: Census, facts: dict[str, Any]) -> Pool:
+    """Second pass: write the shards that are not there yet, then the manifest."""
+    with store.attempt(MANIFEST) as attempt:
+        with attempt.path(DROPPED).open("w", encoding="utf-8") as handle:
+            kept = _kept(scan, census, handle)
+            groups = enumerate(_cut(kept, facts["shard_rows"]))
+            shards = [_shard(store, i, group, facts["key"]) for i, group in groups]
+        _forget_beyond(store, len(shards))
+        attempt.meta = {
+            **facts,
+            "rows": census.rows,
+            "rows_in": census.rows_in,
+            "quarantined": dict(sorted(census.quarantined.items())),
+            "dropped": census.dropped,
+            "fingerprint": census.fingerprint(),
+            "warnings": census.warnings(),
+            "shards": shards,
+        }
+    return Pool.open(store)
+
+
+def _kept(scan: Scan, census: Census, dropped: TextIO) -> Iterator[Example]:
+    """The rows that stay, with their ids; a line in `dropped` for each that does not."""
+    marks = zip(census.marks(), census.digests(), strict=True)
+    for item in scan.walk():
+        if isinstance(item, Bad):
+            continue
+        mark, digest = next(marks, (None, b""))
+        if mark is None or digest.hex() != item.digest:
+            raise _changed(item.source)
+        name, kept = mark
+        if kept:
+            yield replace(item, id=name)
+        else:
+            line = {"id": name, "source": item.source, "row": item.row, "reason": "in_test"}
+            _write_line(dropped, line)
+    if next(marks, None) is not None:
+        raise _changed(scan.sources[-1].name)
+
+
+def _changed(name: str) -> DataError:
+    return DataError(
+        f"{name} changed while it was being read", hint="run again when nobody writes to it"
+    )
+
+
+def _cut(examples: Iterable[Example], shard_rows: int) -> Iterator[list[Example]]:
+    """Groups of `shard_rows` examples, fewer where their text grows too big for one shard."""
+    group: list[Example] = []
+    size = 0
+    for example in examples:
+        group.append(example)
+        size += len(example.raw)
+        if len(group) == shard_rows or size >= SHARD_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _shard(store: Store, i: int, group: Sequence[Example], key: str) -> dict[str, Any]:
+    """Commit one shard unless it is there and intact; its entry in the pool's manifest."""
+    name, file = f"pool/part-{i:05d}.json", f"pool/part-{i:05d}.parquet"
+    found = store.manifest(name)
+    if found is None or found.get("key") != key:
+        with store.attempt(name) as attempt:
+            write_shard(attempt.path(file), group)
+            attempt.meta = {"key": key, "rows": len(group)}
+        found = store.require(name)
+    return {
+        "manifest": name,
+        "file": file,
+        "rows": len(group),
+        "sha256": found["files"][file]["sha256"],
+    }
+
+
+def _forget_beyond(store: Store, shards: int) -> None:
+    """Remove the shards of an earlier, longer read: readers glob for part-*.parquet."""
+    for path in sorted(store.root.glob("pool/part-*.parquet")):
+        if int(path.stem.removeprefix("part-")) >= shards:
+            store.forget(path.with_suffix(".json").relative_to(store.root).as_posix())
+            path.unlink()
+
+
+def _write_line(handle: TextIO, line: dict[str, Any]) -> None:
+    handle.write(json.dumps(line, sort_keys=True, ensure_ascii=True) + "\n")
