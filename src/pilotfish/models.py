@@ -34,7 +34,7 @@ _TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
-_IDENTITY = ("config.json", "*.safetensors", "adapter_config.json", *_TOKENIZER_FILES)
+_IDENTITY = ("config.json", "*.safetensors", *_TOKENIZER_FILES)
 # Names under which configs keep the number of positions a model can tell apart.
 _WINDOW = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
@@ -83,7 +83,7 @@ def load(
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     if _is_local(name):
         _check_folder(Path(name))
-    with _quiet():
+    with quiet():
         tokenizer = load_tokenizer(name, **options)
         model = _load_model(name, dtype, options).to(place).eval()
     model.requires_grad_(False)
@@ -111,7 +111,7 @@ def load_tokenizer(
             f"{name} holds no tokenizer",
             hint="save one beside the weights: tokenizer.save_pretrained(FOLDER)",
         )
-    with _quiet():
+    with quiet():
         try:
             return transformers.AutoTokenizer.from_pretrained(
                 name,
@@ -166,6 +166,21 @@ def model_digest(name: str, *, commit: str | None = None) -> str:
     return _sha([[path.name, _sha256_file(path)] for path in sorted(found)])
 
 
+def count_parameters(name: str, *, revision: str | None = None) -> int:
+    """Weights of a model, from its config alone: nothing is loaded or downloaded but that."""
+    local = _is_local(name)
+    with quiet():
+        try:
+            config = transformers.AutoConfig.from_pretrained(
+                name, revision=revision, local_files_only=local
+            )
+            with torch.device("meta"):
+                model = transformers.AutoModelForCausalLM.from_config(config)
+        except Exception as error:
+            raise _unloadable(name, "config", error, local) from error
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def tokenizer_digest(tokenizer: Any) -> str:
     """sha256 of how text becomes ids: vocabulary, merges, pipeline, added tokens.
 
@@ -189,8 +204,6 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
     local = _is_local(name)
-    if local and (Path(name) / "adapter_config.json").is_file():
-        return _load_adapter(name, dtype, options)
     try:
         config = transformers.AutoConfig.from_pretrained(name, local_files_only=local, **options)
         model, facts = transformers.AutoModelForCausalLM.from_pretrained(
@@ -213,19 +226,6 @@ def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
             hint="a causal language model with all its weights is needed",
         )
     return model
-
-
-def _load_adapter(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
-    """A LoRA folder: its base model with the adapter merged in."""
-    try:
-        import peft
-    except ModuleNotFoundError as error:
-        raise MissingExtra("a LoRA adapter", "train") from error
-    settings: dict[str, Any] = json.loads(
-        (Path(name) / "adapter_config.json").read_text(encoding="utf-8")
-    )
-    base = _load_model(settings["base_model_name_or_path"], dtype, options)
-    return peft.PeftModel.from_pretrained(base, name, use_safetensors=True).merge_and_unload()
 
 
 def _check_folder(folder: Path) -> None:
@@ -287,8 +287,8 @@ def _sha(value: Any) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no chatter while loading, unless TRANSFORMERS_VERBOSITY asks for it."""
+def quiet() -> Iterator[None]:
+    """transformers says nothing inside, unless TRANSFORMERS_VERBOSITY asks it to."""
     log = transformers.utils.logging
     hub = logging.getLogger("huggingface_hub")
     before = log.get_verbosity(), log.is_progress_bar_enabled(), hub.level

@@ -7,7 +7,7 @@ What is trained on: *every* assistant turn with its end marker.
 from pilotfish.encode.render import Segment, preview, render, template_digest
 from pilotfish.encode.scoring import encode_scoring
 from pilotfish.encode.tokens import Encoded, clamp_max_length
-from pilotfish.encode.training import encode_prompts, encode_training, end_ids
+from pilotfish.encode.training import encode_prompts, encode_training, end_ids, end_marker
 
 __all__ = [
     "Encoded",
@@ -17,6 +17,7 @@ __all__ = [
     "encode_scoring",
     "encode_training",
     "end_ids",
+    "end_marker",
     "preview",
     "render",
     "template_digest",

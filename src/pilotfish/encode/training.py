@@ -88,6 +88,12 @@ def end_ids(tokenizer: Any, form: str = "template") -> list[int]:
     return sorted(ends)
 
 
+def end_marker(tokenizer: Any, form: str = "template") -> str:
+    """The text a chat template ends a reply with, "" where there is none."""
+    frame = Renderer.of(tokenizer, form).frame
+    return frame[1].strip() if frame is not None else ""
+
+
 def _says_something(example: Example) -> bool:
     if not example.turns:
         return bool(example.response)

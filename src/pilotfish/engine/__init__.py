@@ -1,0 +1,20 @@
+"""Runs models over rows: batch plan, forward, shard scorer, greedy answers."""
+
+from pilotfish.engine.answers import choice_nll, response_nll
+from pilotfish.engine.generate import generate
+from pilotfish.engine.keys import stage_key
+from pilotfish.engine.plan import plan
+from pilotfish.engine.scorer import LENGTHS, ShardScorer, measure
+from pilotfish.engine.seen import load_seen
+
+__all__ = [
+    "LENGTHS",
+    "ShardScorer",
+    "choice_nll",
+    "generate",
+    "load_seen",
+    "measure",
+    "plan",
+    "response_nll",
+    "stage_key",
+]

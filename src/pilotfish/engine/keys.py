@@ -1,0 +1,50 @@
+"""The name of a measurement: everything its numbers depend on, hashed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pilotfish import encode, signals
+from pilotfish.encode import template_digest
+from pilotfish.models import Loaded
+from pilotfish.records import Need
+
+
+def stage_spec(
+    fingerprint: str, need: Need, loaded: Loaded, *, max_length: int, token_budget: int
+) -> dict[str, Any]:
+    """What decides the numbers of one need over one pool, in plain words for the manifest."""
+    return {
+        "pool": fingerprint,
+        "need": need.name,
+        "model": loaded.digest,
+        "tokenizer": loaded.tokenizer_digest,
+        "template": template_digest(loaded.tokenizer, need.text),
+        "max_length": max_length,
+        "token_budget": token_budget,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "device": loaded.device.type,
+        "attention": loaded.attention,
+        "code": code_version(),
+    }
+
+
+def stage_key(spec: Mapping[str, Any]) -> str:
+    """A folder name: the need, then 16 hex digits over the whole spec."""
+    payload = json.dumps(dict(spec), sort_keys=True).encode()
+    return f"{spec['need']}-{hashlib.sha256(payload).hexdigest()[:16]}"
+
+
+@cache
+def code_version() -> str:
+    """sha256 over the sources that decide numbers: a changed line never reuses old shards."""
+    digest = hashlib.sha256()
+    folders = [Path(__file__).parent, *(Path(room.__path__[0]) for room in (encode, signals))]
+    for folder in folders:
+        for path in sorted(folder.glob("*.py")):
+            digest.update(f"{folder.name}/{path.name}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
