@@ -24,16 +24,9 @@ except ModuleNotFoundError as error:
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt",
+    "vocab.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+)  # fmt: skip
 _IDENTITY = ("config.json", "*.safetensors", *_TOKENIZER_FILES)
 # Names under which configs keep the number of positions a model can tell apart.
 _WINDOW = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")

@@ -9,7 +9,7 @@ from pilotfish.encode import Encoded, clamp_max_length, encode_scoring, encode_t
 from pilotfish.engine.batches import default_budget, measure_rows
 from pilotfish.engine.forward import Forward
 from pilotfish.models import Loaded
-from pilotfish.records import Example, Floats, Ints, Measured, Need, Texts, Turn
+from pilotfish.records import Example, Measured, Need, Turn
 
 
 def response_nll(
@@ -18,15 +18,14 @@ def response_nll(
     *,
     max_length: int,
     token_budget: int | None = None,
-) -> tuple[Floats, Ints, Texts]:
-    """(total [n] nats, count [n], reason [n]) of each response given its prompt.
+) -> Measured:
+    """Nats, tokens and reason [n] of each response given its prompt.
 
     Every response token the prompt predicts counts, the first one too; the end marker does not.
     """
     limit = clamp_max_length(max_length, loaded.window)
     rows = encode_scoring(examples, Need("nll"), loaded.tokenizer, limit, aligned=False)
-    found = _measure(loaded, rows, token_budget)
-    return found.total, found.count, found.reason
+    return _measure(loaded, rows, token_budget)
 
 
 def choice_nll(
