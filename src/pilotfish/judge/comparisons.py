@@ -1,0 +1,91 @@
+"""The secondary comparisons: each arm against the rival a reader will ask about, Holm-corrected."""
+
+from typing import Any
+
+from pilotfish.judge import words
+from pilotfish.judge.arms import ORDER, in_order
+from pilotfish.judge.contrast import Contrast, Outcome, contrast, margin_of, short_of_seeds
+from pilotfish.judge.files import Results
+from pilotfish.judge.verdict import settled
+from pilotfish.stats import holm
+
+PAIRS = (
+    ("selected", "length_matched"),
+    ("selected", "longest"),
+    ("selected", "full"),
+    ("selected", "relabel_all"),
+    ("selected", "weak"),
+    ("selected", "trusted"),
+    ("trusted_selected", "trusted_random"),
+    ("trusted_selected", "trusted_full"),
+    ("trusted_selected", "trusted"),
+)
+
+
+def comparisons(
+    results: Results,
+    *,
+    metric: str,
+    higher_is_better: bool,
+    margin: float | None = None,
+    alpha: float = 0.05,
+) -> list[dict[str, Any]]:
+    """Every pair of PAIRS whose arms were judged, then arms of the user's own against `selected`.
+
+    Each: {arm, against, metric, higher_is_better, difference, low, high, margin, p, p_holm,
+    outcome, seeds, items, excluded, sentence}. better and worse need Holm's p below alpha over all
+    pairs that are claims; equivalent an (uncorrected) interval inside the margin. A pair with a
+    trained arm below 3 seeds is not_tested: an indication, outside the correction.
+    """
+    margin = margin_of(metric, margin)
+    pairs = [pair for pair in (*PAIRS, *_own(results)) if all(results.get(arm) for arm in pair)]
+    found = [
+        contrast(results, *pair, metric=metric, higher_is_better=higher_is_better, alpha=alpha)
+        for pair in pairs
+    ]
+    claims = [said for said in found if _is_claim(results, said)]
+    corrected = dict(
+        zip(map(id, claims), holm([said.found.p or 0.0 for said in claims]), strict=True)
+    )
+    return [_row(said, corrected.get(id(said)), margin, alpha) for said in found]
+
+
+def _own(results: Results) -> list[tuple[str, str]]:
+    """Arms outside the table are other losses on the selected rows (LM + KD, say)."""
+    return [(arm, "selected") for arm in in_order(results) if arm not in ORDER]
+
+
+def _is_claim(results: Results, said: Contrast) -> bool:
+    return said.found.p is not None and not short_of_seeds(results, (said.arm, said.against))
+
+
+def _row(
+    said: Contrast, p_holm: float | None, margin: float | None, alpha: float
+) -> dict[str, Any]:
+    outcome = _outcome(said, p_holm, margin, alpha)
+    found = said.found
+    return {
+        "arm": said.arm,
+        "against": said.against,
+        "metric": said.metric,
+        "higher_is_better": said.higher_is_better,
+        "difference": found.value,
+        "low": found.low,
+        "high": found.high,
+        "margin": margin,
+        "p": found.p,
+        "p_holm": p_holm,
+        "outcome": outcome,
+        "seeds": list(found.seeds),
+        "items": found.items,
+        "excluded": found.excluded,
+        "sentence": words.told(said, outcome, margin, lead=words.LEADS.get(said.against, "")),
+    }
+
+
+def _outcome(said: Contrast, p_holm: float | None, margin: float | None, alpha: float) -> Outcome:
+    if p_holm is None:
+        return "not_tested"
+    outcome = settled(said, margin)
+    # One of many pairs: an interval on one side of 0 is not yet enough.
+    return "undecided" if outcome in ("better", "worse") and p_holm >= alpha else outcome

@@ -1,0 +1,102 @@
+"""The verdict: selected against random, decided by a rule fixed before anything was measured."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pilotfish import stats
+from pilotfish.judge import words
+from pilotfish.judge.contrast import Contrast, Outcome, contrast, margin_of, short_of_seeds
+from pilotfish.judge.files import Results
+
+AGAINST = "random"
+CONTROLS = ("random", "length_matched")  # a claim needs both
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict of report.json. difference = arm - against in the metric's own numbers.
+
+    low, high: 95% interval over seeds and items, None where there can be none. outcome: what the
+    difference means once the metric's direction is taken into account.
+    """
+
+    outcome: Outcome
+    arm: str
+    against: str
+    metric: str
+    higher_is_better: bool
+    difference: float | None
+    low: float | None
+    high: float | None
+    margin: float | None
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain fields for report.json."""
+        return asdict(self)
+
+
+def decide(
+    results: Results,
+    *,
+    metric: str,
+    higher_is_better: bool,
+    evidence: str,
+    trusted: bool,
+    margin: float | None = None,
+    alpha: float = 0.05,
+    selection_arm: str = "selected",
+) -> Verdict:
+    """The verdict on the selection against random rows.
+
+    The comparison is fixed: `selection_arm` - random, t interval over seeds and items
+    (`stats.difference`). It is a claim only with selection, random and length_matched at 3 seeds
+    each; otherwise the outcome is not_tested and the numbers an indication. Better and worse need
+    an interval on one side of 0, and win over equivalence, which needs the interval inside
+    (-margin, +margin); the rest is undecided, with what would decide it. `margin` defaults to the
+    metric's in MARGINS. `evidence` and `trusted` (whether trusted rows were given) only shape the
+    sentence.
+    """
+    margin = margin_of(metric, margin)
+    absent = [arm for arm in (selection_arm, AGAINST) if not results.get(arm)]
+    if absent:
+        sentence = words.nothing_to_compare(absent, evidence)
+        return Verdict(
+            "not_tested", selection_arm, AGAINST, metric, higher_is_better,
+            None, None, None, margin, sentence,
+        )  # fmt: skip
+    said = contrast(
+        results, selection_arm, AGAINST,
+        metric=metric, higher_is_better=higher_is_better, alpha=alpha,
+    )  # fmt: skip
+    short = short_of_seeds(results, (selection_arm, *CONTROLS))
+    outcome = "not_tested" if short or said.means is None else settled(said, margin)
+    sentence = _sentence(said, outcome, margin, short, alpha)
+    if trusted and not results.get("trusted"):
+        sentence += f" {words.NO_TRUSTED_ARM}"
+    found = said.found
+    return Verdict(
+        outcome, selection_arm, AGAINST, metric, higher_is_better,
+        found.value, found.low, found.high, margin, sentence,
+    )  # fmt: skip
+
+
+def settled(said: Contrast, margin: float | None) -> Outcome:
+    """better, worse, equivalent or undecided, from the interval and the margin."""
+    if said.outcome == "undecided" and margin is not None and stats.inside(said.found, margin):
+        return "equivalent"
+    return said.outcome
+
+
+def _sentence(
+    said: Contrast, outcome: Outcome, margin: float | None, short: dict[str, int], alpha: float
+) -> str:
+    lead = "Random won: " if outcome == "worse" else ""
+    sentence = words.told(said, outcome, margin, lead=lead)
+    if short:
+        return f"{sentence} {words.claim_needs(short)}"
+    if outcome != "undecided":
+        return sentence
+    needed = stats.needed(said.found, margin=margin, alpha=alpha)
+    more = words.advice(needed, seeds=min(said.found.seeds), items=said.found.items)
+    return f"{sentence} {more}"

@@ -1,0 +1,142 @@
+"""What a comparison says in words, for an engineer who will act on it."""
+
+from collections.abc import Mapping
+
+from pilotfish.judge.contrast import CLAIM_SEEDS, Contrast, Outcome
+from pilotfish.stats import Needed
+
+ARMS: Mapping[str, str] = {
+    "base": "the untouched strong model",
+    "weak": "the weak model itself",
+    "random": "as many random rows",
+    "length_matched": "random rows of the same lengths",
+    "longest": "the longest rows",
+    "full": "the full data",
+    "selected": "the selected rows",
+    "trusted": "the trusted rows alone",
+    "trusted_random": "trusted plus random rows",
+    "trusted_full": "the trusted rows plus the full data",
+    "trusted_selected": "trusted plus selected rows",
+    "relabel_all": "all prompts relabelled by the weak model",
+}
+UNITS: Mapping[str, str] = {"exact_match": "exact match", "loss": "nats per token"}
+LEADS: Mapping[str, str] = {
+    "relabel_all": "Selection against relabel-all: ",
+    "weak": "Strong minus weak: ",
+}
+NO_TRUSTED_ARM = (
+    "No model was trained on the trusted rows alone, so this does not say whether they would do."
+)
+
+
+def told(said: Contrast, outcome: Outcome, margin: float | None, *, lead: str = "") -> str:
+    """One sentence: who came out ahead, with both means, the interval, seeds and items."""
+    if said.means is None:
+        return (
+            f"{said.arm} and {said.against} cannot be compared: not one item could be scored by "
+            "every seed of both."
+        )
+    head = {
+        "better": f"{name(said.arm)} beat {name(said.against)}",
+        "worse": f"{name(said.against)} beat {name(said.arm)}",
+        "equivalent": f"{name(said.arm)} and {name(said.against)} are equivalent",
+        "undecided": f"undecided, by the numbers {_order(said)}",
+        "not_tested": f"not tested, only an indication: {_order(said)}",
+    }[outcome]
+    return _sentence(f"{lead}{head}, {_numbers(said)}{_why(said, outcome, margin)}.")
+
+
+def advice(needed: Needed, *, seeds: int, items: int) -> str:
+    """What would decide an undecided comparison."""
+    ways = []
+    if needed.seeds is not None:
+        ways.append(f"about {needed.seeds:,} seeds per arm instead of {seeds}")
+    if needed.items is not None:
+        ways.append(f"about {needed.items:,} items instead of {items:,}")
+    if not ways:
+        return "Neither more seeds alone nor more items alone would decide it: add both."
+    return f"If the difference stays what it is, {' or '.join(ways)} would decide it."
+
+
+def claim_needs(short: Mapping[str, int]) -> str:
+    """What an indication lacks to become a claim."""
+    have = ", ".join(f"{arm} has {count or 'none'}" for arm, count in short.items())
+    return (
+        f"A claim needs selected, random and length_matched rows at {CLAIM_SEEDS} seeds each; "
+        f"{have}. Run with --evidence full --seeds {CLAIM_SEEDS}."
+    )
+
+
+def nothing_to_compare(absent: list[str], evidence: str) -> str:
+    """The sentence where an arm of the primary comparison was not judged at all."""
+    missing = " and ".join(absent)
+    return (
+        f"Not tested: nothing was judged for {missing} (evidence: {evidence}), so nothing is known "
+        f"of what the selection is worth. Run with --evidence full --seeds {CLAIM_SEEDS}."
+    )
+
+
+def name(arm: str) -> str:
+    """An arm in words; a user's own arm by its name."""
+    return ARMS.get(arm, f"the arm {arm}")
+
+
+def _order(said: Contrast) -> str:
+    if said.level:
+        return f"{name(said.arm)} and {name(said.against)} level"
+    first, second = (said.arm, said.against) if said.ahead else (said.against, said.arm)
+    return f"{name(first)} ahead of {name(second)}"
+
+
+def _numbers(said: Contrast) -> str:
+    assert said.means is not None
+    one, other = said.means
+    if said.found.value and not said.ahead:
+        one, other = other, one
+    unit = UNITS.get(said.metric, said.metric)
+    direction = "" if said.higher_is_better else " (lower is better)"
+    return (
+        f"{_plain(one)} against {_plain(other)} {unit}{direction}: {said.arm} minus {said.against} "
+        f"is {_signed(said.found.value)} ({_basis(said)})"
+    )
+
+
+def _basis(said: Contrast) -> str:
+    found = said.found
+    interval = "no interval, a trained arm has one seed"
+    if found.low is not None and found.high is not None:
+        interval = f"95% interval {_signed(found.low)} to {_signed(found.high)}"
+    one, other = found.seeds
+    seeds = f"{_count(one, 'seed')} each" if one == other else f"{one} and {other} seeds"
+    left_out = f", {found.excluded:,} more unscorable" if found.excluded else ""
+    return f"{interval}; {seeds}, {_count(found.items, 'item')}{left_out}"
+
+
+def _why(said: Contrast, outcome: Outcome, margin: float | None) -> str:
+    if margin is None:
+        return ""
+    if outcome == "equivalent":
+        return f"; the whole interval lies inside the margin of {_plain(margin)}"
+    if outcome == "undecided":
+        return f"; the interval fits neither one side of 0 nor the margin of {_plain(margin)}"
+    if outcome in ("better", "worse") and abs(said.found.value or 0.0) < margin:
+        return f"; that is less than the margin of {_plain(margin)}"
+    return ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1g}"
+
+
+def _signed(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return ("" if value < 0 else "+") + _plain(value)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
