@@ -142,8 +142,7 @@ def column_of(
     itself the name of a column stands for the method recorded there.
     """
     known = run.section("scores")
-    if isinstance(method, str):
-        method, score = _spoken(known, method.strip(), score)
+    method, score = _spoken(known, method, score)
     if direction is None and "direction" not in method.args:
         named = known.get(score or method.text, {})
         direction = named.get("direction") if _choosable(method) else None
@@ -155,11 +154,14 @@ def column_of(
     return method, selector, score
 
 
-def _spoken(known: Mapping[str, Any], text: str, score: str | None) -> tuple[Method, str | None]:
+def _spoken(
+    known: Mapping[str, Any], said: Method | str, score: str | None
+) -> tuple[Method, str | None]:
     """A METHOD, or the name of a column standing for the method recorded there."""
+    text = said.strip() if isinstance(said, str) else said.text
     if text in known and known[text]["method"] != text:
         return parse_method(known[text]["method"]), score or text
-    return parse_method(text), score
+    return (parse_method(said) if isinstance(said, str) else said), score
 
 
 def with_seed(method: Method, seed: int) -> Method:

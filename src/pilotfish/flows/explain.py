@@ -12,6 +12,7 @@ from pilotfish.errors import UsageError
 from pilotfish.flows.selection import decisions_of
 from pilotfish.pickers import KEPT, OVER_BUDGET, UNSCORABLE
 from pilotfish.pickers.protocol import IN_SELECTION, OVER_CEILING, UNDER_FLOOR, UNMATCHED
+from pilotfish.records import Floats
 from pilotfish.store import Run
 
 # Why a row could not be scored, in words.
@@ -33,9 +34,8 @@ class Case:
 
     facts: dict[str, Any]  # the selection's line in run.json
     decision: dict[str, Any]  # the row's decision
-    eligible: np.ndarray[Any, np.dtype[np.float64]]  # [m] scores that could have been picked
-    kept: np.ndarray[Any, np.dtype[np.float64]]  # [k] scores that were
-    n_pool: int
+    eligible: Floats  # [m] scores that could have been picked
+    kept: Floats  # [k] scores that were
 
     @property
     def score(self) -> str:
@@ -66,47 +66,36 @@ def explain(
     if (id is None) == (row is None):
         raise UsageError("name one row", hint=f"pilotfish explain {root} ID, or --row N")
     run = Run(root)
-    found = _decided(run, selection, id, row, source) or _outside(run, id, row, source)
-    if found is None:
-        wanted = f"id '{id}'" if id is not None else f"row {row}"
-        where = f" of {source}" if source else ""
-        raise UsageError(
-            f"{root} knows no {wanted}{where}",
-            hint="rows count from 0 in their source; ids stand in "
-            f"selections/{selection}/decisions.parquet",
-        )
-    return found
+    found = [*_decided(run, selection, id, row, source), *_outside(run, id, row, source)]
+    if len(found) == 1:
+        return found[0]
+    wanted = f"id '{id}'" if id is not None else f"row {row}"
+    if found:
+        known = ", ".join(sorted({line["source"] for line in found}))
+        raise UsageError(f"{wanted} stands in several sources", hint=f"add --source: {known}")
+    raise UsageError(
+        f"{root} knows no {wanted}" + (f" of {source}" if source else ""),
+        hint="rows count from 0 in their source; ids stand in "
+        f"selections/{selection}/decisions.parquet",
+    )
 
 
 def _decided(
     run: Run, selection: str, id: str | None, row: int | None, source: str | None
-) -> dict[str, Any] | None:
-    """The explanation of a row of the pool; None where the pool has no such row."""
+) -> Iterator[dict[str, Any]]:
+    """The explanations of the rows of the pool that fit."""
     table = decisions_of(run, selection)
-    ids, rows = table.column("id").to_pylist(), table.column("row").to_numpy()
-    sources = table.column("source").to_pylist()
-    hits = [
-        i
-        for i in (np.flatnonzero(rows == row) if row is not None else range(len(ids)))
-        if (id is None or ids[i] == id) and source in (None, sources[i])
-    ]
-    if len(hits) > 1:
-        known = ", ".join(sorted({sources[i] for i in hits}))
-        raise UsageError(f"row {row} stands in several sources", hint=f"add --source: {known}")
-    if not hits:
-        return None
-    decision = table.slice(hits[0], 1).to_pylist()[0]
-    score = table.column("score").to_numpy()
-    reason = np.asarray(table.column("reason").to_pylist(), dtype=object)
-    kept = reason == KEPT
-    case = Case(
-        run.section("selections").get(selection, {}),
-        decision,
-        score[kept | (reason == OVER_BUDGET)],
-        score[kept],
-        len(ids),
-    )
-    return {**decision, "selection": selection, "sentence": f"{_name(decision)} {_fate(case)}."}
+    reason = np.array(table.column("reason").to_pylist(), dtype=object)
+    score, kept = table.column("score").to_numpy(), reason == KEPT
+    eligible = score[kept | (reason == OVER_BUDGET)]
+    key, wanted = ("id", id) if id is not None else ("row", row)
+    for at, value in enumerate(table.column(key).to_pylist()):
+        decision = table.slice(at, 1).to_pylist()[0] if value == wanted else None
+        if decision and source in (None, decision["source"]):
+            facts = run.section("selections").get(selection, {})
+            case = Case(facts, decision, eligible, score[kept])
+            sentence = f"{_name(decision)} {_fate(case)}."
+            yield {**decision, "selection": selection, "sentence": sentence}
 
 
 def _fate(case: Case) -> str:
@@ -132,13 +121,13 @@ def _over_budget(case: Case, _: str) -> str:
 
 def _window(case: Case) -> str:
     """Which rows the budget bought, and where the cut fell."""
-    low, high = _number(float(case.kept.min())), _number(float(case.kept.max()))
+    low, high = float(case.kept.min()), float(case.kept.max())
     count = f"{len(case.kept):,}"
     if case.facts.get("direction") == "middle":
-        return f"the {count} around the median (from {low} to {high})"
+        return f"the {count} around the median (from {_number(low)} to {_number(high)})"
     cut = high if case.facts.get("direction") == "low" else low
-    tied = " and equal scores go by content hash" if float(cut) == case.decision["score"] else ""
-    return f"the first {count} (cut at {cut}{tied})"
+    tied = "; equal scores go by content hash" if cut == case.decision["score"] else ""
+    return f"the first {count} (cut at {_number(cut)}{tied})"
 
 
 def _end(case: Case) -> str:
@@ -149,8 +138,8 @@ def _end(case: Case) -> str:
 
 def _over_ceiling(case: Case, _: str) -> str:
     return (
-        f"was dropped: its {case.score} is not below the ceiling; its instruction does not make "
-        "its response more likely, so the pair may not belong together"
+        f"was dropped: its {case.score} is not below the ceiling of "
+        f"{_number(case.facts.get('ceiling'))}, where the prompt stops helping the response"
     )
 
 
@@ -194,15 +183,13 @@ _FATES: dict[str, Callable[[Case, str], str]] = {
 
 def _outside(
     run: Run, id: str | None, row: int | None, source: str | None
-) -> dict[str, Any] | None:
-    """The explanation of a row that was set aside when the data was read."""
+) -> Iterator[dict[str, Any]]:
+    """The explanations of the rows that fit and were set aside when the data was read."""
     for name, say in (("dropped", _dropped), ("quarantine", _quarantined)):
         for line in _lines(run, f"pool/{name}.jsonl"):
             fits = line.get("id") == id if id is not None else line.get("row") == row
             if fits and source in (None, line.get("source")):
-                sentence = f"{_name(line)} {say(line)}."
-                return {**line, "kept": False, "sentence": sentence}
-    return None
+                yield {**line, "kept": False, "sentence": f"{_name(line)} {say(line)}."}
 
 
 def _dropped(line: dict[str, Any]) -> str:
@@ -236,8 +223,8 @@ def _what(facts: dict[str, Any]) -> str:
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}"
+def _number(value: float | None) -> str:
+    return "its method" if value is None else f"{value:.6g}"
 
 
 def _nth(place: int) -> str:

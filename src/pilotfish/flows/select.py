@@ -75,6 +75,7 @@ def select_into(
     facts = {
         "method": method.text,
         "direction": selector.direction,
+        "ceiling": getattr(selector, "ceiling", None),
         "seed": getattr(selector, "seed", None),
         "of": None,
     }

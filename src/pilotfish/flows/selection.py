@@ -125,6 +125,7 @@ def freshen(run: Run, built: str) -> None:
 
 
 def _facts(rows: Candidates, pick: Pick) -> dict[str, Any]:
+    """The line in run.json: `requested` counts `unit`, `delivered` rows, `tokens` their tokens."""
     tokens = None if rows.tokens is None else int(rows.tokens[pick.kept].sum())
     lines = "\n".join(f"{rows.id[i]}\t{rows.digest[i]}" for i in pick.kept)
     return {
@@ -135,8 +136,7 @@ def _facts(rows: Candidates, pick: Pick) -> dict[str, Any]:
         "budget": pick.budget.text,
         "unit": pick.budget.unit,
         "requested": resolve(pick.budget, len(rows)),
-        "delivered": tokens if pick.budget.unit == "tokens" else len(pick.kept),
-        "rows": len(pick.kept),
+        "delivered": len(pick.kept),
         "tokens": tokens,
         "rows_digest": hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest(),
     }
@@ -173,9 +173,8 @@ def _write(rows: Candidates, pick: Pick, facts: Mapping[str, Any], reason: Texts
     with rows.run.store.attempt(manifest_of(pick.name)) as attempt:
         table = _decisions(rows, pick, reason)
         pq.write_table(table, attempt.path(f"{folder}/decisions.parquet"), compression="zstd")
-        examples = rows.pool.take([int(i) for i in pick.kept])
-        with attempt.path(f"{folder}/selected.jsonl").open("w", encoding="utf-8") as handle:
-            handle.writelines(f"{example.raw}\n" for example in examples)
+        lines = "".join(f"{line}\n" for line in rows.pool.raw(pick.kept))
+        attempt.path(f"{folder}/selected.jsonl").write_text(lines, encoding="utf-8")
         counts = Counter(str(each) for each in reason)
         attempt.meta = {"selection": _lasting(facts), "reasons": dict(sorted(counts.items()))}
 
