@@ -1,0 +1,104 @@
+"""report.json: every section assembled from the run's files, then cleaned for showing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pilotfish.pool import Pool
+from pilotfish.report import choice, evidence, facts
+from pilotfish.report.cost import account
+from pilotfish.report.findings import findings
+from pilotfish.report.page import page
+from pilotfish.report.provenance import models, provenance
+from pilotfish.report.safe import clean
+from pilotfish.report.samples import samples
+from pilotfish.store import Run
+
+SOURCES = 25  # listed; more would only be scrolled past
+_MANY = 0.1  # a share of unscorable or truncated rows that deserves a warning
+_TIED = 0.5  # a rank correlation of score and length that does
+
+
+def write(run: Run) -> dict[str, Any]:
+    """Commit report.json and report.html; returns the report."""
+    report = build(run)
+    run.store.write_json("report.json", report)
+    run.store.write_bytes("report.html", page(report, run).encode())
+    return report
+
+
+def build(run: Run) -> dict[str, Any]:
+    """The report of a run at whatever stage it is: strict JSON, no time of day, no host.
+
+    Beside the contract's verdict, arms, ledger, warnings and provenance: notes, comparisons,
+    missing, pool, selection, distributions, samples, models, test.
+    """
+    found, made = evidence.evidence(run), choice.choice(run)
+    told = findings(run, found)
+    arms = evidence.arms(found, told["verdict"]["metric"])
+    spread = _spread(choice.distributions(made)) if made else None
+    report = {
+        **told,
+        "arms": arms,
+        "equal_steps": evidence.equal_steps(arms),
+        "missing": evidence.missing(run, found),
+        "pool": choice.pool_summary(run),
+        "selection": choice.summary(run, made) if made else None,
+        "distributions": spread,
+        "samples": _samples(run, made),
+        "models": models(run),
+        "test": {key: run.section("test").get(key) for key in ("rows", "held_out", "metric")},
+        "ledger": account(facts.costs(run)),
+        "provenance": provenance(run),
+    }
+    report["warnings"] = warnings(run, report)
+    cleaned: dict[str, Any] = clean(report)
+    return cleaned
+
+
+def _spread(spread: dict[str, Any]) -> dict[str, Any]:
+    listed: Sequence[Any] = spread["sources"]
+    return {**spread, "sources": listed[:SOURCES], "more_sources": len(listed[SOURCES:])}
+
+
+def _samples(run: Run, made: choice.Choice | None) -> list[dict[str, Any]]:
+    if made is None or made.picked is None:
+        return []
+    return samples(Pool.open(run.store), made.scored, made.picked)
+
+
+def warnings(run: Run, report: Mapping[str, Any]) -> list[str]:
+    """What the steps before warned of, then what only the whole run shows; each once."""
+    said = [str(text) for text in run.manifest.get("warnings", ())]
+    own = [*_about_selection(report), *_about_arms(report)]
+    return list(dict.fromkeys([*said, *own]))
+
+
+def _about_selection(report: Mapping[str, Any]) -> list[str]:
+    spread, chosen, found = report["distributions"], report["selection"], []
+    if chosen and chosen["stale"]:
+        found.append(
+            f"the selection '{chosen['name']}' was made again after these were built on the old "
+            f"one: {', '.join(chosen['stale'])}"
+        )
+    if spread and (spread["truncated"]["pool"] or 0) > _MANY:
+        found.append(f"{spread['truncated']['pool']:.1%} of the pool was truncated when measured")
+    if spread and abs(spread["lengths"]["correlation"] or 0) >= _TIED:
+        found.append(
+            "the score goes with response length (rank correlation "
+            f"{spread['lengths']['correlation']:+.2f}): a gain may be length alone"
+        )
+    return found
+
+
+def _about_arms(report: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"{item['arm']}: seed {', '.join(str(seed) for seed in item['seeds'])} {item['state']}"
+        for item in report["missing"]
+    ]
+    lost = [f"{arm['name']} {arm['unscorable']:,}" for arm in report["arms"] if arm["unscorable"]]
+    if lost:
+        found.append(f"test rows that could not be judged are left out: {', '.join(lost)}")
+    steps = {arm["steps"] for arm in report["arms"] if arm["steps"]}
+    if len(steps) > 1:
+        found.append("the arms were trained for different numbers of steps")
+    return found

@@ -1,0 +1,119 @@
+"""What was chosen: the selection's summary, distributions, sources, truncation and failures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pilotfish.records import Texts
+from pilotfish.report import facts
+from pilotfish.report.facts import Picked, Scored
+from pilotfish.report.spread import Mask, drift, histogram, rank_correlation
+from pilotfish.store import Run
+
+CONTROL = "random-0"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One score column, the selection cut from it, and the random control beside it."""
+
+    scored: Scored
+    picked: Picked | None
+    control: Picked | None
+
+
+def choice(run: Run) -> Choice | None:
+    """The selection the page is about with its score; a lone score column; or nothing."""
+    selections, scores = run.section("selections"), run.section("scores")
+    name = facts.main_selection(selections)
+    column = str(selections[name]["score"]) if name else next(iter(sorted(scores)), None)
+    scored = facts.scored(run, column) if column else None
+    if scored is None:
+        return None
+    picked = facts.picked(run, name, scored.ids) if name else None
+    return Choice(scored, picked, facts.picked(run, CONTROL, scored.ids))
+
+
+def summary(run: Run, made: Choice) -> dict[str, Any] | None:
+    """The selection as run.json tells it, with its reasons counted; None without one."""
+    picked = made.picked
+    if picked is None:
+        return None
+    told = run.section("selections")[picked.name]
+    names = ("score", "method", "budget", "unit", "requested", "delivered", "tokens", "seed")
+    kept = picked.score[picked.kept]
+    finite = kept[np.isfinite(kept)]
+    return {
+        "name": picked.name,
+        **{name: told.get(name) for name in names},
+        "direction": run.section("scores").get(made.scored.name, {}).get("direction"),
+        "stale": [str(built) for built in told.get("stale") or ()],
+        "kept": int(picked.kept.sum()),
+        "least_kept": float(finite.min()) if len(finite) else None,
+        "most_kept": float(finite.max()) if len(finite) else None,
+        "reasons": counted(picked.reason),
+    }
+
+
+def distributions(made: Choice) -> dict[str, Any]:
+    """Histograms of score and response length, sources, truncation, unscorable rows."""
+    scored, groups = made.scored, groups_of(made)
+    lengths = scored.response_tokens.astype(np.float64)
+    lengths[scored.response_tokens < 0] = np.nan
+    kept = made.picked.kept if made.picked else np.zeros(len(scored), dtype=bool)
+    bad = ~np.isfinite(scored.value)
+    return {
+        "scores": {"name": scored.name, **histogram(scored.value, groups)},
+        "lengths": {
+            **histogram(lengths, groups, whole=True),
+            "correlation": rank_correlation(scored.value, lengths),
+        },
+        "sources": drift(scored.source, kept) if len(scored) else [],
+        "truncated": {
+            "pool": share(scored.truncated),
+            "kept": share(scored.truncated[kept]) if kept.any() else None,
+        },
+        "unscorable": {
+            "rows": int(bad.sum()),
+            "share": share(bad),
+            "reasons": counted(scored.reason[bad]),
+        },
+    }
+
+
+def groups_of(made: Choice) -> dict[str, Mask]:
+    """Masks [n] of the rows drawn side by side: kept, dropped, random; or the whole pool."""
+    if made.picked is None:
+        return {"pool": np.ones(len(made.scored), dtype=bool)}
+    groups: dict[str, Mask] = {"kept": made.picked.kept, "dropped": ~made.picked.kept}
+    if made.control is not None:
+        groups["random"] = made.control.kept
+    return groups
+
+
+def share(mask: Mask) -> float | None:
+    """The share of True in [n]; None of nothing."""
+    return float(mask.mean()) if len(mask) else None
+
+
+def counted(reasons: Texts) -> list[dict[str, Any]]:
+    """Each reason with its rows, commonest first."""
+    names, counts = np.unique(reasons.astype(str), return_counts=True)
+    order = sorted(range(len(names)), key=lambda at: (-counts[at], str(names[at])))
+    return [{"reason": str(names[at]), "rows": int(counts[at])} for at in order]
+
+
+def pool_summary(run: Run) -> dict[str, Any]:
+    """Rows read, refused (by reason) and dropped, from the pool's section of run.json."""
+    told: Mapping[str, Any] = run.section("pool")
+    refused: Mapping[str, int] = told.get("quarantined") or {}
+    return {
+        "rows": told.get("rows"),
+        "dropped": told.get("dropped"),
+        "quarantined": sum(refused.values()),
+        "quarantined_by_reason": [
+            {"reason": reason, "rows": rows} for reason, rows in sorted(refused.items())
+        ],
+    }

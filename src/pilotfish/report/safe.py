@@ -1,0 +1,72 @@
+"""Text from outside made fit to show: hidden characters made visible, secrets taken out.
+
+Escaping for HTML is the template's work; this is what has to happen to a text wherever it is shown.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+_PLAIN = {"\n", "\t", "\u200c", "\u200d"}  # the joiners are spelling in Persian, Hindi and emoji
+_SECRETS = (
+    (re.compile(r"\b(hf_|sk-|ghp_|gho_|github_pat_|xox[abp]-|AKIA)[A-Za-z0-9_\-]{8,}"), r"\1…"),
+    (re.compile(r"(\w://)[^/\s@]+@"), r"\1…@"),
+    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/\-]{12,}=*"), r"\1…"),
+)
+_STACK = 4  # accents on one letter; real spelling needs at most three
+
+
+def visible(text: str) -> str:
+    """The same text with every control, bidi and format character spelled out, never obeyed.
+
+    ESC becomes its picture, U+202E becomes the text `[U+202E]`, a lone surrogate the replacement
+    character; accents stacked higher than four on one letter are cut.
+    """
+    shown: list[str] = []
+    stacked = 0
+    for char in text.replace("\r\n", "\n"):
+        category = unicodedata.category(char)
+        stacked = stacked + 1 if category in ("Mn", "Me") else 0
+        if stacked <= _STACK:
+            shown.append(char if char in _PLAIN else _picture(char, category))
+    return "".join(shown)
+
+
+def _picture(char: str, category: str) -> str:
+    point = ord(char)
+    if category == "Cs":
+        return "\ufffd"
+    if category == "Cc" and point < 0x20:
+        return chr(0x2400 + point)
+    if category in ("Cc", "Cf", "Zl", "Zp") or (category == "Cn" and point & 0xFFFE == 0xFFFE):
+        return f"[U+{point:04X}]"
+    return char
+
+
+def redact(text: str) -> str:
+    """The same text without what looks like a key, a token or a password in an address."""
+    for pattern, kept in _SECRETS:
+        text = pattern.sub(kept, text)
+    return text
+
+
+def clean(value: Any) -> Any:
+    """A JSON value with all its texts redacted and visible, and no number that JSON lacks."""
+    if isinstance(value, str):
+        return visible(redact(value))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {clean(str(key)): clean(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(inner) for inner in value]
+    return value
+
+
+def excerpt(text: str, limit: int) -> str:
+    """At most `limit` characters, saying how many more there are."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit].rstrip()} … (+{len(text) - limit:,} characters)"
