@@ -10,6 +10,7 @@ from pilotfish.formats import Format, Unfit, detect, split_record
 from pilotfish.pool.locate import Source
 from pilotfish.pool.piece import Piece
 from pilotfish.pool.strict import parse_object
+from pilotfish.pool.tables import json_of
 from pilotfish.records import Example
 
 SAMPLE = 256  # valid records that vote on the schema
@@ -60,6 +61,7 @@ class Scan:
         if self.schema is None:
             raise Unfit("missing_field", "no schema was found in the first records")
         content, meta = split_record(record, self.mapping, self.schema)
+        raw = piece.data.decode()
         return Example(
             id="",
             source=source,
@@ -68,7 +70,7 @@ class Scan:
             text=content.text,
             label=content.label,
             meta=meta,
-            raw=piece.data.decode(),
+            raw=raw if "\n" not in raw else json_of(record),  # a pretty-printed list
         )
 
 
