@@ -27,7 +27,7 @@ from pilotfish.flows.reading import Source
 from pilotfish.flows.score import Measuring, score
 from pilotfish.flows.select import select
 from pilotfish.world.build import World
-from pilotfish.world.demo import DEMO, Setting, build_world, recipe_of
+from pilotfish.world.demo import CHAPTERS, DEMO, Chapter, build_world, settings
 from pilotfish.world.models import shipped
 
 METHODS = (
@@ -58,23 +58,23 @@ class Result:
 
 def compare(seeds: int, folder: Path, *, train: bool) -> Iterator[Result]:
     """Every method on every pool, with and without trusted rows."""
-    for setting, trusted, seed in product(DEMO.settings, (True, False), range(seeds)):
-        name = f"{setting.dirty}-{'trusted' if trusted else 'bare'}-{seed}"
-        world = build_world(setting, folder / name / "world", seed=seed)
+    for chapter, trusted, seed in product(CHAPTERS, (True, False), range(seeds)):
+        name = f"{chapter.name}-{'trusted' if trusted else 'bare'}-{seed}"
+        world = build_world(chapter, folder / name / "world", seed=seed)
         root = measured(world, folder / name / "run", trusted=trusted, seed=seed)
         for method in METHODS:
             exact = None
             right, note = picked_right(world, root, method, seed=seed)
             if train and right is not None:
-                recipe = training_recipe(setting, world, method, trusted=trusted, seed=seed)
+                recipe = training_recipe(chapter, world, method, trusted=trusted, seed=seed)
                 exact = exact_match(recipe, folder / name / "train" / method)
             share = mean(world.right().values())
-            yield Result(setting.dirty, trusted, seed, method, right, share, exact, note)
+            yield Result(chapter.name, trusted, seed, method, right, share, exact, note)
 
 
 def measured(world: World, root: Path, *, trusted: bool, seed: int) -> Path:
     """Score the pool by every method in one go; the weak model is tuned where rows are trusted."""
-    tune = recipe_of(DEMO.settings[0], world, seed=seed)["tune"]
+    tune = settings(CHAPTERS[0], world, seed)["tune"]
     score(
         str(root),
         Source(str(world.pool)),
@@ -104,10 +104,10 @@ def picked_right(world: World, root: Path, method: str, *, seed: int) -> tuple[f
 
 
 def training_recipe(
-    setting: Setting, world: World, method: str, *, trusted: bool, seed: int
+    chapter: Chapter, world: World, method: str, *, trusted: bool, seed: int
 ) -> dict[str, Any]:
     """The demo's recipe, cut down to the selected arm and one seed."""
-    recipe = recipe_of(setting, world, seed=seed)
+    recipe = settings(chapter, world, seed)
     if not trusted:
         recipe.pop("trusted")
     return {**recipe, "method": method, "arms": ["selected"], "losses": {}, "seeds": 1}
@@ -170,6 +170,7 @@ def main() -> None:
         "seeds": chosen.seeds,
         "train": chosen.train,
         "demo": asdict(DEMO),
+        "chapters": [asdict(chapter) for chapter in CHAPTERS],
         "results": [asdict(result) for result in results],
     }
     chosen.out.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
