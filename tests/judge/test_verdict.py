@@ -9,6 +9,7 @@ from pilotfish.errors import DataError, UsageError
 from pilotfish.judge import decide
 from pilotfish.stats import difference
 from tests.judge.makers import arm, drawn
+from tests.stats.simulate import arms as simulated
 
 BASE = {"length_matched": drawn(0.5, seed=99)}
 
@@ -131,7 +132,10 @@ def test_without_three_seeds_of_every_control_it_is_an_indication(short, words):
     assert found.outcome == "not_tested"
     assert found.difference > 0.3
     assert found.low > 0  # two seeds still have an interval, it is just no claim
-    assert "only an indication: the selected rows ahead of as many random rows" in found.sentence
+    assert (
+        "only an indication: the selected rows came out ahead of as many random rows"
+        in found.sentence
+    )
     assert words in found.sentence
     assert "--evidence full --seeds 3" in found.sentence
 
@@ -154,7 +158,7 @@ def test_without_random_nothing_is_known():
 def test_level_arms_are_called_level():
     one = arm([1.0, 0.0, 1.0])
     found = verdict({"selected": one, "random": one})
-    assert "the selected rows and as many random rows level" in found.sentence
+    assert "the selected rows and as many random rows came out level" in found.sentence
 
 
 def test_unscorable_items_are_left_out_and_counted():
@@ -200,6 +204,26 @@ def test_trusted_rows_without_their_own_arm_are_named():
     assert "trusted rows alone" in verdict(results, trusted=True).sentence
     assert "trusted" not in verdict(results).sentence
     assert "No model" not in verdict({**results, "trusted": drawn(0.5)}, trusted=True).sentence
+
+
+def test_a_selection_arm_with_trusted_rows_has_no_fair_random():
+    with pytest.raises(UsageError, match="holds trusted rows and random does not"):
+        verdict({}, selection_arm="trusted_selected")
+
+
+def test_500_verdicts_without_a_difference_are_wrong_in_five_percent():
+    rng, false = np.random.default_rng(7), 0
+    for _ in range(500):
+        selected, random = simulated(rng, seeds=(3, 3), items=200, spread=0.016)
+        results = {"selected": arm(*selected), "random": arm(*random)}
+        found = verdict({**results, "length_matched": results["random"]})
+        false += found.outcome in ("better", "worse")
+    assert 0.03 <= false / 500 <= 0.07
+
+
+def test_the_interval_s_level_is_said():
+    results = {**BASE, "selected": drawn(0.8, seed=1), "random": drawn(0.5, seed=2)}
+    assert "(90% interval" in verdict(results, alpha=0.1).sentence
 
 
 def test_a_margin_of_zero_is_refused():

@@ -47,7 +47,7 @@ def comparisons(
     corrected = dict(
         zip(map(id, claims), holm([said.found.p or 0.0 for said in claims]), strict=True)
     )
-    return [_row(said, corrected.get(id(said)), margin, alpha) for said in found]
+    return [_row(said, corrected.get(id(said)), len(claims), margin) for said in found]
 
 
 def _own(results: Results) -> list[tuple[str, str]]:
@@ -59,10 +59,13 @@ def _is_claim(results: Results, said: Contrast) -> bool:
     return said.found.p is not None and not short_of_seeds(results, (said.arm, said.against))
 
 
-def _row(
-    said: Contrast, p_holm: float | None, margin: float | None, alpha: float
-) -> dict[str, Any]:
-    outcome = _outcome(said, p_holm, margin, alpha)
+def _row(said: Contrast, p_holm: float | None, claims: int, margin: float | None) -> dict[str, Any]:
+    alone: Outcome = "not_tested" if p_holm is None else settled(said, margin)
+    outcome, corrected = alone, ""
+    # One of many pairs: an interval on one side of 0 is not yet enough.
+    if p_holm is not None and alone in ("better", "worse") and p_holm >= said.alpha:
+        outcome, corrected = "undecided", words.after_holm(p_holm, claims)
+    lead = words.LEADS.get(said.against, "")
     found = said.found
     return {
         "arm": said.arm,
@@ -79,13 +82,5 @@ def _row(
         "seeds": list(found.seeds),
         "items": found.items,
         "excluded": found.excluded,
-        "sentence": words.told(said, outcome, margin, lead=words.LEADS.get(said.against, "")),
+        "sentence": words.told(said, outcome, margin, lead=lead, corrected=corrected),
     }
-
-
-def _outcome(said: Contrast, p_holm: float | None, margin: float | None, alpha: float) -> Outcome:
-    if p_holm is None:
-        return "not_tested"
-    outcome = settled(said, margin)
-    # One of many pairs: an interval on one side of 0 is not yet enough.
-    return "undecided" if outcome in ("better", "worse") and p_holm >= alpha else outcome

@@ -34,6 +34,7 @@ class Contrast:
     higher_is_better: bool
     found: Estimate
     means: tuple[float, float] | None
+    alpha: float = 0.05
 
     @property
     def outcome(self) -> Outcome:
@@ -71,7 +72,7 @@ def contrast(
     found = stats.difference(a, b, alpha=alpha, fixed=fixed)
     usable = np.isfinite(a).all(axis=0) & np.isfinite(b).all(axis=0)
     means = (float(a[:, usable].mean()), float(b[:, usable].mean())) if usable.any() else None
-    return Contrast(arm, against, metric, higher_is_better, found, means)
+    return Contrast(arm, against, metric, higher_is_better, found, means, alpha)
 
 
 def short_of_seeds(results: Results, arms: tuple[str, ...]) -> dict[str, int]:

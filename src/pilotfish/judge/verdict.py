@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pilotfish import stats
+from pilotfish.errors import UsageError
 from pilotfish.judge import words
 from pilotfish.judge.contrast import Contrast, Outcome, contrast, margin_of, short_of_seeds
 from pilotfish.judge.files import Results
@@ -55,8 +56,14 @@ def decide(
     an interval on one side of 0, and win over equivalence, which needs the interval inside
     (-margin, +margin); the rest is undecided, with what would decide it. `margin` defaults to the
     metric's in MARGINS. `evidence` and `trusted` (whether trusted rows were given) only shape the
-    sentence.
+    sentence. Raises UsageError for a selection arm with trusted rows: random has none, and what
+    the trusted rows are worth would be counted as the selection's.
     """
+    if selection_arm.startswith("trusted"):
+        raise UsageError(
+            f"'{selection_arm}' holds trusted rows and random does not: no fair verdict",
+            hint="`comparisons` holds trusted_selected against trusted_random",
+        )
     margin = margin_of(metric, margin)
     absent = [arm for arm in (selection_arm, AGAINST) if not results.get(arm)]
     if absent:

@@ -29,8 +29,18 @@ NO_TRUSTED_ARM = (
 )
 
 
-def told(said: Contrast, outcome: Outcome, margin: float | None, *, lead: str = "") -> str:
-    """One sentence: who came out ahead, with both means, the interval, seeds and items."""
+def told(
+    said: Contrast,
+    outcome: Outcome,
+    margin: float | None,
+    *,
+    lead: str = "",
+    corrected: str = "",
+) -> str:
+    """One sentence: who came out ahead, with both means, the interval, seeds and items.
+
+    `corrected` says why an interval on one side of 0 was not enough (see `after_holm`).
+    """
     if said.means is None:
         return (
             f"{said.arm} and {said.against} cannot be compared: not one item could be scored by "
@@ -40,10 +50,10 @@ def told(said: Contrast, outcome: Outcome, margin: float | None, *, lead: str = 
         "better": f"{name(said.arm)} beat {name(said.against)}",
         "worse": f"{name(said.against)} beat {name(said.arm)}",
         "equivalent": f"{name(said.arm)} and {name(said.against)} are equivalent",
-        "undecided": f"undecided, by the numbers {_order(said)}",
+        "undecided": f"undecided, though by the numbers {_order(said)}",
         "not_tested": f"not tested, only an indication: {_order(said)}",
     }[outcome]
-    return _sentence(f"{lead}{head}, {_numbers(said)}{_why(said, outcome, margin)}.")
+    return _sentence(f"{lead}{head}, {_numbers(said)}{corrected or _why(said, outcome, margin)}.")
 
 
 def advice(needed: Needed, *, seeds: int, items: int) -> str:
@@ -58,11 +68,16 @@ def advice(needed: Needed, *, seeds: int, items: int) -> str:
     return f"If the difference stays what it is, {' or '.join(ways)} would decide it."
 
 
+def after_holm(p: float, pairs: int) -> str:
+    """Why one of many comparisons needs more than an interval on one side of 0."""
+    return f"; not enough as one of {pairs} comparisons (p {_plain(p)} after Holm's correction)"
+
+
 def claim_needs(short: Mapping[str, int]) -> str:
     """What an indication lacks to become a claim."""
     have = ", ".join(f"{arm} has {count or 'none'}" for arm, count in short.items())
     return (
-        f"A claim needs selected, random and length_matched rows at {CLAIM_SEEDS} seeds each; "
+        f"A claim needs the selected, random and length_matched arms at {CLAIM_SEEDS} seeds each; "
         f"{have}. Run with --evidence full --seeds {CLAIM_SEEDS}."
     )
 
@@ -83,9 +98,9 @@ def name(arm: str) -> str:
 
 def _order(said: Contrast) -> str:
     if said.level:
-        return f"{name(said.arm)} and {name(said.against)} level"
+        return f"{name(said.arm)} and {name(said.against)} came out level"
     first, second = (said.arm, said.against) if said.ahead else (said.against, said.arm)
-    return f"{name(first)} ahead of {name(second)}"
+    return f"{name(first)} came out ahead of {name(second)}"
 
 
 def _numbers(said: Contrast) -> str:
@@ -103,9 +118,11 @@ def _numbers(said: Contrast) -> str:
 
 def _basis(said: Contrast) -> str:
     found = said.found
-    interval = "no interval, a trained arm has one seed"
+    interval = "no interval"
     if found.low is not None and found.high is not None:
-        interval = f"95% interval {_signed(found.low)} to {_signed(found.high)}"
+        interval = (
+            f"{100 * (1 - said.alpha):g}% interval {_signed(found.low)} to {_signed(found.high)}"
+        )
     one, other = found.seeds
     seeds = f"{_count(one, 'seed')} each" if one == other else f"{one} and {other} seeds"
     left_out = f", {found.excluded:,} more unscorable" if found.excluded else ""
