@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from pilotfish.config import parse_method
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.losses.blocks import summed
 from pilotfish.losses.kd import KD, kd
 from pilotfish.losses.lm import LM, lm
 from pilotfish.losses.mix import Mix
 
-__all__ = ["KD", "LM", "LOSSES", "Loss", "Mix", "build_loss", "kd", "lm", "summed"]
+__all__ = ["KD", "LM", "LOSSES", "Loss", "Mix", "build_loss", "kd", "lm", "make_loss", "summed"]
 
 HELPERS = {"blocks"}
 
@@ -43,6 +44,12 @@ class Loss(Protocol):
 
 
 LOSSES: dict[str, type[LM] | type[KD] | type[Mix]] = {"lm": LM, "kd": KD, "mix": Mix}
+
+
+def make_loss(text: str) -> Loss:
+    """The loss of a LOSS text: `lm`, `kd(temperature=2)`, `mix(lm=0.7, kd=0.3, temperature=1)`."""
+    method = parse_method(text)
+    return build_loss(method.name, method.args)
 
 
 def build_loss(name: str, knobs: Mapping[str, Any]) -> Loss:

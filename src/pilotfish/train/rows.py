@@ -72,6 +72,7 @@ def split_fifth(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:
             "tuning needs at least 2 usable trusted rows, to learn from some and judge on others",
             hint="give more rows to --trusted",
         )
+    rows = rows.take(sorted(range(len(rows)), key=rows.names.__getitem__))  # settles ties
     contents = [name.split("\0", 1)[1] for name in rows.names]
     order = shuffled(contents, seed=seed, epoch=-1)
     held = max(1, len(rows) // 5)

@@ -1,5 +1,6 @@
 """What stands before the first step: loss, device, model or LoRA, learning rate, optimizer."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +11,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pilotfish.config import TrainConfig, parse_method
+from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
-from pilotfish.losses import Loss, build_loss
 from pilotfish.models import Loaded, load
 
 LORA_FROM = 500_000_000  # parameters
@@ -23,12 +23,6 @@ LORA_RATE = 2e-4
 def accelerator() -> Accelerator:
     """The process's one accelerator. Precision stays with each run, since its state is shared."""
     return Accelerator(mixed_precision="no")
-
-
-def make_loss(text: str) -> Loss:
-    """The loss of a LOSS text: `lm`, `kd(temperature=2)`, `mix(lm=0.7, kd=0.3, temperature=1)`."""
-    method = parse_method(text)
-    return build_loss(method.name, method.args)
 
 
 def default_learning_rate(trained: int, *, peft: bool) -> float:
@@ -120,7 +114,10 @@ def _with_lora(loaded: Loaded, config: TrainConfig) -> Any:
         # GPT-2 keeps its linear weights transposed.
         fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in loaded.model.modules()),
     )
-    return get_peft_model(loaded.model, lora)
+    with warnings.catch_warnings():
+        # peft asks transformers for a property by a name that is on its way out.
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(loaded.model, lora)
 
 
 def build_optimizer(trained: Sequence[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:

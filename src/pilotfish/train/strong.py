@@ -8,9 +8,10 @@ from typing import Any
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
-from pilotfish.losses import Loss
+from pilotfish.losses import Loss, make_loss
 from pilotfish.models import Loaded
 from pilotfish.records import Example
+from pilotfish.train.cost import flops
 from pilotfish.train.learner import Learner
 from pilotfish.train.loop import Plan, Step
 from pilotfish.train.loop import steps as optimizer_steps
@@ -21,7 +22,6 @@ from pilotfish.train.setup import (
     Student,
     accelerator,
     check_teacher,
-    make_loss,
     peak_rate,
     prepare,
     seeded,
@@ -63,7 +63,12 @@ def train(
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         learner = build_learner(student, loss, rows, teacher)
         trail = follow(learner, rows, plan, config, on_step=on_step)
-    facts = {**about(student, rows), **_of_run(plan, rows, config, trail)}
+    taught_by = teacher if loss.needs_teacher else None
+    facts = {
+        **about(student, rows),
+        **_of_run(plan, rows, config, trail),
+        **flops(student, rows, learnt=trail.inputs, teacher=taught_by),
+    }
     save(student, folder)  # last: it merges LoRA into the model
     write_log(trail.lines, folder)
     return {
@@ -130,6 +135,7 @@ def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | No
     if not loss.needs_teacher:
         return Learner(student.model, loss)
     taught = check_teacher(student.loaded, teacher, max(rows.lengths))
+    taught.model.to(accelerator().device)
     vocabulary = len(student.loaded.tokenizer)
     return Learner(student.model, loss, teacher=taught.model, vocabulary=vocabulary)
 

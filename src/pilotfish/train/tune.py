@@ -10,16 +10,17 @@ from torch import Tensor
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
-from pilotfish.losses import LM
+from pilotfish.losses import LM, make_loss
 from pilotfish.models import Loaded
 from pilotfish.records import Example
+from pilotfish.train.cost import flops
 from pilotfish.train.held_out import held_out_loss
 from pilotfish.train.learner import Learner
 from pilotfish.train.loop import Plan
 from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.rows import Rows, encode_rows, split_fifth
 from pilotfish.train.save import save, write_log
-from pilotfish.train.setup import Student, accelerator, make_loss, peak_rate, prepare, seeded
+from pilotfish.train.setup import Student, accelerator, peak_rate, prepare, seeded
 from pilotfish.train.strong import about, build_learner, make_plan, window
 
 EPOCHS = 10
@@ -62,6 +63,7 @@ def tune(
         "batch_size": config.per_device_train_batch_size,
         "learning_rate": rate,
         "input_tokens_seen": inputs,
+        **flops(student, rows, learnt=inputs, read=len(losses) * sum(held.lengths)),
     }
     save(student, folder)
     write_log(
@@ -82,12 +84,13 @@ def pick_learning_rate(
     heldout: Sequence[Example],
     *,
     seed: int,
-    steps: int,
+    steps: int | None = None,
     teacher: Loaded | None = None,
 ) -> float:
     """The candidate whose model has the lowest response loss on `heldout`; ties: the smaller.
 
-    Each candidate gets a full training of `steps` steps, so this costs as much as the arms do. A
+    Each candidate gets a full training of `steps` steps (None: `plan_steps` of the rows), so this
+    costs as much as the arms do. A
     candidate that diverges is out; UsageError when all do.
     """
     if not candidates:
