@@ -80,8 +80,9 @@ def _about_selection(report: Mapping[str, Any]) -> list[str]:
             f"the selection '{chosen['name']}' was made again after these were built on the old "
             f"one: {', '.join(chosen['stale'])}"
         )
-    if spread and (spread["truncated"]["pool"] or 0) > _MANY:
-        found.append(f"{spread['truncated']['pool']:.1%} of the pool was truncated when measured")
+    if spread and (spread["truncated"]["pool"]["share"] or 0) > _MANY:
+        share = spread["truncated"]["pool"]["share"]
+        found.append(f"{share:.1%} of the pool was truncated when measured")
     if spread and abs(spread["lengths"]["correlation"] or 0) >= _TIED:
         found.append(
             "the score goes with response length (rank correlation "

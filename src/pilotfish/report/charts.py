@@ -5,7 +5,7 @@ draws them as SVG.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,10 @@ class Axis:
     def _turned(self, value: float) -> float:
         return math.log(value) if self.log else value
 
-    def ticks(self, shown: Any = words.measure) -> list[dict[str, Any]]:
+    def ticks(self, *, plus: bool = False) -> list[dict[str, Any]]:
         """Round values inside the span with their positions and labels."""
         values = _decades(self.low, self.high) if self.log else _round(self.low, self.high)
+        shown = words.power if self.log else _label(values, plus=plus)
         return [{"x": self.at(value), "label": shown(value)} for value in values]
 
 
@@ -54,10 +55,10 @@ def axis(values: Sequence[float | None]) -> Axis:
 
 
 def _step(low: float, high: float) -> float:
-    """The round step (1, 2 or 5 times a power of ten) that gives about five ticks."""
+    """The round step (1, 2 or 5 times a power of ten) that comes nearest to five ticks."""
     rough = (high / _TICKS) - (low / _TICKS)
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough * 0.999)
+    return power * min((1, 2, 5, 10), key=lambda nice: abs(math.log(power * nice / rough)))
 
 
 def _round(low: float, high: float) -> list[float]:
@@ -85,7 +86,7 @@ def arms(report: Record) -> dict[str, Any]:
     span = axis([*numbers, *points])
     base = next((arm["mean"] for arm in shown if arm["name"] == "base"), None)
     return {
-        "ticks": span.ticks(_tick_label(span)),
+        "ticks": span.ticks(),
         "base": span.at(base),
         "lines": [{**_line(arm, span), "arm": arm} for arm in shown],
     }
@@ -109,7 +110,7 @@ def differences(report: Record) -> dict[str, Any]:
     band = [] if margin is None else [-margin, margin]
     span = axis([0.0, *band, *numbers])
     return {
-        "ticks": span.ticks(_tick_label(span, plus=True)),
+        "ticks": span.ticks(plus=True),
         "zero": span.at(0.0),
         "band": [span.at(edge) for edge in band],
         "verdict": _difference(verdict, span),
@@ -121,13 +122,17 @@ def _difference(row: Record, span: Axis) -> dict[str, Any]:
     return {key: span.at(row[key]) for key in ("difference", "low", "high")}
 
 
-def _tick_label(span: Axis, *, plus: bool = False) -> Any:
-    """Labels with just the decimals that the step needs."""
-    step = _step(span.low, span.high)
+def _label(values: Sequence[float], *, plus: bool) -> Callable[[float], str]:
+    """Labels with just the decimals that the step between ticks needs."""
+    step = values[1] - values[0] if len(values) > 1 else 0.0
+    if not 1e-6 < step < 1e6:
+        return words.measure
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
 
     def label(value: float) -> str:
-        return words.signed(value, digits) if plus and value else words.decimal(value, digits)
+        if plus and value:
+            return words.signed(value, digits)
+        return words.decimal(value, digits) if digits else words.whole(value)
 
     return label
 

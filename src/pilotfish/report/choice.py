@@ -53,7 +53,7 @@ def summary(run: Run, made: Choice) -> dict[str, Any] | None:
         "kept": int(picked.kept.sum()),
         "least_kept": float(finite.min()) if len(finite) else None,
         "most_kept": float(finite.max()) if len(finite) else None,
-        "reasons": counted(picked.reason),
+        "reasons": counted(picked.reason, of=len(picked.reason)),
     }
 
 
@@ -72,14 +72,10 @@ def distributions(made: Choice) -> dict[str, Any]:
         },
         "sources": drift(scored.source, kept) if len(scored) else [],
         "truncated": {
-            "pool": share(scored.truncated),
-            "kept": share(scored.truncated[kept]) if kept.any() else None,
+            "pool": _part(scored.truncated),
+            "kept": _part(scored.truncated[kept]) if made.picked else None,
         },
-        "unscorable": {
-            "rows": int(bad.sum()),
-            "share": share(bad),
-            "reasons": counted(scored.reason[bad]),
-        },
+        "unscorable": {**_part(bad), "reasons": counted(scored.reason[bad], of=len(bad))},
     }
 
 
@@ -93,16 +89,21 @@ def groups_of(made: Choice) -> dict[str, Mask]:
     return groups
 
 
-def share(mask: Mask) -> float | None:
-    """The share of True in [n]; None of nothing."""
-    return float(mask.mean()) if len(mask) else None
+def _part(mask: Mask) -> dict[str, Any]:
+    """How many of [n] are True, and their share (None of nothing)."""
+    return {"rows": int(mask.sum()), "share": float(mask.mean()) if len(mask) else None}
 
 
-def counted(reasons: Texts) -> list[dict[str, Any]]:
-    """Each reason with its rows, commonest first."""
+def counted(reasons: Texts, *, of: int) -> list[dict[str, Any]]:
+    """Each reason with its rows and their share of `of` rows, kept first, then the commonest."""
     names, counts = np.unique(reasons.astype(str), return_counts=True)
-    order = sorted(range(len(names)), key=lambda at: (-counts[at], str(names[at])))
-    return [{"reason": str(names[at]), "rows": int(counts[at])} for at in order]
+    order = sorted(
+        range(len(names)), key=lambda at: (names[at] != "kept", -counts[at], str(names[at]))
+    )
+    return [
+        {"reason": str(names[at]), "rows": int(counts[at]), "share": float(counts[at] / of)}
+        for at in order
+    ]
 
 
 def pool_summary(run: Run) -> dict[str, Any]:

@@ -8,11 +8,15 @@ from pilotfish.report import words
 
 
 def account(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Costs per stage, their total, and what arriving at the selection took."""
+    """Costs per stage, their total, each training, and what arriving at the selection took."""
     table = ledger.by_stage(events)
     charged = ledger.charged(events).as_dict()
     return {
         "stages": [{"stage": stage, **cost.as_dict()} for stage, cost in table.items()],
+        "trained": [
+            {"name": name, **cost.as_dict()}
+            for name, cost in ledger.by_name(events, "train").items()
+        ],
         "total": sum(table.values(), ledger.Cost()).as_dict(),
         "charged": charged,
         "sentence": _sentence(charged, sorted({*table} & {*ledger.SELECTION_STAGES})),
@@ -25,6 +29,6 @@ def _sentence(charged: Mapping[str, float | None], stages: Sequence[str]) -> str
     flops = charged["flops"]
     beside = f" and {words.power(flops)} FLOPs" if flops else ""
     return (
-        f"The selected arm is charged {words.seconds(charged['seconds'])}{beside} "
-        f"beyond its own training, for: {', '.join(stages)}."
+        f"Arriving at the selection took {words.seconds(charged['seconds'])}{beside} "
+        f"({', '.join(stages)}). That is charged to the selected arm, on top of its own training."
     )

@@ -57,9 +57,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for name in ("whole", "decimal", "signed", "percent", "measure", "power", "seconds", "reason"):
-        environment.filters[name] = getattr(words, name)
-    environment.filters["about"] = words.about
-    environment.globals["OUTCOMES"] = words.OUTCOMES
-    environment.globals["fmt"] = words
+    environment.filters |= {shown.__name__: shown for shown in words.FILTERS}
+    environment.globals |= {"OUTCOMES": words.OUTCOMES, "fmt": words}
     return environment

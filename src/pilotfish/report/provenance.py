@@ -20,29 +20,39 @@ def provenance(run: Run) -> dict[str, Entries]:
         "run": {"pilotfish": told.get("pilotfish"), "status": told.get("status")},
         "data": {
             **run.section("data"),
-            "sources": [{"path": path, "sha256": sha} for path, sha in _pairs(read.get("sources"))],
             **_named(read, "schema", "fingerprint"),
         },
+        "files_by_sha256": [{"name": path, "value": sha} for path, sha in _pairs(read)],
         "weak_model": run.section("weak"),
         "strong_model": next(
             (_named(made, "strong", "strong_digest", "loss", "peft") for made in trained.values()),
             {},
         ),
         "test": run.section("test"),
-        "scores": run.section("scores"),
-        "selections": run.section("selections"),
+        "scores": [_line(name, facts) for name, facts in run.section("scores").items()],
+        "selections": [_line(name, facts) for name, facts in run.section("selections").items()],
         "evidence": run.section("evidence"),
         "settings": run.section("config"),
     }
-    listed = {group: list(_entries(value)) for group, value in groups.items()}
+    listed = {
+        group: value if isinstance(value, list) else list(_entries(value))
+        for group, value in groups.items()
+    }
     return {group: entries for group, entries in listed.items() if entries}
+
+
+def _line(name: str, told: Mapping[str, Any]) -> dict[str, str]:
+    """One entry for a score or a selection: there may be dozens of them."""
+    parts = (f"{entry['name']} {entry['value']}" for entry in _entries(told))
+    return {"name": name, "value": "; ".join(parts)}
 
 
 def _named(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: told[name] for name in names if name in told}
 
 
-def _pairs(sources: Any) -> list[tuple[str, str]]:
+def _pairs(read: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sources = read.get("sources")
     return sorted(sources.items()) if isinstance(sources, Mapping) else []
 
 
@@ -54,9 +64,9 @@ def _entries(value: Any, path: str = "") -> Iterator[dict[str, str]]:
     elif isinstance(value, list | tuple) and any(isinstance(v, Mapping | list) for v in value):
         for at, inner in enumerate(value):
             yield from _entries(inner, f"{path}.{at}")
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and value:
         yield {"name": path, "value": ", ".join(str(inner) for inner in value)}
-    elif value is not None and value != "":
+    elif value is not None and value != "" and not isinstance(value, list | tuple):
         yield {"name": path, "value": str(value)}
 
 

@@ -103,7 +103,10 @@ def _ranks(values: Floats) -> Floats:
 
 
 def drift(sources: NDArray[np.object_], kept: Mask) -> list[dict[str, Any]]:
-    """Per source its rows and share in the pool and in the selection, largest source first."""
+    """Per source its rows and shares in pool and selection (shift: one minus the other).
+
+    Largest source first.
+    """
     names, place = np.unique(sources.astype(str), return_inverse=True)
     rows = np.bincount(place, minlength=len(names))
     picked = np.bincount(place[kept], minlength=len(names))
@@ -115,6 +118,7 @@ def drift(sources: NDArray[np.object_], kept: Mask) -> list[dict[str, Any]]:
             "share": float(rows[at] / len(sources)),
             "kept": int(picked[at]),
             "kept_share": float(picked[at] / max(1, picked.sum())),
+            "shift": float(picked[at] / max(1, picked.sum()) - rows[at] / len(sources)),
         }
         for at in order
     ]

@@ -39,6 +39,11 @@ def whole(value: float | None) -> str:
     return "–" if value is None else _minus(f"{value:,.0f}")
 
 
+def count(value: float | None) -> str:
+    """A number of things that may end in a half, as a median does: 15, 15.5."""
+    return whole(value) if value is None or value == int(value) else _minus(f"{value:,.1f}")
+
+
 def decimal(value: float | None, digits: int = 3) -> str:
     """0.873, always with the same number of decimals; a dash where there is no number."""
     return "–" if value is None else _minus(_fixed(value, "", digits))
@@ -58,6 +63,11 @@ def _fixed(value: float, sign: str, digits: int) -> str:
 def percent(value: float | None) -> str:
     """12.3% from the share .123."""
     return "–" if value is None else _minus(f"{100 * value:.1f}%")
+
+
+def points(value: float | None) -> str:
+    """A change of a share in percentage points: +12.3 points."""
+    return "–" if value is None else f"{_minus(f'{100 * value:+.1f}')} points"
 
 
 def measure(value: float | None) -> str:
@@ -108,3 +118,21 @@ def about(arm: str) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "\u2212")
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 11th, 22nd."""
+    last = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number:,}{last or 'th'}"
+
+
+def split(sentence: str, at: str) -> tuple[str, str]:
+    """A verdict's claim and the numbers behind it, cut where `at` begins; all of it without one."""
+    head, found, rest = sentence.partition(at)
+    return head, found + rest
+
+
+FILTERS = (
+    *(whole, count, decimal, signed, percent, points, measure, power, seconds),
+    *(reason, about, ordinal, split),
+)
