@@ -1,5 +1,6 @@
 """The verdict: selected against random, decided by a rule fixed before anything was measured."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,33 +60,32 @@ def decide(
     sentence. Raises UsageError for a selection arm with trusted rows: random has none, and what
     the trusted rows are worth would be counted as the selection's.
     """
-    if selection_arm.startswith("trusted"):
-        raise UsageError(
-            f"'{selection_arm}' holds trusted rows and random does not: no fair verdict",
-            hint="`comparisons` holds trusted_selected against trusted_random",
-        )
     margin = margin_of(metric, margin)
+    _refuse_trusted(selection_arm)
+    fixed = (selection_arm, AGAINST, metric, higher_is_better)
     absent = [arm for arm in (selection_arm, AGAINST) if not results.get(arm)]
     if absent:
         sentence = words.nothing_to_compare(absent, evidence)
-        return Verdict(
-            "not_tested", selection_arm, AGAINST, metric, higher_is_better,
-            None, None, None, margin, sentence,
-        )  # fmt: skip
+        return Verdict("not_tested", *fixed, None, None, None, margin, sentence)
     said = contrast(
         results, selection_arm, AGAINST,
         metric=metric, higher_is_better=higher_is_better, alpha=alpha,
     )  # fmt: skip
     short = short_of_seeds(results, (selection_arm, *CONTROLS))
     outcome = "not_tested" if short or said.means is None else settled(said, margin)
-    sentence = _sentence(said, outcome, margin, short, alpha)
+    sentence = _sentence(said, outcome, margin, short)
     if trusted and not results.get("trusted"):
         sentence += f" {words.NO_TRUSTED_ARM}"
     found = said.found
-    return Verdict(
-        outcome, selection_arm, AGAINST, metric, higher_is_better,
-        found.value, found.low, found.high, margin, sentence,
-    )  # fmt: skip
+    return Verdict(outcome, *fixed, found.value, found.low, found.high, margin, sentence)
+
+
+def _refuse_trusted(selection_arm: str) -> None:
+    if selection_arm.startswith("trusted"):
+        raise UsageError(
+            f"'{selection_arm}' holds trusted rows and random does not: no fair verdict",
+            hint="`comparisons` holds trusted_selected against trusted_random",
+        )
 
 
 def settled(said: Contrast, margin: float | None) -> Outcome:
@@ -96,7 +96,7 @@ def settled(said: Contrast, margin: float | None) -> Outcome:
 
 
 def _sentence(
-    said: Contrast, outcome: Outcome, margin: float | None, short: dict[str, int], alpha: float
+    said: Contrast, outcome: Outcome, margin: float | None, short: Mapping[str, int]
 ) -> str:
     lead = "Random won: " if outcome == "worse" else ""
     sentence = words.told(said, outcome, margin, lead=lead)
@@ -104,6 +104,6 @@ def _sentence(
         return f"{sentence} {words.claim_needs(short)}"
     if outcome != "undecided":
         return sentence
-    needed = stats.needed(said.found, margin=margin, alpha=alpha)
+    needed = stats.needed(said.found, margin=margin, alpha=said.alpha)
     more = words.advice(needed, seeds=min(said.found.seeds), items=said.found.items)
     return f"{sentence} {more}"
