@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,16 @@ class Candidates:
         seen = Seen(ids=self.id, n_prompt_tokens=prompt, n_response_tokens=response)
         values = np.asarray(selector.score(seen), dtype=np.float64)
         return Scored(None, values, selector.reasons(seen, values))
+
+
+def existing(root: str | Path) -> Run:
+    """The run in a folder; UsageError, with the command that makes one, where there is none."""
+    if not Path(root).is_dir():
+        raise UsageError(
+            f"there is no run at {root}",
+            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {root}",
+        )
+    return Run(root)
 
 
 def candidates_of(run: Run) -> Candidates:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pilotfish.errors import UsageError
+from pilotfish.flows.candidates import existing
 from pilotfish.flows.selection import decisions_of
 from pilotfish.pickers import KEPT, OVER_BUDGET, UNSCORABLE
 from pilotfish.pickers.protocol import IN_SELECTION, OVER_CEILING, UNDER_FLOOR, UNMATCHED
@@ -65,7 +66,7 @@ def explain(
     """
     if (id is None) == (row is None):
         raise UsageError("name one row", hint=f"pilotfish explain {root} ID, or --row N")
-    run = Run(root)
+    run = existing(root)
     found = [*_decided(run, selection, id, row, source), *_outside(run, id, row, source)]
     if len(found) == 1:
         return found[0]

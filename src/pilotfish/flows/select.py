@@ -9,8 +9,7 @@ import numpy as np
 
 from pilotfish.budget import Budget, parse_budget, take
 from pilotfish.config import Method
-from pilotfish.errors import UsageError
-from pilotfish.flows.candidates import Candidates, Scored, candidates_of, column_of
+from pilotfish.flows.candidates import Candidates, Scored, candidates_of, column_of, existing
 from pilotfish.flows.selection import Pick, check_name, commit, kept_of
 from pilotfish.pickers import LengthMatched, Random, Ranking
 from pilotfish.pickers.length_matched import length_bins
@@ -39,11 +38,7 @@ def select(
     that draw. Raises UsageError (exit 2) for a missing score or direction, a budget that cannot
     be met, and a name already taken by another selection (unless `force`); RunBusy (75).
     """
-    if not Path(root).is_dir():
-        raise UsageError(
-            f"there is no run at {root}",
-            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {root}",
-        )
+    existing(root)
     with run_lock(root) as store:
         return select_into(
             Run(store.root), method=method, budget=budget, name=name, score=score,

@@ -70,6 +70,7 @@ def commit(rows: Candidates, pick: Pick, *, force: bool) -> Selection:
     found = run.store.manifest(manifest_of(pick.name))
     if found is None or found["selection"] != _lasting(facts):
         _write(rows, pick, facts, reason)
+        freshen(run, f"selections/{pick.name}")
     if run.section("selections").get(pick.name) != facts:
         run.update(selections={**run.section("selections"), pick.name: facts})
     return Selection(pick.name, pick.kept, reason, pick.scored.values, facts)

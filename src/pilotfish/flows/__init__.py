@@ -1,0 +1,1 @@
+"""One file per verb or experiment, each readable top to bottom."""
