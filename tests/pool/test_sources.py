@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.errors import DataError, MissingExtra, UsageError
+from pilotfish.errors import DataError, MissingExtra, PilotfishError, UsageError
 from pilotfish.pool import inspect, read_rows
 from pilotfish.pool.lines import array_pieces, array_start
 from tests.pool.conftest import rows
@@ -158,6 +159,12 @@ def test_a_header_with_a_column_twice_is_refused(tmp_path: Path) -> None:
         read_rows(tmp_path / "a.csv")
 
 
+def test_a_header_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"prompt,completi\xf6n\na,b\n")
+    with pytest.raises(DataError, match="header line is not UTF-8"):
+        read_rows(tmp_path / "a.csv")
+
+
 def test_a_broken_element_of_a_json_list_costs_itself_alone(tmp_path: Path) -> None:
     good = [json.dumps(record) for record in rows(2)]
     path = tmp_path / "a.json"
@@ -200,6 +207,27 @@ def test_parquet_values_json_has_no_word_for_become_text(tmp_path: Path) -> None
     assert found.quarantined == {"nonfinite_number": 1}
     meta = {"when": "2024-01-02", "price": "1.50", "blob": "AP8=", "score": 1.5}
     assert found.examples[0].meta == meta
+
+
+def test_a_parquet_text_that_is_no_utf8_costs_its_row_alone(tmp_path: Path) -> None:
+    texts = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    found = inspect(tmp_path / "a.parquet")
+    assert [e.row for e in found.examples] == [0, 2]
+    assert [line["row"] for line in found.quarantine] == [1]
+    assert found.quarantined == {"invalid_utf8": 1}
+
+
+def test_an_arrow_file_with_damaged_offsets_is_named_and_does_not_end_the_process(
+    tmp_path: Path,
+) -> None:
+    content = as_arrow([{"text": "abc"}, {"text": "de"}])
+    offsets = b"".join(n.to_bytes(4, "little") for n in (0, 3, 5))
+    assert content.count(offsets) == 1
+    far = b"".join(n.to_bytes(4, "little") for n in (0, 2**30, 2**31 - 1))
+    (tmp_path / "a.arrow").write_bytes(content.replace(offsets, far))
+    with pytest.raises(DataError, match=r"a\.arrow"):
+        read_rows(tmp_path / "a.arrow")
 
 
 def test_messages_in_parquet_are_read_like_messages_in_json(tmp_path: Path, jsonl: Jsonl) -> None:
@@ -279,6 +307,31 @@ def test_a_container_cut_short_or_garbled_is_a_data_error_naming_it(
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=name):
             read_rows(tmp_path / name, max_bad_rate=1)
+
+
+def garbled(content: bytes, dice: random.Random) -> bytes:
+    """A few bytes changed, cut out or put in; now and then the rest is gone."""
+    for _ in range(dice.randint(1, 5)):
+        i = dice.randrange(len(content) + 1)
+        odd = dice.choice([b'"', b"\n", b"[", b"}", b"\0", b"\\", b",", b"\xff", b"\r"])
+        cut = dice.choice([i, i + 1, i + 20, len(content) if dice.random() < 0.3 else i])
+        content = content[:i] + odd + content[cut:]
+    return content
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_garbled_files_are_counted_or_refused_but_never_crash(name: str, tmp_path: Path) -> None:
+    whole, dice, read = KINDS[name](TALKS * 3), random.Random(name), 0
+    for _ in range(25):
+        (tmp_path / name).write_bytes(garbled(whole, dice))
+        try:
+            found = inspect(tmp_path / name)
+        except PilotfishError as error:
+            assert error.exit_code in (2, 3)
+        else:
+            read += 1
+            assert found.rows_in == found.rows + sum(found.quarantined.values())
+    assert read or name.endswith((".gz", ".parquet", ".arrow"))
 
 
 def test_split_makes_no_sense_for_a_local_file(jsonl: Jsonl) -> None:

@@ -104,7 +104,7 @@ def _readable(name: str) -> Iterator[None]:
         raise DataError(
             f"{name} is damaged or ends early: {error}", hint="fetch the file again"
         ) from error
-    except (pa.ArrowException, csv.Error) as error:
+    except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{name} cannot be read as a table: {error}") from error
     except PermissionError as error:
         raise UsageError(f"no permission to read {name}") from error

@@ -25,6 +25,7 @@ from pilotfish.store import Store
 QUARANTINE = "pool/quarantine.jsonl"
 QUARANTINE_MANIFEST = "pool/quarantine.json"
 DROPPED = "pool/dropped.jsonl"
+SHARD_ROWS = 2000  # the unit of commit and of what a crash may cost
 SHARD_BYTES = 256 * 2**20  # of raw text; a shard is closed at this or at shard_rows
 NAMED = 3  # bad records named in an error where there is no quarantine file
 NOTHING: frozenset[str] = frozenset()
@@ -57,7 +58,7 @@ def read(
     limit: int | None = None,
     max_bad_rate: float = 0.01,
     exclude: frozenset[str] = NOTHING,
-    shard_rows: int = 20_000,
+    shard_rows: int = SHARD_ROWS,
     dataset_config: str | None = None,
     split: str | None = None,
     revision: str | None = None,

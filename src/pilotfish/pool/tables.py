@@ -80,6 +80,8 @@ def _header(next_row: Callable[[], list[str]]) -> list[str]:
         return []
     except csv.Error as error:
         raise csv.Error(f"its header line: {error}") from error
+    if any("\udc80" <= char <= "\udcff" for name in header for char in name):
+        raise csv.Error("its header line is not UTF-8")
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise csv.Error(f"its header line names the column '{twice}' twice")
@@ -136,16 +138,23 @@ def batch_pieces(batches: Iterable[Any]) -> Iterator[Piece]:
 
 def _batch(batch: Any) -> Iterator[Piece]:
     try:
-        records = batch.to_pylist()
-    except UnicodeDecodeError:
-        if batch.num_rows > 1:  # find the row that is to blame
-            for i in range(batch.num_rows):
-                yield from _batch(batch.slice(i, 1))
-            return
+        batch.validate(full=True)  # reading through a damaged offset would end the process
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
+        yield from _not_utf8(batch)
+        return
+    for record in batch.to_pylist():
+        yield Piece(None, json_of(record).encode())
+
+
+def _not_utf8(batch: Any) -> Iterator[Piece]:
+    """Find the rows that are to blame, one at a time."""
+    if batch.num_rows == 1:
         yield Piece(None, b"", problem="invalid_utf8", detail="a text column is not UTF-8")
         return
-    for record in records:
-        yield Piece(None, json_of(record).encode("utf-8", "surrogatepass"))
+    for i in range(batch.num_rows):
+        yield from _batch(batch.slice(i, 1))
 
 
 def json_of(record: Any) -> str:
