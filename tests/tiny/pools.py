@@ -28,6 +28,10 @@ class ListPool:
     def shards(self) -> int:
         return len(self._shards)
 
+    def bounds(self, i: int) -> tuple[int, int]:
+        start = sum(map(len, self._shards[:i]))
+        return start, start + len(self._shards[i])
+
     def shard(self, i: int) -> list[Example]:
         self.read.append(i)
         return self._shards[i]

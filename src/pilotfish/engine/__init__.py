@@ -4,11 +4,12 @@ from pilotfish.engine.answers import choice_nll, response_nll
 from pilotfish.engine.generate import generate
 from pilotfish.engine.keys import stage_key
 from pilotfish.engine.plan import plan
-from pilotfish.engine.scorer import LENGTHS, ShardScorer, measure
+from pilotfish.engine.scorer import LENGTHS, Receipt, ShardScorer, measure
 from pilotfish.engine.seen import load_seen
 
 __all__ = [
     "LENGTHS",
+    "Receipt",
     "ShardScorer",
     "choice_nll",
     "generate",

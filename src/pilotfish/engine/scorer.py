@@ -114,23 +114,32 @@ def measure(
     store: Store,
     token_budget: int | None = None,
     on_progress: Progress | None = None,
+    on_receipt: Callable[[Receipt], None] | None = None,
 ) -> dict[Need, str]:
     """Fill signals/<key>/ for every need and say each need's key; finished shards are kept.
 
-    `max_length` is clamped to the model's window. `on_progress(done, total)` counts rows x needs.
+    `max_length` is clamped to the model's window. `on_progress(done, total)` counts rows x needs;
+    `on_receipt` hears of every shard, and of which needs were measured now.
     """
     scorer = ShardScorer(
         pool, needs, loaded, store, max_length=max_length, token_budget=token_budget
     )
     total = len(pool) * len(scorer.keys)
-    done = 0
+    finished = inside = 0
 
     def tick(rows: int) -> None:
+        nonlocal inside
+        inside += rows
         if on_progress is not None:
-            on_progress(min(done + rows, total), total)
+            on_progress(min(finished + inside, total), total)
 
     for shard in range(pool.shards):
-        scorer(shard, tick)
+        receipt = scorer(shard, tick)
+        finished, inside = pool.bounds(shard)[1] * len(scorer.keys), 0
+        if on_progress is not None:
+            on_progress(finished, total)
+        if on_receipt is not None:
+            on_receipt(receipt)
     return scorer.keys
 
 
