@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pilotfish.report import charts, words
+from pilotfish.report.provenance import listed
 from pilotfish.store import Run
 
 _HERE = Path(__file__).parent
@@ -58,5 +59,6 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {shown.__name__: shown for shown in words.FILTERS}
+    environment.filters["listed"] = listed
     environment.globals |= {"OUTCOMES": words.OUTCOMES, "fmt": words}
     return environment

@@ -1,4 +1,4 @@
-"""Where the numbers come from: versions, digests, seeds and settings, as named entries."""
+"""Where the numbers come from: versions, digests, seeds and settings, as the run recorded them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,68 +6,23 @@ from typing import Any
 from pilotfish.report import facts
 from pilotfish.store import Run
 
-Entries = list[dict[str, str]]
+_STRONG = ("strong", "strong_digest", "loss", "peft")
+_LISTED = ("scores", "selections")  # dozens of them, a line each
 
 
-def provenance(run: Run) -> dict[str, Entries]:
-    """Groups of {name, value}; a group without entries is left out.
-
-    Entries, not keys: a path or a recipe's own word stays text wherever it is shown.
-    """
-    told, trained = run.manifest, facts.trained(run)
+def provenance(run: Run) -> dict[str, Any]:
+    """Sections of run.json with the pool's file digests and the strong model's."""
     read = run.store.read_json("pool/manifest.json") or {}
-    groups = {
-        "run": {"pilotfish": told.get("pilotfish"), "status": told.get("status")},
-        "data": {
-            **run.section("data"),
-            **_named(read, "schema", "fingerprint"),
-        },
-        "files_by_sha256": [{"name": path, "value": sha} for path, sha in _pairs(read)],
-        "weak_model": run.section("weak"),
-        "strong_model": next(
-            (_named(made, "strong", "strong_digest", "loss", "peft") for made in trained.values()),
-            {},
-        ),
-        "test": run.section("test"),
-        "scores": [_line(name, facts) for name, facts in run.section("scores").items()],
-        "selections": [_line(name, facts) for name, facts in run.section("selections").items()],
-        "evidence": run.section("evidence"),
-        "settings": run.section("config"),
+    trained = next(iter(facts.trained(run).values()), {})
+    return {
+        "pilotfish": {"version": run.manifest.get("pilotfish")},
+        "data": run.section("data"),
+        "files": read.get("sources") or {},
+        "pool": {name: read.get(name) for name in ("fingerprint", "schema")},
+        "weak": run.section("weak"),
+        "strong": {name: trained[name] for name in _STRONG if name in trained},
+        **{name: run.section(name) for name in ("test", *_LISTED, "evidence", "config")},
     }
-    listed = {
-        group: value if isinstance(value, list) else list(_entries(value))
-        for group, value in groups.items()
-    }
-    return {group: entries for group, entries in listed.items() if entries}
-
-
-def _line(name: str, told: Mapping[str, Any]) -> dict[str, str]:
-    """One entry for a score or a selection: there may be dozens of them."""
-    parts = (f"{entry['name']} {entry['value']}" for entry in _entries(told))
-    return {"name": name, "value": "; ".join(parts)}
-
-
-def _named(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: told[name] for name in names if name in told}
-
-
-def _pairs(read: Mapping[str, Any]) -> list[tuple[str, str]]:
-    sources = read.get("sources")
-    return sorted(sources.items()) if isinstance(sources, Mapping) else []
-
-
-def _entries(value: Any, path: str = "") -> Iterator[dict[str, str]]:
-    """Nested settings as flat entries, `train.loss`; what is not set is left out."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _entries(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list | tuple) and any(isinstance(v, Mapping | list) for v in value):
-        for at, inner in enumerate(value):
-            yield from _entries(inner, f"{path}.{at}")
-    elif isinstance(value, list | tuple) and value:
-        yield {"name": path, "value": ", ".join(str(inner) for inner in value)}
-    elif value is not None and value != "" and not isinstance(value, list | tuple):
-        yield {"name": path, "value": str(value)}
 
 
 def models(run: Run) -> dict[str, str | None]:
@@ -75,6 +30,33 @@ def models(run: Run) -> dict[str, str | None]:
     settings, weak = run.section("config"), run.section("weak")
     trained = next(iter(facts.trained(run).values()), {})
     return {
-        "Weak": settings.get("weak") or weak.get("name"),
-        "Strong": settings.get("strong") or trained.get("strong"),
+        "weak": settings.get("weak") or weak.get("name"),
+        "strong": settings.get("strong") or trained.get("strong"),
     }
+
+
+def listed(told: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Provenance as (name, value) lines per group for the page; what is not set is left out."""
+    groups = {
+        group: [(name, _line(value)) for name, value in section.items()]
+        if group in _LISTED
+        else list(_flat(section, ""))
+        for group, section in told.items()
+    }
+    return {group: lines for group, lines in groups.items() if lines}
+
+
+def _line(told: Any) -> str:
+    return "; ".join(f"{name} {value}" for name, value in _flat(told, ""))
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Nested settings as lines, `train.loss`; file names keep their dots."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        if value:
+            yield path, ", ".join(str(inner) for inner in value)
+    elif value is not None and value != "":
+        yield path, str(value)
