@@ -7,6 +7,8 @@ import pytest
 
 # Tests never talk to a hub; set before transformers is imported anywhere.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Two workers on two cores: threads of tiny models would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

@@ -32,8 +32,8 @@ def read(
 ) -> Pool:
     """Read DATA into a pool of Examples.
 
-    `out` is the run folder to keep it in; without one it lives in a temporary folder for as long as
-    the returned pool. Raises DataError above `max_bad_rate`, UsageError for a path that is not there.
+    `out` is the run folder to keep it in; without one it lives in a temporary folder for as long
+    as the returned pool. Raises DataError above `max_bad_rate`, UsageError for a missing path.
     """
     folder = str(out) if out is not None else tempfile.mkdtemp(prefix="pilotfish-")
     source = Source(str(data), dict(mapping or {}), limit, max_bad_rate)

@@ -45,7 +45,10 @@ def _root(
     """Weak-to-strong data selection: a small model picks the rows worth learning from."""
 
 
-for _command in (
-    demo, run, inspect, score, select, train, judge, report, explain, verify, methods, doctor, schema,
-):  # fmt: skip
+_COMMANDS = (
+    demo, run, inspect, score, select, train, judge,
+    report, explain, verify, methods, doctor, schema,
+)  # fmt: skip
+
+for _command in _COMMANDS:
     app.command()(_command)

@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pilotfish.cli.console import emit, plain
 from pilotfish.errors import DiskError, Interrupted, PilotfishError
@@ -29,7 +29,7 @@ def _stop(signum: int, frame: FrameType | None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command; returns its exit code, every error told in words."""
-    import click
+    import typer
 
     from pilotfish.cli.app import app
 
@@ -38,18 +38,15 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, standalone_mode=False, prog_name="pilotfish")
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as done:
+    except typer.Exit as done:
         return int(done.exit_code)
-    except click.ClickException as error:
-        usage = (
-            error.ctx.command_path
-            if isinstance(error, click.UsageError) and error.ctx
-            else "pilotfish"
-        )
+    except _typing_errors() as error:
+        context = getattr(error, "ctx", None)
+        usage = context.command_path if context else "pilotfish"
         return tell(error.format_message(), 2, f"{usage} --help", as_json)
     except PilotfishError as error:
         return tell(str(error), error.exit_code, error.hint, as_json)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         stopped = Interrupted()
         return tell(str(stopped), stopped.exit_code, stopped.hint, as_json)
     except BrokenPipeError:
@@ -63,6 +60,13 @@ def run(arguments: list[str]) -> int:
         traceback.print_exc()
         hint = "this is a fault in pilotfish: please report it with the lines above"
         return tell(f"internal error: {type(error).__name__}: {error}", 1, hint, as_json)
+
+
+def _typing_errors() -> Any:
+    """The class of wrong command lines: click's own, or the copy that newer typers carry."""
+    import typer
+
+    return next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:

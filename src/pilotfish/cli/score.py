@@ -70,11 +70,8 @@ def score(
     if as_json:
         emit(told)
         return
-    for name, facts in run.section("scores").items():
-        bad = sum(facts["unscorable"].values())
-        out(
-            f"{name}: {facts['scorable']:,} rows scored, {bad:,} unscorable {facts['unscorable'] or ''}"
-        )
-    out(
-        f"next: pilotfish select {folder} --method '{next(iter(run.section('scores')))}' --budget 10%"
-    )
+    scores = run.section("scores")
+    for name, facts in scores.items():
+        bad = ", ".join(f"{why} {count:,}" for why, count in facts["unscorable"].items())
+        out(f"{name}: {facts['scorable']:,} rows scored, unscorable: {bad or 'none'}")
+    out(f"next: pilotfish select {folder} --method '{next(iter(scores))}' --budget 10%")

@@ -37,6 +37,5 @@ def train(
         emit({"run": run, "models": models})
         return
     for model in models:
-        out(
-            f"{model['arm']} seed {model['seed']}: {model['rows']:,} rows, {model['steps']:,} steps -> {model['folder']}"
-        )
+        what = f"{model['arm']} seed {model['seed']}"
+        out(f"{what}: {model['rows']:,} rows, {model['steps']:,} steps -> {model['folder']}")

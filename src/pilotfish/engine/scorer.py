@@ -125,17 +125,18 @@ def measure(
         pool, needs, loaded, store, max_length=max_length, token_budget=token_budget
     )
     total = len(pool) * len(scorer.keys)
-    finished = inside = 0
+    finished = inside = upto = 0
 
     def tick(rows: int) -> None:
         nonlocal inside
         inside += rows
         if on_progress is not None:
-            on_progress(min(finished + inside, total), total)
+            on_progress(min(finished + inside, upto), total)
 
     for shard in range(pool.shards):
+        upto = pool.bounds(shard)[1] * len(scorer.keys)
         receipt = scorer(shard, tick)
-        finished, inside = pool.bounds(shard)[1] * len(scorer.keys), 0
+        finished, inside = upto, 0
         if on_progress is not None:
             on_progress(finished, total)
         if on_receipt is not None:

@@ -1,7 +1,7 @@
 """demo: a generator and two recipes; everything else is the same `run` as everyone's."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from pilotfish.config import make_recipe, read_recipe
 from pilotfish.flows.experiment import run_experiment
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.train import kept_rows, pool_of
+from pilotfish.flows.rows import pool_of
+from pilotfish.flows.selection import kept_of
 from pilotfish.store import Run
 
 
@@ -61,17 +62,13 @@ class Story:
 def run_demo(out: str, *, seed: int = 0, progress: Progress = SILENT) -> Story:
     """Generate the dirty and the clean world below `out`, run both, and hold them to the truth."""
     need_torch("the demo", extra="train")
-    from pilotfish.world.build import build
-    from pilotfish.world.demo import CHAPTERS, settings
+    from pilotfish.world.demo import CHAPTERS, build_world, settings
 
     start = time.monotonic()
     chapters = []
     for chapter in CHAPTERS:
         folder = Path(out) / chapter.name
-        world = build(
-            folder / "world", seed=seed, pool_rows=chapter.pool_rows, dirty=chapter.name,
-            trusted_rows=chapter.trusted_rows, test_rows=chapter.test_rows,
-        )  # fmt: skip
+        world = build_world(chapter, folder / "world", seed=seed)
         progress.note(f"{chapter.name} world: {_rates(world.rates)}")
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(settings(chapter, world, seed), sort_keys=False))
@@ -85,7 +82,7 @@ def run_demo(out: str, *, seed: int = 0, progress: Progress = SILENT) -> Story:
 def _chapter(run: Run, name: str, rates: dict[str, float], right: dict[str, bool]) -> Chapter:
     pool = pool_of(run)
     ids = [str(value) for value in pool.columns("id")["id"]]
-    kept = kept_rows(run, "selected")
+    kept = kept_of(run, "selected")
     return Chapter(
         name=name,
         folder=str(run.root),
@@ -120,7 +117,7 @@ def _row(arm: dict[str, Any]) -> str:
     )
 
 
-def _rates(rates: dict[str, float]) -> str:
+def _rates(rates: Mapping[str, float]) -> str:
     if not rates:
         return "no noise"
     return ", ".join(f"{name} {rate:.0%}" for name, rate in rates.items())

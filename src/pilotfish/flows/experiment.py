@@ -11,6 +11,7 @@ from pilotfish.flows.judge import judge_arm, keep_test
 from pilotfish.flows.price import price_lines
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import open_pool
+from pilotfish.flows.rows import Training
 from pilotfish.flows.score import Measuring, add_scores
 from pilotfish.flows.select import length_matched, longest_control, random_control, select_into
 from pilotfish.flows.setup import (
@@ -21,7 +22,7 @@ from pilotfish.flows.setup import (
     the_method,
     the_metric,
 )
-from pilotfish.flows.train import Training, train_arm
+from pilotfish.flows.train import train_arm
 from pilotfish.flows.weak import weak_model
 from pilotfish.pool import Pool, overlap_keys
 from pilotfish.store import Run, run_lock
@@ -119,13 +120,13 @@ def pick_for_seed(experiment: Experiment, seed: int) -> None:
             force=experiment.force,
         )  # fmt: skip
     wanted = {arm.selection for arm in experiment.arms}
-    same = {"to": picked, "force": experiment.force}
+    force = experiment.force
     if "random-{seed}" in wanted:
-        random_control(run, seed=seed, name=f"random-{seed}", **same)
+        random_control(run, seed=seed, name=f"random-{seed}", to=picked, force=force)
     if "length_matched-{seed}" in wanted:
-        length_matched(run, seed=seed, name=f"length_matched-{seed}", **same)
+        length_matched(run, seed=seed, name=f"length_matched-{seed}", to=picked, force=force)
     if "longest" in wanted and (experiment.tuned or seed == 0):
-        longest_control(run, name=f"longest{again}", **same)
+        longest_control(run, name=f"longest{again}", to=picked, force=force)
 
 
 def _score(experiment: Experiment, seed: int, column: str) -> None:

@@ -24,7 +24,25 @@ class Look:
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         mask = [{"text": text, "supervised": supervised} for text, supervised in self.rendered]
-        return {**self.found.as_dict(), "rendered": mask, "template": self.template}
+        found = self.found
+        return {
+            "schema": found.schema,
+            "columns": list(found.columns),
+            "sources": list(found.sources),
+            "rows_in": found.rows_in,
+            "rows": found.rows,
+            "quarantined": found.quarantined,
+            "quarantine": list(found.quarantine),
+            "fingerprint": found.fingerprint,
+            "warnings": list(found.warnings),
+            "rendered": mask,
+            "template": self.template,
+        }
+
+    @property
+    def bad(self) -> int:
+        """Records that would be quarantined."""
+        return sum(self.found.quarantined.values())
 
     def lines(self) -> list[str]:
         """For people: supervised text stands between [[ and ]]."""
@@ -33,7 +51,7 @@ class Look:
         lines = [
             f"schema: {found.schema}",
             f"columns: {', '.join(found.columns)}",
-            f"rows: {found.rows:,} usable, {found.bad:,} would be quarantined",
+            f"rows: {found.rows:,} usable, {self.bad:,} would be quarantined",
             *(f"  {reason}: {count:,}" for reason, count in sorted(found.quarantined.items())),
             *(f"warning: {text}" for text in found.warnings),
             f"one row ({self.template}; what is learnt stands in [[ ]]):",
@@ -43,18 +61,19 @@ class Look:
 
     def check(self, max_bad_rate: float) -> None:
         """DataError (exit 3) where a run would stop."""
-        total = self.found.rows + self.found.bad
-        if self.found.bad > max_bad_rate * total:
+        if self.bad > max_bad_rate * self.found.rows_in:
             raise DataError(
-                f"{self.found.bad:,} of {total:,} records are bad, more than --max-bad-rate "
-                f"{max_bad_rate:g} allows",
+                f"{self.bad:,} of {self.found.rows_in:,} records are bad, more than "
+                f"--max-bad-rate {max_bad_rate:g} allows",
                 hint="mend the file, or raise --max-bad-rate",
             )
 
 
 def look(source: Source, *, model: str | None = None) -> Look:
     """Inspect DATA without writing anything; with a model, render by its own template."""
-    found = inspect_data(source.data, **source.arguments())  # type: ignore[arg-type]
+    arguments = {**source.arguments()}
+    del arguments["max_bad_rate"]
+    found = inspect_data(source.data, **arguments)  # type: ignore[arg-type]
     first = found.examples[0] if found.examples else None
     if first is None:
         return Look(found, (), "no usable row")

@@ -9,6 +9,7 @@ from pilotfish.flows.arms import ARMS
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import Source
+from pilotfish.flows.selection import freshen
 from pilotfish.flows.weak import fingerprint
 from pilotfish.pool import read_rows
 from pilotfish.records import Example
@@ -59,6 +60,7 @@ def judge_arm(
         run.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
         test_fingerprint=fingerprint(examples),
     )  # fmt: skip
+    freshen(run, f"judge/{arm}/seed-{seed}")
     if fresh:
         run.cost(
             "judge", f"{arm} seed {seed}", seconds=time.monotonic() - start, rows=len(examples)

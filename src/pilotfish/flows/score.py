@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 
 from pilotfish.config import Method, TrainConfig
 from pilotfish.errors import UsageError
+from pilotfish.flows.costs import known, reading_flops
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import Source, open_pool, read_beside, warn
 from pilotfish.flows.weak import weak_model
 from pilotfish.pool import Pool
-from pilotfish.records import Need, Seen
+from pilotfish.records import Seen
 from pilotfish.selectors import Selector, make
 from pilotfish.store import Run, run_lock
 
@@ -93,17 +94,19 @@ def add_scores(
 ) -> None:
     """Measure the union of needs and write every column of `columns` (scores.parquet)."""
     from pilotfish.encode import clamp_max_length
-    from pilotfish.engine import load_seen, measure
+    from pilotfish.engine import LENGTHS, Receipt, load_seen, measure
 
     selectors = {name: make(method, direction) for name, method in columns.items()}
     needs = list(dict.fromkeys(need for each in selectors.values() for need in each.needs))
-    needs = needs or [Need("nll")]
+    needs = needs or [LENGTHS]
     max_length = clamp_max_length(how.max_length or 1024, weak.window)
     start = time.monotonic()
+    receipts: list[Receipt] = []
     keys = measure(
         pool, needs, weak, max_length=max_length, store=run.store,
         token_budget=how.token_budget,
         on_progress=lambda done, total: progress.step("measure", done, total),
+        on_receipt=receipts.append,
     )  # fmt: skip
     seen, truncated = load_seen(pool, keys, run.store, needs[0])
     facts = {
@@ -120,10 +123,13 @@ def add_scores(
     _refuse_reuse(run, facts, force=force)
     _write(run, pool, seen, truncated, selectors, facts)
     _weak_section(run, weak, max_length, how)
-    tokens = int(seen.n_prompt_tokens.sum() + seen.n_response_tokens.sum()) * len(needs)
+    # only what was measured now is paid for now: reused shards left their cost in earlier events
+    share = sum(done.rows * len(done.measured) for done in receipts) / max(len(pool), 1)
+    tokens = share * float(seen.n_prompt_tokens.sum() + seen.n_response_tokens.sum())
+    flops = 0.0 if needs == [LENGTHS] else reading_flops(weak, tokens)
     run.cost(
         "score", ",".join(columns), seconds=time.monotonic() - start, rows=len(pool),
-        tokens=tokens, flops=2.0 * weak.parameters * tokens,
+        tokens=tokens, **known(flops=flops),
     )  # fmt: skip
 
 
@@ -199,12 +205,8 @@ def _write(
         }
         sections[name] = {**facts[name], "scorable": int((~bad).sum()), "unscorable": counted}
         if bad.mean() > MANY_UNSCORABLE:
-            warn(
-                run,
-                [
-                    f"{int(bad.sum()):,} of {len(bad):,} rows are unscorable by {name}: {_listed(counted)}"
-                ],
-            )
+            share = f"{int(bad.sum()):,} of {len(bad):,} rows"
+            warn(run, [f"{share} are unscorable by {name}: {_listed(counted)}"])
     with store.attempt("scores.json") as attempt:
         pq.write_table(table, attempt.path("scores.parquet"), compression="zstd")
         attempt.meta = {"pool": pool.fingerprint, "rows": len(pool), "columns": table.column_names}

@@ -11,7 +11,9 @@ from pilotfish.flows.arms import arms_of
 from pilotfish.flows.judge import judge, keep_test, test_rows
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import Source, read_beside
-from pilotfish.flows.train import Training, kept_rows, selection_of, train_arm
+from pilotfish.flows.rows import Training, selection_of
+from pilotfish.flows.selection import kept_of
+from pilotfish.flows.train import train_arm
 from pilotfish.store import Run, Store, run_lock
 
 
@@ -86,7 +88,7 @@ def _steps(run: Run, training: Training, arms: Any) -> int:
         return plan_steps(int(selections["selected"]["delivered"]), training.config)
     first = next(iter(arms))
     if first.selection:
-        rows = len(kept_rows(run, selection_of(first, 0, tuned=False)))
+        rows = len(kept_of(run, selection_of(first, 0, tuned=False)))
         return plan_steps(rows, training.config)
     return plan_steps(int(run.section("pool")["rows"]), training.config)
 
@@ -106,7 +108,8 @@ def judge_stage(
 
     with run_lock(existing(out)) as store:
         run = Run(store.root)
-        source = replace(source_of_run(run), **({"mapping": dict(mapping)} if mapping else {}))
+        source = source_of_run(run)
+        source = replace(source, mapping=dict(mapping or source.mapping))
         if test:
             examples = list(read_beside(source, test).examples)
             keep_test(run, examples, _test_facts(run, test, metric, examples), force=force)

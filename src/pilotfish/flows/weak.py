@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotfish.config import TrainConfig
+from pilotfish.flows.costs import training_cost
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.records import Example
@@ -73,10 +74,10 @@ def _tune(
         temp: Path = attempt.folder(folder)
         result = tune(trusted, name, seed=seed, folder=temp, config=config)
         attempt.meta = {"made_from": facts, **result}
+    cost = training_cost(run.root / folder, result)
     run.cost(
-        "tune", f"weak seed {seed}", seconds=time.monotonic() - start, rows=len(trusted),
-        flops=float(result.get("flops", 0.0)),
-    )  # fmt: skip
+        "tune", f"weak seed {seed}", seconds=time.monotonic() - start, rows=len(trusted), **cost
+    )
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
