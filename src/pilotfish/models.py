@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.errors import MissingExtra, UsageError
+from pilotfish.store import sha256_file
 
 try:
     import torch
@@ -78,7 +79,7 @@ def load(
         _check_folder(Path(name))
     with quiet():
         tokenizer = load_tokenizer(name, **options)
-        model = _load_model(name, dtype, options).to(place).eval()
+        model = _placed(_load_model(name, dtype, options), place, name).eval()
     model.requires_grad_(False)
     return Loaded(
         model=model,
@@ -119,7 +120,13 @@ def load_tokenizer(
 def pick_device(device: str | None = None) -> torch.device:
     """The device asked for, else the best one there is."""
     if device is None:
-        best = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        best = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
         return torch.device(best)
     try:
         place = torch.device(device)
@@ -143,9 +150,8 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def window_of(config: Any) -> int | None:
     """Positions the model can tell apart, None where nothing bounds them."""
-    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
     for name in _WINDOW:
-        value = getattr(inner, name, None)
+        value = getattr(config.get_text_config(), name, None)
         if isinstance(value, int) and value > 0:
             return value
     return None
@@ -156,7 +162,7 @@ def model_digest(name: str, *, commit: str | None = None) -> str:
     if not _is_local(name):
         return _sha(["hub", name, commit])
     found = {path for pattern in _IDENTITY for path in Path(name).glob(pattern)}
-    return _sha([[path.name, _sha256_file(path)] for path in sorted(found)])
+    return _sha([[path.name, sha256_file(path)] for path in sorted(found)])
 
 
 def count_parameters(name: str, *, revision: str | None = None) -> int:
@@ -199,6 +205,7 @@ def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
     local = _is_local(name)
     try:
         config = transformers.AutoConfig.from_pretrained(name, local_files_only=local, **options)
+        caps = getattr(config.get_text_config(), "attn_logit_softcapping", None)
         model, facts = transformers.AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
@@ -207,7 +214,7 @@ def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
             local_files_only=local,
             output_loading_info=True,
             # The fused kernel leaves the soft cap on attention scores out.
-            attn_implementation="eager" if _caps_attention(config) else None,
+            attn_implementation="eager" if caps else None,
             **options,
         )
     except Exception as error:
@@ -219,6 +226,15 @@ def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
             hint="a causal language model with all its weights is needed",
         )
     return model
+
+
+def _placed(model: Any, device: torch.device, name: str) -> Any:
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            f"{name} does not fit into the memory of {device}", hint="use a smaller model, or cpu"
+        ) from error
 
 
 def _check_folder(folder: Path) -> None:
@@ -254,25 +270,11 @@ def _unloadable(name: str, what: str, error: Exception, local: bool) -> UsageErr
     )
 
 
-def _caps_attention(config: Any) -> bool:
-    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return bool(getattr(inner, "attn_logit_softcapping", None))
-
-
 def _is_local(name: str) -> bool:
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if not Path(name).exists() and looks_like_path:
         raise UsageError(f"there is no model folder {name}", hint="check the path")
     return Path(name).exists()
-
-
-def _has_mps() -> bool:
-    return bool(torch.backends.mps.is_available())
-
-
-def _sha256_file(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _sha(value: Any) -> str:

@@ -10,7 +10,8 @@ import torch
 from pilotfish.encode import Encoded
 from pilotfish.engine import forward as engine_forward
 from pilotfish.engine.batches import measure_rows
-from pilotfish.engine.forward import Forward, Way
+from pilotfish.engine.forward import Forward
+from pilotfish.engine.ways import Way
 from pilotfish.errors import UsageError
 from tests.engine.shapes import SHAPES, VOCAB, build
 
@@ -126,6 +127,13 @@ def test_rows_with_a_reason_pass_through_and_load_nothing() -> None:
     nothing = Encoded(np.zeros(0, np.int32), np.zeros(0, bool), 0, 0, False, "empty_response")
     found = measure_rows([nothing], Forward(None), signal="nll", token_budget=9)  # type: ignore[arg-type]
     assert found.reason.tolist() == ["empty_response"]
+
+
+def test_an_id_without_an_embedding_costs_only_its_row() -> None:
+    loaded, rows = build("llama"), some_rows(3)
+    rows[1].ids[2] = VOCAB
+    found = measure_rows(rows, Forward(loaded), signal="nll", token_budget=99)
+    assert found.reason.tolist() == ["", "model_error", ""]
 
 
 class Starved(Forward):

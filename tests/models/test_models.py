@@ -158,3 +158,29 @@ def test_window_under_every_name(tmp_path: Path) -> None:
     assert models.window_of(GPT2Config(n_positions=78)) == 78
     assert models.window_of(BloomConfig()) is None  # ALiBi: unbounded
     assert models.load(str(tiny_gpt2(tmp_path))).window == 256
+
+
+def test_a_cap_on_attention_scores_is_not_lost_in_a_fused_kernel(tmp_path: Path) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=1, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=4, attn_logit_softcapping=0.5, pad_token_id=None,
+    )  # fmt: skip
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    assert models.load(str(tmp_path), device="cpu").attention == "eager"
+
+
+def test_models_without_torch_name_the_extra() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pilotfish.errors import MissingExtra\n"
+        "try:\n    import pilotfish.models\n"
+        "except MissingExtra as error:\n    print(error.hint)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "pip install 'pilotfish[models]'"

@@ -1,6 +1,7 @@
 """Measures encoded rows: equal ones once, batch after batch, the budget halved when memory ends."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,13 +40,15 @@ def measure_rows(
     """Measure every usable row.
 
     Out of memory: all rows are redone with half the budget, so that the plan stays a function of
-    rows and budget; a row too big on its own gets the reason `oom_single_row`.
+    rows and budget; a row too big on its own gets the reason `oom_single_row`, one with an id the
+    model has no embedding for `model_error`.
     """
     reason: Texts = np.array([row.reason for row in rows], dtype=object)
+    _mark_unknown_ids(rows, reason, forward)
     usable = np.flatnonzero(reason == "")
     found = distinct([rows[int(i)] for i in usable])
     kinds = [rows[int(i)] for i in usable[found.first]]
-    reducer, too_big, budget = _with_room(kinds, found, forward, signal, token_budget, tick)
+    reducer, too_big, budget = _Job(kinds, found, forward, signal, tick).run(token_budget)
     columns = {
         name: _fan_out(values, found, usable, len(rows))
         for name, values in reducer.finish().items()
@@ -58,43 +61,46 @@ def measure_rows(
     return Measurement(columns, reason, budget)
 
 
-def _with_room(
-    kinds: Sequence[Encoded],
-    found: Distinct,
-    forward: Forward,
-    signal: str,
-    token_budget: int,
-    tick: Tick | None,
-) -> tuple[Signal, set[int], int]:
-    budget = token_budget
-    while True:
-        reducer = SIGNALS[signal]()
-        reducer.start(len(kinds))
-        too_big = _all_batches(kinds, found, forward, reducer, budget, tick)
-        if too_big is not None:
-            return reducer, too_big, budget
-        budget //= 2
+def _mark_unknown_ids(rows: Sequence[Encoded], reason: Texts, forward: Forward) -> None:
+    """An id without an embedding crashes one row on a CPU, and the whole device on a GPU."""
+    for index in np.flatnonzero(reason == ""):
+        if rows[int(index)].ids.max() >= forward.vocabulary:
+            reason[index] = "model_error"
 
 
-def _all_batches(
-    kinds: Sequence[Encoded],
-    found: Distinct,
-    forward: Forward,
-    reducer: Signal,
-    budget: int,
-    tick: Tick | None,
-) -> set[int] | None:
-    """Kinds too big on their own; None as soon as a batch of several does not fit."""
-    repeats = np.bincount(found.kind, minlength=len(kinds))
-    too_big: set[int] = set()
-    for batch in plan([len(row.ids) for row in kinds], budget, tie=found.key):
-        if not _fits([kinds[i] for i in batch], batch, forward, reducer):
-            if len(batch) > 1:
-                return None
-            too_big.add(int(batch[0]))
-        if tick is not None:
-            tick(int(repeats[batch].sum()))
-    return too_big
+@dataclass(frozen=True)
+class _Job:
+    """Distinct rows on their way through a model."""
+
+    kinds: Sequence[Encoded]
+    found: Distinct
+    forward: Forward
+    signal: str
+    tick: Tick | None
+
+    def run(self, budget: int) -> tuple[Signal, set[int], int]:
+        """The filled reducer, the kinds too big on their own, and the budget that fitted."""
+        while True:
+            reducer = SIGNALS[self.signal]()
+            reducer.start(len(self.kinds))
+            too_big = self._all_batches(reducer, budget)
+            if too_big is not None:
+                return reducer, too_big, budget
+            budget //= 2
+
+    def _all_batches(self, reducer: Signal, budget: int) -> set[int] | None:
+        """Kinds too big on their own; None as soon as a batch of several does not fit."""
+        repeats = np.bincount(self.found.kind, minlength=len(self.kinds))
+        too_big: set[int] = set()
+        lengths = [len(row.ids) for row in self.kinds]
+        for batch in plan(lengths, budget, tie=self.found.key):
+            if not _fits([self.kinds[i] for i in batch], batch, self.forward, reducer):
+                if len(batch) > 1:
+                    return None
+                too_big.add(int(batch[0]))
+            if self.tick is not None:
+                self.tick(int(repeats[batch].sum()))
+        return too_big
 
 
 def _fits(
