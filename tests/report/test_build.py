@@ -161,6 +161,9 @@ def test_an_interrupted_run_shows_what_is_missing(tmp_path: Path) -> None:
         {"arm": "length_matched", "seeds": [0, 1, 2], "state": "not trained"},
         {"arm": "selected", "seeds": [1, 2], "state": "not trained"},
     ]
+    assert {arm["name"]: arm["seeds"] for arm in report["arms"]} == {
+        "base": [0], "random": [0], "selected": [0],
+    }  # fmt: skip
     assert report["verdict"]["outcome"] == "not_tested"
     assert any("length_matched" in text for text in report["warnings"])
 
@@ -193,3 +196,20 @@ def test_a_torn_event_line_is_skipped(tmp_path: Path) -> None:
     with (run.root / "events.jsonl").open("a") as log:
         log.write('{"kind": "cost", "stage": "tra')
     assert [stage["stage"] for stage in build(run)["ledger"]["stages"]] == ["score"]
+
+
+def test_the_page_is_about_the_selection_and_not_a_control(tmp_path: Path) -> None:
+    run = fake.selected(fake.scored(fake.pooled(tmp_path, 60)))
+    chosen = run.section("selections")
+    run.update(selections={"random-1": chosen["random-0"], "selected-1": {}, **chosen})
+    selection = build(run)["selection"]
+    assert selection["name"] == "selected"
+    assert selection["again"] == ["selected-1"]
+
+
+def test_a_stale_selection_is_warned_of(tmp_path: Path) -> None:
+    run = fake.selected(fake.scored(fake.pooled(tmp_path, 60)))
+    chosen = run.section("selections")
+    chosen["selected"]["stale"] = ["train/selected/seed-0"]
+    run.update(selections=chosen)
+    assert any("train/selected/seed-0" in text for text in build(run)["warnings"])

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--hide-scrollbars",
 )
 MEASURE = (
     "<script>parent.postMessage(innerWidth + ' ' + document.documentElement.scrollWidth"

@@ -28,8 +28,9 @@ def choice(run: Run) -> Choice | None:
     """The selection the page is about with its score; a lone score column; or nothing."""
     selections, scores = run.section("selections"), run.section("scores")
     name = facts.main_selection(selections)
-    column = str(selections[name]["score"]) if name else next(iter(sorted(scores)), None)
-    scored = facts.scored(run, column) if column else None
+    columns = [selections[name]["score"]] if name else []
+    found = (facts.scored(run, str(column)) for column in [*columns, *sorted(scores)])
+    scored = next((each for each in found if each is not None), None)
     if scored is None:
         return None
     picked = facts.picked(run, name, scored.ids) if name else None
@@ -37,11 +38,15 @@ def choice(run: Run) -> Choice | None:
 
 
 def summary(run: Run, made: Choice) -> dict[str, Any] | None:
-    """The selection as run.json tells it, with its reasons counted; None without one."""
+    """The selection as run.json tells it, with its reasons counted; None without one.
+
+    again: the selections of other seeds, where a tuned weak model picks anew for each.
+    """
     picked = made.picked
     if picked is None:
         return None
-    told = run.section("selections")[picked.name]
+    everything = run.section("selections")
+    told = everything[picked.name]
     names = ("score", "method", "budget", "unit", "requested", "delivered", "tokens", "seed")
     kept = picked.score[picked.kept]
     finite = kept[np.isfinite(kept)]
@@ -50,6 +55,7 @@ def summary(run: Run, made: Choice) -> dict[str, Any] | None:
         **{name: told.get(name) for name in names},
         "direction": run.section("scores").get(made.scored.name, {}).get("direction"),
         "stale": [str(built) for built in told.get("stale") or ()],
+        "again": sorted(name for name in everything if name.startswith(f"{picked.name}-")),
         "kept": int(picked.kept.sum()),
         "least_kept": float(finite.min()) if len(finite) else None,
         "most_kept": float(finite.max()) if len(finite) else None,

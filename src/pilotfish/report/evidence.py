@@ -51,6 +51,8 @@ def arms(found: Evidence, metric: str | None) -> list[dict[str, Any]]:
         higher_is_better=judged.higher_is_better,
     )
     for row in rows:
+        # Seeds still to be judged are listed as missing, not beside a mean they are not in.
+        row["seeds"] = sorted(judged.results.get(row["name"], row["seeds"]))
         row["seed_means"] = _seed_means(judged, row["name"])
         row["trusted_rows"] = _trusted(found, row["name"])
         row["state"] = "judged" if row["mean"] is not None else TRAINED

@@ -1,6 +1,7 @@
 """What a run's files say, read once and never recomputed."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from pilotfish.records import Floats, Ints, Texts
 from pilotfish.store import Run
 
 ArmSeed = tuple[str, int]
+_CONTROL = re.compile(r"(random|length_matched|longest|full)(-\d+)?")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def main_selection(selections: Mapping[str, Any]) -> str | None:
 
 def is_control(name: str) -> bool:
     """Whether a selection is a control drawn beside the real one, by its name."""
-    return name.startswith(("random", "length_matched", "longest", "full"))
+    return _CONTROL.fullmatch(name) is not None
 
 
 def trained(run: Run) -> dict[ArmSeed, dict[str, Any]]:

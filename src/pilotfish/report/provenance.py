@@ -7,6 +7,7 @@ from pilotfish.report import facts
 from pilotfish.store import Run
 
 _STRONG = ("strong", "strong_digest", "loss", "peft")
+MOST = 60  # lines per group on the page
 _LISTED = ("scores", "selections")  # dozens of them, a line each
 
 
@@ -43,7 +44,13 @@ def listed(told: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
         else list(_flat(section, ""))
         for group, section in told.items()
     }
-    return {group: lines for group, lines in groups.items() if lines}
+    return {group: _short(lines) for group, lines in groups.items() if lines}
+
+
+def _short(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A pool may have thousands of files; report.json has them all."""
+    more = len(lines) - MOST
+    return lines if more <= 0 else [*lines[:MOST], ("…", f"{more:,} more in report.json")]
 
 
 def _line(told: Any) -> str:
