@@ -236,3 +236,38 @@ def test_the_teacher_reads_the_ids_the_student_reads(
     rows = encode_rows(backwards(8), student, 64).encoded
     longest_first = sorted(collate(rows).ids.tolist())
     assert sorted(read[-8:]) == longest_first
+
+
+def test_flops_are_the_ledgers(llama: str, teacher_folder: str, tmp_path: Path) -> None:
+    teacher = load(teacher_folder, device="cpu", precision="fp32")
+    lm = train(backwards(8), llama, SMALL, seed=0, folder=tmp_path / "lm")
+    kd = train(backwards(8), llama, KD, seed=0, folder=tmp_path / "kd", teacher=teacher)
+    lora = train(
+        backwards(8), llama, SMALL.model_copy(update={"use_peft": True}), seed=0,
+        folder=tmp_path / "lora",
+    )  # fmt: skip
+    student = load(llama, device="cpu")
+    lengths = [len(row.ids) for row in encode_rows(backwards(8), student, 64).encoded]
+    context = sum(n * n for n in lengths) / sum(lengths) / 2
+    body = student.parameters - 257 * 32
+    token = 2 * body + 2 * 257 * 32 + 4 * 2 * 32 * context
+    assert lm["input_tokens_seen"] == 5 * sum(lengths)
+    assert lm["flops"] == pytest.approx(3 * token * lm["input_tokens_seen"])
+    assert kd["flops"] > lm["flops"]
+    assert lora["flops"] == pytest.approx(2 / 3 * lm["flops"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("use_peft", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_bf16_trains_near_fp32(
+    use_peft: bool, dtype: torch.dtype, llama: str, tmp_path: Path
+) -> None:
+    config = SMALL.model_copy(update={"use_peft": use_peft, "bf16": True})
+    rough = train(backwards(16), llama, config, seed=0, folder=tmp_path / "bf16")
+    exact = train(
+        backwards(16), llama, config.model_copy(update={"bf16": False}), seed=0,
+        folder=tmp_path / "fp32",
+    )  # fmt: skip
+    assert rough["bf16"] and not exact["bf16"]
+    assert rough["final_loss"] == pytest.approx(exact["final_loss"], rel=2e-2)
+    saved = load_file(tmp_path / "bf16" / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {dtype}

@@ -20,7 +20,7 @@ class Reader:
     """
 
     def __init__(self, model: Any) -> None:
-        self.causal = model.get_base_model() if hasattr(model, "peft_config") else model
+        self.causal = model
         self.apart = self._head_is_all()
 
     def rows(self, batch: Batch) -> Tensor:

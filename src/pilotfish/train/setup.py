@@ -63,6 +63,11 @@ class Student:
     bf16: bool
 
     @property
+    def causal(self) -> Any:
+        """The language model itself; peft puts its layers right into it."""
+        return self.loaded.model
+
+    @property
     def trained(self) -> int:
         """Number of parameters that learn."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
@@ -71,7 +76,7 @@ class Student:
     def dropout(self) -> float:
         """The largest dropout probability in force while training; 0 for most LMs of today."""
         layers = [m.p for m in self.model.modules() if isinstance(m, nn.Dropout)]
-        fields = vars(self.loaded.model.config)
+        fields = vars(self.causal.config.get_text_config())
         named = [
             value
             for name, value in fields.items()

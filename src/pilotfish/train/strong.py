@@ -46,8 +46,8 @@ def train(
 ) -> dict[str, Any]:
     """Train `strong` on `examples`, write it and log.jsonl into `folder`, return the facts.
 
-    folder: where to write; the caller commits it. An interrupted call leaves nothing to resume
-    from: the same call again gives the same weights, bit for bit on a CPU.
+    folder: where to write; the caller commits it. An interrupted call leaves nothing behind; the
+    same call again gives the same weights, bit for bit on a CPU.
     steps: optimizer steps (None: `plan_steps` of these rows); rows are cycled to fill them.
     learning_rate: peak, overrides the config's. teacher: the weak model, for losses that need one.
     on_step(step, steps, loss): called every ten steps and after the last; loss in nats per token.
@@ -65,19 +65,17 @@ def train(
         trail = follow(learner, rows, plan, config, on_step=on_step)
     taught_by = teacher if loss.needs_teacher else None
     facts = {
+        "strong": strong,
+        "strong_digest": student.loaded.digest,
+        "loss": config.loss,
+        "loss_in_words": loss.describe(),
         **about(student, rows),
         **_of_run(plan, rows, config, trail),
         **flops(student, rows, learnt=trail.inputs, teacher=taught_by),
     }
     save(student, folder)  # last: it merges LoRA into the model
     write_log(trail.lines, folder)
-    return {
-        "strong": strong,
-        "strong_digest": student.loaded.digest,
-        "loss": config.loss,
-        "loss_in_words": loss.describe(),
-        **facts,
-    }
+    return facts
 
 
 @dataclass
@@ -133,11 +131,11 @@ def window(config: TrainConfig, loaded: Loaded) -> int:
 def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | None) -> Learner:
     """Student and loss, with the teacher checked and attached only where the loss needs it."""
     if not loss.needs_teacher:
-        return Learner(student.model, loss)
+        return Learner(student.causal, loss)
     taught = check_teacher(student.loaded, teacher, max(rows.lengths))
     taught.model.to(accelerator().device)
     vocabulary = len(student.loaded.tokenizer)
-    return Learner(student.model, loss, teacher=taught.model, vocabulary=vocabulary)
+    return Learner(student.causal, loss, teacher=taught.model, vocabulary=vocabulary)
 
 
 def make_plan(

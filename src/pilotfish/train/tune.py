@@ -37,43 +37,48 @@ def tune(
     as it came, competes too. `config` gives lengths, LoRA, schedule and learning rate (the rule of
     thumb where it is None or a list); its loss, epochs and steps are the strong model's business.
 
-    Raises DataError below two usable rows.
+    Raises DataError below two usable rows, UsageError for a model whose loss is no number.
     """
     with seeded(seed):
         student = prepare(base, config)
         rows = encode_rows(examples, student.loaded, window(config, student.loaded))
         learned, held = split_fifth(rows, seed=seed)
-        config, per_epoch = _for_few_rows(config, len(learned))
+        config = _for_few_rows(config, len(learned))
         rate = peak_rate(config, None, student.trained, peft=student.peft)
         plan = make_plan(student, learned, config, seed=seed, steps=None, learning_rate=rate)
         losses, inputs = _keep_best_epoch(student, learned, held, plan=plan, config=config)
-    kept = min(range(len(losses)), key=losses.__getitem__)
     facts = {
-        **about(student, rows),
         "base": base,
         "base_digest": student.loaded.digest,
-        "learned_rows": len(learned),
-        "held_out_rows": len(held),
-        "epochs": len(losses) - 1,
-        "kept_epoch": kept,
-        "held_out_loss_before": losses[0],
-        "held_out_loss": losses[kept],
+        **about(student, rows),
+        **_of_epochs(losses, len(learned), len(held)),
         "steps": plan.steps,
-        "steps_kept": kept * per_epoch,
         "batch_size": config.per_device_train_batch_size,
         "learning_rate": rate,
         "input_tokens_seen": inputs,
         **flops(student, rows, learnt=inputs, read=len(losses) * sum(held.lengths)),
     }
     save(student, folder)
-    write_log(
-        (
-            {"epoch": epoch, "held_out_loss": loss if math.isfinite(loss) else None}
-            for epoch, loss in enumerate(losses)
-        ),
-        folder,
-    )
+    write_log(_log(losses), folder)
     return facts
+
+
+def _of_epochs(losses: Sequence[float], learned: int, held: int) -> dict[str, Any]:
+    kept = min(range(len(losses)), key=losses.__getitem__)
+    return {
+        "learned_rows": learned,
+        "held_out_rows": held,
+        "epochs": len(losses) - 1,
+        "kept_epoch": kept,
+        "held_out_loss_before": losses[0],
+        "held_out_loss": losses[kept],
+    }
+
+
+def _log(losses: Sequence[float]) -> list[dict[str, Any]]:
+    """A line per epoch; None where the loss was no number."""
+    finite = [loss if math.isfinite(loss) else None for loss in losses]
+    return [{"epoch": epoch, "held_out_loss": loss} for epoch, loss in enumerate(finite)]
 
 
 def pick_learning_rate(
@@ -116,8 +121,8 @@ def pick_learning_rate(
     return min(found)[1]
 
 
-def _for_few_rows(config: TrainConfig, n_rows: int) -> tuple[TrainConfig, int]:
-    """The tuning settings and the steps of an epoch: batches small enough to make some steps."""
+def _for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
+    """The tuning settings: batches small enough to make some steps."""
     batch = min(config.per_device_train_batch_size, max(4, n_rows // STEPS_PER_EPOCH))
     per_epoch = math.ceil(n_rows / (batch * accelerator().num_processes))
     several = isinstance(config.learning_rate, list)
@@ -127,7 +132,7 @@ def _for_few_rows(config: TrainConfig, n_rows: int) -> tuple[TrainConfig, int]:
         "gradient_accumulation_steps": 1,
         "max_steps": EPOCHS * per_epoch,
     }
-    return config.model_copy(update=changes), per_epoch
+    return config.model_copy(update=changes)
 
 
 def _keep_best_epoch(
@@ -139,8 +144,10 @@ def _keep_best_epoch(
     """
     per_epoch, inputs = plan.steps // EPOCHS, 0
     losses = [held_out_loss(student, held)]
+    if not math.isfinite(losses[0]):
+        raise UsageError(f"'{student.loaded.name}' gives held-out rows a loss of {losses[0]}")
     best = _snapshot(student)
-    learner = Learner(student.model, LM())
+    learner = Learner(student.causal, LM())
     for step in optimizer_steps(learner, learned, plan, config, accelerator=accelerator()):
         inputs += step.inputs
         if step.step % per_epoch:
