@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pilotfish.encode import encode_scoring, encode_training
 from pilotfish.errors import UsageError
+from pilotfish.records import Example, Need, Turn
 from pilotfish.world.models import EOS, SHAPES, WINDOW, base_model, shipped, tokenizer
 from pilotfish.world.pretrain import RUNS, Pretraining, batches, pretrain, save, texts
 
@@ -17,18 +19,34 @@ def test_every_text_of_the_world_survives_the_tokenizer_within_the_window() -> N
     words = tokenizer()
     for text in islice(texts(1), 500):
         ids = words(text)["input_ids"]
-        assert len(ids) == len(text) < WINDOW
+        assert ids[0] == words.bos_token_id
+        assert len(ids) == 1 + len(text) < WINDOW
         assert words.unk_token_id not in ids
-        assert words.decode(ids) == text
+        assert words.decode(ids, skip_special_tokens=True) == text
 
 
 def test_tokenizer_keeps_its_ids_and_knows_its_end() -> None:
     words = tokenizer()
-    assert len(words) == 98
-    assert words.eos_token_id == 0 and words.pad_token is None and words.chat_template is None
-    assert words("a" + EOS)["input_ids"][1] == 0
-    assert words("\u00e9")["input_ids"] == [words.unk_token_id]
-    assert words.decode(words("a , b .")["input_ids"]) == "a , b ."
+    assert len(words) == 99
+    assert (words.eos_token_id, words.bos_token_id, words.unk_token_id) == (0, 1, 2)
+    assert words.pad_token is None and words.chat_template is None
+    assert words("a" + EOS)["input_ids"][-1] == 0
+    assert words("\u00e9")["input_ids"] == [1, 2]
+    assert words.decode(words("a , b .")["input_ids"], skip_special_tokens=True) == "a , b ."
+
+
+def test_pretraining_reads_rows_exactly_as_training_and_scoring_write_them() -> None:
+    words = tokenizer()
+    ids, _ = next(batches(0, 1))
+    prompt, answer = next(texts(0)).split("\n\n")
+    row = Example("0", "", 0, turns=(Turn("user", prompt), Turn("assistant", answer)))
+    (trained,) = encode_training([row], words, WINDOW)
+    (scored,) = encode_scoring([row], Need("nll"), words, WINDOW)
+    assert ids[0].tolist() == list(trained.ids)
+    assert ids[0].tolist()[: len(scored.ids)] == list(scored.ids)
+    # Even a one-character answer is scored alone.
+    (alone,) = encode_scoring([row], Need("nll", given="nothing"), words, WINDOW)
+    assert int(alone.target.sum()) == len(answer)
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("weak", 5e4, 8e4), ("strong", 3.5e5, 5e5)])
@@ -72,7 +90,7 @@ def test_pretraining_repeats_and_learns(tmp_path: Path) -> None:
     assert sum(losses[0][-5:]) < 0.8 * sum(losses[0][:5])
     save(models[0], tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
-    ids = torch.tensor([[5, 6, 7]])
+    ids = torch.tensor([[1, 6, 7]])
     assert torch.equal(again(ids).logits, models[1](ids).logits)
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, decoders, models, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pilotfish.errors import unknown_name
 
-WINDOW = 64  # tokens; the longest row of a world has 24 + 2 + 12 + 1
+WINDOW = 64  # tokens; the longest row of a world has 1 + 24 + 2 + 12 + 1
 EOS = "<|end|>"
+# With a start token the first character of a response can be scored alone too; without one every
+# one-character answer would be unscorable.
+BOS = "<|start|>"
 UNKNOWN = "<|unknown|>"
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -41,13 +44,17 @@ def shipped(name: str) -> Path:
 
 
 def tokenizer() -> Any:
-    """One token per printable ASCII character or newline; EOS is id 0, anything else unknown."""
-    characters = [EOS, UNKNOWN, "\n", *string.printable[:95]]
+    """One token per printable ASCII character or newline; id 0 is EOS, 1 BOS, 2 anything else."""
+    characters = [EOS, BOS, UNKNOWN, "\n", *string.printable[:95]]
     vocab = {piece: index for index, piece in enumerate(characters)}
     core = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=UNKNOWN))
     core.decoder = decoders.Fuse()
+    core.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, vocab[BOS])]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
+        bos_token=BOS,
         eos_token=EOS,
         unk_token=UNKNOWN,
         model_max_length=WINDOW,
@@ -64,7 +71,7 @@ def base_model(name: str, *, seed: int) -> Any:
         vocab_size=len(words),
         max_position_embeddings=WINDOW,
         tie_word_embeddings=True,
-        bos_token_id=None,
+        bos_token_id=words.bos_token_id,
         eos_token_id=words.eos_token_id,
         pad_token_id=None,
         **SHAPES[name],
