@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pilotfish.report import build, write
@@ -81,8 +82,10 @@ def test_samples_come_from_both_sides_of_the_cut_with_their_own_text(run: Run) -
     by_group = {group: [row for row in samples if row["group"] == group] for group in groups}
     assert [row["rank"] for row in by_group["kept from the top"]] == [0, 1, 2]
     assert [row["rank"] for row in by_group["kept at the cut"]] == [297, 298, 299]
-    last = by_group["kept at the cut"][-1]["score"]
-    assert all(row["score"] >= last for row in by_group["dropped at the cut"])
+    decisions = pq.read_table(run.root / "selections/selected/decisions.parquet").to_pylist()
+    dropped = sorted(row["score"] for row in decisions if row["reason"] == "over_budget")
+    assert [row["score"] for row in by_group["dropped at the cut"]] == dropped[:3]
+    assert [row["score"] for row in by_group["dropped, furthest from the cut"]] == dropped[-3:]
     assert {row["reason"] for row in by_group["unscorable"]} == {
         "unscorable:empty_response", "unscorable:prompt_over_limit",
     }  # fmt: skip
