@@ -187,6 +187,27 @@ def test_published_lets_control_tokens_through_as_the_tokenizer_does() -> None:
     assert row.n_response == 3
 
 
+@given(
+    prompt=st.text(max_size=12),
+    response=st.text(max_size=30),
+    max_length=st.integers(1, 20),
+    bos=st.booleans(),
+)
+def test_published_never_exceeds_the_limit(
+    prompt: str, response: str, max_length: int, bos: bool
+) -> None:
+    tokenizer = byte_tokenizer(bos=bos)
+    for example in (asked("a", prompt, response), Example("b", "s", 0, text=response)):
+        for side in ("prompt", "nothing"):
+            row = one(example, published(side), tokenizer, max_length)
+            assert len(row.ids) <= max_length
+            assert bool(row.reason) == (not row.target.any())
+
+
+def test_published_counts_the_prompt_of_an_empty_response() -> None:
+    assert one(asked("a", "ppp", ""), published(), byte_tokenizer()).n_prompt == 4
+
+
 def test_published_reasons() -> None:
     tokenizer = byte_tokenizer()
     assert one(asked("a", "p", ""), published(), tokenizer).reason == "empty_response"
@@ -203,3 +224,18 @@ def test_the_limit_is_clamped_to_the_window() -> None:
     assert clamp_max_length(1024, None) == 1024
     with pytest.raises(UsageError, match="at least 1"):
         clamp_max_length(0, 512)
+
+
+def test_a_start_token_written_by_the_template_also_stands_before_the_response_alone() -> None:
+    tokenizer = byte_tokenizer(bos=True, chat=True)
+    # Llama-2 style: BOS in the template, no generation prompt, a blank before the reply
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]"
+        "{% else %} {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}"
+    )
+    row = one(asked("a", "p", "xy"), PROMPT, tokenizer)
+    assert tokenizer.decode(row.ids) == "<|bos|>[p] xy"
+    assert marks(row) == [0, 0, 0, 0, 1, 1, 1]  # the blank is cut together with the words
+    alone = one(asked("a", "p", "xy"), ALONE, tokenizer)
+    assert tokenizer.decode(alone.ids) == "<|bos|> xy"
+    assert marks(alone) == [0, 1, 1, 1]

@@ -133,14 +133,15 @@ def _published(
     end = len(added_ids(tokenizer)[1])
     encoded = []
     for (_, response), *cut in zip(texts, prefixes, joints, alone, strict=True):
-        if not response:
-            encoded.append(unusable("empty_response"))
-            continue
         if any(ids is None for ids in cut):
             encoded.append(unusable("tokenizer_error"))
             continue
         prefix, joint, reply = (ids or [] for ids in cut)
-        encoded.append(_published_row(prefix, joint, reply, need=need, limit=(max_length, end)))
+        if response:
+            row = _published_row(prefix, joint, reply, need=need, limit=(max_length, end))
+        else:
+            row = unusable("empty_response", n_prompt=min(len(prefix), max_length))
+        encoded.append(row)
     return encoded
 
 
@@ -158,7 +159,8 @@ def _published_row(
     if start >= max_length:
         return unusable("prompt_over_limit", **facts)
     if need.given == "nothing":
-        kept = _cut(reply, max_length - start + 1, end)
+        # plain text has no prompt: never more than the limit
+        kept = _cut(reply, min(max_length - start + 1, max_length), end)
         start = 1
     elif need.span == "full":
         start = 1
