@@ -26,10 +26,13 @@ CONFIG = TrainConfig(per_device_train_batch_size=8, max_length=64)
 def test_tuning_keeps_the_epoch_that_does_best_on_held_out_rows(llama: str, tmp_path: Path) -> None:
     facts = tune(backwards(40), llama, seed=0, folder=tmp_path, config=CONFIG)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    losses = [line["held_out_loss"] for line in log]
-    assert len(losses) == 11
-    assert facts["held_out_loss"] == min(losses) == losses[facts["kept_epoch"]]
-    assert facts["held_out_loss"] < facts["held_out_loss_before"] == losses[0]
+    rates = facts["learning_rates_tried"]
+    assert rates == pytest.approx([2e-3 / 16, 2e-3 / 4, 2e-3])
+    kept = [line["held_out_loss"] for line in log if line["lr"] == facts["learning_rate"]]
+    assert facts["held_out_loss"] == kept[facts["kept_epoch"]]
+    assert facts["held_out_loss"] == min(line["held_out_loss"] for line in log)
+    assert {line["held_out_loss"] for line in log if line["epoch"] == 0} == {kept[0]}
+    assert facts["held_out_loss"] < facts["held_out_loss_before"] == kept[0]
     assert (facts["learned_rows"], facts["held_out_rows"], facts["rows"]) == (32, 8, 40)
     # What was saved is that epoch's model.
     student = prepare(str(tmp_path), CONFIG)
@@ -43,6 +46,7 @@ def test_tuning_that_only_harms_keeps_the_model_as_it_came(llama: str, tmp_path:
     wild = CONFIG.model_copy(update={"learning_rate": 5.0, "max_grad_norm": 1e9})
     facts = tune(backwards(10), llama, seed=0, folder=tmp_path, config=wild)
     assert facts["kept_epoch"] == 0
+    assert facts["epochs"] == 3  # three epochs without progress are enough
     base, kept = (load(name, device="cpu") for name in (llama, str(tmp_path)))
     pairs = zip(base.model.parameters(), kept.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
@@ -50,18 +54,29 @@ def test_tuning_that_only_harms_keeps_the_model_as_it_came(llama: str, tmp_path:
 
 @pytest.mark.parametrize("use_peft", [False, True])
 def test_tuning_again_gives_the_same_bytes(use_peft: bool, llama: str, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"use_peft": use_peft})
+    config = CONFIG.model_copy(update={"use_peft": use_peft, "learning_rate": 1e-3})
     for name, rows in (("a", backwards(12)), ("b", backwards(12)[::-1])):
         tune(rows, llama, seed=2, folder=tmp_path / name, config=config)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
 def test_tuning_ignores_the_loss_and_steps_of_the_strong_model(llama: str, tmp_path: Path) -> None:
-    other = {"loss": "kd", "max_steps": 1, "learning_rate": [1e-3, 2e-3]}
+    other = {"loss": "kd", "max_steps": 1, "num_train_epochs": 99}
     strong = CONFIG.model_copy(update=other)
     assert tune(backwards(10), llama, seed=0, folder=tmp_path / "a", config=strong) == tune(
         backwards(10), llama, seed=0, folder=tmp_path / "b", config=CONFIG
     )
+
+
+def test_the_rates_of_a_list_are_tried_and_the_best_is_kept(llama: str, tmp_path: Path) -> None:
+    several = CONFIG.model_copy(update={"learning_rate": [2e-3, 1e-7]})
+    facts = tune(backwards(20), llama, seed=0, folder=tmp_path / "a", config=several)
+    assert facts["learning_rates_tried"] == [1e-7, 2e-3]
+    assert facts["learning_rate"] == 2e-3
+    # A rate tried after another one starts from the same weights and draws the same numbers.
+    alone = CONFIG.model_copy(update={"learning_rate": 2e-3})
+    tune(backwards(20), llama, seed=0, folder=tmp_path / "b", config=alone)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
 def test_one_row_is_too_few_to_tune_on(llama: str, tmp_path: Path) -> None:

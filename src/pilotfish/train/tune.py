@@ -1,7 +1,8 @@
 """Small searches on trusted rows: tuning the weak model, and picking a learning rate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,24 @@ from pilotfish.train.loop import Plan
 from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.rows import Rows, encode_rows, split_fifth
 from pilotfish.train.save import save, write_log
-from pilotfish.train.setup import Student, accelerator, peak_rate, prepare, seeded
+from pilotfish.train.setup import Student, accelerator, default_learning_rate, prepare, seeded
 from pilotfish.train.strong import about, build_learner, make_plan, window
 
 EPOCHS = 10
+PATIENCE = 3  # epochs without a better held-out loss after which a rate is given up
 STEPS_PER_EPOCH = 16  # few rows get small batches, so that an epoch is more than a step or two
+SHARES = (1 / 16, 1 / 4, 1)  # of the rule of thumb's rate: how much a model bears is not known
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One learning rate, tried for up to `EPOCHS` epochs."""
+
+    learning_rate: float
+    losses: list[float]  # [epochs + 1] held-out nats per token, inf where training diverged
+    weights: dict[str, Tensor]  # of the best epoch
+    steps: int
+    inputs: int  # input tokens learnt
 
 
 def tune(
@@ -33,52 +47,67 @@ def tune(
     """Tune the weak model on trusted rows (LM loss), write it into `folder`, return the facts.
 
     A fifth of the rows, chosen by hash of seed and content, is held out. After each of ten epochs
-    the response loss on it is taken, and the epoch where it is lowest is kept; epoch 0, the model
-    as it came, competes too. `config` gives lengths, LoRA, schedule and learning rate (the rule of
-    thumb where it is None or a list); its loss, epochs and steps are the strong model's business.
+    the response loss on it is taken (three without progress end it), and the epoch where it is
+    lowest is kept; epoch 0, the model as it came, competes too. `config` gives lengths, LoRA,
+    schedule and learning rate: a list is tried in full, None tries three shares of the rule of
+    thumb. Its loss, epochs and steps are the strong model's business.
 
     Raises DataError below two usable rows, UsageError for a model whose loss is no number.
     """
     with seeded(seed):
         student = prepare(base, config)
-        rows = encode_rows(examples, student.loaded, window(config, student.loaded))
-        learned, held = split_fifth(rows, seed=seed)
-        config = _for_few_rows(config, len(learned))
-        rate = peak_rate(config, None, student.trained, peft=student.peft)
-        plan = make_plan(student, learned, config, seed=seed, steps=None, learning_rate=rate)
-        losses, inputs = _keep_best_epoch(student, learned, held, plan=plan, config=config)
+    rows = encode_rows(examples, student.loaded, window(config, student.loaded))
+    learned, held = split_fifth(rows, seed=seed)
+    few, start = _for_few_rows(config, len(learned)), _snapshot(student)
+    trials = []
+    for rate in _rates(config, student):
+        _restore(student, start)
+        plan = make_plan(student, learned, few, seed=seed, steps=None, learning_rate=rate)
+        with seeded(seed):
+            trials.append(_try(student, learned, held, plan=plan, config=few))
+    best = min(trials, key=lambda trial: min(trial.losses))
+    _restore(student, best.weights)
+    inputs, looks = sum(t.inputs for t in trials), sum(len(t.losses) for t in trials)
     facts = {
         "base": base,
         "base_digest": student.loaded.digest,
         **about(student, rows),
-        **_of_epochs(losses, len(learned), len(held)),
-        "steps": plan.steps,
-        "batch_size": config.per_device_train_batch_size,
-        "learning_rate": rate,
+        **_outcome(best, len(learned), len(held)),
+        "batch_size": few.per_device_train_batch_size,
+        "learning_rates_tried": [trial.learning_rate for trial in trials],
+        "steps": sum(trial.steps for trial in trials),
         "input_tokens_seen": inputs,
-        **flops(student, rows, learnt=inputs, read=len(losses) * sum(held.lengths)),
+        **flops(student, rows, learnt=inputs, read=looks * sum(held.lengths)),
     }
     save(student, folder)
-    write_log(_log(losses), folder)
+    write_log(_log(trials), folder)
     return facts
 
 
-def _of_epochs(losses: Sequence[float], learned: int, held: int) -> dict[str, Any]:
-    kept = min(range(len(losses)), key=losses.__getitem__)
+def _outcome(best: Trial, learned: int, held: int) -> dict[str, Any]:
+    kept = min(range(len(best.losses)), key=best.losses.__getitem__)
     return {
         "learned_rows": learned,
         "held_out_rows": held,
-        "epochs": len(losses) - 1,
+        "learning_rate": best.learning_rate,
+        "epochs": len(best.losses) - 1,
         "kept_epoch": kept,
-        "held_out_loss_before": losses[0],
-        "held_out_loss": losses[kept],
+        "held_out_loss_before": best.losses[0],
+        "held_out_loss": best.losses[kept],
     }
 
 
-def _log(losses: Sequence[float]) -> list[dict[str, Any]]:
-    """A line per epoch; None where the loss was no number."""
-    finite = [loss if math.isfinite(loss) else None for loss in losses]
-    return [{"epoch": epoch, "held_out_loss": loss} for epoch, loss in enumerate(finite)]
+def _log(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """A line per rate and epoch; None where the loss was no number."""
+    return [
+        {
+            "lr": trial.learning_rate,
+            "epoch": epoch,
+            "held_out_loss": loss if math.isfinite(loss) else None,
+        }
+        for trial in trials
+        for epoch, loss in enumerate(trial.losses)
+    ]
 
 
 def pick_learning_rate(
@@ -121,13 +150,20 @@ def pick_learning_rate(
     return min(found)[1]
 
 
+def _rates(config: TrainConfig, student: Student) -> list[float]:
+    """The rates to try, smallest first."""
+    given = config.learning_rate
+    if given is None:
+        rule = default_learning_rate(student.trained, peft=student.peft)
+        return [rule * share for share in SHARES]
+    return sorted(set(given)) if isinstance(given, list) else [given]
+
+
 def _for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
     """The tuning settings: batches small enough to make some steps."""
     batch = min(config.per_device_train_batch_size, max(4, n_rows // STEPS_PER_EPOCH))
     per_epoch = math.ceil(n_rows / (batch * accelerator().num_processes))
-    several = isinstance(config.learning_rate, list)
     changes = {
-        "learning_rate": None if several else config.learning_rate,
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": 1,
         "max_steps": EPOCHS * per_epoch,
@@ -135,34 +171,33 @@ def _for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
     return config.model_copy(update=changes)
 
 
-def _keep_best_epoch(
-    student: Student, learned: Rows, held: Rows, *, plan: Plan, config: TrainConfig
-) -> tuple[list[float], int]:
-    """Train; leave the weights of the best epoch in the student.
-
-    -> ([epochs + 1] held-out nats per token, inf where training diverged; input tokens learnt).
-    """
-    per_epoch, inputs = plan.steps // EPOCHS, 0
+def _try(student: Student, learned: Rows, held: Rows, *, plan: Plan, config: TrainConfig) -> Trial:
+    """Train from where the student stands, looking at the held-out loss after each epoch."""
     losses = [held_out_loss(student, held)]
     if not math.isfinite(losses[0]):
         raise UsageError(f"'{student.loaded.name}' gives held-out rows a loss of {losses[0]}")
-    best = _snapshot(student)
+    best, kept, inputs, done = _snapshot(student), 0, 0, 0
     learner = Learner(student.causal, LM())
     for step in optimizer_steps(learner, learned, plan, config, accelerator=accelerator()):
-        inputs += step.inputs
-        if step.step % per_epoch:
+        inputs, done = inputs + step.inputs, step.step
+        if step.step % (plan.steps // EPOCHS):
             continue
-        found = held_out_loss(student, held)
-        losses.append(found if math.isfinite(found) else math.inf)
-        if losses[-1] < min(losses[:-1]):
-            best = _snapshot(student)
-    with torch.no_grad():
-        for name, weight in student.model.named_parameters():
-            if name in best:
-                weight.copy_(best[name])
-    return losses, inputs
+        loss = held_out_loss(student, held)
+        losses.append(loss if math.isfinite(loss) else math.inf)
+        if losses[-1] < losses[kept]:
+            best, kept = _snapshot(student), len(losses) - 1
+        if len(losses) - 1 - kept >= PATIENCE:
+            break
+    return Trial(plan.learning_rate, losses, best, done, inputs)
 
 
 def _snapshot(student: Student) -> dict[str, Tensor]:
     named = student.model.named_parameters()
     return {name: weight.detach().clone() for name, weight in named if weight.requires_grad}
+
+
+@torch.no_grad()
+def _restore(student: Student, weights: Mapping[str, Tensor]) -> None:
+    for name, weight in student.model.named_parameters():
+        if name in weights:
+            weight.copy_(weights[name])
