@@ -65,7 +65,7 @@ def main() -> None:
     pilotfish = (sys.executable, "-m", "pilotfish")
     limit = ["--limit", str(chosen.limit)] if chosen.limit else []
     # `run` holds some rows out for judging; here every row is scored.
-    how = ["--weak", weak, "--method", "superfiltering,ifd", "--max-length", "512"]
+    how = ["--weak", weak, "--method", "superfiltering", "--max-length", "512"]
     step(*pilotfish, "score", data, *how, *limit, "--out", chosen.out / "all")
     print("\n".join(scored_and_not(chosen.out / "all")))
     step(*pilotfish, "run", HERE / "dolly.yaml", "--out", chosen.out / "run", *flags)

@@ -1,7 +1,7 @@
 """What a selection is made from: the pool's rows and, where the run was scored, its columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,8 @@ def with_seed(method: Method, seed: int) -> Method:
 
 def _choosable(method: Method) -> bool:
     kind = SELECTORS.get(method.name)
-    return kind is None or "direction" in getattr(kind, "__dataclass_fields__", {})
+    # `fields` leaves class variables out: `longest` has a direction, and none to choose.
+    return not is_dataclass(kind) or "direction" in {field.name for field in fields(kind)}
 
 
 def _alike(run: Run, known: Mapping[str, Any], method: Method, selector: Selector) -> str:
