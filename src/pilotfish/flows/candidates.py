@@ -184,7 +184,7 @@ def with_seed(method: Method, seed: int) -> Method:
 
 
 def _choosable(method: Method) -> bool:
-    kind = SELECTORS.get(method.name)
+    kind: Any = SELECTORS.get(method.name)
     # `fields` leaves class variables out: `longest` has a direction, and none to choose.
     return not is_dataclass(kind) or "direction" in {field.name for field in fields(kind)}
 
