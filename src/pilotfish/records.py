@@ -87,17 +87,21 @@ class Need:
     text: the text form ("template": chat template or the plain one; "superfiltering": published).
     given: what the response is conditioned on, "prompt" or "nothing".
     span: which tokens are scored, "response" or "full".
+    aligned: score only tokens that a model can score with the prompt and without it. Without a
+    start token that leaves out the first response token; a need that stands alone keeps it.
     """
 
     signal: str
     text: str = "template"
     given: Literal["prompt", "nothing"] = "prompt"
     span: Literal["response", "full"] = "response"
+    aligned: bool = True
 
     @property
     def name(self) -> str:
         """A file-safe name, also the key of what was seen: `nll.template.prompt.response`."""
-        return f"{self.signal}.{self.text}.{self.given}.{self.span}"
+        every = "" if self.aligned else ".every"
+        return f"{self.signal}.{self.text}.{self.given}.{self.span}{every}"
 
 
 @dataclass(frozen=True)

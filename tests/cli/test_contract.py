@@ -191,7 +191,7 @@ def experiment(tmp_path: Path, weak: str, strong: str) -> list[Any]:
         "run", tmp_path / "pool.jsonl", "--weak", weak, "--strong", strong, "--budget", "30%",
         "--method", "perplexity(direction=low)", "--trusted", tmp_path / "trusted.jsonl",
         "--test", tmp_path / "test.jsonl", "--metric", "exact_match", "--out", tmp_path / "run",
-        "--set", "train.max_steps=2", "--set", "tune.num_train_epochs=1", "--quiet",
+        "--set", "train.max_steps=2", "--set", "tune.learning_rate=1.0e-3", "--quiet",
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import alpaca, write_jsonl
 
-ENV = {**os.environ, ""HF_HUB_OFFLINE": "1"}
+ENV = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -57,7 +57,7 @@ def test_the_full_span_scores_the_prompt_too() -> None:
 
 
 def test_unaligned_keeps_the_first_token_the_prompt_predicts() -> None:
-    row = one(asked("a", "p", "xyz"), PROMPT, byte_tokenizer(), aligned=False)
+    row = one(asked("a", "p", "xyz"), Need("nll", aligned=False), byte_tokenizer())
     assert marks(row) == [0, 0, 0, 1, 1, 1]
 
 

@@ -88,7 +88,7 @@ def test_loss_is_the_mean_nll_of_the_response(loaded):
     assert [item.output for item in items] == [None] * 4
     assert items[2].value is None and items[3].value is None
     for row, item in zip(ROWS[:2], items, strict=False):
-        (encoded,) = encode_scoring([row], Need("nll"), loaded.tokenizer, 64, aligned=False)
+        (encoded,) = encode_scoring([row], Need("nll", aligned=False), loaded.tokenizer, 64)
         ids = torch.tensor(encoded.ids[None].astype(np.int64))
         with torch.no_grad():
             logp = loaded.model(ids).logits[0].log_softmax(-1)

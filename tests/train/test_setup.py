@@ -41,7 +41,7 @@ def test_the_words_name_weights_and_direction() -> None:
 
 @pytest.mark.parametrize(
     ("trained", "rate"),
-    [(1_000, 2e-3), (1_000_000, 1e-3), (10**9, 1e-3 * 1000**-0.4), (10**12, 2e-5), (0, 2e-3)],
+    [(1_000, 1e-3), (1_000_000, 5e-4), (10**9, 5e-4 * 1000**-0.3), (10**12, 2e-5), (0, 1e-3)],
 )
 def test_rule_of_thumb(trained: int, rate: float) -> None:
     assert default_learning_rate(trained, peft=False) == pytest.approx(rate)
@@ -52,7 +52,7 @@ def test_whose_learning_rate_counts() -> None:
     config = TrainConfig(learning_rate=3e-4)
     assert peak_rate(config, 1e-5, 10**6, peft=False) == 1e-5
     assert peak_rate(config, None, 10**6, peft=False) == 3e-4
-    assert peak_rate(TrainConfig(), None, 10**6, peft=False) == pytest.approx(1e-3)
+    assert peak_rate(TrainConfig(), None, 10**6, peft=False) == pytest.approx(5e-4)
     assert peak_rate(TrainConfig(learning_rate=[1e-4]), None, 10**6, peft=False) == 1e-4
 
 

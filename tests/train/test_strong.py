@@ -32,6 +32,7 @@ def test_the_loss_goes_down_and_the_folder_loads(llama: str, tmp_path: Path) -> 
         seed=0,
         folder=tmp_path,
         steps=45,
+        learning_rate=2e-3,
         on_step=lambda *look: seen.append(look),
     )
     assert facts["final_loss"] < 0.6 * facts["first_loss"]

@@ -27,7 +27,7 @@ def test_tuning_keeps_the_epoch_that_does_best_on_held_out_rows(llama: str, tmp_
     facts = tune(backwards(40), llama, seed=0, folder=tmp_path, config=CONFIG)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     rates = facts["learning_rates_tried"]
-    assert rates == pytest.approx([2e-3 / 16, 2e-3 / 4, 2e-3])
+    assert rates == pytest.approx([1e-3 / 16, 1e-3 / 4, 1e-3])
     kept = [line["held_out_loss"] for line in log if line["lr"] == facts["learning_rate"]]
     assert facts["held_out_loss"] == kept[facts["kept_epoch"]]
     assert facts["held_out_loss"] == min(line["held_out_loss"] for line in log)
@@ -58,14 +58,6 @@ def test_tuning_again_gives_the_same_bytes(use_peft: bool, llama: str, tmp_path:
     for name, rows in (("a", backwards(12)), ("b", backwards(12)[::-1])):
         tune(rows, llama, seed=2, folder=tmp_path / name, config=config)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
-
-
-def test_tuning_ignores_the_loss_and_steps_of_the_strong_model(llama: str, tmp_path: Path) -> None:
-    other = {"loss": "kd", "max_steps": 1, "num_train_epochs": 99}
-    strong = CONFIG.model_copy(update=other)
-    assert tune(backwards(10), llama, seed=0, folder=tmp_path / "a", config=strong) == tune(
-        backwards(10), llama, seed=0, folder=tmp_path / "b", config=CONFIG
-    )
 
 
 def test_the_rates_of_a_list_are_tried_and_the_best_is_kept(llama: str, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from pilotfish.config.method import Method, parse_method, parse_methods, split_commas
 from pilotfish.config.recipe import Recipe, make_recipe, read_recipe
-from pilotfish.config.training import TrainConfig
+from pilotfish.config.training import TrainConfig, TuneConfig
 
 __all__ = [
     "Method",
     "Recipe",
     "TrainConfig",
+    "TuneConfig",
     "make_recipe",
     "parse_method",
     "parse_methods",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pilotfish.config.training import TrainConfig
+from pilotfish.config.training import TrainConfig, TuneConfig
 from pilotfish.errors import UsageError, unknown_name
 
 MAX_BYTES = 1_000_000
@@ -57,7 +57,7 @@ class Recipe(BaseModel):
     """Differences inside +- margin count as equivalent."""
     test_rows: int = Field(500, gt=1)
     """Rows held out for judging where no `test` is given."""
-    tune: TrainConfig = TrainConfig(num_train_epochs=10)
+    tune: TuneConfig = TuneConfig()
     """How the weak model is tuned on the trusted rows."""
     train: TrainConfig = TrainConfig()
     """How the strong model is trained."""
@@ -119,7 +119,8 @@ def _in_words(error: ValidationError) -> UsageError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        model = TrainConfig if first["loc"][0] in ("train", "tune") else Recipe
+        models: dict[object, type[BaseModel]] = {"train": TrainConfig, "tune": TuneConfig}
+        model = models.get(first["loc"][0], Recipe)
         return unknown_name("setting", str(first["loc"][-1]), model.model_fields)
     if first["type"] == "missing":
         return UsageError(f"the recipe lacks '{where}'", hint=f"add {where}: ... to it")

@@ -1,25 +1,21 @@
-"""How the strong model is trained: TrainingArguments' names, one table of defaults."""
+"""How models are trained: TrainingArguments' names, one table of defaults."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class TrainConfig(BaseModel):
-    """The `train:` block of a recipe. None: decided from model and data, and recorded."""
+class TuneConfig(BaseModel):
+    """The `tune:` block: the weak model on the trusted rows; the epoch that does best is kept.
+
+    None: decided from model and data, and recorded.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    loss: str = "lm"
-    """LOSS: `lm`, `kd(temperature=1)`, or `mix(lm=0.7, kd=0.3, temperature=1)`."""
     learning_rate: float | list[float] | None = None
-    """A list is tried on held-out trusted rows, per arm. None: by the size of what is trained."""
-    num_train_epochs: float = Field(3.0, gt=0)
-    """Passes over the *selected* rows; every arm takes the same number of steps."""
-    max_steps: int | None = Field(None, gt=0)
-    """Optimizer steps of every arm; overrides num_train_epochs."""
+    """A list is tried in full; None tries shares of a rule of thumb by size."""
     per_device_train_batch_size: int = Field(16, gt=0)
-    gradient_accumulation_steps: int = Field(1, gt=0)
     warmup_steps: float = Field(0.05, ge=0)
     """Below 1: a share of all steps; else a number of steps."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
@@ -34,3 +30,15 @@ class TrainConfig(BaseModel):
     lora_target_modules: list[str] | None = None
     bf16: bool | None = None
     """None: on GPUs that have it."""
+
+
+class TrainConfig(TuneConfig):
+    """The `train:` block: the strong model. A list of learning rates is tried per arm."""
+
+    loss: str = "lm"
+    """LOSS: `lm`, `kd(temperature=1)`, or `mix(lm=0.7, kd=0.3, temperature=1)`."""
+    num_train_epochs: float = Field(3.0, gt=0)
+    """Passes over the *selected* rows; every arm takes the same number of steps."""
+    max_steps: int | None = Field(None, gt=0)
+    """Optimizer steps of every arm; overrides num_train_epochs."""
+    gradient_accumulation_steps: int = Field(1, gt=0)

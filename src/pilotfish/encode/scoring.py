@@ -35,14 +35,12 @@ def encode_scoring(
     need: Need,
     tokenizer: Any,
     max_length: int,
-    *,
-    aligned: bool = True,
 ) -> list[Encoded]:
     """One Encoded per example, in order, cut on the right at `max_length` tokens.
 
-    `aligned=False` keeps the first response token wherever the prompt predicts it; use it where
-    nothing is compared with the response alone. Reasons: empty_response, prompt_over_limit,
-    too_few_tokens, no_response_tokens, template_error, tokenizer_error.
+    A need that is not `aligned` keeps the first response token wherever the prompt predicts it;
+    it is compared with no measurement of the response alone. Reasons: empty_response,
+    prompt_over_limit, too_few_tokens, no_response_tokens, template_error, tokenizer_error.
     Raises UsageError for an unknown text form or an unusable chat template.
     """
     renderer = Renderer.of(tokenizer, need.text)
@@ -57,7 +55,7 @@ def encode_scoring(
             encoded.append(unusable("template_error" if failed else "tokenizer_error"))
             continue
         joint = _joint(row, ids, start, has_template=bool(renderer.frame), tokenizer=tokenizer)
-        encoded.append(_aligned(joint, need, max_length, aligned=aligned))
+        encoded.append(_templated(joint, need, max_length))
     return encoded
 
 
@@ -100,7 +98,7 @@ def _joint(
     return _Joint(prompt[:1] if begins else [], prompt, response)
 
 
-def _aligned(joint: _Joint, need: Need, max_length: int, *, aligned: bool) -> Encoded:
+def _templated(joint: _Joint, need: Need, max_length: int) -> Encoded:
     n_prompt = min(len(joint.prompt), max_length)
     survives = joint.response[: max_length - n_prompt]
     facts: dict[str, Any] = {
@@ -117,7 +115,7 @@ def _aligned(joint: _Joint, need: Need, max_length: int, *, aligned: bool) -> En
     if need.given == "prompt" and need.span == "full":
         first = len(joint.start)
     else:
-        first = len(before) + (1 if aligned and not joint.start else 0)
+        first = len(before) + (1 if need.aligned and not joint.start else 0)
     target = np.arange(len(ids)) >= max(first, 1)
     return usable(ids, target, **facts) if target.any() else unusable("too_few_tokens", **facts)
 

@@ -24,7 +24,7 @@ def response_nll(
     Every response token the prompt predicts counts, the first one too; the end marker does not.
     """
     limit = clamp_max_length(max_length, loaded.window)
-    rows = encode_scoring(examples, Need("nll"), loaded.tokenizer, limit, aligned=False)
+    rows = encode_scoring(examples, Need("nll", aligned=False), loaded.tokenizer, limit)
     return _measure(loaded, rows, token_budget)
 
 

@@ -135,10 +135,10 @@ def _score(experiment: Experiment, seed: int, column: str) -> None:
         experiment.run, recipe.weak, trusted=experiment.beside.trusted, seed=seed,
         config=recipe.tune, precision=recipe.precision, progress=experiment.progress,
     )  # fmt: skip
+    how = Measuring(recipe.max_length, recipe.precision, seed, trusted=recipe.trusted)
     add_scores(
-        experiment.run, experiment.pool, weak, {column: experiment.method},
-        how=Measuring(recipe.max_length, recipe.precision, seed), direction=recipe.direction,
-        force=experiment.force, progress=experiment.progress,
+        experiment.run, experiment.pool, weak, {column: experiment.method}, how=how,
+        direction=recipe.direction, force=experiment.force, progress=experiment.progress,
     )  # fmt: skip
 
 

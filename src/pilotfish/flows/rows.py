@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pilotfish.config import TrainConfig
+from pilotfish.config import TrainConfig, TuneConfig
 from pilotfish.errors import UsageError
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.costs import answering_flops, known
@@ -31,7 +31,7 @@ class Training:
     weak: str
     config: TrainConfig
     trusted: Sequence[Example] = ()
-    tune: TrainConfig | None = None
+    tune: TuneConfig | None = None
     precision: str = "auto"
     steps: int | None = None
     rates: dict[str, float] = field(default_factory=dict)  # arm -> learning rate chosen

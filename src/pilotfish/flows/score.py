@@ -4,14 +4,14 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.config import Method, TrainConfig
+from pilotfish.config import Method, TuneConfig
 from pilotfish.errors import UsageError
 from pilotfish.flows.costs import known, reading_flops
 from pilotfish.flows.progress import SILENT, Progress
@@ -37,7 +37,8 @@ class Measuring:
     precision: str = "auto"
     seed: int = 0
     token_budget: int | None = None
-    tune: TrainConfig | None = None
+    tune: TuneConfig | None = None
+    trusted: str | None = None  # where the rows the weak model was tuned on came from
 
 
 def score(
@@ -54,7 +55,7 @@ def score(
     progress: Progress = SILENT,
 ) -> Run:
     """Read DATA (or reuse RUN's pool), measure with the weak model, add score columns to RUN."""
-    how = measuring or Measuring()
+    how = replace(measuring or Measuring(), trusted=trusted)
     with run_lock(out) as store:
         run = Run(store.root)
         pool = open_pool(run, source, force=force, progress=progress)
@@ -141,6 +142,7 @@ def _weak_section(run: Run, weak: "Loaded", max_length: int, how: Measuring) -> 
                 "digest": weak.digest,
                 "tokenizer_digest": weak.tokenizer_digest,
                 "parameters": weak.parameters,
+                "trusted": how.trusted,
                 "window": weak.window,
                 "max_length": max_length,
                 "precision": str(weak.dtype).removeprefix("torch."),

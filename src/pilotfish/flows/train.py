@@ -59,9 +59,12 @@ def train_arm(
         )  # fmt: skip
         attempt.meta = {**result, **facts}
     freshen(run, f"train/{arm.name}/seed-{seed}")
-    cost = training_cost(run.root / f"train/{arm.name}/seed-{seed}", result)
     run.cost(
-        "train", f"{arm.name} seed {seed}", seconds=time.monotonic() - start, rows=len(rows), **cost
+        "train",
+        f"{arm.name} seed {seed}",
+        seconds=time.monotonic() - start,
+        rows=len(rows),
+        **training_cost(result),
     )
 
 

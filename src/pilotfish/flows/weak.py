@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilotfish.config import TrainConfig
+from pilotfish.config import TuneConfig
 from pilotfish.flows.costs import training_cost
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
@@ -28,7 +28,7 @@ def weak_model(
     *,
     trusted: Sequence[Example] = (),
     seed: int = 0,
-    config: TrainConfig | None = None,
+    config: TuneConfig | None = None,
     precision: str = "auto",
     progress: Progress = SILENT,
 ) -> "Loaded":
@@ -38,7 +38,7 @@ def weak_model(
 
     if not trusted:
         return load(name, precision=precision)
-    config = config or TrainConfig(num_train_epochs=10)
+    config = config or TuneConfig()
     folder = weak_folder(seed)
     base = load(name, precision="fp32").digest
     facts = {
@@ -60,7 +60,7 @@ def _tune(
     trusted: Sequence[Example],
     *,
     seed: int,
-    config: TrainConfig,
+    config: TuneConfig,
     facts: dict[str, object],
     progress: Progress,
 ) -> None:
@@ -74,9 +74,12 @@ def _tune(
         temp: Path = attempt.folder(folder)
         result = tune(trusted, name, seed=seed, folder=temp, config=config)
         attempt.meta = {"made_from": facts, **result}
-    cost = training_cost(run.root / folder, result)
     run.cost(
-        "tune", f"weak seed {seed}", seconds=time.monotonic() - start, rows=len(trusted), **cost
+        "tune",
+        f"weak seed {seed}",
+        seconds=time.monotonic() - start,
+        rows=len(trusted),
+        **training_cost(result),
     )
 
 

@@ -26,7 +26,7 @@ class Perplexity:
     @property
     def needs(self) -> tuple[Need, ...]:
         """One forward pass over the templated row."""
-        return (Need("nll", span=self.span),)
+        return (Need("nll", span=self.span, aligned=False),)
 
     def score(self, seen: Seen) -> Floats:
         """Perplexity [n], at least 1 for a normalised model."""

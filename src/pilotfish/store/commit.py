@@ -28,7 +28,8 @@ def sha256_file(path: Path) -> str:
 def dump_json(value: Any) -> bytes:
     """Strict (no NaN), sorted, readable JSON bytes: the same value gives the same bytes."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
+    # a lone surrogate becomes its JSON escape instead of an error
+    return (text + "\n").encode("utf-8", "backslashreplace")
 
 
 class Attempt:

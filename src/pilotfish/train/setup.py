@@ -28,13 +28,13 @@ def accelerator() -> Accelerator:
 def default_learning_rate(trained: int, *, peft: bool) -> float:
     """Peak rate by rule of thumb: small models bear, and need, larger steps.
 
-    Full fine-tuning: 1e-3 at a million trained parameters, falling with their number to the power
-    of 0.4, kept within [2e-5, 2e-3] (6e-5 at 1e9). LoRA: 2e-4.
+    Full fine-tuning: 5e-4 at a million trained parameters, falling with their number to the power
+    of 0.3, kept within [2e-5, 1e-3] (6e-5 at 1e9). LoRA: 2e-4.
     """
     if peft:
         return LORA_RATE
     millions: float = max(trained, 1) / 1e6
-    return float(min(max(1e-3 * millions**-0.4, 2e-5), 2e-3))
+    return float(min(max(5e-4 * millions**-0.3, 2e-5), 1e-3))
 
 
 def peak_rate(config: TrainConfig, given: float | None, trained: int, *, peft: bool) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotfish.config import TrainConfig
+from pilotfish.config import TrainConfig, TuneConfig
 from pilotfish.errors import UsageError
 from pilotfish.losses import LM, make_loss
 from pilotfish.models import Loaded
@@ -42,7 +42,7 @@ class Trial:
 
 
 def tune(
-    examples: Sequence[Example], base: str, *, seed: int, folder: Path, config: TrainConfig
+    examples: Sequence[Example], base: str, *, seed: int, folder: Path, config: TuneConfig
 ) -> dict[str, Any]:
     """Tune the weak model on trusted rows (LM loss), write it into `folder`, return the facts.
 
@@ -50,15 +50,16 @@ def tune(
     the response loss on it is taken (three without progress end it), and the epoch where it is
     lowest is kept; epoch 0, the model as it came, competes too. `config` gives lengths, LoRA,
     schedule and learning rate: a list is tried in full, None tries three shares of the rule of
-    thumb. Its loss, epochs and steps are the strong model's business.
+    thumb.
 
     Raises DataError below two usable rows, UsageError for a model whose loss is no number.
     """
+    settings = TrainConfig(**{name: getattr(config, name) for name in TuneConfig.model_fields})
     with seeded(seed):
-        student = prepare(base, config)
-    rows = encode_rows(examples, student.loaded, window(config, student.loaded))
+        student = prepare(base, settings)
+    rows = encode_rows(examples, student.loaded, window(settings, student.loaded))
     learned, held = split_fifth(rows, seed=seed)
-    few, start = _for_few_rows(config, len(learned)), _snapshot(student)
+    few, start = _for_few_rows(settings, len(learned)), _snapshot(student)
     trials = []
     for rate in _rates(config, student):
         _restore(student, start)
@@ -124,8 +125,7 @@ def pick_learning_rate(
     """The candidate whose model has the lowest response loss on `heldout`; ties: the smaller.
 
     Each candidate gets a full training of `steps` steps (None: `plan_steps` of the rows), so this
-    costs as much as the arms do. A
-    candidate that diverges is out; UsageError when all do.
+    costs as much as the arms do. A candidate that diverges is out; UsageError when all do.
     """
     if not candidates:
         raise UsageError("there is no learning rate to try")
@@ -150,7 +150,7 @@ def pick_learning_rate(
     return min(found)[1]
 
 
-def _rates(config: TrainConfig, student: Student) -> list[float]:
+def _rates(config: TuneConfig, student: Student) -> list[float]:
     """The rates to try, smallest first."""
     given = config.learning_rate
     if given is None:
