@@ -29,6 +29,7 @@ _TOKENIZER_FILES = (
     "vocab.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
 _IDENTITY = ("config.json", "*.safetensors", *_TOKENIZER_FILES)
+TINY = 2_000_000  # parameters
 # Names under which configs keep the number of positions a model can tell apart.
 _WINDOW = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
@@ -115,6 +116,16 @@ def load_tokenizer(
             )
         except Exception as error:
             raise _unloadable(name, "tokenizer", error, local) from error
+
+
+def settle_threads(parameters: int) -> None:
+    """One CPU thread where every model in use is tiny (below two million parameters).
+
+    A second thread gains such models little and, where the cores are shared, costs a factor of ten:
+    its share of a step is shorter than the wait for it. Bits then do not depend on the machine.
+    """
+    if parameters < TINY:
+        torch.set_num_threads(1)
 
 
 def pick_device(device: str | None = None) -> torch.device:

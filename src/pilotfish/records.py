@@ -89,6 +89,7 @@ class Need:
     span: which tokens are scored, "response" or "full".
     aligned: score only tokens that a model can score with the prompt and without it. Without a
     start token that leaves out the first response token; a need that stands alone keeps it.
+    end: score the token that ends the response too, where the template writes one.
     """
 
     signal: str
@@ -96,12 +97,13 @@ class Need:
     given: Literal["prompt", "nothing"] = "prompt"
     span: Literal["response", "full"] = "response"
     aligned: bool = True
+    end: bool = False
 
     @property
     def name(self) -> str:
         """A file-safe name, also the key of what was seen: `nll.template.prompt.response`."""
-        every = "" if self.aligned else ".every"
-        return f"{self.signal}.{self.text}.{self.given}.{self.span}{every}"
+        more = ("" if self.aligned else ".every") + (".end" if self.end else "")
+        return f"{self.signal}.{self.text}.{self.given}.{self.span}{more}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Which tokens are scored: by hand on tiny rows, aligned and published."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,8 +21,8 @@ def published(given: str = "prompt") -> Need:
     return Need("nll", text="superfiltering", given=given)  # type: ignore[arg-type]
 
 
-def one(example: Example, need: Need, tokenizer: Any, max_length: int = 64, **more: Any) -> Encoded:
-    [row] = encode_scoring([example], need, tokenizer, max_length, **more)
+def one(example: Example, need: Need, tokenizer: Any, max_length: int = 64) -> Encoded:
+    [row] = encode_scoring([example], need, tokenizer, max_length)
     return row
 
 
@@ -239,3 +240,15 @@ def test_a_start_token_written_by_the_template_also_stands_before_the_response_a
     alone = one(asked("a", "p", "xy"), ALONE, tokenizer)
     assert tokenizer.decode(alone.ids) == "<|bos|> xy"
     assert marks(alone) == [0, 1, 1, 1]
+
+
+def test_the_end_of_a_response_is_scored_on_request_and_is_no_part_of_it() -> None:
+    words = byte_tokenizer()
+    every = Need("nll", aligned=False)
+    plain = one(asked("a", "p", "xyz"), every, words)
+    ended = one(asked("a", "p", "xyz"), replace(every, end=True), words)
+    assert ended.ids.tolist() == [*plain.ids.tolist(), words.eos_token_id]
+    assert ended.target.sum() == plain.target.sum() + 1 and ended.target[-1]
+    assert (ended.n_response, plain.n_response) == (3, 3)
+    cut = one(asked("a", "p", "xyz"), replace(every, end=True), words, len(plain.ids))
+    assert cut.ids.tolist() == plain.ids.tolist() and cut.truncated

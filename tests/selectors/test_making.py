@@ -16,7 +16,7 @@ from tests.selectors.world import planted, seen_of, selector_of
     ("method", "direction", "says"),
     [
         ("superfliter", None, "did you mean 'superfiltering'"),
-        ("perplexity(spam=full)", None, "did you mean 'span'\\? It knows: span, direction"),
+        ("perplexity(spam=full)", None, "did you mean 'span'\\? It knows: span, end, direction"),
         ("perplexity(span=prompt)", None, "span='prompt' is not one of response, full"),
         ("perplexity(direction=mid)", None, "'mid' is not one of high, low, middle"),
         ("perplexity", "up", "'up' is not one of high, low, middle"),

@@ -11,7 +11,7 @@ token count of the untruncated prompt, and alone its first token goes unscored w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ def encode_scoring(
             encoded.append(unusable("template_error" if failed else "tokenizer_error"))
             continue
         joint = _joint(row, ids, start, has_template=bool(renderer.frame), tokenizer=tokenizer)
+        if need.end:
+            joint = replace(joint, end=_end(row, ids))
         encoded.append(_templated(joint, need, max_length))
     return encoded
 
@@ -83,6 +85,14 @@ class _Joint:
     start: Ids
     prompt: Ids
     response: Ids
+    end: Ids = field(default_factory=list)
+
+
+def _end(row: Sequence[Segment], ids: Sequence[Ids]) -> Ids:
+    """What a model must say after the response to be done: supervised, but no part of it."""
+    last = max((i for i, part in enumerate(row) if part.scored), default=len(row))
+    pairs = list(zip(row, ids, strict=True))[last + 1 :]
+    return [token for part, one in pairs if part.supervised for token in one]
 
 
 def _joint(
@@ -100,11 +110,11 @@ def _joint(
 
 def _templated(joint: _Joint, need: Need, max_length: int) -> Encoded:
     n_prompt = min(len(joint.prompt), max_length)
-    survives = joint.response[: max_length - n_prompt]
+    survives = (joint.response + joint.end)[: max_length - n_prompt]
     facts: dict[str, Any] = {
         "n_prompt": n_prompt,
-        "n_response": len(survives),
-        "truncated": len(joint.prompt) + len(joint.response) > max_length,
+        "n_response": min(len(joint.response), len(survives)),
+        "truncated": len(joint.prompt + joint.response + joint.end) > max_length,
     }
     if not joint.response:
         return unusable("empty_response", **facts)

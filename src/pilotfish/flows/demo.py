@@ -112,9 +112,12 @@ def _row(arm: dict[str, Any]) -> str:
     interval = (
         f"[{arm['low']:.3f}, {arm['high']:.3f}]" if arm["low"] is not None else "one seed: none"
     )
-    return (
-        f"{arm['name']:<18} {arm['rows']:>6,} {arm['steps']:>6,} {arm['mean']:>7.3f}   {interval}"
-    )
+    figures = [_figure(arm["rows"], 6), _figure(arm["steps"], 6)]
+    return f"{arm['name']:<18} {' '.join(figures)} {arm['mean']:>7.3f}   {interval}"
+
+
+def _figure(value: int | None, width: int) -> str:
+    return f"{'-' if value is None else f'{value:,}':>{width}}"
 
 
 def _rates(rates: Mapping[str, float]) -> str:

@@ -54,10 +54,14 @@ def run_experiment(
 ) -> Run:
     """Run a recipe into `out`; what is finished and unchanged is kept, the rest is done."""
     need_torch("a run", extra="train")
+    from pilotfish.models import count_parameters, settle_threads
+    from pilotfish.report import write
+
     parse_budget(recipe.budget)
     with run_lock(out) as store:
         run = Run(store.root)
         run.update(status="running", config=recipe.model_dump(mode="json", exclude={"out"}))
+        settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
         experiment = prepare(run, recipe, force, progress)
         for line in price_lines(
             recipe, experiment.pool, experiment.beside.trusted, experiment.arms
@@ -68,8 +72,6 @@ def run_experiment(
             experiment = with_equal_steps(experiment)
             for arm in experiment.arms:
                 compare_arm(experiment, arm, seed)
-        from pilotfish.report import write
-
         run.update(status="complete")
         write(run)
     return run

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pilotfish.config import Method, TuneConfig
 from pilotfish.errors import UsageError
 from pilotfish.flows.costs import known, reading_flops
+from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import Source, open_pool, read_beside, warn
 from pilotfish.flows.weak import weak_model
@@ -55,6 +56,9 @@ def score(
     progress: Progress = SILENT,
 ) -> Run:
     """Read DATA (or reuse RUN's pool), measure with the weak model, add score columns to RUN."""
+    need_torch("scoring")
+    from pilotfish.models import settle_threads
+
     how = replace(measuring or Measuring(), trusted=trusted)
     with run_lock(out) as store:
         run = Run(store.root)
@@ -64,6 +68,7 @@ def score(
             run, weak, trusted=vouched, seed=how.seed, config=how.tune,
             precision=how.precision, progress=progress,
         )  # fmt: skip
+        settle_threads(loaded.parameters)
         columns = name_columns(methods, names)
         add_scores(
             run, pool, loaded, columns, how=how, direction=direction, force=force, progress=progress

@@ -10,11 +10,11 @@ from pilotfish.pool import overlap_keys
 from pilotfish.records import Example
 from pilotfish.store import Run
 
-WITH_TRUSTED = (
-    "the default with trusted rows: a weak model tuned on them finds the rows that agree with "
-    "them; benchmarks/default_method.py compares"
+DEFAULT = "perplexity(direction=low,end=true)"
+WHY = (
+    "the default: of the methods compared by benchmarks/default_method.py it found most right rows "
+    "in a dirty pool; where the pool is clean, random rows did better"
 )
-WITHOUT_TRUSTED = "the default without trusted rows; benchmarks/default_method.py compares"
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,4 @@ def the_method(recipe: Recipe) -> tuple[Method, str]:
     """The method asked for, or the default that benchmarks/default_method.py backs."""
     if recipe.method:
         return parse_method(recipe.method), "as asked"
-    if recipe.trusted:
-        return parse_method("perplexity(direction=low)"), WITH_TRUSTED
-    return parse_method("ifd"), WITHOUT_TRUSTED
+    return parse_method(DEFAULT), WHY

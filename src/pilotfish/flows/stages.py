@@ -8,6 +8,7 @@ from typing import Any
 from pilotfish.config import Recipe, TrainConfig, make_recipe
 from pilotfish.errors import DamagedRun, UsageError
 from pilotfish.flows.arms import arms_of
+from pilotfish.flows.extras import need_torch
 from pilotfish.flows.judge import judge, keep_test, test_rows
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import Source, read_beside
@@ -43,6 +44,9 @@ def train_stage(
     progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
     """Train arms on the run's selections; returns one dict per model."""
+    need_torch("training", extra="train")
+    from pilotfish.models import count_parameters, settle_threads
+
     with run_lock(existing(out)) as store:
         run = Run(store.root)
         source = source_of_run(run)
@@ -53,6 +57,7 @@ def train_stage(
             strong, weak or run.section("weak").get("name", ""), config, vouched,
             precision="auto",
         )  # fmt: skip
+        settle_threads(count_parameters(strong))
         training = replace(training, steps=_steps(run, training, known.values()))
         models = []
         for seed in range(seeds):

@@ -13,10 +13,12 @@ class Perplexity:
     """exp(mean NLL) over the named span. Marion et al. 2309.04564, Ankner et al. 2405.20541.
 
     No default direction: the positive reports keep the middle or the high end, by corpus, and a
-    dirty pool may want the low end. `middle` is centred on the median rank.
+    dirty pool may want the low end. `middle` is centred on the median rank. `end` scores the token
+    that ends the response too: a model that knows where answers end then sees broken-off ones.
     """
 
     span: Literal["response", "full"] = "response"
+    end: bool = False
     direction: Direction | None = None
 
     reads_counts: ClassVar = False
@@ -26,7 +28,7 @@ class Perplexity:
     @property
     def needs(self) -> tuple[Need, ...]:
         """One forward pass over the templated row."""
-        return (Need("nll", span=self.span, aligned=False),)
+        return (Need("nll", span=self.span, aligned=False, end=self.end),)
 
     def score(self, seen: Seen) -> Floats:
         """Perplexity [n], at least 1 for a normalised model."""
