@@ -3,8 +3,8 @@
     python benchmarks/learning_rate.py        # about a minute on one core
 
 The world has another seed than the demo's, and the judge is the response loss on held-out trusted
-rows, never a test row. Prints JSON: rate -> nats per token, for random rows, trusted rows alone, and
-the rows that are right (which no method knows).
+rows, never a test row. Prints JSON: rate -> nats per token, for random rows, trusted rows alone,
+and the rows that are right (which no method knows).
 """
 
 import json

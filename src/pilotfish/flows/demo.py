@@ -104,7 +104,8 @@ def _told(part: Chapter) -> list[str]:
     ]
     for arm in sorted(part.report["arms"], key=lambda arm: -(arm["mean"] or 0.0)):
         lines.append(_row(arm))
-    lines += ["", part.report["verdict"]["sentence"], *part.report.get("notes", [])]
+    lines += ["", part.report["verdict"]["sentence"]]
+    lines += [note["sentence"] for note in part.report["notes"]]
     return [*lines, f"report: {part.folder}/report.html"]
 
 

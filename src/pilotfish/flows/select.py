@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def select_into(
 ) -> Selection:
     """`select` for a caller that holds the run's lock."""
     check_name(name)
+    start = time.monotonic()
     wanted = parse_budget(budget) if isinstance(budget, str) else budget
     method, selector, column = column_of(run, method, score=score, direction=direction, seed=seed)
     picker = selector.picker()
@@ -74,7 +76,9 @@ def select_into(
         "seed": getattr(selector, "seed", None),
         "of": None,
     }
-    return commit(rows, Pick(name, scored, ranking, kept, wanted, facts), force=force)
+    selection = commit(rows, Pick(name, scored, ranking, kept, wanted, facts), force=force)
+    run.cost("select", name, seconds=time.monotonic() - start, rows=len(rows))
+    return selection
 
 
 def random_control(
