@@ -1,8 +1,8 @@
 """select: a score column, a picker and a budget become a selection, with a reason for every row."""
 
+import time
 from collections.abc import Mapping
 from decimal import Decimal
-import time
 from pathlib import Path
 from typing import Any
 
