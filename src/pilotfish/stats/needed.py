@@ -1,5 +1,6 @@
 """How many seeds, or how many items, would decide what is undecided."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -29,6 +30,8 @@ def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.
     if parts is None or value is None:
         return Needed(None, None)
     target = max(abs(value), (margin or 0.0) - abs(value))
+    if parts.half_width(alpha) == 0.0:
+        return Needed(None, _items_without_spread(target, alpha))
 
     def seeds_decide(s: int) -> bool:
         return _with_seeds(parts, s).half_width(alpha) < target
@@ -38,6 +41,14 @@ def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.
 
     seeds = _first(seeds_decide, max(2, *estimate.seeds), _MOST_SEEDS) if parts.trained else None
     return Needed(seeds, _first(items_decide, parts.n, _MOST_ITEMS))
+
+
+def _items_without_spread(target: float, alpha: float) -> int | None:
+    """Items whose exact bound, 1 - (alpha / 2)^(1 / n), is below `target`: more seeds say nothing."""
+    if not 0.0 < target < 1.0:
+        return None
+    n = math.floor(math.log(alpha / 2.0) / math.log1p(-target)) + 1
+    return n if n <= _MOST_ITEMS else None
 
 
 def _with_seeds(parts: Parts, s: int) -> Parts:
