@@ -72,12 +72,17 @@ class RunBusy(PilotfishError):
     exit_code = 75
 
 
-class Interrupted(PilotfishError):
-    """SIGINT (130) or SIGTERM (143) arrived; everything finished is kept."""
+class Interrupted(BaseException):
+    """SIGINT (130) or SIGTERM (143) arrived; everything finished is kept.
+
+    No Exception: code that catches every one of those, ours or a library's, must let it through;
+    and no KeyboardInterrupt, which typer ends without a word.
+    """
 
     def __init__(self, signum: int = 2) -> None:
-        super().__init__("interrupted; finished work is kept", hint="run the same command again")
+        super().__init__("interrupted; finished work is kept")
         self.exit_code = 128 + signum
+        self.hint = "run the same command again"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -77,7 +77,7 @@ def test_kill_9_in_the_middle_redoes_only_what_is_missing(
     victim = score(big, weak, cut)
     wait_for(cut, "signals/*/part-00000.json", victim)
     victim.kill()
-    victim.wait()
+    victim.communicate()
     done = list(cut.glob("signals/*/part-*.parquet"))
     stamps = {path: path.stat().st_mtime_ns for path in done}
     finished = {path for path in done if path.with_suffix(".json").exists()}

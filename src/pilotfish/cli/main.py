@@ -46,8 +46,8 @@ def run(arguments: list[str]) -> int:
         return tell(error.format_message(), 2, f"{usage} --help", as_json)
     except PilotfishError as error:
         return tell(str(error), error.exit_code, error.hint, as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        stopped = Interrupted()
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
+        stopped = stop if isinstance(stop, Interrupted) else Interrupted()
         return tell(str(stopped), stopped.exit_code, stopped.hint, as_json)
     except BrokenPipeError:
         # the reader went away (`pilotfish methods | head`): nothing is left to say

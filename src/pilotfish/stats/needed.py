@@ -44,7 +44,7 @@ def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.
 
 
 def _items_without_spread(target: float, alpha: float) -> int | None:
-    """Items whose exact bound, 1 - (alpha / 2)^(1 / n), is below `target`: more seeds say nothing."""
+    """Items whose exact bound, 1 - (alpha / 2)^(1 / n), is below `target`."""
     if not 0.0 < target < 1.0:
         return None
     n = math.floor(math.log(alpha / 2.0) / math.log1p(-target)) + 1
