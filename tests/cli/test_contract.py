@@ -283,3 +283,14 @@ def test_the_steps_one_at_a_time(
     assert {arm["name"] for arm in json.loads(out)["arms"]} == {"selected", "full"}
     code, out, err = pilotfish("report", scored)
     assert code == 0 and "report.html" in out
+
+
+def test_methods_lists_every_method_with_its_formula_and_citation(pilotfish: Command) -> None:
+    code, out, _ = pilotfish("methods")
+    names = ["ifd", "longest", "perplexity", "random", "superfiltering"]
+    told = [line.partition(":")[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert code == 0 and told == names
+    code, out, _ = pilotfish("methods", "superfiltering")
+    assert code == 0 and "exp(L_c - L_a)" in out and "2402.00530" in out and "random" not in out
+    code, out, _ = pilotfish("methods", "--json")
+    assert code == 0 and [entry["name"] for entry in json.loads(out)["methods"]] == names

@@ -18,13 +18,13 @@ def methods(
 
     if name is not None and name not in SELECTORS:
         raise unknown_name("method", name, SELECTORS)
-    entries = [entry for entry in describe() if name in (None, entry["name"])]
+    entries = describe(name)
     if as_json:
         emit({"methods": entries})
         return
     for entry in entries:
-        out(f"{entry['name']}")
-        for key in ("formula", "needs", "direction", "knobs", "citation"):
+        out(f"{entry['name']}: {entry['about']}")
+        for key in ("formula", "needs", "direction", "knobs", "cite"):
             value = entry[key]
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             if isinstance(value, dict):
