@@ -294,3 +294,18 @@ def test_methods_lists_every_method_with_its_formula_and_citation(pilotfish: Com
     assert code == 0 and "exp(L_c - L_a)" in out and "2402.00530" in out and "random" not in out
     code, out, _ = pilotfish("methods", "--json")
     assert code == 0 and [entry["name"] for entry in json.loads(out)["methods"]] == names
+
+
+def test_kd_across_tokenizers_is_refused_before_anything_is_spent(
+    tmp_path: Path, weak: str, pilotfish: Command
+) -> None:
+    from tests.tiny.models import tiny_llama
+
+    other = str(tiny_llama(tmp_path / "other", bos=True))
+    data = write_jsonl(tmp_path / "pool.jsonl", pairs(40))
+    code, _, err = pilotfish(
+        "run", data, "--weak", weak, "--strong", other, "--out", tmp_path / "run", "--quiet",
+        "--set", "losses.selected_kd=mix(lm=0.7, kd=0.3)",
+    )  # fmt: skip
+    assert code == 2 and "one tokenizer" in err and "--loss lm" in err
+    assert not (tmp_path / "run/signals").exists()

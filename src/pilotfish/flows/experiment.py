@@ -16,6 +16,7 @@ from pilotfish.flows.score import Measuring, add_scores
 from pilotfish.flows.select import length_matched, longest_control, random_control, select_into
 from pilotfish.flows.setup import (
     Beside,
+    check_losses,
     rows_beside,
     say_what_is_known,
     source_of,
@@ -79,6 +80,10 @@ def run_experiment(
 
 def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experiment:
     """Read every row, decide metric, method and arms, and fix them in run.json."""
+    arms = arms_of(
+        recipe.evidence, trusted=bool(recipe.trusted), names=recipe.arms, losses=recipe.losses
+    )
+    check_losses(recipe, arms)
     source = source_of(recipe)
     beside = rows_beside(recipe, source)
     exclude = overlap_keys(beside.test)
@@ -89,9 +94,6 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
     say_what_is_known(run, beside)
     method, why = the_method(recipe)
     progress.note(f"method: {method.text} ({why})")
-    arms = arms_of(
-        recipe.evidence, trusted=bool(beside.trusted), names=recipe.arms, losses=recipe.losses
-    )
     evidence = {
         "level": recipe.evidence,
         "seeds": list(range(recipe.n_seeds)),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pilotfish.config import Method, Recipe, parse_method
+from pilotfish.flows.arms import Arm
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.reading import Source, hold_out, hold_out_of_pool, read_beside, warn
 from pilotfish.pool import overlap_keys
@@ -74,6 +75,19 @@ def the_metric(recipe: Recipe, test: Sequence[Example], progress: Progress) -> s
     metric, why = default_metric(test)
     progress.note(f"metric: {metric} ({why})")
     return metric
+
+
+def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
+    """Refuse, before anything is spent, a loss that is unknown or needs another tokenizer."""
+    from pilotfish.losses import make_loss
+    from pilotfish.models import load_tokenizer, tokenizer_digest
+    from pilotfish.train import unlike_tokenizers
+
+    losses = [make_loss(arm.loss or recipe.train.loss) for arm in arms if arm.trained]
+    if any(loss.needs_teacher for loss in losses):
+        weak, strong = (tokenizer_digest(load_tokenizer(m)) for m in (recipe.weak, recipe.strong))
+        if weak != strong:
+            raise unlike_tokenizers(recipe.weak, recipe.strong)
 
 
 def the_method(recipe: Recipe) -> tuple[Method, str]:

@@ -1,15 +1,15 @@
 """The strong stage: rows and a model in, a trained standard model folder out."""
 
 from pilotfish.train.order import plan_steps
-from pilotfish.train.setup import default_learning_rate
+from pilotfish.train.setup import default_learning_rate, unlike_tokenizers
 from pilotfish.train.strong import train
 from pilotfish.train.tune import pick_learning_rate, tune
 
 __all__ = [
     "default_learning_rate",
-    "make_loss",
     "pick_learning_rate",
     "plan_steps",
     "train",
     "tune",
+    "unlike_tokenizers",
 ]

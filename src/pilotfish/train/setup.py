@@ -143,6 +143,16 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def unlike_tokenizers(teacher: str, student: str) -> UsageError:
+    """The refusal of token-level KD between models that cut text differently."""
+    return UsageError(
+        f"token-level KD needs one tokenizer, but '{teacher}' (teacher) and '{student}' (student) "
+        "have different ones, so their tokens cannot be matched",
+        hint="train with --loss lm: rows the weak model selected (arm selected), or answers it "
+        "wrote (arm relabel_all), cross tokenizers",
+    )
+
+
 def check_teacher(student: Loaded, teacher: Loaded | None, longest: int) -> Loaded:
     """The teacher, where it can read exactly what the student reads; else UsageError.
 
@@ -154,12 +164,7 @@ def check_teacher(student: Loaded, teacher: Loaded | None, longest: int) -> Load
             hint="name the weak model, or train with --loss lm",
         )
     if teacher.tokenizer_digest != student.tokenizer_digest:
-        raise UsageError(
-            f"token-level KD needs one tokenizer, but '{teacher.name}' (teacher) and "
-            f"'{student.name}' (student) have different ones, so their tokens cannot be matched",
-            hint="train with --loss lm: rows the weak model selected (arm selected), or answers it "
-            "wrote (arm relabel_all), cross tokenizers",
-        )
+        raise unlike_tokenizers(teacher.name, student.name)
     if teacher.window is not None and longest > teacher.window:
         raise UsageError(
             f"the longest row has {longest} tokens, but the teacher '{teacher.name}' reads only "
