@@ -123,18 +123,29 @@ LIGHT = [
 ]  # fmt: skip
 
 
-def loaded_by(statement: str) -> set[str]:
-    code = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "peft"}
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_light_rooms_load_no_torch(module: str) -> None:
-    heavy = {"torch", "transformers", "datasets", "accelerate", "peft"}
-    assert not heavy & loaded_by(f"import {module}")
+def loaded_after(modules: list[str]) -> dict[str, set[str]]:
+    """Top-level packages in memory after each import, all made in turn by one fresh process."""
+    code = (
+        "import importlib, json, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    print(json.dumps([name, sorted({key.split('.')[0] for key in sys.modules})]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True
+    )
+    return {name: set(found) for name, found in map(json.loads, done.stdout.splitlines())}
+
+
+def test_light_rooms_load_no_torch() -> None:
+    blamed = {name: HEAVY & found for name, found in loaded_after(LIGHT).items() if HEAVY & found}
+    assert not blamed, f"the first of these is to blame: {blamed}"
 
 
 def test_numpy_rooms_load_only_numpy() -> None:
-    for module in ("stats", "records", "pickers", "selectors", "ledger", "budget"):
-        assert not {"torch", "pyarrow"} & loaded_by(f"import pilotfish.{module}"), module
+    rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget"]
+    for name, found in loaded_after([f"pilotfish.{room}" for room in rooms]).items():
+        assert "numpy" in found and not {*HEAVY, "pyarrow"} & found, name
