@@ -143,7 +143,7 @@ def _select(
         attempt.meta = {"name": name}
     facts = {
         "score": SCORE if method == "random" else method, "method": method, "budget": "30%",
-        "unit": "percent", "requested": len(order), "delivered": len(order), "rows": len(order),
+        "unit": "rows", "requested": len(order), "delivered": len(order),
         "tokens": 12_345, "seed": 0, "stale": [],
     }  # fmt: skip
     run.update(selections={**run.section("selections"), name: facts})

@@ -216,3 +216,16 @@ def test_a_stale_selection_is_warned_of(tmp_path: Path) -> None:
     chosen["selected"]["stale"] = ["train/selected/seed-0"]
     run.update(selections=chosen)
     assert any("train/selected/seed-0" in text for text in build(run)["warnings"])
+
+
+def test_the_margin_of_the_recipe_reaches_the_verdict_and_every_comparison(tmp_path: Path) -> None:
+    run = fake.complete(tmp_path)
+    run.update(config={**run.section("config"), "margin": 0.25})
+    report = build(run)
+    margins = {row["margin"] for row in [report["verdict"], *report["comparisons"]]}
+    assert margins == {0.25}
+
+
+def test_the_next_step_says_how_many_rows_were_selected(tmp_path: Path) -> None:
+    run = fake.selected(fake.scored(fake.pooled(tmp_path, 60)))
+    assert "18 of 60 rows were selected" in build(run)["verdict"]["sentence"]

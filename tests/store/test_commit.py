@@ -33,6 +33,19 @@ def test_a_group_becomes_visible_as_one(tmp_path: Path) -> None:
     assert found is not None and found["rows"] == 2 and len(found["files"]) == 2
 
 
+def test_files_of_an_older_group_do_not_stay_beside_the_new_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for names in (("weights", "chat_template"), ("weights",)):
+        with store.attempt("model/manifest.json") as attempt:
+            folder = attempt.folder("model")
+            for name in names:
+                (folder / name).write_text(name)
+    (tmp_path / "model" / "mine.txt").write_text("of nobody's group")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "manifest.json", "mine.txt", "weights",
+    ]  # fmt: skip
+
+
 def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(RuntimeError), store.attempt("group.json") as attempt:

@@ -76,7 +76,7 @@ def _trusted(found: Evidence, name: str) -> int | None:
 def missing(run: Run, found: Evidence) -> list[dict[str, Any]]:
     """Planned arms and seeds without a result, and how far each came."""
     plan = run.section("evidence")
-    tuned = bool(run.section("config").get("trusted") or run.section("weak").get("trusted"))
+    tuned = facts.given_trusted(run)
     gaps: dict[tuple[str, str], list[int]] = {}
     planned = [
         (str(arm), seed) for arm in plan.get("arms", ()) for seed in _seeds(str(arm), plan, tuned)
@@ -117,8 +117,8 @@ def next_step(run: Run, found: Evidence) -> str:
         method = next(iter(sorted(scores)))
         command = f"pilotfish select {name} --method '{method}' --budget 10%"
         return f"Not tested: {pool} and scored, and none is selected. Next: {command}"
-    kept = run.section("selections")[chosen].get("rows")
-    told = f"{pool}" if kept is None else f"{kept:,} of {rows:,} rows were selected"
+    kept = run.section("selections")[chosen].get("delivered")
+    told = pool if kept is None or rows is None else f"{kept:,} of {rows:,} rows were selected"
     if not found.trained:
         return (
             f"Not tested: {told}, and nothing is trained on them. "

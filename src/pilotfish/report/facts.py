@@ -113,6 +113,11 @@ def _whole(values: NDArray[np.object_]) -> Ints:
     return np.asarray([-1 if v is None else int(v) for v in values], dtype=np.int64)
 
 
+def given_trusted(run: Run) -> bool:
+    """Whether the run was given rows that a person vouches for."""
+    return bool(run.section("config").get("trusted") or run.section("weak").get("trusted"))
+
+
 def main_selection(selections: Mapping[str, Any]) -> str | None:
     """The selection the page is about: `selected`, else the first that is no control."""
     own = (name for name in sorted(selections) if not is_control(name))

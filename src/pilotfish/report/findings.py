@@ -7,6 +7,7 @@ from pilotfish.judge.comparisons import comparisons
 from pilotfish.judge.files import Judged
 from pilotfish.judge.verdict import AGAINST, decide
 from pilotfish.report.evidence import Evidence, next_step
+from pilotfish.report.facts import given_trusted
 from pilotfish.store import Run
 
 ALWAYS = {"relabel_all": "Selection against relabel-all", "weak": "Strong minus weak"}
@@ -16,23 +17,22 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
     """The `verdict`, `comparisons` and `notes` of the report."""
     if found.judged is None:
         return {"verdict": _untested(run, found), "comparisons": [], "notes": []}
-    judged = found.judged
+    judged, margin = found.judged, run.section("config").get("margin")
     verdict = decide(
         judged.results,
         metric=judged.metric,
         higher_is_better=judged.higher_is_better,
         evidence=str(run.section("evidence").get("level", "none")),
         trusted=given_trusted(run),
+        margin=margin,
     ).as_dict()
     pairs = comparisons(
-        judged.results, metric=judged.metric, higher_is_better=judged.higher_is_better
+        judged.results,
+        metric=judged.metric,
+        higher_is_better=judged.higher_is_better,
+        margin=margin,
     )
     return {"verdict": verdict, "comparisons": pairs, "notes": notes(judged, verdict, pairs)}
-
-
-def given_trusted(run: Run) -> bool:
-    """Whether the run was given rows that a person vouches for."""
-    return bool(run.section("config").get("trusted") or run.section("weak").get("trusted"))
 
 
 def _untested(run: Run, found: Evidence) -> dict[str, Any]:

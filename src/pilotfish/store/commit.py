@@ -97,16 +97,30 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _commit(self, attempt: Attempt, manifest: str) -> None:
+        files = attempt.files()
+        self._drop_leftovers(manifest, {str(target.relative_to(self.root)) for _, target in files})
         # An old manifest must not vouch for new data, not even for a moment.
         self.forget(manifest)
         listed: dict[str, dict[str, Any]] = {}
-        for temp, target in attempt.files():
+        for temp, target in files:
             listed[str(target.relative_to(self.root))] = {
                 "sha256": sha256_file(temp),
                 "bytes": temp.stat().st_size,
             }
             self._land(temp, target)
         self.write_json(manifest, {**attempt.meta, "files": listed})
+
+    def _drop_leftovers(self, manifest: str, fresh: set[str]) -> None:
+        """Remove files of the old group that the new one lacks: loaders of folders would see them.
+
+        While the old manifest still names them, so that a crash in between is made good.
+        """
+        try:
+            old = (self.read_json(manifest) or {}).get("files")
+        except DamagedRun:
+            return
+        for rel in sorted({*old} - fresh) if isinstance(old, dict) else ():
+            self.path(rel).unlink(missing_ok=True)
 
     def _land(self, temp: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
