@@ -5,18 +5,22 @@ from typing import Annotated
 import typer
 
 from pilotfish.cli.console import Console, emit, out
-from pilotfish.cli.options import Json, Quiet, Seed
+from pilotfish.cli.options import Json, Quiet
 
 
 def demo(
     out_: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="Where the runs go.")
+        str, typer.Option("--out", metavar="DIR", help="Where the two worlds and runs go.")
     ] = "pilotfish-demo",
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="Which world is generated.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell the whole story offline: a dirty pool and a clean one, selected, trained, judged."""
+    """Tell the whole story offline on generated rows, in minutes.
+
+    A pool with known noise and a clean one are each scored, selected, trained on and judged: two
+    ordinary runs on a CPU, with tiny models that ship with pilotfish. Nothing is downloaded.
+    """
     from pilotfish.flows.demo import run_demo
 
     story = run_demo(out_, seed=seed, progress=Console(quiet=quiet))

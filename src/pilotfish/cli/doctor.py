@@ -5,7 +5,7 @@ from pilotfish.cli.options import Json
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say which parts work on this machine and what to install for the others."""
+    """Say what is installed, and the pip line for the rest."""
     from pilotfish.flows.doctor import examine
 
     found = examine()

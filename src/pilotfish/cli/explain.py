@@ -11,12 +11,24 @@ from pilotfish.cli.options import Json, RunFolder
 def explain(
     run: RunFolder,
     id_: Annotated[str | None, typer.Argument(metavar="[ID]", help="The row's id.")] = None,
-    row: Annotated[int | None, typer.Option(help="Or its 0-based ordinal in its source.")] = None,
-    source: Annotated[str | None, typer.Option(help="The source, where there are several.")] = None,
-    selection: Annotated[str, typer.Option(help="Which selection.")] = "selected",
+    row: Annotated[int | None, typer.Option(help="Or its place in its source, from 0.")] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its source, where there are several.")
+    ] = None,
+    selection: Annotated[
+        str, typer.Option(metavar="NAME", help="Which selection decided.")
+    ] = "selected",
     as_json: Json = False,
 ) -> None:
-    """Say what happened to one row, with the numbers."""
+    """Say what happened to one row, with the numbers.
+
+    Rows that were quarantined, or dropped because they stand in the test data, are explained too.
+
+    \b
+    Examples:
+      pilotfish explain RUN 4f1c09d2
+      pilotfish explain RUN --row 17 --source part-2.jsonl
+    """
     from pilotfish.flows.explain import explain as flow
 
     told = flow(run, id=id_, row=row, source=source, selection=selection)

@@ -31,7 +31,16 @@ def inspect(
     revision: Revision = None,
     as_json: Json = False,
 ) -> None:
-    """Show the schema found, one row rendered with its loss mask, counts, and what is bad."""
+    """Show the schema found, one rendered row, and what is bad.
+
+    What a model would learn of the row stands between [[ and ]]. Nothing is written. Ends with
+    exit 3 where a run would stop because too many records are bad.
+
+    \b
+    Examples:
+      pilotfish inspect rows.jsonl
+      pilotfish inspect qa.csv --map prompt=question,completion=answer --weak SMALL
+    """
     from pilotfish.flows.inspect import look
     from pilotfish.flows.reading import Source
 

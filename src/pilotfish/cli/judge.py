@@ -28,7 +28,15 @@ def judge(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge the trained models of RUN on held-out rows, one line per item."""
+    """Let a run's trained models answer the same held-out rows.
+
+    Writes judge/<arm>/seed-<n>.jsonl, one line per item, and the report. Test rows given once are
+    kept with the run.
+
+    \b
+    Example:
+      pilotfish judge RUN --test test.jsonl --metric exact_match
+    """
     from pilotfish.flows.stages import judge_stage
 
     rows = judge_stage(

@@ -12,7 +12,7 @@ def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the methods: what they need, their formula, direction, knobs and source."""
+    """List the methods with formula, needs, knobs and citation."""
     from pilotfish.errors import unknown_name
     from pilotfish.selectors import SELECTORS, describe
 

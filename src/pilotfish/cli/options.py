@@ -7,25 +7,47 @@ import typer
 from pilotfish.errors import UsageError
 
 Data = Annotated[
-    str, typer.Argument(help="A jsonl/json/csv/parquet file, folder, glob, or hub id.")
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A jsonl, json, csv or parquet file, a folder or glob of them, or a hub dataset id.",
+    ),
 ]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 Weak = Annotated[
-    str, typer.Option("--weak", metavar="MODEL", help="The small model that measures.")
+    str,
+    typer.Option(
+        "--weak", metavar="MODEL", help="The small model that measures: a folder or hub id."
+    ),
 ]
-Strong = Annotated[str, typer.Option("--strong", metavar="MODEL", help="The model that learns.")]
-Budget = Annotated[str, typer.Option(help="10%, 500rows or 2Mtokens.")]
-Out = Annotated[str | None, typer.Option("--out", metavar="RUN", help="The run folder.")]
+Strong = Annotated[
+    str,
+    typer.Option("--strong", metavar="MODEL", help="The model that learns: a folder or hub id."),
+]
+BUDGET_HELP = "How much to keep: 10% of all pool rows, 500rows or 2Mtokens."
+Budget = Annotated[str, typer.Option(metavar="BUDGET", help=BUDGET_HELP)]
+Out = Annotated[
+    str | None, typer.Option("--out", metavar="RUN", help="The run folder to write to.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read only the first N records.")]
 MaxBadRate = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of bad rows above which to stop (exit 3).")
+    float, typer.Option(min=0, max=1, help="Share of bad records above which to stop (exit 3).")
 ]
 Map = Annotated[
-    str | None, typer.Option("--map", help="Columns, as prompt=question,completion=answer.")
+    str | None,
+    typer.Option(
+        "--map",
+        metavar="FIELD=COLUMN,..",
+        help="Which column holds what, as prompt=question,completion=answer.",
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="The seed of every random choice.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="a.b=value", help="Override a recipe setting.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="a.b=value",
+        help="Set any recipe setting, as train.learning_rate=2e-4; may be repeated.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
@@ -33,23 +55,51 @@ Force = Annotated[bool, typer.Option("--force", help="Redo and overwrite what st
 Trusted = Annotated[
     str | None,
     typer.Option(
-        metavar="DATA", help="Rows a person vouches for: the weak model is tuned on them."
+        metavar="DATA", help="Rows a person vouches for: the weak model is tuned on them first."
     ),
 ]
 Test = Annotated[str | None, typer.Option(metavar="DATA", help="Held-out rows to judge on.")]
-Metric = Annotated[str | None, typer.Option(help="exact_match, accuracy or loss.")]
-MethodOption = Annotated[
-    str | None, typer.Option("--method", metavar="METHOD", help="name or name(key=value, ...).")
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="exact_match, accuracy or loss; default: the run's, or what fits the rows.",
+    ),
 ]
-Direction = Annotated[str | None, typer.Option(help="high, low or middle.")]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="How rows are scored, as name or name(key=value, ...); see `pilotfish methods`. "
+        "Default: perplexity(direction=low,end=true).",
+    ),
+]
+Direction = Annotated[
+    str | None,
+    typer.Option(metavar="END", help="Which end of the scores to keep: high, low or middle."),
+]
 MaxLength = Annotated[
     int | None,
-    typer.Option(min=2, help="Tokens the weak model sees of a row (clamped to its window)."),
+    typer.Option(
+        min=2, help="Tokens the weak model sees of a row; default: 1024, at most its window."
+    ),
 ]
-Precision = Annotated[str, typer.Option(help="fp32, bf16 or auto.")]
-Config = Annotated[str | None, typer.Option("--dataset-config", help="Hub dataset configuration.")]
-Split = Annotated[str | None, typer.Option(help="Hub dataset split.")]
-Revision = Annotated[str | None, typer.Option(help="Hub dataset revision.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Of the weak model: fp32, bf16, or auto (bf16 on GPUs that have it, else fp32).",
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option("--dataset-config", metavar="NAME", help="Configuration of a hub dataset."),
+]
+Split = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Split of a hub dataset; default: train.")
+]
+Revision = Annotated[str | None, typer.Option(metavar="NAME", help="Revision of a hub dataset.")]
 
 
 def parse_map(text: str | None) -> dict[str, str]:

@@ -5,7 +5,10 @@ from pilotfish.cli.options import Json, RunFolder
 
 
 def report(run: RunFolder, as_json: Json = False) -> None:
-    """Write RUN/report.json and RUN/report.html; nothing is recomputed."""
+    """Write report.json and report.html from a run's files.
+
+    Nothing is measured or trained again. Works at any stage of a run and says what is missing.
+    """
     from pilotfish.flows.stages import report_stage
 
     told = report_stage(run)

@@ -7,6 +7,7 @@ import typer
 
 from pilotfish.cli.console import Console, emit, out
 from pilotfish.cli.options import (
+    BUDGET_HELP,
     Config,
     Direction,
     Force,
@@ -17,11 +18,9 @@ from pilotfish.cli.options import (
     MaxLength,
     MethodOption,
     Metric,
-    Out,
     Precision,
     Quiet,
     Revision,
-    Seed,
     Set,
     Split,
     Test,
@@ -33,22 +32,36 @@ from pilotfish.errors import UsageError
 
 def run(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(metavar="RECIPE.yaml|DATA", help="A recipe, or the rows.")],
+    data: Annotated[str, typer.Argument(metavar="RECIPE.yaml|DATA", help="A recipe, or rows.")],
     weak: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="The small model that measures.")
+        str | None,
+        typer.Option(metavar="MODEL", help="The small model that measures: a folder or hub id."),
     ] = None,
     strong: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="The model that learns.")
+        str | None,
+        typer.Option(metavar="MODEL", help="The model that learns: a folder or hub id."),
     ] = None,
-    budget: Annotated[str, typer.Option(help="10%, 500rows or 2Mtokens.")] = "10%",
+    budget: Annotated[str, typer.Option(metavar="BUDGET", help=BUDGET_HELP)] = "10%",
     method: MethodOption = None,
     direction: Direction = None,
     trusted: Trusted = None,
     test: Test = None,
     metric: Metric = None,
-    evidence: Annotated[str, typer.Option(help="none, quick or full.")] = "quick",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every arm.")] = None,
-    out_: Out = None,
+    evidence: Annotated[
+        str,
+        typer.Option(
+            metavar="LEVEL",
+            help="none: one model, no verdict. quick: base, random, selected. full: every arm.",
+        ),
+    ] = "quick",
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Seeds of every arm; default: 1 (none), 2 (quick), 3 (full)."),
+    ] = None,
+    out_: Annotated[
+        str | None,
+        typer.Option("--out", metavar="RUN", help="The run folder; default: runs/<data name>."),
+    ] = None,
     limit: Limit = None,
     max_bad_rate: MaxBadRate = 0.01,
     map_: Map = None,
@@ -58,15 +71,29 @@ def run(
     max_length: MaxLength = None,
     precision: Precision = "auto",
     allow_short: Annotated[
-        bool, typer.Option("--allow-short", help="Take fewer rows than asked.")
+        bool,
+        typer.Option("--allow-short", help="Take fewer rows than asked where fewer may be picked."),
     ] = False,
-    seed: Seed = 0,
+    seed: Annotated[
+        int, typer.Option(help="Decides which rows are held out for judging; arms use 0 to N-1.")
+    ] = 0,
     set_: Set = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score, select, train the arms of --evidence, judge them, and write the report."""
+    """Go from raw rows to the report: score, select, train, judge.
+
+    The price of every evidence level is printed before anything is trained. The same command again
+    continues where it stopped. A claim needs --evidence full with 3 seeds; anything less is told as
+    an indication. Options win over the recipe.
+
+    \b
+    Examples:
+      pilotfish run rows.jsonl --weak SMALL --strong LARGE --budget 10%
+      pilotfish run rows.jsonl --weak SMALL --strong LARGE --evidence full --test test.jsonl
+      pilotfish run recipe.yaml --set train.max_steps=200 --out runs/short
+    """
     from pilotfish.config import make_recipe, read_recipe
     from pilotfish.flows.experiment import run_experiment
 

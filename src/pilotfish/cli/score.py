@@ -18,7 +18,6 @@ from pilotfish.cli.options import (
     Precision,
     Quiet,
     Revision,
-    Seed,
     Split,
     Trusted,
     Weak,
@@ -31,10 +30,12 @@ from pilotfish.errors import UsageError
 def score(
     data: Annotated[str, typer.Argument(metavar="DATA|RUN", help="The rows, or a run to add to.")],
     weak: Weak,
-    method: Annotated[str, typer.Option(metavar="METHOD[,METHOD..]", help="What to score by.")],
+    method: Annotated[
+        str, typer.Option(metavar="METHOD[,METHOD..]", help="See `pilotfish methods`.")
+    ],
     out_: Out = None,
     as_: Annotated[
-        str | None, typer.Option("--as", metavar="NAME,..", help="Column names.")
+        str | None, typer.Option("--as", metavar="NAME,..", help="Column names, one per method.")
     ] = None,
     trusted: Trusted = None,
     direction: Direction = None,
@@ -46,12 +47,21 @@ def score(
     dataset_config: Config = None,
     split: Split = None,
     revision: Revision = None,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="Of tuning the weak model on the trusted rows.")] = 0,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read DATA, measure every row with the weak model, write RUN/scores.parquet."""
+    """Measure every row with the weak model and score it.
+
+    Writes RUN/scores.parquet: per method a value, or `unscorable` with a reason. The same
+    command again measures only what is unfinished; scoring a RUN by another method adds columns.
+
+    \b
+    Examples:
+      pilotfish score rows.jsonl --weak SMALL --method superfiltering --out RUN
+      pilotfish score RUN --weak SMALL --method 'ifd,perplexity(direction=low)'
+    """
     from pilotfish.config import parse_methods
     from pilotfish.flows.reading import Source, is_run
     from pilotfish.flows.score import Measuring

@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from pilotfish.cli.console import emit, out
-from pilotfish.cli.options import Budget, Direction, Force, Json, RunFolder, Seed
+from pilotfish.cli.options import Budget, Direction, Force, Json, RunFolder
 
 
 def select(
     run: RunFolder,
-    method: Annotated[str, typer.Option(metavar="METHOD", help="A method or score of the run.")],
+    method: Annotated[str, typer.Option(metavar="METHOD", help="A method, or a score column.")],
     budget: Budget,
     as_: Annotated[
         str, typer.Option("--as", metavar="NAME", help="The selection's name.")
@@ -20,11 +20,20 @@ def select(
         bool,
         typer.Option("--allow-short", help="Take fewer rows than asked where fewer may be picked."),
     ] = False,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="Of methods that draw, such as `random`.")] = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Pick rows by a method until the budget is spent; every row gets a decision and a reason."""
+    """Pick rows until the budget is spent, with a reason for every row.
+
+    Exactly what was asked is delivered, or the command ends with exit 2 naming both numbers. Rows
+    without a score are never picked. Loads no model and needs no torch.
+
+    \b
+    Examples:
+      pilotfish select RUN --method superfiltering --budget 10%
+      pilotfish select RUN --method perplexity --direction middle --budget 500rows --as middle
+    """
     from pilotfish.config import parse_method
     from pilotfish.flows.select import select as flow
     from pilotfish.store import Run

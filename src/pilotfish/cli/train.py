@@ -5,28 +5,40 @@ from typing import Annotated
 import typer
 
 from pilotfish.cli.console import Console, emit, out
-from pilotfish.cli.options import Force, Json, Quiet, RunFolder, Set, Strong, Trusted, parse_names
+from pilotfish.cli.options import Force, Json, Quiet, RunFolder, Set, Strong, parse_names
 
 
 def train(
     run: RunFolder,
     strong: Strong,
-    arm: Annotated[str, typer.Option(metavar="NAME,..", help="Arms to train.")] = "selected",
+    arm: Annotated[str, typer.Option(metavar="NAME,..", help="Which arms.")] = "selected",
     loss: Annotated[
-        str | None, typer.Option(metavar="LOSS", help="lm, kd(...) or mix(lm=.., kd=..).")
+        str | None, typer.Option(metavar="LOSS", help="lm, kd, or mix(lm=0.7, kd=0.3).")
     ] = None,
     weak: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="The teacher; default: the run's weak model."),
+        typer.Option(metavar="MODEL", help="The teacher of kd; default: the run's weak model."),
     ] = None,
-    trusted: Trusted = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1.")] = 1,
+    trusted: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Rows a person vouches for: the trusted arms' own."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many: seeds 0 to N-1.")] = 1,
     set_: Set = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train one strong model per arm and seed, all with the same number of steps."""
+    """Fine-tune the strong model on a run's selections.
+
+    One model per arm and seed, all with the same number of optimizer steps; finished models are
+    kept. Settings of training go through --set train.NAME=VALUE.
+
+    \b
+    Examples:
+      pilotfish train RUN --strong LARGE
+      pilotfish train RUN --strong LARGE --loss 'mix(lm=0.7, kd=0.3)' --set train.max_steps=500
+    """
     from pilotfish.flows.stages import train_stage
 
     models = train_stage(

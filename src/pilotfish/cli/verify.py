@@ -5,7 +5,7 @@ from pilotfish.cli.options import Json, RunFolder
 
 
 def verify(run: RunFolder, as_json: Json = False) -> None:
-    """Rehash every committed file and name what is damaged (exit 6)."""
+    """Rehash every committed file of a run; damage ends with exit 6."""
     from pilotfish.flows.stages import verify_stage
 
     found = verify_stage(run)

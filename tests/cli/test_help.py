@@ -1,0 +1,47 @@
+"""`--help` says what every option is for, and its examples name only what exists."""
+
+import shlex
+from typing import Any
+
+import pytest
+import typer.main
+
+from pilotfish.cli.app import app
+from pilotfish.flows.setup import DEFAULT
+from tests.cli.conftest import Command
+
+COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def options(command: str) -> set[str]:
+    return {name for param in COMMANDS[command].params for name in param.opts} | {"--help", "-h"}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_option_is_explained_in_one_sentence(command: str) -> None:
+    for param in COMMANDS[command].params:
+        told = getattr(param, "help", None) or ""
+        assert told.endswith("."), f"{command} {param.name}: {told!r}"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_examples_in_help_name_only_what_exists(command: str, pilotfish: Command) -> None:
+    code, out, _ = pilotfish(command, "--help")
+    assert code == 0
+    for line in out.splitlines():
+        if line.strip().startswith("pilotfish "):
+            words = shlex.split(line)
+            assert words[1] == command
+            assert {word for word in words if word.startswith("--")} <= options(command), line
+
+
+def test_the_summaries_are_whole_sentences(pilotfish: Command) -> None:
+    _, out, _ = pilotfish("--help")
+    lines = out.partition("Commands:")[2].strip().splitlines()
+    assert len(lines) == len(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
+
+
+def test_run_names_the_default_method_it_takes(pilotfish: Command) -> None:
+    _, out, _ = pilotfish("run", "--help")
+    assert DEFAULT in out
