@@ -76,7 +76,7 @@ def arms(
 
     {name, rows, tokens, steps, seeds, metric, higher_is_better, mean, low, high, items,
     unscorable}. rows, tokens, steps: means over the seeds' manifests, whole numbers; None for an
-    arm without one (0 for `base`). mean: over seeds and items every seed could score; None where
+    arm without one (0 for `base`, and for `weak` where it was not tuned). mean: over seeds and items every seed could score; None where
     nothing was judged. low, high: None for a trained arm with one seed.
     """
     names = in_order({*results, *(arm for arm, _ in train_manifests)})
@@ -108,7 +108,7 @@ def _typical(name: str, key: str, manifests: list[Mapping[str, Any]]) -> int | N
     said = [float(facts[key]) for facts in manifests if facts.get(key) is not None]
     if said:
         return round(sum(said) / len(said))
-    return 0 if name == "base" else None
+    return 0 if name in UNTRAINED else None
 
 
 def _measured(results: Results, name: str, alpha: float) -> dict[str, Any]:

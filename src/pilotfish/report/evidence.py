@@ -24,6 +24,7 @@ class Evidence:
 
     judged: Judged | None
     trained: Mapping[ArmSeed, Mapping[str, Any]]
+    tuned: Mapping[ArmSeed, Mapping[str, Any]]  # the weak model, where trusted rows tuned it
 
     @property
     def seeds(self) -> set[ArmSeed]:
@@ -34,7 +35,7 @@ class Evidence:
 
 def evidence(run: Run) -> Evidence:
     """Read the judged items and the training manifests of a run."""
-    return Evidence(load_judged(run.store), facts.trained(run))
+    return Evidence(load_judged(run.store), facts.trained(run), facts.tuned(run))
 
 
 def arms(found: Evidence, metric: str | None) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def arms(found: Evidence, metric: str | None) -> list[dict[str, Any]]:
     judged = found.judged or Judged({}, metric or "", True, "")
     rows = arm_table(
         judged.results,
-        found.trained,
+        {**found.trained, **(found.tuned if "weak" in judged.results else {})},
         metric=judged.metric,
         higher_is_better=judged.higher_is_better,
     )

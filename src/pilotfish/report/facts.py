@@ -134,6 +134,15 @@ def trained(run: Run) -> dict[ArmSeed, dict[str, Any]]:
     return _per_seed(run, "train/*/seed-*/manifest.json")
 
 
+def tuned(run: Run) -> dict[ArmSeed, dict[str, Any]]:
+    """Manifest of every tuned weak model, as the arm `weak` of its seed; {} where none was."""
+    manifests = (
+        run.store.read_json(str(path.relative_to(run.root)))
+        for path in sorted(run.root.glob("weak/**/manifest.json"))
+    )
+    return {("weak", int(told["made_from"]["seed"])): told for told in manifests if told}
+
+
 def judged(run: Run) -> dict[ArmSeed, dict[str, Any]]:
     """Manifest of every finished judging, by arm and seed."""
     return _per_seed(run, "judge/*/seed-*.json")
