@@ -55,11 +55,12 @@ def run_experiment(
 ) -> Run:
     """Run a recipe into `out`; what is finished and unchanged is kept, the rest is done."""
     need_torch("a run", extra="train")
-    from pilotfish.models import count_parameters, settle_threads
-    from pilotfish.report import write
-
     parse_budget(recipe.budget)
     with run_lock(out) as store:
+        # after the lock: a second planner is turned away before torch is loaded
+        from pilotfish.models import count_parameters, settle_threads
+        from pilotfish.report import write
+
         run = Run(store.root)
         run.update(status="running", config=recipe.model_dump(mode="json", exclude={"out"}))
         settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))

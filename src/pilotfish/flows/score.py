@@ -57,10 +57,11 @@ def score(
 ) -> Run:
     """Read DATA (or reuse RUN's pool), measure with the weak model, add score columns to RUN."""
     need_torch("scoring")
-    from pilotfish.models import settle_threads
-
     how = replace(measuring or Measuring(), trusted=trusted)
     with run_lock(out) as store:
+        # after the lock: a second planner is turned away before torch is loaded
+        from pilotfish.models import settle_threads
+
         run = Run(store.root)
         pool = open_pool(run, source, force=force, progress=progress)
         vouched = read_beside(source, trusted).examples if trusted else []

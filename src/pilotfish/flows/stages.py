@@ -45,9 +45,9 @@ def train_stage(
 ) -> list[dict[str, Any]]:
     """Train arms on the run's selections; returns one dict per model."""
     need_torch("training", extra="train")
-    from pilotfish.models import count_parameters, settle_threads
-
     with run_lock(existing(out)) as store:
+        from pilotfish.models import count_parameters, settle_threads
+
         run = Run(store.root)
         source = source_of_run(run)
         known = {arm.name: arm for arm in arms_of("none", trusted=bool(trusted), names=arms)}
