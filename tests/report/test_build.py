@@ -229,3 +229,16 @@ def test_the_margin_of_the_recipe_reaches_the_verdict_and_every_comparison(tmp_p
 def test_the_next_step_says_how_many_rows_were_selected(tmp_path: Path) -> None:
     run = fake.selected(fake.scored(fake.pooled(tmp_path, 60)))
     assert "18 of 60 rows were selected" in build(run)["verdict"]["sentence"]
+
+
+def test_a_tuned_weak_models_own_steps_are_not_held_against_the_arms(tmp_path: Path) -> None:
+    run = fake.complete(tmp_path)
+    fake.judged(run, "weak", 0, 0.5)
+    with run.store.attempt("weak/manifest.json") as attempt:
+        attempt.path("weak/model.safetensors").write_bytes(b"w")
+        attempt.meta = {"made_from": {"seed": 0}, "rows": 40, "tokens": 900, "steps": 136}
+    report = build(run)
+    weak = next(arm for arm in report["arms"] if arm["name"] == "weak")
+    assert weak["steps"] == 136
+    assert report["equal_steps"] == 140
+    assert not any("numbers of steps" in text for text in report["warnings"])

@@ -226,3 +226,15 @@ def test_bootstrap_draws_items_once_for_both_arms():
 def test_bootstrap_without_a_common_item_is_refused():
     with pytest.raises(ValueError, match="no item"):
         bootstrap(np.full((2, 3), np.nan), np.zeros((2, 3)))
+
+
+def test_seed_means_equal_by_accident_leave_the_interval_to_the_items_whatever_the_rounding():
+    # every seed gets one item of 60 right, in each arm: nothing is known about the difference
+    n, right_a, right_b = 60, (0, 1, 2), (0, 1, 7)
+    a, b = np.zeros((3, n)), np.zeros((3, n))
+    a[range(3), right_a] = b[range(3), right_b] = 1.0
+    found = difference(a, b)
+    assert found.value == 0.0
+    spread = 2 * (1 / 3) ** 2 / (n - 1)
+    assert found.high == pytest.approx(t_quantile(0.975, n - 1) * math.sqrt(spread / n), rel=1e-6)
+    assert found.low == -found.high

@@ -99,7 +99,6 @@ def _about_arms(report: Mapping[str, Any]) -> list[str]:
     lost = [f"{arm['name']} {arm['unscorable']:,}" for arm in report["arms"] if arm["unscorable"]]
     if lost:
         found.append(f"test rows that could not be judged are left out: {', '.join(lost)}")
-    steps = {arm["steps"] for arm in report["arms"] if arm["steps"]}
-    if len(steps) > 1:
+    if len(evidence.steps_taken(report["arms"])) > 1:
         found.append("the arms were trained for different numbers of steps")
     return found

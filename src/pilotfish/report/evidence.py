@@ -102,8 +102,13 @@ def _state(found: Evidence, arm: str, seed: int) -> str:
 
 def equal_steps(rows: Sequence[Mapping[str, Any]]) -> int | None:
     """The number of optimizer steps, where all trained arms had the same."""
-    counts = {row["steps"] for row in rows if row["steps"]}
+    counts = steps_taken(rows)
     return counts.pop() if len(counts) == 1 else None
+
+
+def steps_taken(rows: Sequence[Mapping[str, Any]]) -> set[int]:
+    """The numbers of optimizer steps of the strong model's arms; the weak one has its own."""
+    return {int(row["steps"]) for row in rows if row["steps"] and row["name"] not in UNTRAINED}
 
 
 def next_step(run: Run, found: Evidence) -> str:

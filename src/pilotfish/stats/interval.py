@@ -18,6 +18,7 @@ from pilotfish.stats.student import t_critical
 Floats = NDArray[np.float64]
 
 _LEAST_P = 1e-12  # below this nobody's decision changes
+_ROUNDING = 1e-9  # a share of the spread over items below which a variance is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ def _contrast(arms: list[_Arm], alpha: float) -> Estimate:
     if n == 0:
         return Estimate(None, None, None, seeds, n, excluded)
     per_item: Floats = np.sum([arm.sign * arm.values.mean(axis=0) for arm in kept], axis=0)
-    value = float(per_item.mean())
+    # from whole means, so that arms with as many right answers differ by exactly 0
+    value = sum(arm.sign * float(arm.values.mean()) for arm in kept)
     if n < 2 or any(arm.unseen for arm in kept):
         return Estimate(value, None, None, seeds, n, excluded)
     parts = _parts(kept, per_item)
@@ -181,7 +183,7 @@ def _parts(arms: list[_Arm], per_item: Floats) -> Parts:
     noise = sum(_squares(_residual(values)) for values in trained) / (max(df_seed, 1) * (n - 1))
     spread = _squares(per_item) / (n - 1)
     item = max(0.0, spread - noise * reps)
-    if seed * reps + item == 0.0:
+    if seed * reps + item <= _ROUNDING * spread:
         item = spread  # seed means equal by accident: then the items alone speak
     return Parts(seed, noise, item, reps, len(trained), df_seed, n)
 
