@@ -10,8 +10,8 @@ from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.pool import Pool
 from pilotfish.records import Example
 
-# Share of the machine's measured matmul speed that training short rows reaches: a rough figure
-# (benchmarks/ measures it), here only to print an order of magnitude.
+# Share of the machine's measured matmul speed that training short rows reaches: a guess, good only
+# to print an order of magnitude.
 UTILISATION = 0.3
 SAMPLE = 200
 

@@ -15,7 +15,8 @@ class Run:
     """A run folder: its store, its manifest run.json and its event log.
 
     Sections of run.json: `data`, `pool`, `weak`, `scores` {NAME: ...}, `selections` {NAME: ...},
-    `config`, `status`. No times and no hosts: those go to events.jsonl, which resume never reads.
+    `test`, `evidence`, `warnings`, `config`, `status` (docs/architecture.md says what is in them).
+    No times and no hosts: those go to events.jsonl, which resume never reads.
     """
 
     def __init__(self, root: Path | str) -> None:
