@@ -8,7 +8,9 @@ from pilotfish.cli.console import Console, emit, out
 from pilotfish.cli.options import (
     Force,
     Json,
+    Limit,
     Map,
+    MaxBadRate,
     Metric,
     Quiet,
     RunFolder,
@@ -23,6 +25,8 @@ def judge(
     test: Test = None,
     metric: Metric = None,
     arm: Annotated[str | None, typer.Option(metavar="NAME,..", help="Only these arms.")] = None,
+    limit: Limit = None,
+    max_bad_rate: MaxBadRate = 0.01,
     map_: Map = None,
     force: Force = False,
     as_json: Json = False,
@@ -40,8 +44,8 @@ def judge(
     from pilotfish.flows.stages import judge_stage
 
     rows = judge_stage(
-        run, test=test, metric=metric, arms=parse_names(arm), mapping=parse_map(map_), force=force,
-        progress=Console(quiet=quiet),
+        run, test=test, metric=metric, arms=parse_names(arm), mapping=parse_map(map_),
+        limit=limit, max_bad_rate=max_bad_rate, force=force, progress=Console(quiet=quiet),
     )  # fmt: skip
     if as_json:
         emit({"run": run, "arms": rows})

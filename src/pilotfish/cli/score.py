@@ -18,6 +18,7 @@ from pilotfish.cli.options import (
     Precision,
     Quiet,
     Revision,
+    Set,
     Split,
     Trusted,
     Weak,
@@ -48,6 +49,7 @@ def score(
     split: Split = None,
     revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Of tuning the weak model on the trusted rows.")] = 0,
+    set_: Set = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -66,14 +68,16 @@ def score(
     from pilotfish.flows.reading import Source, is_run
     from pilotfish.flows.score import Measuring
     from pilotfish.flows.score import score as flow
+    from pilotfish.flows.stages import tuning
 
     folder = out_ or (data if is_run(data) else None)
     if folder is None:
         raise UsageError("`score` needs --out RUN, the folder to write to")
     source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
+    how = Measuring(max_length, precision, seed, tune=tuning(set_))
     run = flow(
         folder, source, weak, parse_methods(method), names=parse_names(as_), trusted=trusted,
-        direction=direction, measuring=Measuring(max_length, precision, seed), force=force,
+        direction=direction, measuring=how, force=force,
         progress=Console(quiet=quiet),
     )  # fmt: skip
     told = {"run": folder, "pool": run.section("pool"), "scores": run.section("scores")}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotfish.config import Recipe, TrainConfig, make_recipe
+from pilotfish.config import Recipe, TrainConfig, TuneConfig, make_recipe
 from pilotfish.errors import DamagedRun, UsageError
 from pilotfish.flows.arms import arms_of
 from pilotfish.flows.extras import need_torch
@@ -15,6 +15,7 @@ from pilotfish.flows.reading import Source, read_beside
 from pilotfish.flows.rows import Training, selection_of
 from pilotfish.flows.selection import kept_of
 from pilotfish.flows.train import train_arm
+from pilotfish.pool import overlap_keys
 from pilotfish.store import Run, Store, run_lock
 
 
@@ -52,7 +53,8 @@ def train_stage(
         source = source_of_run(run)
         known = {arm.name: arm for arm in arms_of("none", trusted=bool(trusted), names=arms)}
         config = _config(overrides, loss)
-        vouched = read_beside(source, trusted).examples if trusted else []
+        asked = overlap_keys(test_rows(run, source)) if run.section("test") else frozenset()
+        vouched = read_beside(source, trusted, exclude=asked).examples if trusted else []
         training = Training(
             strong, weak or run.section("weak").get("name", ""), config, vouched,
             precision="auto",
@@ -74,10 +76,21 @@ def train_stage(
     return models
 
 
+def tuning(overrides: Sequence[str] | None) -> TuneConfig:
+    """The `tune:` settings of `--set tune.a=value`; another setting is refused by name."""
+    return _settings(overrides or (), only="tune").tune
+
+
+def _settings(overrides: Sequence[str], *, only: str) -> Recipe:
+    for override in overrides:
+        if not override.strip().startswith(f"{only}."):
+            raise UsageError(f"--set {override}: this command takes only settings of {only}.")
+    return make_recipe({"data": "-", "weak": "-", "strong": "-"}, list(overrides))
+
+
 def _config(overrides: Sequence[str], loss: str | None) -> TrainConfig:
     """The `train:` settings of `--set train.a=value` and `--loss`."""
-    base = {"data": "-", "weak": "-", "strong": "-"}
-    recipe: Recipe = make_recipe(base, list(overrides))
+    recipe = _settings(overrides, only="train")
     return recipe.train.model_copy(update={"loss": loss}) if loss else recipe.train
 
 
@@ -105,10 +118,15 @@ def judge_stage(
     metric: str | None = None,
     arms: Sequence[str] = (),
     mapping: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_bad_rate: float = 0.01,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
-    """Judge the trained models of a run; returns the arms of the report."""
+    """Judge the trained models of a run; returns the arms of the report.
+
+    limit: test records read at most; max_bad_rate: the share of bad ones above which to stop.
+    """
     from pilotfish.report import write
 
     with run_lock(existing(out)) as store:
@@ -116,7 +134,8 @@ def judge_stage(
         source = source_of_run(run)
         source = replace(source, mapping=dict(mapping or source.mapping))
         if test:
-            examples = list(read_beside(source, test).examples)
+            asked = replace(source, max_bad_rate=max_bad_rate)
+            examples = list(read_beside(asked, test, limit=limit).examples)
             keep_test(run, examples, _test_facts(run, test, metric, examples), force=force)
         examples = test_rows(run, source)
         chosen = metric or str(run.section("test")["metric"])
