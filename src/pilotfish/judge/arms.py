@@ -76,8 +76,9 @@ def arms(
 
     {name, rows, tokens, steps, seeds, metric, higher_is_better, mean, low, high, items,
     unscorable}. rows, tokens, steps: means over the seeds' manifests, whole numbers; None for an
-    arm without one (0 for `base`, and for `weak` where it was not tuned). mean: over seeds and items every seed could score; None where
-    nothing was judged. low, high: None for a trained arm with one seed.
+    arm without one (0 for `base`, and for `weak` where it was not tuned). mean: over seeds and
+    items every seed could score; None where nothing was judged. low, high: None for a trained arm
+    with one seed.
     """
     names = in_order({*results, *(arm for arm, _ in train_manifests)})
     return [
