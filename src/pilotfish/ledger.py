@@ -30,8 +30,10 @@ class Shape:
     def of(cls, config: Mapping[str, Any], parameters: int) -> "Shape":
         """From a transformers config as a dict and the count of all parameters (tied ones once).
 
-        Raises KeyError when the config names no vocabulary, width or depth.
+        Of a config with several parts it is the language model's. Raises KeyError when it names no
+        vocabulary, width or depth.
         """
+        config = config.get("text_config") or config
         vocab, width = int(config["vocab_size"]), _first(config, _WIDTH)
         tables = 1 if config.get("tie_word_embeddings", True) else 2
         return cls(parameters - tables * vocab * width, vocab, width, _first(config, _LAYERS))

@@ -176,6 +176,17 @@ def model_digest(name: str, *, commit: str | None = None) -> str:
     return _sha([[path.name, sha256_file(path)] for path in sorted(found)])
 
 
+def identify(name: str) -> str:
+    """`Loaded.digest` of a model, without loading its weights."""
+    local = _is_local(name)
+    with quiet():
+        try:
+            config = transformers.AutoConfig.from_pretrained(name, local_files_only=local)
+        except Exception as error:
+            raise _unloadable(name, "config", error, local) from error
+    return model_digest(name, commit=getattr(config, "_commit_hash", None))
+
+
 def count_parameters(name: str, *, revision: str | None = None) -> int:
     """Weights of a model, from its config alone: nothing is loaded or downloaded but that."""
     local = _is_local(name)

@@ -131,7 +131,7 @@ def test_a_missing_score_names_the_step_and_its_command(tmp_path: Path) -> None:
         select(tmp_path / "nowhere", method="random", budget="10%")
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(UsageError, match="holds no pool") as caught:
-        (tmp_path / "empty").mkdir()
+        Run(tmp_path / "empty").update(status="new")
         select(tmp_path / "empty", method="random", budget="10%")
     assert "pilotfish score DATA" in str(caught.value.hint)
 

@@ -75,7 +75,7 @@ def run(
         typer.Option("--allow-short", help="Take fewer rows than asked where fewer may be picked."),
     ] = False,
     seed: Annotated[
-        int, typer.Option(help="Decides which rows are held out for judging; arms use 0 to N-1.")
+        int, typer.Option(help="Shifts everything drawn: what is held out, and each seed 0 to N-1.")
     ] = 0,
     set_: Set = None,
     force: Force = False,

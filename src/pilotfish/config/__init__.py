@@ -1,10 +1,11 @@
 """Recipes and the small grammars of the command line."""
 
 from pilotfish.config.method import Method, parse_method, parse_methods, split_commas
-from pilotfish.config.recipe import Recipe, make_recipe, read_recipe
+from pilotfish.config.recipe import SEEDS, Recipe, make_recipe, read_recipe
 from pilotfish.config.training import TrainConfig, TuneConfig
 
 __all__ = [
+    "SEEDS",
     "Method",
     "Recipe",
     "TrainConfig",

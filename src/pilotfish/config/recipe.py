@@ -10,6 +10,7 @@ from pilotfish.config.training import TrainConfig, TuneConfig
 from pilotfish.errors import UsageError, unknown_name
 
 MAX_BYTES = 1_000_000
+SEEDS = {"none": 1, "quick": 2, "full": 3}  # of each level of evidence
 
 
 class Recipe(BaseModel):
@@ -65,7 +66,7 @@ class Recipe(BaseModel):
     @property
     def n_seeds(self) -> int:
         """Seeds in use: asked for, or what the evidence level needs."""
-        return self.seeds or {"none": 1, "quick": 2, "full": 3}[self.evidence]
+        return self.seeds or SEEDS[self.evidence]
 
 
 def read_recipe(path: Path | str) -> dict[str, Any]:

@@ -17,8 +17,7 @@ class Arm:
     rows: Rows = "none"
     selection: str = ""
     trusted: bool = False
-    loss: str | None = None
-    says: str = ""
+    loss: str | None = None  # None: the comparison's own
 
     @property
     def trained(self) -> bool:
@@ -29,36 +28,27 @@ class Arm:
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm("base", says="the strong model, untouched"),
-        Arm("weak", says="the weak model itself"),
-        Arm("random", "selection", "random-{seed}", says="as many rows, drawn at random"),
-        Arm("length_matched", "selection", "length_matched-{seed}", says="random, lengths matched"),
-        Arm("longest", "selection", "longest", says="as many rows, the longest responses"),
-        Arm("full", "all", says="every row of the pool"),
-        Arm("selected", "selection", "selected", says="what the weak model picked"),
-        Arm("trusted", trusted=True, says="the trusted rows alone"),
-        Arm("trusted_random", "selection", "random-{seed}", True, says="trusted + random"),
-        Arm("trusted_full", "all", trusted=True, says="trusted + every row"),
-        Arm("trusted_selected", "selection", "selected", True, says="trusted + selected"),
-        Arm("relabel_all", "relabelled", says="every prompt with the weak model's answer"),
+        Arm("base"),
+        Arm("weak"),
+        Arm("random", "selection", "random-{seed}"),
+        Arm("length_matched", "selection", "length_matched-{seed}"),
+        Arm("longest", "selection", "longest"),
+        Arm("full", "all"),
+        Arm("selected", "selection", "selected"),
+        Arm("trusted", trusted=True),
+        Arm("trusted_random", "selection", "random-{seed}", trusted=True),
+        Arm("trusted_full", "all", trusted=True),
+        Arm("trusted_selected", "selection", "selected", trusted=True),
+        Arm("relabel_all", "relabelled"),
     )
 }
 
 _LEVELS: dict[str, tuple[str, ...]] = {
     "none": ("selected",),
     "quick": ("base", "random", "selected"),
-    "full": (
-        "base",
-        "weak",
-        "random",
-        "length_matched",
-        "longest",
-        "full",
-        "selected",
-        "relabel_all",
-    ),
+    "full": tuple(name for name, arm in ARMS.items() if not arm.trusted),
 }
-_TRUSTED = ("trusted", "trusted_random", "trusted_full", "trusted_selected")
+_TRUSTED = tuple(name for name, arm in ARMS.items() if arm.trusted)
 
 
 def arms_of(
@@ -82,5 +72,5 @@ def arms_of(
     for name, loss in (losses or {}).items():
         if name in ARMS:
             raise UsageError(f"losses: '{name}' is an arm of its own; choose another name")
-        arms.append(replace(ARMS["selected"], name=name, loss=loss, says=f"selected, loss {loss}"))
+        arms.append(replace(ARMS["selected"], name=name, loss=loss))
     return arms

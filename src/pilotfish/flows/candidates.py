@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from pilotfish.config import Method, parse_method
 from pilotfish.errors import UsageError
+from pilotfish.flows.reading import pool_of
 from pilotfish.pickers import tie_rank
 from pilotfish.pool import Pool
 from pilotfish.records import Floats, Ints, Seen, Texts
@@ -120,24 +120,9 @@ class Candidates:
         return Scored(None, values, selector.reasons(seen, values))
 
 
-def existing(root: str | Path) -> Run:
-    """The run in a folder; UsageError, with the command that makes one, where there is none."""
-    if not Path(root).is_dir():
-        raise UsageError(
-            f"there is no run at {root}",
-            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {root}",
-        )
-    return Run(root)
-
-
 def candidates_of(run: Run) -> Candidates:
     """The pool of a run, ready to pick from; UsageError where it was not read yet."""
-    if run.store.read_json("pool/manifest.json") is None:
-        raise UsageError(
-            f"{run.root} holds no pool to select from",
-            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {run.root}",
-        )
-    pool = Pool.open(run.store)
+    pool = pool_of(run)
     found = pool.columns("id", "source", "row", "digest")
     texts = {key: np.asarray(found[key], dtype=object) for key in ("id", "source", "digest")}
     return Candidates(run, pool, row=np.asarray(found["row"], dtype=np.int64), **texts)

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pilotfish.ledger import Shape, forward, generation
+from pilotfish.records import Ints
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -14,15 +17,19 @@ def known(**facts: float | None) -> dict[str, float]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def reading_flops(loaded: "Loaded", tokens: float) -> float | None:
-    """FLOPs of one forward pass over `tokens` tokens; None where the shape is unknown."""
-    shape = _shape(loaded.model.config.to_dict(), loaded.parameters)
-    return None if shape is None else forward(shape, tokens)
+def reading_flops(loaded: "Loaded", lengths: Ints) -> float | None:
+    """FLOPs of reading rows of `lengths` [n] tokens once; None where the shape is unknown."""
+    shape, tokens = _shape(loaded), float(lengths.sum())
+    if shape is None or not tokens:
+        return None if shape is None else 0.0
+    # half a row is in view on average, and long rows have the more tokens
+    context = float(np.square(lengths.astype(np.float64)).sum()) / (2 * tokens)
+    return forward(shape, tokens, context=context)
 
 
 def answering_flops(loaded: "Loaded", rows: int, prompt: float, room: float) -> float | None:
     """FLOPs of `rows` greedy answers of at most `room` tokens to prompts of `prompt` tokens."""
-    shape = _shape(loaded.model.config.to_dict(), loaded.parameters)
+    shape = _shape(loaded)
     return None if shape is None else generation(shape, prompt, room, rows=rows)
 
 
@@ -31,8 +38,8 @@ def training_cost(facts: Mapping[str, Any]) -> dict[str, float]:
     return known(tokens=facts["input_tokens_seen"], flops=facts.get("flops"))
 
 
-def _shape(config: Mapping[str, Any], parameters: int) -> Shape | None:
+def _shape(loaded: "Loaded") -> Shape | None:
     try:
-        return Shape.of(config.get("text_config") or config, parameters)
+        return Shape.of(loaded.model.config.to_dict(), loaded.parameters)
     except KeyError:
         return None

@@ -12,7 +12,7 @@ from pilotfish.config import make_recipe, read_recipe
 from pilotfish.flows.experiment import run_experiment
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.rows import pool_of
+from pilotfish.flows.reading import pool_of
 from pilotfish.flows.selection import kept_of
 from pilotfish.store import Run
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from pilotfish.budget import parse_budget
 from pilotfish.config import Method, Recipe
 from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.flows.extras import need_torch
-from pilotfish.flows.judge import judge_arm, keep_test
+from pilotfish.flows.held_out import keep_test
+from pilotfish.flows.judge import ArmSeed, judge_arm, judged_models, retire
 from pilotfish.flows.price import price_lines
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import open_pool
-from pilotfish.flows.rows import Training
+from pilotfish.flows.rows import Training, stream
 from pilotfish.flows.score import Measuring, add_scores
 from pilotfish.flows.select import length_matched, longest_control, random_control, select_into
 from pilotfish.flows.setup import (
@@ -23,10 +25,16 @@ from pilotfish.flows.setup import (
     the_method,
     the_metric,
 )
-from pilotfish.flows.train import train_arm
+from pilotfish.flows.train import train_arm, train_folder
 from pilotfish.flows.weak import weak_model
 from pilotfish.pool import Pool, overlap_keys
 from pilotfish.store import Run, run_lock
+
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
+
+# Settings that say which results there are, and change none of them.
+_ADDING = {"evidence", "seeds", "arms", "losses", "margin"}
 
 
 @dataclass(frozen=True)
@@ -39,21 +47,31 @@ class Experiment:
     beside: Beside
     metric: str
     method: Method
+    why: str  # this method
     arms: Sequence[Arm]
     training: Training
     force: bool
     progress: Progress
 
     @property
-    def tuned(self) -> bool:
-        """Whether the weak model is tuned on trusted rows, anew for every seed."""
-        return bool(self.beside.trusted)
+    def planned(self) -> list[ArmSeed]:
+        """Every arm and seed to be judged: untrained models are judged once."""
+        return [
+            (arm.name, seed)
+            for seed in range(self.recipe.n_seeds)
+            for arm in self.arms
+            if seed == 0 or arm.trained or (arm.name == "weak" and self.training.tuned)
+        ]
 
 
 def run_experiment(
     recipe: Recipe, out: str, *, force: bool = False, progress: Progress = SILENT
 ) -> Run:
-    """Run a recipe into `out`; what is finished and unchanged is kept, the rest is done."""
+    """Run a recipe into `out`; what is finished and unchanged is kept, the rest is done.
+
+    UsageError, naming what changed, where `out` holds other data, test rows, scores or selections
+    (unless `force`); run.json then tells what it told before.
+    """
     need_torch("a run", extra="train")
     parse_budget(recipe.budget)
     with run_lock(out) as store:
@@ -62,7 +80,6 @@ def run_experiment(
         from pilotfish.report import write
 
         run = Run(store.root)
-        run.update(status="running", config=recipe.model_dump(mode="json", exclude={"out"}))
         settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
         experiment = prepare(run, recipe, force, progress)
         for line in price_lines(
@@ -71,7 +88,7 @@ def run_experiment(
             progress.note(line)
         for seed in range(recipe.n_seeds):
             pick_for_seed(experiment, seed)
-            experiment = with_equal_steps(experiment)
+            experiment = experiment if seed else begin(experiment)
             for arm in experiment.arms:
                 compare_arm(experiment, arm, seed)
         run.update(status="complete")
@@ -80,11 +97,12 @@ def run_experiment(
 
 
 def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experiment:
-    """Read every row, decide metric, method and arms, and fix them in run.json."""
+    """Read every row, decide metric, method and arms, and store the rows to judge on."""
     arms = arms_of(
         recipe.evidence, trusted=bool(recipe.trusted), names=recipe.arms, losses=recipe.losses
     )
     check_losses(recipe, arms)
+    method, why = the_method(recipe)
     source = source_of(recipe)
     beside = rows_beside(recipe, source)
     exclude = overlap_keys(beside.test)
@@ -93,91 +111,110 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
     facts = {"data": recipe.test, "held_out": beside.held_out, "metric": metric}
     keep_test(run, beside.test, facts, force=force)
     say_what_is_known(run, beside)
-    method, why = the_method(recipe)
     progress.note(f"method: {method.text} ({why})")
-    evidence = {
-        "level": recipe.evidence,
-        "seeds": list(range(recipe.n_seeds)),
-        "arms": [arm.name for arm in arms],
-        "method": method.text,
-        "why": why,
-    }
-    run.update(evidence=evidence)
-    training = Training(
-        recipe.strong, recipe.weak, recipe.train, beside.trusted, recipe.tune, recipe.precision
-    )
+    training = _training(run, recipe, beside, force=force, progress=progress)
     return Experiment(
-        run, recipe, pool, beside, metric, method, arms, training, force, progress
+        run, recipe, pool, beside, metric, method, why, arms, training, force, progress
+    )  # fmt: skip
+
+
+def _training(
+    run: Run, recipe: Recipe, beside: Beside, *, force: bool, progress: Progress
+) -> Training:
+    from pilotfish.models import identify
+
+    def weak(seed: int) -> "Loaded":
+        return weak_model(
+            run, recipe.weak, trusted=beside.trusted, seed=seed, stream=stream(recipe.seed, seed),
+            config=recipe.tune, precision=recipe.precision, force=force, progress=progress,
+        )  # fmt: skip
+
+    return Training(
+        recipe.strong, identify(recipe.strong), recipe.train, weak, beside.trusted,
+        tuned=bool(beside.trusted), seed=recipe.seed,
     )  # fmt: skip
 
 
 def pick_for_seed(experiment: Experiment, seed: int) -> None:
     """Score, select and draw the controls for one seed; without tuning, seed 0 serves all."""
-    run, recipe = experiment.run, experiment.recipe
-    again = f"-{seed}" if experiment.tuned and seed else ""
+    run, recipe, force = experiment.run, experiment.recipe, experiment.force
+    anew, draw = experiment.training.tuned or seed == 0, experiment.training.stream(seed)
+    again = f"-{seed}" if experiment.training.tuned and seed else ""
     picked = f"selected{again}"
-    if experiment.tuned or seed == 0:
+    if anew:
         column = experiment.method.text + (f"#seed{again}" if again else "")
         _score(experiment, seed, column)
         select_into(
             run, method=experiment.method, score=column, budget=recipe.budget, name=picked,
-            direction=recipe.direction, seed=seed, allow_short=recipe.allow_short,
-            force=experiment.force,
+            direction=recipe.direction, seed=draw, allow_short=recipe.allow_short, force=force,
         )  # fmt: skip
     wanted = {arm.selection for arm in experiment.arms}
-    force = experiment.force
     if "random-{seed}" in wanted:
-        random_control(run, seed=seed, name=f"random-{seed}", to=picked, force=force)
+        random_control(run, seed=draw, name=f"random-{seed}", to=picked, force=force)
     if "length_matched-{seed}" in wanted:
-        length_matched(run, seed=seed, name=f"length_matched-{seed}", to=picked, force=force)
-    if "longest" in wanted and (experiment.tuned or seed == 0):
+        length_matched(run, seed=draw, name=f"length_matched-{seed}", to=picked, force=force)
+    if "longest" in wanted and anew:
         longest_control(run, name=f"longest{again}", to=picked, force=force)
 
 
 def _score(experiment: Experiment, seed: int, column: str) -> None:
-    recipe = experiment.recipe
-    weak = weak_model(
-        experiment.run, recipe.weak, trusted=experiment.beside.trusted, seed=seed,
-        config=recipe.tune, precision=recipe.precision, progress=experiment.progress,
-    )  # fmt: skip
-    how = Measuring(recipe.max_length, recipe.precision, seed, trusted=recipe.trusted)
+    recipe, training = experiment.recipe, experiment.training
+    how = Measuring(
+        recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
+    )
     add_scores(
-        experiment.run, experiment.pool, weak, {column: experiment.method}, how=how,
+        experiment.run, experiment.pool, training.weak(seed), {column: experiment.method}, how=how,
         direction=recipe.direction, force=experiment.force, progress=experiment.progress,
     )  # fmt: skip
 
 
-def with_equal_steps(experiment: Experiment) -> Experiment:
-    """Fix the number of optimizer steps from the first selection: equal for every arm."""
+def begin(experiment: Experiment) -> Experiment:
+    """Once nothing was refused: write down the plan, and withdraw results of another one.
+
+    The number of optimizer steps comes from the first selection and is equal for every arm.
+    """
     from pilotfish.train import plan_steps
 
-    if experiment.training.steps is not None:
-        return experiment
-    run = experiment.run
+    run, recipe = experiment.run, experiment.recipe
     kept = int(run.section("selections")["selected"]["delivered"])
     steps = plan_steps(kept, experiment.training.config)
-    run.update(evidence={**run.section("evidence"), "steps": steps})
+    config = recipe.model_dump(mode="json", exclude={"out"})
+    retire(run, _of_another_plan(experiment, config))
+    evidence = {
+        "level": recipe.evidence,
+        "seeds": list(range(recipe.n_seeds)),
+        "arms": [arm.name for arm in experiment.arms],
+        "method": experiment.method.text,
+        "why": experiment.why,
+        "steps": steps,
+    }
+    run.update(status="running", config=config, evidence=evidence)
     return replace(experiment, training=replace(experiment.training, steps=steps))
+
+
+def _of_another_plan(experiment: Experiment, config: dict[str, Any]) -> list[ArmSeed]:
+    """What was judged under other settings, or is no part of this comparison."""
+    judged, old = judged_models(experiment.run), experiment.run.section("config")
+    changed = {key for key in {*old, *config} if old.get(key) != config.get(key)} - _ADDING
+    if old and changed:
+        return judged
+    return [model for model in judged if model not in experiment.planned]
 
 
 def compare_arm(experiment: Experiment, arm: Arm, seed: int) -> None:
     """Train one arm with one seed (base and weak are as they are) and judge it."""
     from pilotfish.models import load
 
-    recipe = experiment.recipe
+    if (arm.name, seed) not in experiment.planned:
+        return
     if arm.trained:
         train_arm(experiment.run, arm, seed, experiment.training, progress=experiment.progress)
-        loaded = load(str(experiment.run.root / f"train/{arm.name}/seed-{seed}"))
-    elif arm.name == "weak" and (experiment.tuned or seed == 0):
-        loaded = weak_model(
-            experiment.run, recipe.weak, trusted=experiment.beside.trusted, seed=seed,
-            config=recipe.tune, precision=recipe.precision,
-        )  # fmt: skip
-    elif seed == 0:
-        loaded = load(recipe.strong)
+        loaded = load(str(experiment.run.root / train_folder(arm.name, seed)))
     else:
-        return
+        loaded = (
+            experiment.training.weak(seed) if arm.name == "weak" else load(experiment.recipe.strong)
+        )
     judge_arm(
-        experiment.run, arm.name, seed, loaded, experiment.beside.test, experiment.metric,
+        experiment.run, (arm.name, seed), loaded, experiment.beside.test, experiment.metric,
         progress=experiment.progress,
     )  # fmt: skip

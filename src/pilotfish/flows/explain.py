@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pilotfish.errors import UsageError
-from pilotfish.flows.candidates import existing
+from pilotfish.flows.reading import existing
 from pilotfish.flows.selection import decisions_of
 from pilotfish.pickers import KEPT, OVER_BUDGET, UNSCORABLE
 from pilotfish.pickers.protocol import IN_SELECTION, OVER_CEILING, UNDER_FLOOR, UNMATCHED

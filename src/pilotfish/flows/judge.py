@@ -2,65 +2,47 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pilotfish.errors import UsageError
-from pilotfish.flows.arms import ARMS
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.reading import Source
-from pilotfish.flows.selection import freshen
-from pilotfish.flows.weak import fingerprint
-from pilotfish.pool import read_rows
+from pilotfish.flows.reading import fingerprint
+from pilotfish.flows.selection import freshen, stale
+from pilotfish.flows.train import train_folder
+from pilotfish.flows.weak import weak_of_run
+from pilotfish.judge.arms import UNTRAINED, in_order
 from pilotfish.records import Example
 from pilotfish.store import Run
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
-
-def keep_test(run: Run, examples: Sequence[Example], facts: dict[str, Any], *, force: bool) -> None:
-    """Store the test rows with the run, so that a later `judge RUN` asks the same questions."""
-    section = {**facts, "rows": len(examples), "fingerprint": fingerprint(examples)}
-    run.fix("test", section, force=force)
-    with run.store.attempt("test/manifest.json") as attempt:
-        lines = "".join(f"{example.raw}\n" for example in examples)
-        attempt.path("test/items.jsonl").write_text(lines, encoding="utf-8")
-        attempt.meta = {"rows": len(examples)}
-
-
-def test_rows(run: Run, source: Source) -> list[Example]:
-    """The run's stored test rows."""
-    if run.store.read_json("test/manifest.json") is None:
-        raise UsageError(
-            f"{run.root} holds no test rows yet", hint=f"pilotfish judge {run.root} --test DATA"
-        )
-    run.store.require("test/manifest.json")
-    path = str(run.store.path("test/items.jsonl"))
-    return list(read_rows(path, mapping=source.mapping, max_bad_rate=0.0).examples)
+ArmSeed = tuple[str, int]
 
 
 def judge_arm(
     run: Run,
-    arm: str,
-    seed: int,
+    model: ArmSeed,
     loaded: "Loaded",
     examples: Sequence[Example],
     metric: str,
     *,
     progress: Progress = SILENT,
 ) -> None:
-    """Judge one model into judge/<arm>/seed-<n>.jsonl, or reuse intact results."""
+    """Judge one arm and seed into judge/<arm>/seed-<n>.jsonl, or reuse intact results."""
     from pilotfish.judge import METRICS
     from pilotfish.judge.files import judge_model
 
+    arm, seed = model
     progress.step(f"judge {arm} seed {seed}", 0, 1)
     start = time.monotonic()
     fresh = judge_model(
         run.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
         test_fingerprint=fingerprint(examples),
     )  # fmt: skip
-    freshen(run, f"judge/{arm}/seed-{seed}")
+    if not stale(run, train_folder(arm, seed)):
+        freshen(run, f"judge/{arm}/seed-{seed}")
     if fresh:
         run.cost(
             "judge", f"{arm} seed {seed}", seconds=time.monotonic() - start, rows=len(examples)
@@ -68,15 +50,27 @@ def judge_arm(
     progress.step(f"judge {arm} seed {seed}", 1, 1)
 
 
-def trained_models(run: Run, arms: Sequence[str] | None = None) -> list[tuple[str, int]]:
-    """(arm, seed) of every committed model under train/, in order."""
-    found = []
-    for manifest in sorted((run.root / "train").glob("*/seed-*/manifest.json")):
-        arm, seed = manifest.parts[-3], int(manifest.parts[-2].removeprefix("seed-"))
-        if arms is None or arm in arms:
-            found.append((arm, seed))
-    order = list(ARMS)
-    return sorted(found, key=lambda pair: (order.index(pair[0]) if pair[0] in order else 99, pair))
+def trained_models(run: Run) -> list[ArmSeed]:
+    """(arm, seed) of every committed model under train/, in the order of reports."""
+    return _found(run, "train/*/seed-*/manifest.json", -2)
+
+
+def judged_models(run: Run) -> list[ArmSeed]:
+    """(arm, seed) of everything judged, in the order of reports."""
+    return _found(run, "judge/*/seed-*.json", -1)
+
+
+def _found(run: Run, pattern: str, place: int) -> list[ArmSeed]:
+    paths = [path.relative_to(run.root).with_suffix("").parts for path in run.root.glob(pattern)]
+    found = [(parts[1], int(parts[place].removeprefix("seed-"))) for parts in paths]
+    order = in_order({arm for arm, _ in found})
+    return sorted(found, key=lambda model: (order.index(model[0]), model[1]))
+
+
+def retire(run: Run, models: Sequence[ArmSeed]) -> None:
+    """Withdraw judged results: models stay, and are judged again when they are wanted again."""
+    for arm, seed in models:
+        run.store.forget(f"judge/{arm}/seed-{seed}.json")
 
 
 def judge(
@@ -84,20 +78,45 @@ def judge(
     examples: Sequence[Example],
     metric: str,
     *,
-    arms: Sequence[str] | None = None,
+    arms: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> None:
-    """Judge every trained model of a run (or those named)."""
-    need_torch("judging")
-    from pilotfish.models import load
+    """Judge every model of a run, or those of the arms named.
 
-    models = trained_models(run, arms)
+    All trained ones, and of the untrained ones (base, weak) those named or judged before: what was
+    judged on other rows or by another metric could not be compared.
+    """
+    need_torch("judging")
+    models = trained_models(run)
     if not models:
         raise UsageError(
             f"{run.root} holds no trained model to judge",
             hint=f"pilotfish train {run.root} --strong MODEL",
         )
-    for arm, seed in models:
-        rel = f"train/{arm}/seed-{seed}"
-        run.store.require(f"{rel}/manifest.json")
-        judge_arm(run, arm, seed, load(str(run.root / rel)), examples, metric, progress=progress)
+    models += [model for model in judged_models(run) if model[0] in UNTRAINED]
+    models += [(arm, 0) for arm in arms if arm in UNTRAINED and (arm, 0) not in models]
+    if absent := sorted({*arms} - {arm for arm, _ in models}):
+        raise UsageError(
+            f"{run.root} holds no model of {', '.join(absent)}",
+            hint=f"pilotfish train {run.root} --strong MODEL --arm {','.join(absent)}",
+        )
+    for model in models:
+        if not arms or model[0] in arms:
+            judge_arm(run, model, _model(run, *model), examples, metric, progress=progress)
+
+
+def _model(run: Run, arm: str, seed: int) -> "Loaded":
+    from pilotfish.models import load
+
+    if arm == "weak":
+        return weak_of_run(run, seed)
+    if arm == "base":
+        return load(_strong(run))
+    run.store.require(f"{train_folder(arm, seed)}/manifest.json")
+    return load(str(run.root / train_folder(arm, seed)))
+
+
+def _strong(run: Run) -> str:
+    """The strong model as it came, by the name the run's models were trained from."""
+    first = train_folder(*trained_models(run)[0])
+    return str(run.store.require(f"{first}/manifest.json")["strong"])

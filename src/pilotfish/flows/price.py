@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pilotfish.budget import parse_budget, resolve
-from pilotfish.config import Recipe
+from pilotfish.config import SEEDS, Recipe
 from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.pool import Pool
 from pilotfish.records import Example
@@ -40,21 +40,20 @@ def price_lines(
 ) -> list[str]:
     """The price of every evidence level, the chosen one marked."""
     from pilotfish.models import count_parameters, load_tokenizer
-    from pilotfish.train import plan_steps
+    from pilotfish.train import plan_steps, rows_per_step
 
     budget = parse_budget(recipe.budget)
     tokens = _tokens_per_row(pool, load_tokenizer(recipe.strong), recipe.train.max_length)
     wanted = resolve(budget, len(pool))
     rows = wanted if budget.unit == "rows" else int(wanted / max(tokens, 1))
     steps = plan_steps(max(rows, 1), recipe.train)
-    batch = recipe.train.per_device_train_batch_size * recipe.train.gradient_accumulation_steps
-    one = 6.0 * count_parameters(recipe.strong) * steps * batch * tokens
+    one = 6.0 * count_parameters(recipe.strong) * steps * rows_per_step(recipe.train) * tokens
     speed = _matmul_speed() * UTILISATION
     lines = ["price (training only, rough):"]
-    for level in ("none", "quick", "full"):
+    for level in SEEDS:
         chosen = level == recipe.evidence
         wanted_arms = arms if chosen else arms_of(level, trusted=bool(trusted))
-        seeds = recipe.n_seeds if chosen else {"none": 1, "quick": 2, "full": 3}[level]
+        seeds = recipe.n_seeds if chosen else SEEDS[level]
         models = seeds * sum(arm.trained for arm in wanted_arms)
         price = Price(level, models, steps, one * models, one * models / speed)
         lines.append(price.line(chosen=chosen))

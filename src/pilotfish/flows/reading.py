@@ -1,16 +1,15 @@
 """read: DATA becomes the run's pool; trusted and test rows are read beside it."""
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pilotfish.errors import UsageError
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.pool import Pool, Rows, overlap_keys, read, read_rows
+from pilotfish.pool import Pool, Rows, read, read_rows
 from pilotfish.records import Example
-from pilotfish.store import Run, Store
+from pilotfish.store import Run
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,50 @@ def is_run(path: str) -> bool:
     return (Path(path) / "run.json").is_file()
 
 
+def existing(root: str | Path) -> Run:
+    """The run in a folder; UsageError, with the command that makes one, where there is none."""
+    if not is_run(str(root)):
+        raise UsageError(
+            f"there is no run at {root} (no run.json)",
+            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {root}",
+        )
+    return Run(root)
+
+
+def pool_of(run: Run) -> Pool:
+    """The run's pool; UsageError, naming the missing step, where it holds none."""
+    if run.store.read_json("pool/manifest.json") is None:
+        raise UsageError(
+            f"{run.root} holds no pool yet",
+            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {run.root}",
+        )
+    return Pool.open(run.store)
+
+
+def source_of_run(run: Run) -> Source:
+    """The reading options the run's pool was made with."""
+    pool_of(run)
+    facts = run.section("data")
+    return Source(**{key: facts[key] for key in Source.__dataclass_fields__ if key in facts})
+
+
+def reread(run: Run, source: Source) -> Source:
+    """The reading options in force: a RUN in the place of DATA stands for what it was read from."""
+    if not is_run(source.data):
+        return source
+    if Path(source.data).resolve() != run.root.resolve():
+        raise UsageError(
+            f"scores stand beside their rows, and those of {source.data} are not in {run.root}",
+            hint=f"leave out --out to add to {source.data}, or name the DATA itself",
+        )
+    if source != Source(source.data):
+        raise UsageError(
+            f"{source.data} was read already: options about reading come too late",
+            hint="leave them out, or read DATA into another --out",
+        )
+    return source_of_run(run)
+
+
 def open_pool(
     run: Run,
     source: Source,
@@ -45,16 +88,20 @@ def open_pool(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Pool:
-    """The run's pool, read now or reused; other DATA in the same run is refused by name."""
-    if is_run(source.data):
-        return Pool.open(Store(source.data))
+    """The run's pool, read now or reused; other DATA in the same run is refused by name.
+
+    Until a pool was read nothing stands in the way of mended options.
+    """
     progress.note(f"reading {source.data}")
     exclude_digest = hashlib.sha256("\n".join(sorted(exclude)).encode()).hexdigest()
     facts = {**asdict(source), "exclude": exclude_digest if exclude else None}
-    run.fix("data", facts, force=force)
-    pool = read(source.data, run.store, exclude=exclude, **source.arguments())  # type: ignore[arg-type]
+    free = force or not run.section("pool")
+    if old := run.section("data"):  # how many bad records are borne changes no row
+        run.update(data={**old, "max_bad_rate": source.max_bad_rate})
+    run.fix("data", facts, force=free)
+    pool = read(source.data, run.store, exclude=exclude, replace=free, **source.arguments())  # type: ignore[arg-type]
     kept = {key: pool.manifest[key] for key in ("fingerprint", "rows", "schema", "dropped")}
-    run.fix("pool", {**kept, "quarantined": pool.manifest["quarantined"]}, force=force)
+    run.fix("pool", {**kept, "quarantined": pool.manifest["quarantined"]}, force=free)
     warn(run, pool.warnings)
     progress.note(f"pool: {len(pool):,} rows ({pool.manifest['schema']}), {bad_rows(pool)}")
     return pool
@@ -67,9 +114,15 @@ def bad_rows(pool: Pool) -> str:
     return f"{quarantined:,} quarantined, {dropped:,} dropped because they stand in the test data"
 
 
-def read_beside(source: Source, data: str, *, exclude: frozenset[str] = frozenset()) -> Rows:
-    """Trusted or test rows, in memory, read with the same options as the pool (no limit)."""
-    arguments = {**source.arguments(), "limit": None}
+def read_beside(
+    source: Source,
+    data: str,
+    *,
+    exclude: frozenset[str] = frozenset(),
+    limit: int | None = None,
+) -> Rows:
+    """Trusted or test rows, in memory, read with the same options as the pool, its limit aside."""
+    arguments = {**source.arguments(), "limit": limit}
     if not Path(data).exists():
         return read_rows(data, exclude=exclude, **arguments)  # type: ignore[arg-type]
     local = ("dataset_config", "split", "revision")
@@ -77,37 +130,10 @@ def read_beside(source: Source, data: str, *, exclude: frozenset[str] = frozense
     return read_rows(data, exclude=exclude, **plain)  # type: ignore[arg-type]
 
 
-def hold_out(
-    examples: Sequence[Example], count: int, seed: int
-) -> tuple[list[Example], list[Example]]:
-    """Split by keyed hash of the content: (rest, held out), whatever the order of the rows."""
-
-    def key(example: Example) -> bytes:
-        return hashlib.blake2b(f"{seed}:{example.digest}".encode(), digest_size=16).digest()
-
-    ranked = sorted(examples, key=key)
-    held = overlap_keys(ranked[:count])
-    rest = [example for example in examples if not overlap_keys([example]) & held]
-    return rest, [example for example in examples if overlap_keys([example]) & held]
-
-
-def hold_out_of_pool(source: Source, count: int, seed: int) -> list[Example]:
-    """Rows of DATA kept apart for judging, chosen by hash before anything is measured."""
-    with tempfile.TemporaryDirectory() as folder:
-        pool = read(source.data, Store(folder), **source.arguments())  # type: ignore[arg-type]
-        if len(pool) < 4:
-            raise UsageError(
-                f"{source.data} has {len(pool)} usable rows: too few to hold some out for judging",
-                hint="give held-out rows with --test",
-            )
-        digests = [str(value) for value in pool.columns("digest")["digest"]]
-        count = min(count, len(pool) // 4)
-        ranked = sorted(range(len(pool)), key=lambda i: _keyed(seed, digests[i]))
-        return pool.take(sorted(ranked[:count]))
-
-
-def _keyed(seed: int, digest: str) -> bytes:
-    return hashlib.blake2b(f"{seed}:{digest}".encode(), digest_size=16).digest()
+def fingerprint(examples: Sequence[Example]) -> str:
+    """sha256 over ids and contents, in order."""
+    lines = "\n".join(f"{example.id}\t{example.digest}" for example in examples)
+    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def warn(run: Run, texts: Sequence[str]) -> None:

@@ -2,17 +2,16 @@
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pilotfish.config import TrainConfig, TuneConfig
-from pilotfish.errors import UsageError
+from pilotfish.config import TrainConfig
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.costs import answering_flops, known
 from pilotfish.flows.progress import SILENT, Progress
+from pilotfish.flows.reading import pool_of
 from pilotfish.flows.selection import kept_of
-from pilotfish.flows.weak import weak_model
 from pilotfish.pool import Pool
 from pilotfish.records import Example, Turn
 from pilotfish.store import Run
@@ -28,34 +27,40 @@ class Training:
     """What all arms of one comparison share."""
 
     strong: str
-    weak: str
+    strong_digest: str
     config: TrainConfig
+    weak: Callable[[int], "Loaded"]  # the weak model of a seed: teacher and relabeller
     trusted: Sequence[Example] = ()
-    tune: TuneConfig | None = None
-    precision: str = "auto"
+    tuned: bool = False  # whether the weak model was tuned, and so picks anew for every seed
+    seed: int = 0  # the recipe's: it shifts what every seed of the comparison draws
     steps: int | None = None
-    rates: dict[str, float] = field(default_factory=dict)  # arm -> learning rate chosen
 
-    @property
-    def tuned(self) -> bool:
-        """Whether the weak model is tuned on trusted rows, anew for every seed."""
-        return bool(self.trusted)
+    def stream(self, seed: int) -> int:
+        """What one seed of the comparison draws with."""
+        return stream(self.seed, seed)
 
 
-def selection_of(arm: Arm, seed: int, *, tuned: bool) -> str:
-    """The selection an arm trains on; a tuned weak model picks anew for every seed."""
+def stream(base: int, seed: int) -> int:
+    """What the seed number `seed` of a recipe whose own `seed` is `base` draws with."""
+    return 1000 * base + seed
+
+
+def selection_of(run: Run, arm: Arm, seed: int, *, tuned: bool) -> str:
+    """The selection an arm trains on; a tuned weak model picked anew for every seed."""
     name = arm.selection.format(seed=seed)
-    return f"{name}-{seed}" if tuned and name in ("selected", "longest") and seed else name
+    again = f"{name}-{seed}"
+    anew = tuned and seed and name == arm.selection and again in run.section("selections")
+    return again if anew else name
 
 
 def rows_of(
     run: Run, arm: Arm, seed: int, training: Training, *, progress: Progress = SILENT
 ) -> list[Example]:
-    """Pool rows first, then the trusted ones."""
+    """Pool rows first, then the trusted ones; all in memory, the whole pool for arms of `all`."""
     pool = pool_of(run)
     rows: list[Example] = []
     if arm.rows == "selection":
-        rows = pool.take(kept_of(run, selection_of(arm, seed, tuned=training.tuned)))
+        rows = pool.take(kept_of(run, selection_of(run, arm, seed, tuned=training.tuned)))
     elif arm.rows == "all":
         rows = list(pool.examples())
     elif arm.rows == "relabelled":
@@ -66,39 +71,24 @@ def rows_of(
     return rows + [replace(example, id=f"trusted:{example.id}") for example in training.trusted]
 
 
-def pool_of(run: Run) -> Pool:
-    """The run's pool; a run without one names the missing step."""
-    if run.store.read_json("pool/manifest.json") is None:
-        raise UsageError(
-            f"{run.root} holds no pool yet",
-            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {run.root}",
-        )
-    return Pool.open(run.store)
-
-
-def the_weak(run: Run, training: Training, seed: int) -> "Loaded":
-    """The weak model of one seed: tuned where there are trusted rows."""
-    return weak_model(
-        run, training.weak, trusted=training.trusted, seed=seed if training.tuned else 0,
-        config=training.tune, precision=training.precision,
-    )  # fmt: skip
-
-
 def relabelled(
     run: Run, pool: Pool, seed: int, training: Training, *, progress: Progress = SILENT
 ) -> list[Example]:
-    """Every pool prompt with the weak model's greedy answer, cached in labels/seed-<n>.json."""
-    weak = the_weak(run, training, seed)
+    """Every pool prompt with the weak model's greedy answer, cached in labels/seed-<n>.json.
+
+    Rows that ask nothing, or to which the model says nothing, are left out.
+    """
+    weak = training.weak(seed)
     examples = [example for example in pool.examples() if example.turns or example.label]
-    rel = f"labels/seed-{seed}.json"
-    facts = {"weak": weak.digest, "pool": pool.fingerprint}
-    found = run.store.manifest(f"labels/seed-{seed}-manifest.json")
-    if found is None or found.get("made_from") != facts:
+    rel, manifest = f"labels/seed-{seed}.json", f"labels/seed-{seed}-manifest.json"
+    made_from = {"weak": weak.digest, "pool": pool.fingerprint}
+    found = run.store.manifest(manifest)
+    if found is None or found.get("made_from") != made_from:
         progress.note(f"the weak model answers all {len(examples):,} prompts (seed {seed})")
         answers = _answers(run, weak, examples, seed)
-        with run.store.attempt(f"labels/seed-{seed}-manifest.json") as attempt:
-            attempt.path(rel).write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
-            attempt.meta = {"made_from": facts}
+        with run.store.attempt(manifest) as attempt:
+            attempt.path(rel).write_text(json.dumps(answers), encoding="utf-8")
+            attempt.meta = {"made_from": made_from}
     answers = json.loads(run.store.path(rel).read_text(encoding="utf-8"))
     pairs = zip(examples, answers, strict=True)
     return [_answered(example, answer) for example, answer in pairs if answer]
@@ -109,7 +99,7 @@ def _answers(run: Run, weak: "Loaded", examples: Sequence[Example], seed: int) -
 
     start = time.monotonic()
     lengths = _lengths([example.response for example in examples], weak)
-    room = min(lengths[int(0.99 * (len(lengths) - 1))] + 4, LONGEST_ANSWER)
+    room = min(lengths[int(0.99 * (len(lengths) - 1))] + 4, LONGEST_ANSWER) if lengths else 1
     answers = generate(weak, examples, max_new_tokens=room)
     asked = _lengths(["".join(turn.content for turn in e.prompt) for e in examples], weak)
     flops = answering_flops(weak, len(examples), sum(asked) / max(len(asked), 1), room)
@@ -122,6 +112,8 @@ def _answers(run: Run, weak: "Loaded", examples: Sequence[Example], seed: int) -
 
 def _lengths(texts: Sequence[str], weak: "Loaded") -> list[int]:
     """Tokens of up to 2,000 of the texts, ascending."""
+    if not texts:
+        return []
     found = weak.tokenizer(list(texts[:2000]), add_special_tokens=False)["input_ids"]
     return sorted(len(ids) for ids in found)
 

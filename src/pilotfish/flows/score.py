@@ -1,7 +1,5 @@
 """score: measure what the methods need, once, and write one column per method."""
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pilotfish.config import Method, TuneConfig
 from pilotfish.errors import UsageError
 from pilotfish.flows.costs import known, reading_flops
 from pilotfish.flows.extras import need_torch
+from pilotfish.flows.held_out import known_test
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.reading import Source, open_pool, read_beside, warn
+from pilotfish.flows.reading import (
+    Source,
+    is_run,
+    open_pool,
+    pool_of,
+    read_beside,
+    reread,
+    warn,
+)
 from pilotfish.flows.weak import weak_model
-from pilotfish.pool import Pool
-from pilotfish.records import Seen
+from pilotfish.pool import Pool, overlap_keys
+from pilotfish.records import Floats, Seen, Texts
 from pilotfish.selectors import Selector, make
 from pilotfish.store import Run, run_lock
 
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 # A row whose score is missing this often deserves a warning in the report.
 MANY_UNSCORABLE = 0.1
+MAX_LENGTH = 1024  # tokens of a row the weak model sees where nobody says otherwise
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,16 @@ class Measuring:
 
     max_length: int | None = None
     precision: str = "auto"
-    seed: int = 0
+    seed: int = 0  # which weak model of the run
+    stream: int | None = None  # what tuning and drawing methods draw with; None: the seed
     token_budget: int | None = None
     tune: TuneConfig | None = None
     trusted: str | None = None  # where the rows the weak model was tuned on came from
+
+    @property
+    def drawn_with(self) -> int:
+        """The number behind every draw."""
+        return self.seed if self.stream is None else self.stream
 
 
 def score(
@@ -58,19 +73,28 @@ def score(
     """Read DATA (or reuse RUN's pool), measure with the weak model, add score columns to RUN."""
     need_torch("scoring")
     how = replace(measuring or Measuring(), trusted=trusted)
+    columns = name_columns(methods, names)
+    for method in methods:
+        make(method, direction)  # what is spelt wrong is said before anything is spent
     with run_lock(out) as store:
         # after the lock: a second planner is turned away before torch is loaded
         from pilotfish.models import settle_threads
 
         run = Run(store.root)
-        pool = open_pool(run, source, force=force, progress=progress)
-        vouched = read_beside(source, trusted).examples if trusted else []
+        again, source = is_run(source.data), reread(run, source)
+        asked = overlap_keys(known_test(run))
+        kept_out = asked if run.section("data").get("exclude") else frozenset()
+        pool = (
+            pool_of(run)
+            if again
+            else open_pool(run, source, exclude=kept_out, force=force, progress=progress)
+        )
+        vouched = read_beside(source, trusted, exclude=asked).examples if trusted else []
         loaded = weak_model(
-            run, weak, trusted=vouched, seed=how.seed, config=how.tune,
-            precision=how.precision, progress=progress,
+            run, weak, trusted=vouched, seed=how.seed, stream=how.stream, config=how.tune,
+            precision=how.precision, force=force, progress=progress,
         )  # fmt: skip
         settle_threads(loaded.parameters)
-        columns = name_columns(methods, names)
         add_scores(
             run, pool, loaded, columns, how=how, direction=direction, force=force, progress=progress
         )
@@ -106,7 +130,18 @@ def add_scores(
     selectors = {name: make(method, direction) for name, method in columns.items()}
     needs = list(dict.fromkeys(need for each in selectors.values() for need in each.needs))
     needs = needs or [LENGTHS]
-    max_length = clamp_max_length(how.max_length or 1024, weak.window)
+    max_length = clamp_max_length(how.max_length or MAX_LENGTH, weak.window)
+    facts: dict[str, dict[str, Any]] = {
+        name: {
+            "method": columns[name].text,
+            "direction": selector.direction,
+            "weak": weak.digest,
+            "max_length": max_length,
+            "seed": how.drawn_with,
+        }
+        for name, selector in selectors.items()
+    }
+    _refuse_reuse(run, facts, force=force)
     start = time.monotonic()
     receipts: list[Receipt] = []
     keys = measure(
@@ -115,32 +150,62 @@ def add_scores(
         on_progress=lambda done, total: progress.step("measure", done, total),
         on_receipt=receipts.append,
     )  # fmt: skip
-    seen, truncated = load_seen(pool, keys, run.store, needs[0])
-    facts = {
-        name: {
-            "method": columns[name].text,
-            "direction": selector.direction,
-            "keys": {need.name: keys[need] for need in selector.needs},
-            "weak": weak.digest,
-            "max_length": max_length,
-            "seed": how.seed,
-        }
-        for name, selector in selectors.items()
-    }
+    for name, selector in selectors.items():
+        facts[name]["keys"] = {need.name: keys[need] for need in selector.needs}
     _refuse_reuse(run, facts, force=force)
-    _write(run, pool, seen, truncated, selectors, facts)
-    _weak_section(run, weak, max_length, how)
+    seen, truncated = load_seen(pool, keys, run.store, needs[0])
+    scored = [Column.of(name, selectors[name], seen, facts[name]) for name in columns]
+    _write(run, pool, seen, truncated, scored)
+    _note_weak(run, weak, max_length, how)
     # only what was measured now is paid for now: reused shards left their cost in earlier events
-    share = sum(done.rows * len(done.measured) for done in receipts) / max(len(pool), 1)
-    tokens = share * float(seen.n_prompt_tokens.sum() + seen.n_response_tokens.sum())
-    flops = 0.0 if needs == [LENGTHS] else reading_flops(weak, tokens)
+    done = 0 if needs == [LENGTHS] else sum(part.rows * len(part.measured) for part in receipts)
+    share = done / max(len(pool), 1)
+    lengths = seen.n_prompt_tokens + seen.n_response_tokens
+    flops = reading_flops(weak, lengths)
     run.cost(
         "score", ",".join(columns), seconds=time.monotonic() - start, rows=len(pool),
-        tokens=tokens, **known(flops=flops),
+        tokens=share * float(lengths.sum()),
+        **known(flops=None if flops is None else share * flops),
     )  # fmt: skip
 
 
-def _weak_section(run: Run, weak: "Loaded", max_length: int, how: Measuring) -> None:
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One score of every row, and what run.json says of it."""
+
+    name: str
+    values: Floats  # [n] nan where unscorable
+    reasons: Texts  # [n] "" where scored
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, name: str, selector: Selector, seen: Seen, facts: Mapping[str, Any]) -> "Column":
+        """Score by a method what was measured for it."""
+        values = np.asarray(selector.score(seen), dtype=np.float64)
+        return cls(name, values, selector.reasons(seen, values), facts)
+
+    @property
+    def bad(self) -> NDArray[np.bool_]:
+        """[n] rows without a score."""
+        return np.asarray(self.reasons != "", dtype=bool)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Reason -> rows without a score."""
+        names, counts = np.unique(self.reasons[self.bad].astype(str), return_counts=True)
+        return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+    def arrays(self) -> dict[str, pa.Array]:
+        """The three columns of scores.parquet."""
+        return {
+            self.name: pa.array(np.where(self.bad, 0.0, self.values), pa.float64(), mask=self.bad),
+            f"{self.name}_status": pa.array(np.where(self.bad, "unscorable", "ok"), pa.string()),
+            f"{self.name}_reason": pa.array(self.reasons, pa.string(), mask=~self.bad),
+        }
+
+
+def _note_weak(run: Run, weak: "Loaded", max_length: int, how: Measuring) -> None:
+    """The weak model in run.json: that of seed 0, whatever others score after it."""
     if how.seed == 0 or not run.section("weak"):
         run.update(
             weak={
@@ -157,75 +222,75 @@ def _weak_section(run: Run, weak: "Loaded", max_length: int, how: Measuring) -> 
 
 
 def _refuse_reuse(run: Run, facts: Mapping[str, Mapping[str, Any]], *, force: bool) -> None:
-    known = run.section("scores")
-    for name, fact in facts.items():
-        old = {key: known[name].get(key) for key in fact} if name in known else None
-        if old is not None and old != fact and not force:
-            changed = sorted(key for key in fact if old[key] != fact[key])
+    """UsageError, naming what changed, where a column would be made from something else."""
+    for name, old in run.section("scores").items():
+        new = facts.get(name, {})
+        changed = sorted(_WORDS.get(key, key) for key in new if old.get(key) != new[key])
+        if changed and not force:
             raise UsageError(
                 f"the run already has a score '{name}' made with another {', '.join(changed)}",
                 hint="name the new one with --as, or pass --force to replace it",
             )
 
 
+_WORDS = {"weak": "weak model", "keys": "way of measuring (pool, precision, device or version)"}
+
+
 def _write(
     run: Run,
     pool: Pool,
     seen: Seen,
-    truncated: np.ndarray[Any, Any],
-    selectors: Mapping[str, Selector],
-    facts: Mapping[str, Mapping[str, Any]],
+    truncated: NDArray[np.bool_],
+    scored: Sequence[Column],
 ) -> None:
-    store = run.store
-    known = run.section("scores")
-    origin = pool.columns("id", "source", "row")
-    if known and store.manifest("scores.json"):
-        table = pq.read_table(store.path("scores.parquet"))
-        again = {f"{name}{end}" for name in selectors for end in ("", "_status", "_reason")}
-        table = table.drop_columns([name for name in table.column_names if name in again])
-    else:
-        table = pa.table(
-            {
-                "id": pa.array(origin["id"], pa.string()),
-                "source": pa.array(origin["source"], pa.string()),
-                "row": pa.array(origin["row"], pa.int64()),
-                "n_prompt_tokens": pa.array(seen.n_prompt_tokens, pa.int64()),
-                "n_response_tokens": pa.array(seen.n_response_tokens, pa.int64()),
-                "truncated": pa.array(truncated, pa.bool_()),
-            }
-        )
-        known = {}
-    sections = dict(known)
-    for name, selector in selectors.items():
-        values = np.asarray(selector.score(seen), dtype=np.float64)
-        reasons = selector.reasons(seen, values)
-        bad = reasons != ""
-        columns = (
-            pa.array(np.where(bad, 0.0, values), pa.float64(), mask=bad),
-            pa.array(np.where(bad, "unscorable", "ok").astype(object), pa.string()),
-            pa.array(reasons, pa.string(), mask=~bad),
-        )
-        for end, column in zip(("", "_status", "_reason"), columns, strict=True):
-            table = table.append_column(f"{name}{end}", column)
-        counted = {
-            str(k): int(v)
-            for k, v in zip(*np.unique(reasons[bad].astype(str), return_counts=True), strict=True)
-        }
-        sections[name] = {**facts[name], "scorable": int((~bad).sum()), "unscorable": counted}
-        if bad.mean() > MANY_UNSCORABLE:
-            share = f"{int(bad.sum()):,} of {len(bad):,} rows"
-            warn(run, [f"{share} are unscorable by {name}: {_listed(counted)}"])
-    with store.attempt("scores.json") as attempt:
+    """Commit scores.parquet with the new columns, beside those of the same pool it already has."""
+    left = _others(run, pool, {column.name for column in scored})
+    table = _others_table(run, left) if left else _bare(pool, seen, truncated)
+    sections = dict(left)
+    for column in scored:
+        for name, values in column.arrays().items():
+            table = table.append_column(name, values)
+        sections[column.name] = {
+            **column.facts, "scorable": int((~column.bad).sum()), "unscorable": column.counts,
+        }  # fmt: skip
+        if column.bad.mean() > MANY_UNSCORABLE:
+            share = f"{int(column.bad.sum()):,} of {len(pool):,} rows"
+            warn(run, [f"{share} are unscorable by {column.name}: {_listed(column.counts)}"])
+    with run.store.attempt("scores.json") as attempt:
         pq.write_table(table, attempt.path("scores.parquet"), compression="zstd")
         attempt.meta = {"pool": pool.fingerprint, "rows": len(pool), "columns": table.column_names}
     run.update(scores=sections)
 
 
+def _others(run: Run, pool: Pool, fresh: set[str]) -> dict[str, Any]:
+    """The scores that stay: those of this very pool that are not being made now."""
+    found = run.store.manifest("scores.json")
+    if found is None or found["pool"] != pool.fingerprint:
+        return {}
+    return {name: facts for name, facts in run.section("scores").items() if name not in fresh}
+
+
+def _others_table(run: Run, left: Mapping[str, Any]) -> pa.Table:
+    columns = [f"{name}{end}" for name in left for end in ("", "_status", "_reason")]
+    return pq.read_table(run.store.path("scores.parquet"), columns=[*_ORIGIN, *columns])
+
+
+_ORIGIN = ("id", "source", "row", "n_prompt_tokens", "n_response_tokens", "truncated")
+
+
+def _bare(pool: Pool, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Table:
+    """What scores.parquet says of every row before any score."""
+    origin = pool.columns("id", "source", "row")
+    values = (
+        pa.array(origin["id"], pa.string()),
+        pa.array(origin["source"], pa.string()),
+        pa.array(origin["row"], pa.int64()),
+        pa.array(seen.n_prompt_tokens, pa.int64()),
+        pa.array(seen.n_response_tokens, pa.int64()),
+        pa.array(truncated, pa.bool_()),
+    )
+    return pa.table(dict(zip(_ORIGIN, values, strict=True)))
+
+
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
-
-
-def scores_digest(run: Run) -> str:
-    """sha256 that changes whenever scores.parquet does."""
-    manifest = run.store.require("scores.json")
-    return hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()

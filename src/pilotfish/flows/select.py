@@ -10,7 +10,8 @@ import numpy as np
 
 from pilotfish.budget import Budget, parse_budget, take
 from pilotfish.config import Method
-from pilotfish.flows.candidates import Candidates, Scored, candidates_of, column_of, existing
+from pilotfish.flows.candidates import Candidates, Scored, candidates_of, column_of
+from pilotfish.flows.reading import existing
 from pilotfish.flows.selection import Pick, check_name, commit, kept_of
 from pilotfish.pickers import LengthMatched, Random, Ranking
 from pilotfish.pickers.length_matched import length_bins

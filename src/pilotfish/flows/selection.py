@@ -91,7 +91,7 @@ def decisions_of(run: Run, name: str, *columns: str) -> pa.Table:
         known = ", ".join(sorted(run.section("selections"))) or "none"
         raise UsageError(
             f"{run.root} has no selection '{name}' (selections there: {known})",
-            hint=f"pilotfish select {run.root} --method METHOD --budget 10%",
+            hint=f"pilotfish select {run.root} --method METHOD --budget 10% --as {name}",
         )
     run.store.require(manifest_of(name))
     with pq.ParquetFile(run.store.path(f"selections/{name}/decisions.parquet")) as file:
@@ -114,13 +114,17 @@ def built_on(run: Run, name: str) -> list[str]:
     return found
 
 
+def stale(run: Run, built: str) -> bool:
+    """Whether something was made from a selection that has been made anew since."""
+    return any(built in facts.get("stale", []) for facts in run.section("selections").values())
+
+
 def freshen(run: Run, built: str) -> None:
     """Take what was just made anew (`train/<arm>/seed-<n>`, `judge/...`) off every stale list."""
-    sections = run.section("selections")
-    if any(built in facts.get("stale", []) for facts in sections.values()):
+    if stale(run, built):
         left = {
             name: {**facts, "stale": [each for each in facts["stale"] if each != built]}
-            for name, facts in sections.items()
+            for name, facts in run.section("selections").items()
         }
         run.update(selections=left)
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from pilotfish.config import Method, Recipe, parse_method
 from pilotfish.flows.arms import Arm
+from pilotfish.flows.held_out import hold_out, hold_out_of_pool
 from pilotfish.flows.progress import Progress
-from pilotfish.flows.reading import Source, hold_out, hold_out_of_pool, read_beside, warn
+from pilotfish.flows.reading import Source, read_beside, warn
 from pilotfish.pool import overlap_keys
 from pilotfish.records import Example
+from pilotfish.selectors import make
 from pilotfish.store import Run
 
 DEFAULT = "perplexity(direction=low,end=true)"
@@ -93,5 +95,8 @@ def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
 def the_method(recipe: Recipe) -> tuple[Method, str]:
     """The method asked for, or the default that benchmarks/default_method.py backs."""
     if recipe.method:
-        return parse_method(recipe.method), "as asked"
-    return parse_method(DEFAULT), WHY
+        method, why = parse_method(recipe.method), "as asked"
+    else:
+        method, why = parse_method(DEFAULT), WHY
+    make(method, recipe.direction)  # what is spelt wrong is said before anything is spent
+    return method, why

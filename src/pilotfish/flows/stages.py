@@ -3,32 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilotfish.config import Recipe, TrainConfig, TuneConfig, make_recipe
 from pilotfish.errors import DamagedRun, UsageError
-from pilotfish.flows.arms import arms_of
+from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.flows.extras import need_torch
-from pilotfish.flows.judge import judge, keep_test, test_rows
+from pilotfish.flows.held_out import keep_test, known_test, test_rows
+from pilotfish.flows.judge import judge
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.reading import Source, read_beside
+from pilotfish.flows.reading import existing, pool_of, read_beside, source_of_run, warn
 from pilotfish.flows.rows import Training, selection_of
 from pilotfish.flows.selection import kept_of
-from pilotfish.flows.train import train_arm
-from pilotfish.pool import overlap_keys
+from pilotfish.flows.train import train_arm, train_folder
+from pilotfish.flows.weak import weak_of_run
+from pilotfish.pool import overlap_key, overlap_keys
+from pilotfish.records import Example
 from pilotfish.store import Run, Store, run_lock
 
-
-def source_of_run(run: Run) -> Source:
-    """The reading options the run's pool was made with."""
-    facts = dict(run.section("data"))
-    if not facts:
-        raise UsageError(
-            f"{run.root} holds no pool yet",
-            hint=f"pilotfish score DATA --weak MODEL --method METHOD --out {run.root}",
-        )
-    facts.pop("exclude", None)
-    return Source(**facts)
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
 
 
 def train_stage(
@@ -44,36 +38,39 @@ def train_stage(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
-    """Train arms on the run's selections; returns one dict per model."""
+    """Train arms on the run's selections; returns one dict per model.
+
+    Settings are those of the run's recipe where it has one, with `overrides` laid on top.
+    """
     need_torch("training", extra="train")
-    with run_lock(existing(out)) as store:
+    with run_lock(existing(out).root) as store:
         from pilotfish.models import count_parameters, settle_threads
 
         run = Run(store.root)
-        source = source_of_run(run)
-        known = {arm.name: arm for arm in arms_of("none", trusted=bool(trusted), names=arms)}
-        config = _config(overrides, loss)
-        asked = overlap_keys(test_rows(run, source)) if run.section("test") else frozenset()
-        vouched = read_beside(source, trusted, exclude=asked).examples if trusted else []
-        training = Training(
-            strong, weak or run.section("weak").get("name", ""), config, vouched,
-            precision="auto",
-        )  # fmt: skip
+        chosen = _arms(arms, trusted=bool(trusted or run.section("weak").get("trusted")))
+        config = _config(run, overrides, loss)
+        asks = any(arm.trusted for arm in chosen) or isinstance(config.learning_rate, list)
+        rows = _trusted(run, trusted) if asks else ()
+        training = _training(run, strong, config, weak=weak, trusted=rows)
         settle_threads(count_parameters(strong))
-        training = replace(training, steps=_steps(run, training, known.values()))
-        models = []
-        for seed in range(seeds):
-            for arm in known.values():
-                if force:
-                    store.forget(f"train/{arm.name}/seed-{seed}/manifest.json")
-                train_arm(run, arm, seed, training, progress=progress)
-                folder = f"train/{arm.name}/seed-{seed}"
-                facts = store.require(f"{folder}/manifest.json")
-                models.append(
-                    {**facts, "folder": str(run.root / folder), "files": len(facts["files"])}
-                )
+        training = replace(training, steps=_steps(run, training, chosen[0]))
+        models = [(arm, seed) for seed in range(seeds) for arm in chosen]
+        for arm, seed in models:
+            if force:
+                store.forget(f"{train_folder(arm.name, seed)}/manifest.json")
+            train_arm(run, arm, seed, training, progress=progress)
         run.update(status="trained")
-    return models
+        return [_told(store, train_folder(arm.name, seed)) for arm, seed in models]
+
+
+def _arms(names: Sequence[str], *, trusted: bool) -> list[Arm]:
+    arms = arms_of("none", trusted=trusted, names=names)
+    if untrained := [arm.name for arm in arms if not arm.trained]:
+        raise UsageError(
+            f"nothing is trained for the arm {', '.join(untrained)}: it is judged as it is",
+            hint=f"pilotfish judge RUN --arm {','.join(untrained)}",
+        )
+    return arms
 
 
 def tuning(overrides: Sequence[str] | None) -> TuneConfig:
@@ -81,34 +78,69 @@ def tuning(overrides: Sequence[str] | None) -> TuneConfig:
     return _settings(overrides or (), only="tune").tune
 
 
-def _settings(overrides: Sequence[str], *, only: str) -> Recipe:
+def _settings(overrides: Sequence[str], *, only: str, **known: Any) -> Recipe:
     for override in overrides:
         if not override.strip().startswith(f"{only}."):
-            raise UsageError(f"--set {override}: this command takes only settings of {only}.")
-    return make_recipe({"data": "-", "weak": "-", "strong": "-"}, list(overrides))
+            raise UsageError(
+                f"--set {override}: this command takes only settings of {only}.",
+                hint=f"write --set {only}.NAME=VALUE",
+            )
+    return make_recipe({"data": "-", "weak": "-", "strong": "-", **known}, list(overrides))
 
 
-def _config(overrides: Sequence[str], loss: str | None) -> TrainConfig:
-    """The `train:` settings of `--set train.a=value` and `--loss`."""
-    recipe = _settings(overrides, only="train")
+def _config(run: Run, overrides: Sequence[str], loss: str | None) -> TrainConfig:
+    """The recipe's `train:` settings with `--set train.a=value` and `--loss` laid on top."""
+    known = run.section("config").get("train", {})
+    recipe = _settings(overrides, only="train", train=known)
     return recipe.train.model_copy(update={"loss": loss}) if loss else recipe.train
 
 
-def _steps(run: Run, training: Training, arms: Any) -> int:
+def _trusted(run: Run, data: str | None) -> Sequence[Example]:
+    """The trusted rows given, else those the weak model was tuned on; none that is judged on."""
+    vouched = data or run.section("weak").get("trusted")
+    if not vouched:
+        return ()
+    asked = overlap_keys(known_test(run))
+    return read_beside(source_of_run(run), vouched, exclude=asked).examples
+
+
+def _training(
+    run: Run,
+    strong: str,
+    config: TrainConfig,
+    *,
+    weak: str | None,
+    trusted: Sequence[Example],
+) -> Training:
+    from pilotfish.models import identify, load
+
+    def teacher(seed: int) -> "Loaded":
+        return load(weak) if weak else weak_of_run(run, seed)
+
+    return Training(
+        strong, identify(strong), config, teacher, trusted,
+        tuned=bool(run.section("weak").get("trusted")),
+        seed=int(run.section("config").get("seed", 0)),
+    )  # fmt: skip
+
+
+def _steps(run: Run, training: Training, first: Arm) -> int:
     """Equal steps for every arm: those of the run's selection, else of the first arm's rows."""
     from pilotfish.train import plan_steps
 
-    fixed = run.section("evidence").get("steps")
-    if fixed and training.config == TrainConfig():
-        return int(fixed)
     selections = run.section("selections")
     if "selected" in selections:
-        return plan_steps(int(selections["selected"]["delivered"]), training.config)
-    first = next(iter(arms))
-    if first.selection:
-        rows = len(kept_of(run, selection_of(first, 0, tuned=False)))
-        return plan_steps(rows, training.config)
-    return plan_steps(int(run.section("pool")["rows"]), training.config)
+        rows = int(selections["selected"]["delivered"])
+    elif first.rows == "selection":
+        rows = len(kept_of(run, selection_of(run, first, 0, tuned=False)))
+    else:
+        rows = len(training.trusted) if first.rows == "none" else len(pool_of(run))
+    return plan_steps(rows, training.config)
+
+
+def _told(store: Store, folder: str) -> dict[str, Any]:
+    facts = store.require(f"{folder}/manifest.json")
+    return {**facts, "folder": str(store.root / folder), "files": len(facts["files"])}
 
 
 def judge_stage(
@@ -123,44 +155,55 @@ def judge_stage(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
-    """Judge the trained models of a run; returns the arms of the report.
+    """Judge the models of a run; returns the arms of the report.
 
     limit: test records read at most; max_bad_rate: the share of bad ones above which to stop.
     """
     from pilotfish.report import write
 
-    with run_lock(existing(out)) as store:
+    with run_lock(existing(out).root) as store:
         run = Run(store.root)
-        source = source_of_run(run)
-        source = replace(source, mapping=dict(mapping or source.mapping))
         if test:
-            asked = replace(source, max_bad_rate=max_bad_rate)
+            source = source_of_run(run)
+            mapped = dict(mapping or source.mapping)
+            asked = replace(source, mapping=mapped, max_bad_rate=max_bad_rate)
             examples = list(read_beside(asked, test, limit=limit).examples)
-            keep_test(run, examples, _test_facts(run, test, metric, examples), force=force)
-        examples = test_rows(run, source)
-        chosen = metric or str(run.section("test")["metric"])
-        judge(run, examples, chosen, arms=[*arms] or None, progress=progress)
+            keep_test(run, examples, _test_facts(test, metric, examples), force=force)
+            _say_overlap(run, examples)
+        examples = test_rows(run)
+        known = run.section("test")
+        if metric and metric != known["metric"]:
+            run.update(test={**known, "metric": metric})
+        judge(run, examples, metric or str(known["metric"]), arms=arms, progress=progress)
         told = write(run)
     return [row for row in told["arms"] if not arms or row["name"] in arms]
 
 
-def _test_facts(run: Run, test: str, metric: str | None, examples: Sequence[Any]) -> dict[str, Any]:
+def _test_facts(test: str, metric: str | None, examples: Sequence[Example]) -> dict[str, Any]:
     from pilotfish.judge import default_metric
 
     return {"data": test, "held_out": "test", "metric": metric or default_metric(examples)[0]}
+
+
+def _say_overlap(run: Run, examples: Sequence[Example]) -> None:
+    """Test rows that came after the pool was read could not be kept out of it."""
+    asked = overlap_keys(examples)
+    count = sum(overlap_key(example) in asked for example in pool_of(run).examples())
+    if count:
+        warn(run, [f"{count:,} pool rows also stand in the test data, which came after them"])
 
 
 def report_stage(out: str) -> dict[str, Any]:
     """Write report.json and report.html from the run's files."""
     from pilotfish.report import write
 
-    with run_lock(existing(out)) as store:
+    with run_lock(existing(out).root) as store:
         return write(Run(store.root))
 
 
 def verify_stage(out: str) -> dict[str, Any]:
     """Rehash every committed file; DamagedRun (exit 6) names all that differ."""
-    store = Store(existing(out))
+    store = existing(out).store
     manifests, files, bad = 0, 0, []
     for path in sorted(store.root.rglob("*.json")):
         rel = str(path.relative_to(store.root))
@@ -181,13 +224,3 @@ def _may_be_manifest(path: Path) -> bool:
     """Manifests start as a JSON object; models' tokenizers do too, but name no `files`."""
     with path.open("rb") as handle:
         return handle.read(1) == b"{"
-
-
-def existing(out: str) -> str:
-    """A folder that is a run, or the sentence that says it is not."""
-    if not (Path(out) / "run.json").is_file():
-        raise UsageError(
-            f"{out} is not a run folder (it holds no run.json)",
-            hint="make one with pilotfish run, or pilotfish score --out",
-        )
-    return out

@@ -1,21 +1,20 @@
 """train: one strong model per arm and seed, all with the same number of optimizer steps."""
 
-import hashlib
-import json
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.costs import training_cost
 from pilotfish.flows.extras import need_torch
+from pilotfish.flows.held_out import hold_out
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.reading import hold_out
-from pilotfish.flows.rows import Training, rows_of, selection_of, the_weak
+from pilotfish.flows.reading import fingerprint
+from pilotfish.flows.rows import Training, rows_of, selection_of
 from pilotfish.flows.selection import freshen
-from pilotfish.flows.weak import fingerprint
+from pilotfish.pool import overlap_keys
 from pilotfish.records import Example
 from pilotfish.store import Run
 
@@ -23,96 +22,139 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 
+def train_folder(arm: str, seed: int) -> str:
+    """Where the model of one arm and seed lies below the run."""
+    return f"train/{arm}/seed-{seed}"
+
+
 def train_arm(
     run: Run, arm: Arm, seed: int, training: Training, *, progress: Progress = SILENT
 ) -> None:
     """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one."""
     need_torch("training", extra="train")
+    config = training.config.model_copy(update={"loss": arm.loss or training.config.loss})
+    rows = rows_of(run, arm, seed, training, progress=progress)
+    teacher = _teacher(config.loss, seed, training)
+    made_from = _made_from(arm, seed, training, config, rows=rows, teacher=teacher)
+    folder = train_folder(arm.name, seed)
+    found = run.store.manifest(f"{folder}/manifest.json")
+    if found is None or found.get("made_from") != made_from:
+        run.store.forget(f"judge/{arm.name}/seed-{seed}.json")  # another model was judged
+        selection = selection_of(run, arm, seed, tuned=training.tuned) if arm.selection else None
+        facts = {
+            "arm": arm.name,
+            "seed": seed,
+            "selection": selection,
+            "trusted_rows": len(training.trusted) if arm.trusted else 0,
+            "rows_digest": made_from["rows"],
+            "made_from": made_from,
+        }
+        _train(run, rows, training, config, facts=facts, teacher=teacher, progress=progress)
+    freshen(run, folder)
+
+
+def _train(
+    run: Run,
+    rows: Sequence[Example],
+    training: Training,
+    config: TrainConfig,
+    *,
+    facts: Mapping[str, Any],
+    teacher: "Loaded | None",
+    progress: Progress,
+) -> None:
     from pilotfish.train import train
 
-    loss = arm.loss or training.config.loss
-    config = training.config.model_copy(update={"loss": loss})
-    rows = rows_of(run, arm, seed, training, progress=progress)
-    selection = selection_of(arm, seed, tuned=bool(training.trusted)) if arm.selection else None
-    facts = {
-        "arm": arm.name,
-        "seed": seed,
-        "selection": selection,
-        "trusted_rows": len(training.trusted) if arm.trusted else 0,
-        "rows_digest": fingerprint(rows),
-        "key": _key(arm, seed, training, config, rows),
-    }
-    manifest = f"train/{arm.name}/seed-{seed}/manifest.json"
-    found = run.store.manifest(manifest)
-    if found is not None and found.get("key") == facts["key"]:
-        freshen(run, f"train/{arm.name}/seed-{seed}")
-        return
-    teacher = _teacher(run, loss, seed, training)
-    stage = f"train {arm.name} seed {seed}"
-    start = time.monotonic()
-    with run.store.attempt(manifest) as attempt:
-        folder = attempt.folder(f"train/{arm.name}/seed-{seed}")
+    arm, seed = facts["arm"], facts["seed"]
+    name, folder, start = f"{arm} seed {seed}", train_folder(arm, seed), time.monotonic()
+    rate = _rate(run, rows, training, config, facts=facts, teacher=teacher)
+    with run.store.attempt(f"{folder}/manifest.json") as attempt:
         result = train(
-            rows, training.strong, config, seed=seed, folder=folder, steps=training.steps,
-            learning_rate=_rate(arm, training, rows, seed, teacher), teacher=teacher,
-            on_step=lambda step, steps, loss: progress.step(stage, step, steps),
+            rows, training.strong, config, seed=training.stream(seed),
+            folder=attempt.folder(folder), steps=training.steps, learning_rate=rate,
+            teacher=teacher,
+            on_step=lambda step, steps, loss: progress.step(f"train {name}", step, steps),
         )  # fmt: skip
         attempt.meta = {**result, **facts}
-    freshen(run, f"train/{arm.name}/seed-{seed}")
     run.cost(
-        "train",
-        f"{arm.name} seed {seed}",
-        seconds=time.monotonic() - start,
-        rows=len(rows),
-        **training_cost(result),
+        "train", name, seconds=time.monotonic() - start, rows=len(rows), **training_cost(result)
     )
 
 
-def _key(
-    arm: Arm, seed: int, training: Training, config: TrainConfig, rows: Sequence[Example]
-) -> str:
-    facts = {
+def _made_from(
+    arm: Arm,
+    seed: int,
+    training: Training,
+    config: TrainConfig,
+    *,
+    rows: Sequence[Example],
+    teacher: "Loaded | None",
+) -> dict[str, Any]:
+    """All that decides the weights; models by their content, never by their names."""
+    return {
         "arm": arm.name,
-        "seed": seed,
-        "strong": training.strong,
-        "weak": training.weak if "kd" in config.loss else None,
-        "trusted": fingerprint(training.trusted),
+        "stream": training.stream(seed),
+        "strong": training.strong_digest,
+        "teacher": teacher.digest if teacher else None,
         "steps": training.steps,
         "config": config.model_dump(mode="json"),
         "rows": fingerprint(rows),
+        # trusted rows choose among several learning rates, also for arms that do not learn them
+        "chosen_on": fingerprint(training.trusted) if _several(config) else None,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _teacher(run: Run, loss: str, seed: int, training: Training) -> "Loaded | None":
+def _teacher(loss: str, seed: int, training: Training) -> "Loaded | None":
     from pilotfish.losses import make_loss
 
-    return the_weak(run, training, seed) if make_loss(loss).needs_teacher else None
+    return training.weak(seed if training.tuned else 0) if make_loss(loss).needs_teacher else None
+
+
+def _several(config: TrainConfig) -> list[float] | None:
+    given = config.learning_rate
+    return given if isinstance(given, list) else None
 
 
 def _rate(
-    arm: Arm, training: Training, rows: Sequence[Example], seed: int, teacher: "Loaded | None"
+    run: Run,
+    rows: Sequence[Example],
+    training: Training,
+    config: TrainConfig,
+    *,
+    facts: Mapping[str, Any],
+    teacher: "Loaded | None",
 ) -> float | None:
-    """The arm's learning rate: one value, or the best of a few on held-out trusted rows."""
-    given = training.config.learning_rate
-    if not isinstance(given, list):
-        return given
-    if arm.name not in training.rates:
-        from pilotfish.train import pick_learning_rate
-
-        if not training.trusted:
-            raise UsageError(
-                "train.learning_rate is a list, but there are no trusted rows to choose on",
-                hint="give one value, or trusted rows with --trusted",
-            )
-        _, held = hold_out(training.trusted, max(1, len(training.trusted) // 5), seed)
-        held_ids = {example.id for example in held}
-        kept = [example for example in rows if example.id not in held_ids]
-        config = training.config.model_copy(
-            update={"learning_rate": None, "loss": arm.loss or training.config.loss}
+    """The learning rate of a list: the best on held-out trusted rows; seed 0 chooses for all."""
+    several = _several(config)
+    if several is None:
+        return None
+    if not training.trusted:
+        raise UsageError(
+            "train.learning_rate is a list, but there are no trusted rows to choose on",
+            hint="give one value, or trusted rows with --trusted",
         )
-        training.rates[arm.name] = pick_learning_rate(
-            kept or rows, training.strong, config, given, held, seed=seed,
-            steps=training.steps or 1, teacher=teacher,
-        )  # fmt: skip
-    return training.rates[arm.name]
+    first = run.store.manifest(f"{train_folder(facts['arm'], 0)}/manifest.json")
+    if facts["seed"] and first and _alike(first["made_from"], facts["made_from"]):
+        return float(first["learning_rate"])
+    from pilotfish.train import pick_learning_rate
+
+    held, kept = held_for_rates(rows, training)
+    return pick_learning_rate(
+        kept, training.strong, config.model_copy(update={"learning_rate": None}), several, held,
+        seed=training.stream(facts["seed"]), steps=training.steps, teacher=teacher,
+    )  # fmt: skip
+
+
+def held_for_rates(
+    rows: Sequence[Example], training: Training
+) -> tuple[list[Example], list[Example]]:
+    """(a fifth of the trusted rows, the arm's rows that ask none of its questions)."""
+    count = max(1, len(training.trusted) // 5)
+    _, held = hold_out(training.trusted, count, training.stream(0))
+    asked = overlap_keys(held)
+    return held, [row for row in rows if not overlap_keys([row]) & asked]
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two trainings of an arm differ by their seed alone, and what it drew."""
+    return all(one[key] == other[key] for key in ("strong", "steps", "config", "chosen_on"))

@@ -1,15 +1,17 @@
 """The weak model of a run: loaded as it is, or tuned on the trusted rows first."""
 
-import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pilotfish.config import TuneConfig
+from pilotfish.errors import UsageError
 from pilotfish.flows.costs import training_cost
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
+from pilotfish.flows.reading import fingerprint
 from pilotfish.records import Example
 from pilotfish.store import Run
 
@@ -28,30 +30,67 @@ def weak_model(
     *,
     trusted: Sequence[Example] = (),
     seed: int = 0,
+    stream: int | None = None,
     config: TuneConfig | None = None,
     precision: str = "auto",
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> "Loaded":
-    """The model that measures. With trusted rows its digest is that of the tuned weights."""
+    """The model that measures. With trusted rows its digest is that of the tuned weights.
+
+    seed: which of the run's weak models; stream: what its tuning draws with (None: the seed).
+    UsageError, naming what changed, where the run's weak model was tuned otherwise (unless
+    `force`): its scores and what was built on them would lose the model they came from.
+    """
     need_torch("scoring")
-    from pilotfish.models import load
+    from pilotfish.models import identify, load
 
     if not trusted:
         return load(name, precision=precision)
-    config = config or TuneConfig()
-    folder = weak_folder(seed)
-    base = load(name, precision="fp32").digest
-    facts = {
-        "base": name,
-        "base_digest": base,
+    config, folder = config or TuneConfig(), weak_folder(seed)
+    made_from = {
+        "model": identify(name),
         "trusted": fingerprint(trusted),
-        "seed": seed,
+        "seed": seed if stream is None else stream,
         "config": config.model_dump(mode="json"),
     }
     found = run.store.manifest(f"{folder}/manifest.json")
-    if found is None or found.get("made_from") != facts:
-        _tune(run, name, trusted, seed=seed, config=config, facts=facts, progress=progress)
-    return load(str(run.root / folder), precision=precision)
+    if found is None or _changed(run, folder, found, made_from, force=force):
+        _tune(run, name, trusted, folder=folder, made_from=made_from, progress=progress)
+    return replace(load(str(run.root / folder), precision=precision), name=name)
+
+
+def weak_of_run(run: Run, seed: int) -> "Loaded":
+    """The weak model a run was scored with, as it stands: the one of a seed where each has one."""
+    need_torch("reading with the weak model")
+    from pilotfish.models import load
+
+    facts = run.section("weak")
+    if not facts:
+        raise UsageError(
+            f"{run.root} was not scored by a weak model yet",
+            hint=f"pilotfish score {run.root} --weak MODEL --method METHOD, or name it with --weak",
+        )
+    precision = "bf16" if facts["precision"] == "bfloat16" else "fp32"
+    if not facts.get("trusted"):
+        return load(facts["name"], precision=precision)
+    folders = [weak_folder(each) for each in (seed, 0)]
+    tuned = [each for each in folders if run.store.read_json(f"{each}/manifest.json") is not None]
+    run.store.require(f"{[*tuned, 'weak'][0]}/manifest.json")
+    return replace(load(str(run.root / tuned[0]), precision=precision), name=facts["name"])
+
+
+def _changed(
+    run: Run, folder: str, found: Mapping[str, Any], made_from: Mapping[str, Any], *, force: bool
+) -> bool:
+    old = found.get("made_from", {})
+    changed = sorted(key for key in {*old, *made_from} if old.get(key) != made_from.get(key))
+    if changed and not force:
+        raise UsageError(
+            f"{run.root / folder} was tuned otherwise: another {', '.join(changed)}",
+            hint="choose another --out, or pass --force to tune it anew and redo what it measured",
+        )
+    return bool(changed)
 
 
 def _tune(
@@ -59,31 +98,22 @@ def _tune(
     name: str,
     trusted: Sequence[Example],
     *,
-    seed: int,
-    config: TuneConfig,
-    facts: dict[str, object],
+    folder: str,
+    made_from: Mapping[str, Any],
     progress: Progress,
 ) -> None:
     need_torch("tuning the weak model", extra="train")
     from pilotfish.train import tune
 
+    seed = made_from["seed"]
     progress.note(f"tuning the weak model on {len(trusted):,} trusted rows (seed {seed})")
-    folder = weak_folder(seed)
     start = time.monotonic()
     with run.store.attempt(f"{folder}/manifest.json") as attempt:
         temp: Path = attempt.folder(folder)
+        config = TuneConfig.model_validate(made_from["config"])
         result = tune(trusted, name, seed=seed, folder=temp, config=config)
-        attempt.meta = {"made_from": facts, **result}
+        attempt.meta = {"made_from": made_from, **result}
     run.cost(
-        "tune",
-        f"weak seed {seed}",
-        seconds=time.monotonic() - start,
-        rows=len(trusted),
+        "tune", f"weak seed {seed}", seconds=time.monotonic() - start, rows=len(trusted),
         **training_cost(result),
-    )
-
-
-def fingerprint(examples: Sequence[Example]) -> str:
-    """sha256 over ids and contents, in order."""
-    lines = "\n".join(f"{example.id}\t{example.digest}" for example in examples)
-    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+    )  # fmt: skip

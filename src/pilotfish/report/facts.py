@@ -136,11 +136,12 @@ def trained(run: Run) -> dict[ArmSeed, dict[str, Any]]:
 
 def tuned(run: Run) -> dict[ArmSeed, dict[str, Any]]:
     """Manifest of every tuned weak model, as the arm `weak` of its seed; {} where none was."""
-    manifests = (
-        run.store.read_json(str(path.relative_to(run.root)))
-        for path in sorted(run.root.glob("weak/**/manifest.json"))
-    )
-    return {("weak", int(told["made_from"]["seed"])): told for told in manifests if told}
+    found: dict[ArmSeed, dict[str, Any]] = {}
+    for path in sorted(run.root.glob("weak/**/manifest.json")):
+        seed = path.parent.name.removeprefix("seed-")
+        told = run.store.read_json(str(path.relative_to(run.root)))
+        found["weak", 0 if seed == "weak" else int(seed)] = told or {}
+    return found
 
 
 def judged(run: Run) -> dict[ArmSeed, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The strong stage: rows and a model in, a trained standard model folder out."""
 
-from pilotfish.train.order import plan_steps
+from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.setup import default_learning_rate, unlike_tokenizers
 from pilotfish.train.strong import train
 from pilotfish.train.tune import pick_learning_rate, tune
@@ -9,6 +9,7 @@ __all__ = [
     "default_learning_rate",
     "pick_learning_rate",
     "plan_steps",
+    "rows_per_step",
     "train",
     "tune",
     "unlike_tokenizers",

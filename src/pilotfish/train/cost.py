@@ -1,7 +1,5 @@
 """What a training cost in FLOPs, by the ledger's formulas, from the tokens that went through."""
 
-from typing import Any
-
 from pilotfish.ledger import Shape, forward, training
 from pilotfish.models import Loaded
 from pilotfish.train.rows import Rows
@@ -30,5 +28,4 @@ def flops(
 
 def shape_of(loaded: Loaded) -> Shape:
     """The shape the ledger counts with. KeyError where the config does not tell it."""
-    config: dict[str, Any] = loaded.model.config.get_text_config().to_dict()
-    return Shape.of(config, loaded.parameters)
+    return Shape.of(loaded.model.config.to_dict(), loaded.parameters)
