@@ -26,6 +26,17 @@ def emit(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:
+    """Say one error on stderr (and as JSON on stdout where asked); returns its code."""
+    if as_json:
+        emit({"error": message, "exit": code, "hint": hint})
+    sys.stderr.write(plain(f"error: {message}") + "\n")
+    if hint:
+        sys.stderr.write(plain(f"  -> {hint}") + "\n")
+    sys.stderr.flush()
+    return code
+
+
 class Console:
     """Progress on stderr: a moving line with ETA on a terminal, a few lines when piped."""
 

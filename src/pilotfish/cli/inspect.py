@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pilotfish.cli.console import emit, out
+from pilotfish.cli.console import emit, out, tell
 from pilotfish.cli.options import (
     Config,
     Data,
@@ -12,6 +12,7 @@ from pilotfish.cli.options import (
     Limit,
     Map,
     MaxBadRate,
+    Quiet,
     Revision,
     Split,
     parse_map,
@@ -30,6 +31,7 @@ def inspect(
     split: Split = None,
     revision: Revision = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show the schema found, one rendered row, and what is bad.
 
@@ -46,9 +48,16 @@ def inspect(
 
     source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
     seen = look(source, model=weak)
+    trouble = seen.trouble(max_bad_rate)
     if as_json:
-        emit(seen.as_dict())
+        found = (
+            {"error": str(trouble), "exit": trouble.exit_code, "hint": trouble.hint}
+            if trouble
+            else {}
+        )
+        emit(seen.as_dict() | found)
     else:
         for line in seen.lines():
             out(line)
-    seen.check(max_bad_rate)
+    if trouble:
+        raise typer.Exit(tell(str(trouble), trouble.exit_code, trouble.hint, as_json=False))

@@ -7,7 +7,7 @@ import traceback
 from types import FrameType
 from typing import Any, NoReturn
 
-from pilotfish.cli.console import emit, plain
+from pilotfish.cli.console import tell
 from pilotfish.errors import DiskError, Interrupted, PilotfishError
 
 _FULL_DISK = {28, 122, 5}  # ENOSPC, EDQUOT, EIO
@@ -67,14 +67,3 @@ def _typing_errors() -> Any:
     import typer
 
     return next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-
-
-def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:
-    """Say one error on stderr (and as JSON on stdout where asked); returns its code."""
-    if as_json:
-        emit({"error": message, "exit": code, "hint": hint})
-    sys.stderr.write(plain(f"error: {message}") + "\n")
-    if hint:
-        sys.stderr.write(plain(f"  -> {hint}") + "\n")
-    sys.stderr.flush()
-    return code

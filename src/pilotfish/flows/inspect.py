@@ -59,14 +59,15 @@ class Look:
         ]
         return lines
 
-    def check(self, max_bad_rate: float) -> None:
-        """DataError (exit 3) where a run would stop."""
+    def trouble(self, max_bad_rate: float) -> DataError | None:
+        """The error (exit 3) a run would stop with, if any."""
         if self.bad > max_bad_rate * self.found.rows_in:
-            raise DataError(
+            return DataError(
                 f"{self.bad:,} of {self.found.rows_in:,} records are bad, more than "
                 f"--max-bad-rate {max_bad_rate:g} allows",
                 hint="mend the file, or raise --max-bad-rate",
             )
+        return None if self.found.rows else DataError("there is no usable row in the data")
 
 
 def look(source: Source, *, model: str | None = None) -> Look:

@@ -59,6 +59,7 @@ def read(
     max_bad_rate: float = 0.01,
     exclude: frozenset[str] = NOTHING,
     shard_rows: int = SHARD_ROWS,
+    replace: bool = True,
     dataset_config: str | None = None,
     split: str | None = None,
     revision: str | None = None,
@@ -67,8 +68,9 @@ def read(
 
     mapping: canonical field -> the user's column. limit: records read at most, bad ones included.
     exclude: `overlap_keys` of the test data; rows asking the same are dropped, counted and named.
-    Raises UsageError (path, mapping, schema) and DataError (too many bad records, no row left; the
-    quarantine file is written before).
+    replace: whether the pool of other data may be overwritten.
+    Raises UsageError (path, mapping, schema, another pool in the way) and DataError (too many bad
+    records, no row left; the quarantine file is written before).
     """
     if shard_rows < 1:
         raise UsageError(f"shard_rows is {shard_rows}; it must be at least 1")
@@ -78,6 +80,8 @@ def read(
     facts = _facts(scan, exclude, shard_rows)
     pool = _finished(store, facts["key"])
     if pool is None:
+        if not replace:
+            _refuse_other(store, facts)
         store.forget(MANIFEST)
         census = _quarantine(store, scan, exclude, facts["key"])
         _check(census, max_bad_rate, str(data), _where(store))
@@ -168,6 +172,17 @@ def _finished(store: Store, key: str) -> Pool | None:
     if any((store.manifest(part) or {}).get("key") != key for part in parts):
         return None
     return Pool.open(store)
+
+
+def _refuse_other(store: Store, facts: Mapping[str, Any]) -> None:
+    """Scores and selections rest on the pool that is there: it must not vanish unasked."""
+    old = store.manifest(MANIFEST) or facts
+    changed = sorted(name for name in facts if name != "key" and old.get(name) != facts[name])
+    if changed:
+        raise UsageError(
+            f"{store.root} holds a pool read from other data: {', '.join(changed)} changed",
+            hint="choose another --out, or pass --force to redo what depends on it",
+        )
 
 
 def _quarantine(store: Store, scan: Scan, exclude: frozenset[str], key: str) -> Census:
