@@ -1,6 +1,6 @@
 """Safe loading of causal language models, and their digests; nothing else knows a device.
 
-Safetensors only, remote code off unless asked for, evaluation mode. Importing this file without
+Safetensors only, never remote code, evaluation mode. Importing this file without
 torch or transformers raises MissingExtra with the pip line, so callers import it inside functions.
 """
 
@@ -29,6 +29,7 @@ _TOKENIZER_FILES = (
     "vocab.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
 _IDENTITY = ("config.json", "*.safetensors", *_TOKENIZER_FILES)
+_SAFE: dict[str, Any] = {"trust_remote_code": False}  # said aloud: left open, it would ask
 TINY = 2_000_000  # parameters
 # Names under which configs keep the number of positions a model can tell apart.
 _WINDOW = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
@@ -60,14 +61,7 @@ class Loaded:
         return str(getattr(self.model.config, "_attn_implementation", None) or "eager")
 
 
-def load(
-    name: str,
-    *,
-    device: str | None = None,
-    precision: str = "auto",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-) -> Loaded:
+def load(name: str, *, device: str | None = None, precision: str = "auto") -> Loaded:
     """Load a causal LM and its tokenizer from a local folder or by hub id.
 
     `device` defaults to cuda, else mps, else cpu; precision "auto" is bf16 on GPUs that have it and
@@ -75,12 +69,11 @@ def load(
     """
     place = pick_device(device)
     dtype = pick_dtype(precision, place)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     if _is_local(name):
         _check_folder(Path(name))
     with quiet():
-        tokenizer = load_tokenizer(name, **options)
-        model = _placed(_load_model(name, dtype, options), place, name).eval()
+        tokenizer = load_tokenizer(name)
+        model = _placed(_load_model(name, dtype), place, name).eval()
     model.requires_grad_(False)
     return Loaded(
         model=model,
@@ -96,9 +89,7 @@ def load(
     )
 
 
-def load_tokenizer(
-    name: str, *, revision: str | None = None, trust_remote_code: bool = False
-) -> Any:
+def load_tokenizer(name: str) -> Any:
     """Only the tokenizer of a model: no weights are read. Raises UsageError."""
     local = _is_local(name)
     if local and not any((Path(name) / file).is_file() for file in _TOKENIZER_FILES):
@@ -108,12 +99,7 @@ def load_tokenizer(
         )
     with quiet():
         try:
-            return transformers.AutoTokenizer.from_pretrained(
-                name,
-                revision=revision,
-                trust_remote_code=trust_remote_code,
-                local_files_only=local,
-            )
+            return transformers.AutoTokenizer.from_pretrained(name, local_files_only=local, **_SAFE)
         except Exception as error:
             raise _unloadable(name, "tokenizer", error, local) from error
 
@@ -131,14 +117,8 @@ def settle_threads(parameters: int) -> None:
 def pick_device(device: str | None = None) -> torch.device:
     """The device asked for, else the best one there is."""
     if device is None:
-        best = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
-        return torch.device(best)
+        mps = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else mps)
     try:
         place = torch.device(device)
     except RuntimeError as error:
@@ -178,28 +158,24 @@ def model_digest(name: str, *, commit: str | None = None) -> str:
 
 def identify(name: str) -> str:
     """`Loaded.digest` of a model, without loading its weights."""
-    local = _is_local(name)
-    with quiet():
-        try:
-            config = transformers.AutoConfig.from_pretrained(name, local_files_only=local)
-        except Exception as error:
-            raise _unloadable(name, "config", error, local) from error
-    return model_digest(name, commit=getattr(config, "_commit_hash", None))
+    return model_digest(name, commit=getattr(_config(name), "_commit_hash", None))
 
 
-def count_parameters(name: str, *, revision: str | None = None) -> int:
+def count_parameters(name: str) -> int:
     """Weights of a model, from its config alone: nothing is loaded or downloaded but that."""
+    config = _config(name)
+    with quiet(), torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _config(name: str) -> Any:
     local = _is_local(name)
     with quiet():
         try:
-            config = transformers.AutoConfig.from_pretrained(
-                name, revision=revision, local_files_only=local
-            )
-            with torch.device("meta"):
-                model = transformers.AutoModelForCausalLM.from_config(config)
+            return transformers.AutoConfig.from_pretrained(name, local_files_only=local, **_SAFE)
         except Exception as error:
             raise _unloadable(name, "config", error, local) from error
-    return sum(weight.numel() for weight in model.parameters())
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -223,11 +199,10 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return _sha([vocabulary, core])
 
 
-def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
-    local = _is_local(name)
+def _load_model(name: str, dtype: torch.dtype) -> Any:
+    local, config = _is_local(name), _config(name)
+    caps = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     try:
-        config = transformers.AutoConfig.from_pretrained(name, local_files_only=local, **options)
-        caps = getattr(config.get_text_config(), "attn_logit_softcapping", None)
         model, facts = transformers.AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
@@ -237,7 +212,7 @@ def _load_model(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Any:
             output_loading_info=True,
             # The fused kernel leaves the soft cap on attention scores out.
             attn_implementation="eager" if caps else None,
-            **options,
+            **_SAFE,
         )
     except Exception as error:
         raise _unloadable(name, "model", error, local) from error
@@ -281,8 +256,8 @@ def _unloadable(name: str, what: str, error: Exception, local: bool) -> UsageErr
     first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if "trust_remote_code" in str(error):
         return UsageError(
-            f"{name} brings its own code, which is not run unless you ask for it",
-            hint="read that code, then pass trust_remote_code=True",
+            f"{name} brings its own code, which is never run",
+            hint="use a model whose architecture transformers knows",
         )
     if local:
         return UsageError(f"cannot load the {what} in {name}: {first}")

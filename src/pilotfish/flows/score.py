@@ -1,17 +1,13 @@
 """score: measure what the methods need, once, and write one column per method."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-
 from pilotfish.config import Method, TuneConfig
 from pilotfish.errors import UsageError
+from pilotfish.flows.columns import Column, write_columns
 from pilotfish.flows.costs import known, reading_flops
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import known_test
@@ -23,19 +19,16 @@ from pilotfish.flows.reading import (
     pool_of,
     read_beside,
     reread,
-    warn,
 )
 from pilotfish.flows.weak import weak_model
 from pilotfish.pool import Pool, overlap_keys
-from pilotfish.records import Floats, Seen, Texts
+from pilotfish.records import Need
 from pilotfish.selectors import Selector, make
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
-# A row whose score is missing this often deserves a warning in the report.
-MANY_UNSCORABLE = 0.1
 MAX_LENGTH = 1024  # tokens of a row the weak model sees where nobody says otherwise
 
 
@@ -125,11 +118,9 @@ def add_scores(
 ) -> None:
     """Measure the union of needs and write every column of `columns` (scores.parquet)."""
     from pilotfish.encode import clamp_max_length
-    from pilotfish.engine import LENGTHS, Receipt, load_seen, measure
+    from pilotfish.engine import load_seen
 
     selectors = {name: make(method, direction) for name, method in columns.items()}
-    needs = list(dict.fromkeys(need for each in selectors.values() for need in each.needs))
-    needs = needs or [LENGTHS]
     max_length = clamp_max_length(how.max_length or MAX_LENGTH, weak.window)
     facts: dict[str, dict[str, Any]] = {
         name: {
@@ -142,66 +133,56 @@ def add_scores(
         for name, selector in selectors.items()
     }
     _refuse_reuse(run, facts, force=force)
-    start = time.monotonic()
-    receipts: list[Receipt] = []
-    keys = measure(
-        pool, needs, weak, max_length=max_length, store=run.store,
-        token_budget=how.token_budget,
-        on_progress=lambda done, total: progress.step("measure", done, total),
-        on_receipt=receipts.append,
-    )  # fmt: skip
+    needs, start = _needs(selectors.values()), time.monotonic()
+    keys, passes = _measure(run, pool, weak, needs, max_length=max_length, how=how, say=progress)
     for name, selector in selectors.items():
         facts[name]["keys"] = {need.name: keys[need] for need in selector.needs}
     _refuse_reuse(run, facts, force=force)
     seen, truncated = load_seen(pool, keys, run.store, needs[0])
     scored = [Column.of(name, selectors[name], seen, facts[name]) for name in columns]
-    _write(run, pool, seen, truncated, scored)
+    write_columns(run, pool, seen, truncated, scored)
     _note_weak(run, weak, max_length, how)
-    # only what was measured now is paid for now: reused shards left their cost in earlier events
-    done = 0 if needs == [LENGTHS] else sum(part.rows * len(part.measured) for part in receipts)
-    share = done / max(len(pool), 1)
     lengths = seen.n_prompt_tokens + seen.n_response_tokens
     flops = reading_flops(weak, lengths)
     run.cost(
         "score", ",".join(columns), seconds=time.monotonic() - start, rows=len(pool),
-        tokens=share * float(lengths.sum()),
-        **known(flops=None if flops is None else share * flops),
+        tokens=passes * float(lengths.sum()),
+        **known(flops=None if flops is None else passes * flops),
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Column:
-    """One score of every row, and what run.json says of it."""
+def _needs(selectors: Iterable[Selector]) -> list[Need]:
+    """All that is to be measured, each once; token counts alone where that is nothing."""
+    from pilotfish.engine import LENGTHS
 
-    name: str
-    values: Floats  # [n] nan where unscorable
-    reasons: Texts  # [n] "" where scored
-    facts: Mapping[str, Any]
+    return list(dict.fromkeys(need for each in selectors for need in each.needs)) or [LENGTHS]
 
-    @classmethod
-    def of(cls, name: str, selector: Selector, seen: Seen, facts: Mapping[str, Any]) -> "Column":
-        """Score by a method what was measured for it."""
-        values = np.asarray(selector.score(seen), dtype=np.float64)
-        return cls(name, values, selector.reasons(seen, values), facts)
 
-    @property
-    def bad(self) -> NDArray[np.bool_]:
-        """[n] rows without a score."""
-        return np.asarray(self.reasons != "", dtype=bool)
+def _measure(
+    run: Run,
+    pool: Pool,
+    weak: "Loaded",
+    needs: Sequence[Need],
+    *,
+    max_length: int,
+    how: Measuring,
+    say: Progress,
+) -> tuple[dict[Need, str], float]:
+    """Measure every need: its key, and how many times the model read the whole pool for all.
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Reason -> rows without a score."""
-        names, counts = np.unique(self.reasons[self.bad].astype(str), return_counts=True)
-        return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    Only what was read now is paid for now: reused shards left their cost in earlier events.
+    """
+    from pilotfish.engine import LENGTHS, Receipt, measure
 
-    def arrays(self) -> dict[str, pa.Array]:
-        """The three columns of scores.parquet."""
-        return {
-            self.name: pa.array(np.where(self.bad, 0.0, self.values), pa.float64(), mask=self.bad),
-            f"{self.name}_status": pa.array(np.where(self.bad, "unscorable", "ok"), pa.string()),
-            f"{self.name}_reason": pa.array(self.reasons, pa.string(), mask=~self.bad),
-        }
+    receipts: list[Receipt] = []
+    keys = measure(
+        pool, needs, weak, max_length=max_length, store=run.store, token_budget=how.token_budget,
+        on_progress=lambda done, total: say.step("measure", done, total),
+        on_receipt=receipts.append,
+    )  # fmt: skip
+    read = {key for need, key in keys.items() if need != LENGTHS}
+    rows = sum(part.rows * len(read & {*part.measured}) for part in receipts)
+    return keys, rows / max(len(pool), 1)
 
 
 def _note_weak(run: Run, weak: "Loaded", max_length: int, how: Measuring) -> None:
@@ -234,63 +215,3 @@ def _refuse_reuse(run: Run, facts: Mapping[str, Mapping[str, Any]], *, force: bo
 
 
 _WORDS = {"weak": "weak model", "keys": "way of measuring (pool, precision, device or version)"}
-
-
-def _write(
-    run: Run,
-    pool: Pool,
-    seen: Seen,
-    truncated: NDArray[np.bool_],
-    scored: Sequence[Column],
-) -> None:
-    """Commit scores.parquet with the new columns, beside those of the same pool it already has."""
-    left = _others(run, pool, {column.name for column in scored})
-    table = _others_table(run, left) if left else _bare(pool, seen, truncated)
-    sections = dict(left)
-    for column in scored:
-        for name, values in column.arrays().items():
-            table = table.append_column(name, values)
-        sections[column.name] = {
-            **column.facts, "scorable": int((~column.bad).sum()), "unscorable": column.counts,
-        }  # fmt: skip
-        if column.bad.mean() > MANY_UNSCORABLE:
-            share = f"{int(column.bad.sum()):,} of {len(pool):,} rows"
-            warn(run, [f"{share} are unscorable by {column.name}: {_listed(column.counts)}"])
-    with run.store.attempt("scores.json") as attempt:
-        pq.write_table(table, attempt.path("scores.parquet"), compression="zstd")
-        attempt.meta = {"pool": pool.fingerprint, "rows": len(pool), "columns": table.column_names}
-    run.update(scores=sections)
-
-
-def _others(run: Run, pool: Pool, fresh: set[str]) -> dict[str, Any]:
-    """The scores that stay: those of this very pool that are not being made now."""
-    found = run.store.manifest("scores.json")
-    if found is None or found["pool"] != pool.fingerprint:
-        return {}
-    return {name: facts for name, facts in run.section("scores").items() if name not in fresh}
-
-
-def _others_table(run: Run, left: Mapping[str, Any]) -> pa.Table:
-    columns = [f"{name}{end}" for name in left for end in ("", "_status", "_reason")]
-    return pq.read_table(run.store.path("scores.parquet"), columns=[*_ORIGIN, *columns])
-
-
-_ORIGIN = ("id", "source", "row", "n_prompt_tokens", "n_response_tokens", "truncated")
-
-
-def _bare(pool: Pool, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Table:
-    """What scores.parquet says of every row before any score."""
-    origin = pool.columns("id", "source", "row")
-    values = (
-        pa.array(origin["id"], pa.string()),
-        pa.array(origin["source"], pa.string()),
-        pa.array(origin["row"], pa.int64()),
-        pa.array(seen.n_prompt_tokens, pa.int64()),
-        pa.array(seen.n_response_tokens, pa.int64()),
-        pa.array(truncated, pa.bool_()),
-    )
-    return pa.table(dict(zip(_ORIGIN, values, strict=True)))
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
