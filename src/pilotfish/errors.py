@@ -4,7 +4,15 @@ Errors are written for the person: what was wrong, what was seen, what to type.
 """
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
+
+_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
+}
 
 
 class PilotfishError(Exception):
@@ -64,6 +72,22 @@ class DiskError(PilotfishError):
     """Disk full or another I/O error."""
 
     exit_code = 74
+
+    @classmethod
+    def of(cls, error: Exception) -> "DiskError | None":
+        """The disk error that `error` is, if it is one; libraries in Rust say it in words only."""
+        if isinstance(error, OSError):
+            code, path = error.errno, error.filename
+        else:
+            said = re.search(r"\(os error (\d+)\)", str(error))
+            code, path = int(said[1]) if said else None, None
+        if isinstance(error, PilotfishError) or code not in _DISK:
+            return None
+        return cls(
+            f"cannot read or write: {os.strerror(code)} ({path or 'run folder'})",
+            hint="make room or choose another --out, then run the same command again; finished "
+            "work is kept",
+        )
 
 
 class RunBusy(PilotfishError):

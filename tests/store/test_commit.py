@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,34 @@ def test_events_add_up_and_hold_the_times(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [line["seconds"] for line in lines] == [1.5, 0.5]
     assert '"at"' not in json.dumps(run.manifest)
+
+
+def test_a_full_disk_that_a_rust_library_tells_in_words_is_a_disk_error_too(tmp_path: Path) -> None:
+    class SafetensorError(Exception):
+        pass
+
+    said = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(DiskError, match="No space left"), Store(tmp_path).attempt("m.json"):
+        raise SafetensorError(said)
+    said = "I/O error: No such file or directory (os error 2)"
+    with pytest.raises(SafetensorError), Store(tmp_path).attempt("m.json"):
+        raise SafetensorError(said)
+
+
+@pytest.mark.parametrize("failure", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_run_folder_that_cannot_be_locked_for_the_disk_is_a_disk_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: int
+) -> None:
+    def refuse(path: Path, *rest: object) -> int:
+        raise OSError(failure, os.strerror(failure), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DiskError, match="LOCK"), run_lock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_file_in_the_place_of_the_run_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="a file is in its place"), run_lock(tmp_path / name):
+        pass

@@ -10,8 +10,6 @@ from typing import Any, NoReturn
 from pilotfish.cli.console import tell
 from pilotfish.errors import DiskError, Interrupted, PilotfishError
 
-_FULL_DISK = {28, 122, 5}  # ENOSPC, EDQUOT, EIO
-
 
 def main() -> NoReturn:
     """Run the command line and leave with the contract's exit code."""
@@ -53,10 +51,9 @@ def run(arguments: list[str]) -> int:
         # the reader went away (`pilotfish methods | head`): nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        code = DiskError.exit_code if error.errno in _FULL_DISK else 1
-        return tell(f"{error.strerror}: {error.filename}", code, None, as_json)
     except Exception as error:
+        if found := DiskError.of(error):
+            return tell(str(found), found.exit_code, found.hint, as_json)
         traceback.print_exc()
         hint = "this is a fault in pilotfish: please report it with the lines above"
         return tell(f"internal error: {type(error).__name__}: {error}", 1, hint, as_json)

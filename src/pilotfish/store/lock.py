@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pilotfish.errors import RunBusy
+from pilotfish.errors import RunBusy, UsageError
 from pilotfish.store.commit import Store
+from pilotfish.store.primitives import disk_errors
 
 
 @contextmanager
 def run_lock(root: Path | str) -> Iterator[Store]:
     """Hold the run's lock; RunBusy (exit 75) at once when somebody else does."""
     folder = Path(root)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
+    with disk_errors():
+        _make(folder)
+        descriptor = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -29,3 +31,13 @@ def run_lock(root: Path | str) -> Iterator[Store]:
         yield store
     finally:
         os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{folder} cannot be a run folder: a file is in its place",
+            hint="choose another --out",
+        ) from error

@@ -1,6 +1,5 @@
 """The I/O steps a commit is made of, one function each, so that a test can fail any of them."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,21 +7,16 @@ from pathlib import Path
 
 from pilotfish.errors import DiskError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
-
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn a full or failing disk into exit code 74 with a sentence."""
+    """Turn a full, failing or forbidden disk into exit code 74 with a sentence."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise DiskError(
-            f"cannot write: {error.strerror} ({error.filename or 'run folder'})",
-            hint="free some space, then run the same command again; finished work is kept",
-        ) from error
+    except Exception as error:
+        if found := DiskError.of(error):
+            raise found from error
+        raise
 
 
 def fsync_file(path: Path) -> None:

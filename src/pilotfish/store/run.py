@@ -9,6 +9,7 @@ from typing import Any
 from pilotfish._version import __version__
 from pilotfish.errors import UsageError
 from pilotfish.store.commit import Store
+from pilotfish.store.primitives import disk_errors
 
 
 class Run:
@@ -58,9 +59,10 @@ class Run:
     def event(self, kind: str, **facts: Any) -> None:
         """Append one line to events.jsonl, for people and for the ledger."""
         line = json.dumps({"kind": kind, "at": round(time.time(), 3), **facts})
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "events.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(line + "\n")
+        with disk_errors():
+            self.root.mkdir(parents=True, exist_ok=True)
+            with (self.root / "events.jsonl").open("a", encoding="utf-8") as handle:
+                handle.write(line + "\n")
 
     def cost(self, stage: str, name: str, **facts: float) -> None:
         """Record what a stage cost: seconds, and rows, tokens, flops where known."""
