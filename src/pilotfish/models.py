@@ -107,8 +107,8 @@ def load_tokenizer(name: str) -> Any:
 def settle_threads(parameters: int) -> None:
     """One CPU thread where every model in use is tiny (below two million parameters).
 
-    A second thread gains such models little and, where the cores are shared, costs a factor of ten:
-    its share of a step is shorter than the wait for it. Bits then do not depend on the machine.
+    A second thread gains such models little, and where the cores are shared it costs much: its
+    share of a step is shorter than the wait for it. Bits then do not depend on the machine.
     """
     if parameters < TINY:
         torch.set_num_threads(1)

@@ -1,6 +1,7 @@
 """Runs models over rows: batch plan, forward, shard scorer, greedy answers."""
 
 from pilotfish.engine.answers import choice_nll, response_nll
+from pilotfish.engine.batches import default_budget
 from pilotfish.engine.generate import generate
 from pilotfish.engine.keys import stage_key
 from pilotfish.engine.plan import plan
@@ -12,6 +13,7 @@ __all__ = [
     "Receipt",
     "ShardScorer",
     "choice_nll",
+    "default_budget",
     "generate",
     "load_seen",
     "measure",

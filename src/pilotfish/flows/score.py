@@ -187,6 +187,8 @@ def _measure(
 
 def _note_weak(run: Run, weak: "Loaded", max_length: int, how: Measuring) -> None:
     """The weak model in run.json: that of seed 0, whatever others score after it."""
+    from pilotfish.engine import default_budget
+
     if how.seed == 0 or not run.section("weak"):
         run.update(
             weak={
@@ -197,6 +199,7 @@ def _note_weak(run: Run, weak: "Loaded", max_length: int, how: Measuring) -> Non
                 "trusted": how.trusted,
                 "window": weak.window,
                 "max_length": max_length,
+                "token_budget": how.token_budget or default_budget(weak.device),
                 "precision": str(weak.dtype).removeprefix("torch."),
             }
         )
