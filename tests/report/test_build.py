@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pilotfish.errors import DamagedRun
 from pilotfish.report import build, write
 from pilotfish.store import Run
 from tests.report import fake
@@ -242,3 +243,14 @@ def test_a_tuned_weak_models_own_steps_are_not_held_against_the_arms(tmp_path: P
     assert weak["steps"] == 136
     assert report["equal_steps"] == 140
     assert not any("numbers of steps" in text for text in report["warnings"])
+
+
+@pytest.mark.parametrize("victim", ["scores.parquet", "selections/selected/decisions.parquet"])
+def test_nothing_is_reported_from_a_damaged_file(tmp_path: Path, victim: str) -> None:
+    run = fake.selected(fake.scored(fake.pooled(tmp_path)))
+    path = run.root / victim
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedRun, match=victim):
+        build(run)

@@ -47,9 +47,12 @@ class Picked:
 
 
 def scored(run: Run, name: str) -> Scored | None:
-    """One score column with what stands beside it; None when it is not on disk."""
+    """One score column with what stands beside it; None when it is not on disk.
+
+    Raises DamagedRun (exit 6) where the file is not the one that was committed.
+    """
     columns = ["id", "source", "row", "n_prompt_tokens", "n_response_tokens", "truncated"]
-    found = _columns(run, "scores.parquet", [*columns, name, f"{name}_reason"])
+    found = _columns(run, "scores.parquet", "scores.json", [*columns, name, f"{name}_reason"])
     if found is None or name not in found:
         return None
     count = len(found["id"])
@@ -67,9 +70,12 @@ def scored(run: Run, name: str) -> Scored | None:
 
 
 def picked(run: Run, name: str, ids: Texts) -> Picked | None:
-    """One selection's decisions put in the order of `ids`; None when they are not on disk."""
-    rel = f"selections/{name}/decisions.parquet"
-    found = _columns(run, rel, ["id", "kept", "rank", "reason", "score"])
+    """One selection's decisions put in the order of `ids`; None when they are not on disk.
+
+    Raises DamagedRun (exit 6) where the file is not the one that was committed.
+    """
+    folder, columns = f"selections/{name}", ["id", "kept", "rank", "reason", "score"]
+    found = _columns(run, f"{folder}/decisions.parquet", f"{folder}/manifest.json", columns)
     if found is None:
         return None
     place = {key: at for at, key in enumerate(found["id"])}
@@ -85,11 +91,13 @@ def picked(run: Run, name: str, ids: Texts) -> Picked | None:
     )
 
 
-def _columns(run: Run, rel: str, names: list[str]) -> dict[str, NDArray[np.object_]] | None:
-    path = run.store.path(rel)
-    if not path.is_file():
+def _columns(
+    run: Run, rel: str, manifest: str, names: list[str]
+) -> dict[str, NDArray[np.object_]] | None:
+    if run.store.read_json(manifest) is None:
         return None
-    with pq.ParquetFile(path) as file:
+    run.store.require(manifest)
+    with pq.ParquetFile(run.store.path(rel)) as file:
         present = [name for name in names if name in file.schema_arrow.names]
         table = file.read(columns=present)
     return {name: _objects(table.column(name).to_pylist()) for name in present}
