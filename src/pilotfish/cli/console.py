@@ -11,6 +11,9 @@ _CONTROL = re.compile(
 )
 
 
+_UNSEEN = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # what JSON leaves raw
+
+
 def plain(text: str) -> str:
     """Text without terminal escapes, control or bidi characters: dataset text may hold any."""
     return _CONTROL.sub("", text)
@@ -22,8 +25,10 @@ def out(text: str) -> None:
 
 
 def emit(value: dict[str, Any]) -> None:
-    """The one JSON object of `--json`."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """The one JSON object of `--json`; what could steer a terminal is written as an escape."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    escaped = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    sys.stdout.write(escaped.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:

@@ -2,11 +2,16 @@
 
 import json
 
-from pilotfish.cli.console import out
+from pilotfish.cli.console import emit, out
+from pilotfish.cli.options import Json
 
 
-def schema() -> None:
+def schema(as_json: Json = False) -> None:
     """Print the JSON Schema of a recipe."""
     from pilotfish.config import Recipe
 
-    out(json.dumps(Recipe.model_json_schema(), indent=2))
+    found = Recipe.model_json_schema()
+    if as_json:
+        emit(found)
+        return
+    out(json.dumps(found, indent=2))

@@ -26,7 +26,7 @@ def build(table: Mapping[str, type[Selector]], method: "Method", direction: str 
     """
     dotted = ":" in method.name
     if not dotted and method.name not in table:
-        raise unknown_name("selector", method.name, table)
+        raise unknown_name("method", method.name, table)
     kind: type[Any] = find(method.name) if dotted else table[method.name]
     args = dict(method.args)
     args |= _one_direction(method, direction)
@@ -43,7 +43,7 @@ def build(table: Mapping[str, type[Selector]], method: "Method", direction: str 
 def describe(table: Mapping[str, type[Selector]], name: str | None = None) -> list[dict[str, Any]]:
     """What `pilotfish methods [NAME]` shows, one dict per method."""
     if name is not None and name not in table:
-        raise unknown_name("selector", name, table)
+        raise unknown_name("method", name, table)
     return [_described(each, table[each]) for each in sorted(table) if name in (None, each)]
 
 
