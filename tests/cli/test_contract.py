@@ -309,3 +309,30 @@ def test_kd_across_tokenizers_is_refused_before_anything_is_spent(
     )  # fmt: skip
     assert code == 2 and "one tokenizer" in err and "--loss lm" in err
     assert not (tmp_path / "run/signals").exists()
+
+
+def test_score_takes_settings_of_tuning_and_refuses_others(
+    tmp_path: Path, weak: str, pilotfish: Command
+) -> None:
+    data = write_jsonl(tmp_path / "pool.jsonl", pairs(12))
+    trusted = write_jsonl(tmp_path / "trusted.jsonl", pairs(10, start=50))
+    arguments = ["score", data, "--weak", weak, "--method", "ifd", "--trusted", trusted, "--quiet"]
+    code, _, err = pilotfish(
+        *arguments, "--out", tmp_path / "a", "--set", "tune.learning_rate=1.0e-3"
+    )
+    assert code == 0, err
+    told = json.loads((tmp_path / "a/weak/manifest.json").read_text())
+    assert told["learning_rates_tried"] == [1e-3]
+    code, _, err = pilotfish(*arguments, "--out", tmp_path / "b", "--set", "train.max_steps=1")
+    assert code == 2 and "tune." in err
+
+
+def test_judge_reads_as_many_test_rows_as_asked(
+    scored: Path, tmp_path: Path, strong: str, pilotfish: Command
+) -> None:
+    test = write_jsonl(tmp_path / "t.jsonl", alpaca(9))
+    pilotfish("select", scored, "--method", "ifd", "--budget", "5rows", "--allow-short")
+    pilotfish("train", scored, "--strong", strong, "--set", "train.max_steps=1", "--quiet")
+    code, _, err = pilotfish("judge", scored, "--test", test, "--limit", 4, "--metric", "loss")
+    assert code == 0, err
+    assert len((scored / "judge/selected/seed-0.jsonl").read_text().splitlines()) == 4
