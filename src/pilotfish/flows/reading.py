@@ -111,7 +111,7 @@ def bad_rows(pool: Pool) -> str:
     """What did not enter the pool, in words."""
     quarantined = sum(pool.manifest["quarantined"].values())
     dropped = pool.manifest["dropped"]
-    return f"{quarantined:,} quarantined, {dropped:,} dropped because they stand in the test data"
+    return f"{quarantined:,} quarantined, {dropped:,} dropped: a test row asks the same"
 
 
 def read_beside(
