@@ -2,13 +2,20 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from itertools import repeat
+
+import numpy as np
 
 from pilotfish.errors import DataError, UsageError
+from pilotfish.pool.naming import DIGEST, UserIds, id_text, occurrences
 from pilotfish.records import Example
+
+
+class ChangedData(Exception):
+    """A row is not the one that was counted in its place; says in which source."""
 
 
 @dataclass
@@ -21,9 +28,8 @@ class Census:
     dropped: int = 0
     _digests: bytearray = field(default_factory=bytearray)
     _kept: bytearray = field(default_factory=bytearray)  # [n] 1 kept, 0 dropped
-    _user_ids: dict[str, None] | None = field(default_factory=dict)  # ordered, None: unusable
-    _with_id: int = 0
-    _repeated: str | None = None
+    _user_ids: UserIds = field(default_factory=UserIds)
+    _named: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # fingerprint by user ids
 
     @property
     def rows_in(self) -> int:
@@ -32,59 +38,68 @@ class Census:
 
     def add(self, example: Example, *, kept: bool) -> None:
         """Count one valid row."""
-        self._digests += bytes.fromhex(example.digest)
+        digest = bytes.fromhex(example.digest)
+        self._digests += digest
         self._kept.append(kept)
         self.rows += kept
         self.dropped += not kept
-        self._note_id(example.meta.get(self.id_column))
+        name = self._user_ids.add(example.meta.get(self.id_column))
+        if kept and name is not None:
+            _enter(self._named, name, digest)
 
-    def _note_id(self, value: Any) -> None:
-        usable = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
-        self._with_id += usable
-        if self._user_ids is None:
-            return
-        if usable and str(value) not in self._user_ids:
-            self._user_ids[str(value)] = None
-            return
-        if usable and self._repeated is None:
-            self._repeated = str(value)
-        self._user_ids = None
+    def identified(self, examples: Iterable[Example]) -> Iterator[tuple[Example, bool]]:
+        """The rows once more from the first on, each with its id and whether it is kept.
 
-    def marks(self) -> Iterator[tuple[str, bool]]:
-        """(id, kept) of every valid row in reading order."""
-        return zip(self._ids(), map(bool, self._kept), strict=True)
+        Raises ChangedData for a row that is not the one counted in its place.
+        """
+        usable, counted = self._usable, self._counted()
+        for example in examples:
+            digest, number, kept = next(counted, (b"", 0, 0))
+            if digest.hex() != example.digest:
+                raise ChangedData(example.source)
+            own = id_text(example.meta.get(self.id_column)) if usable else None
+            yield replace(example, id=own or _hash_id(digest, number)), bool(kept)
 
-    def _ids(self) -> Iterator[str]:
-        if self._user_ids is not None:
-            yield from self._user_ids
-            return
-        seen: Counter[bytes] = Counter()
-        for digest in self.digests():
-            yield f"{digest.hex()[:16]}-{seen[digest]}"
-            seen[digest] += 1
+    @property
+    def _usable(self) -> bool:
+        """Whether the id column names the rows."""
+        if self._user_ids.usable:
+            self._user_ids.settle()
+        return self._user_ids.usable
 
-    def digests(self) -> Iterator[bytes]:
-        """[n] content digests, 16 bytes each, in reading order."""
-        return (bytes(self._digests[i : i + 16]) for i in range(0, len(self._digests), 16))
+    def _counted(self) -> Iterator[tuple[bytes, int, int]]:
+        """(digest, rows of the same digest before it, kept) of every valid row in reading order."""
+        digests = np.frombuffer(bytes(self._digests), dtype=DIGEST)
+        numbers = repeat(0, len(digests)) if self._usable else map(int, occurrences(digests))
+        parts = (bytes(self._digests[i : i + 16]) for i in range(0, len(self._digests), 16))
+        return zip(parts, numbers, self._kept, strict=True)
 
     def fingerprint(self) -> str:
         """sha256 over the kept rows' ids and digests in order: content, not files."""
+        if self._usable:
+            return self._named.hexdigest()
         sha = hashlib.sha256()
-        for (name, kept), digest in zip(self.marks(), self.digests(), strict=True):
+        for digest, number, kept in self._counted():
             if kept:
-                sha.update(len(name.encode()).to_bytes(4, "big") + name.encode() + digest)
+                _enter(sha, _hash_id(digest, number), digest)
         return sha.hexdigest()
 
     def warnings(self) -> list[str]:
         """What a person should know about the ids."""
-        if self._user_ids is not None or not self._with_id:
+        if self._usable or not self._user_ids.present:
             return []
-        why = (
-            f"'{self._repeated[:60]}' stands more than once"
-            if self._repeated is not None
-            else "some rows have none"
-        )
+        twice, why = self._user_ids.repeated, "some rows have none"
+        if twice is not None:
+            why = f"'{twice[:60]}' stands more than once"
         return [f"the column '{self.id_column}' does not name rows ({why}): ids are content hashes"]
+
+
+def _hash_id(digest: bytes, number: int) -> str:
+    return f"{digest.hex()[:16]}-{number}"
+
+
+def _enter(sha: "hashlib._Hash", name: str, digest: bytes) -> None:
+    sha.update(len(name.encode()).to_bytes(4, "big") + name.encode() + digest)
 
 
 def bad_rate(text: float) -> Fraction:

@@ -1,7 +1,7 @@
 """inspect: what reading DATA would find, without writing anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,6 @@ def inspect(
             bad += [item] if len(bad) < SHOWN_BAD else []
         elif len(good) < SHOWN_GOOD:
             good.append(item)
-    ids = (name for name, _ in census.marks())
     return Inspection(
         schema=scan.schema.name if scan.schema else "",
         columns=tuple(dict.fromkeys(column for record in sample for column in record)),
@@ -64,7 +63,7 @@ def inspect(
         rows=census.rows,
         quarantined=dict(sorted(census.quarantined.items())),
         quarantine=tuple(item.line() for item in bad),
-        examples=tuple(replace(example, id=name) for example, name in zip(good, ids, strict=False)),
+        examples=tuple(example for example, _ in census.identified(good)),
         fingerprint=census.fingerprint(),
         warnings=tuple(census.warnings()),
     )

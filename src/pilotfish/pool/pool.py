@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pilotfish.errors import DamagedRun
-from pilotfish.pool.shards import SCHEMA, read_column, read_rows_of
+from pilotfish.pool.shards import SCHEMA, read_column, read_rows_of, read_table
 from pilotfish.records import Example
 from pilotfish.store import Store
 
@@ -69,14 +70,20 @@ class Pool:
         for i in range(self.shards):
             yield from self.shard(i)
 
+    def table(self, i: int, *names: str) -> pa.Table:
+        """Columns of shard i as they lie on disk, without reading the others.
+
+        names: any column of a shard but `turns`.
+        """
+        _check_plain(names)
+        return read_table(self._path(i), names)
+
     def columns(self, *names: str) -> dict[str, NDArray[Any]]:
         """Whole columns, [n] each, without reading the others: int64 for `row`, else text objects.
 
         names: any column of a shard but `turns`.
         """
-        for name in names:
-            if name not in SCHEMA.names or name == "turns":
-                raise KeyError(f"'{name}' is no plain column of a shard: {SCHEMA.names}")
+        _check_plain(names)
         paths = [self._path(i) for i in range(self.shards)]
         return {name: np.concatenate([read_column(p, name) for p in paths]) for name in names}
 
@@ -121,3 +128,9 @@ class Pool:
                 )
             self._verified.add(i)
         return self.store.path(shard["file"])
+
+
+def _check_plain(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in SCHEMA.names or name == "turns":
+            raise KeyError(f"'{name}' is no plain column of a shard: {SCHEMA.names}")

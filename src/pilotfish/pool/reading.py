@@ -1,19 +1,19 @@
 """read and read_rows: two passes over DATA, so that nothing is committed before all is known.
 
 The first pass counts, quarantines and settles the ids; the second writes the shards. Memory grows
-with the rows by 16 bytes of digest and the user's id each, not by their text.
+with the rows by digests of 16 bytes, of the content and of the user's id, not by their text.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from pilotfish._version import __version__
 from pilotfish.errors import DataError, UsageError
-from pilotfish.pool.census import Census, bad_rate, check_any, check_rate
+from pilotfish.pool.census import Census, ChangedData, bad_rate, check_any, check_rate
 from pilotfish.pool.locate import HubOptions, Source, locate
 from pilotfish.pool.overlap import overlap_key
 from pilotfish.pool.pool import MANIFEST, Pool
@@ -114,14 +114,13 @@ def read_rows(
             first.append(item)
     named = "; ".join(f"{bad.source} row {bad.row}: {bad.detail}" for bad in first)
     _check(census, max_bad_rate, str(data), f"First: {named}.")
-    marks = list(census.marks())
-    pairs = zip(found, marks, strict=True)
+    marks = list(census.identified(found))
     return Rows(
-        examples=[replace(example, id=name) for example, (name, kept) in pairs if kept],
+        examples=[example for example, kept in marks if kept],
         rows_in=census.rows_in,
         quarantined=dict(sorted(census.quarantined.items())),
         dropped=census.dropped,
-        dropped_ids=tuple(name for name, kept in marks if not kept),
+        dropped_ids=tuple(example.id for example, kept in marks if not kept),
         schema=scan.schema.name if scan.schema else "",
         sources=_digests(sources),
         fingerprint=census.fingerprint(),
@@ -230,21 +229,23 @@ def _commit(store: Store, scan: Scan, census: Census, facts: dict[str, Any]) -> 
 
 def _kept(scan: Scan, census: Census, dropped: TextIO) -> Iterator[Example]:
     """The rows that stay, with their ids; a line in `dropped` for each that does not."""
-    marks = zip(census.marks(), census.digests(), strict=True)
-    for item in scan.walk():
-        if isinstance(item, Bad):
-            continue
-        mark, digest = next(marks, (None, b""))
-        if mark is None or digest.hex() != item.digest:
-            raise _changed(item.source)
-        name, kept = mark
-        if kept:
-            yield replace(item, id=name)
-        else:
-            line = {"id": name, "source": item.source, "row": item.row, "reason": "in_test"}
-            _write_line(dropped, line)
-    if next(marks, None) is not None:
+    counted = 0
+    try:
+        for example, kept in census.identified(_valid(scan)):
+            counted += 1
+            if kept:
+                yield example
+            else:
+                origin = {"id": example.id, "source": example.source, "row": example.row}
+                _write_line(dropped, {**origin, "reason": "in_test"})
+    except ChangedData as error:
+        raise _changed(str(error)) from error
+    if counted != census.rows + census.dropped:
         raise _changed(scan.sources[-1].name)
+
+
+def _valid(scan: Scan) -> Iterator[Example]:
+    return (item for item in scan.walk() if not isinstance(item, Bad))
 
 
 def _changed(name: str) -> DataError:

@@ -41,9 +41,15 @@ def read_rows_of(path: Path, rows: Sequence[int] | None = None) -> list[Example]
     return [_example(row) for row in table.to_pylist()]
 
 
+def read_table(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of a shard; no thread is started for what is read in a millisecond."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(names), use_threads=False)
+
+
 def read_column(path: Path, name: str) -> np.ndarray[Any, Any]:
     """One column of a shard, [n]: int64 for `row`, else text objects."""
-    column = pq.read_table(path, columns=[name], partitioning=None).column(name)
+    column = read_table(path, [name]).column(name)
     if name == "row":
         return np.asarray(column.to_numpy(), dtype=np.int64)
     return texts(column.to_pylist())
