@@ -14,7 +14,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "pilotfish"
 FLOORS = {
     "errors": 0, "_version": 0,
     "records": 1, "stats": 1,
-    "budget": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2, "ledger": 2,
+    "budget": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2, "ledger": 2,
     "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3,
     "engine": 4,
     "train": 5,
@@ -118,6 +118,7 @@ def test_every_method_table_equals_its_folder(room: str, table: str) -> None:
 
 LIGHT = [
     "pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget", "pilotfish.pickers",
+    "pilotfish.histogram",
     "pilotfish.selectors", "pilotfish.ledger", "pilotfish.pool", "pilotfish.encode",
     "pilotfish.flows.select", "pilotfish.cli", "pilotfish.report", "pilotfish.api",
 ]  # fmt: skip
@@ -146,6 +147,6 @@ def test_light_rooms_load_no_torch() -> None:
 
 
 def test_numpy_rooms_load_only_numpy() -> None:
-    rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget"]
+    rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget", "histogram"]
     for name, found in loaded_after([f"pilotfish.{room}" for room in rooms]).items():
         assert "numpy" in found and not {*HEAVY, "pyarrow"} & found, name

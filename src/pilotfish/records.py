@@ -6,8 +6,9 @@ budget rows (said where), s steps.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -83,7 +84,7 @@ def content_digest(
 class Need:
     """One thing a selector asks to have measured for every row.
 
-    signal: a name in the table of signals ("nll").
+    signal: a name in the table of signals ("nll"); `size` is its k, where it has one ("topk").
     text: the text form ("template": chat template or the plain one; "superfiltering": published).
     given: what the response is conditioned on, "prompt" or "nothing".
     span: which tokens are scored, "response" or "full".
@@ -98,25 +99,51 @@ class Need:
     span: Literal["response", "full"] = "response"
     aligned: bool = True
     end: bool = False
+    size: int = 0
 
     @property
     def name(self) -> str:
         """A file-safe name, also the key of what was seen: `nll.template.prompt.response`."""
         more = ("" if self.aligned else ".every") + (".end" if self.end else "")
-        return f"{self.signal}.{self.text}.{self.given}.{self.span}{more}"
+        return f"{self.signal}{self.size or ''}.{self.text}.{self.given}.{self.span}{more}"
+
+    @property
+    def pools(self) -> bool:
+        """Whether states are pooled (every token has one) and not tokens predicted."""
+        return self.signal == "hidden"
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Per row a stretch of values: those of row i are flat[offsets[i]:offsets[i + 1]]."""
+
+    flat: NDArray[Any]
+    offsets: Ints  # [n + 1]
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        return self.flat[self.offsets[row] : self.offsets[row + 1]]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One Need, measured. A row with a reason holds nan in `total` and must not be used."""
+    """One Need, measured. A row with a reason holds nan in `total` and must not be used.
 
-    total: Floats  # [n] nats, summed over the scored tokens
-    count: Ints  # [n] scored tokens
+    total: nats for `nll`, `token_nll`, `topk` and `entropy`, hits for `top1`, the length of the
+    pooled state for `hidden`. values: what is more than one number per row, by name: [n, d]
+    arrays (nan where unmeasured) or Ragged (empty where unmeasured).
+    """
+
+    total: Floats  # [n] summed over the counted tokens
+    count: Ints  # [n] tokens
     reason: Texts  # [n] "" where measured, else why not
+    values: Mapping[str, "NDArray[Any] | Ragged"] = field(default_factory=dict)
 
     @property
     def mean(self) -> Floats:
-        """[n] nats per scored token, nan where not measured."""
+        """[n] total per token, nan where not measured."""
         safe = np.where(self.count > 0, self.count, 1)
         return np.where((self.count > 0) & (self.reason == ""), self.total / safe, np.nan)
 
@@ -154,13 +181,22 @@ class Decision:
 
 @dataclass(frozen=True)
 class Selection:
-    """The kept rows in pick order, and for every row of the pool the reason."""
+    """The kept rows in pick order; for every row of the pool the reason, read when asked for."""
 
     name: str
     order: Ints  # [k] pool indices, best first
-    reason: Texts  # [n] why each row was kept or dropped
-    score: Floats  # [n] raw values in published orientation, nan when unscorable
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any]
+    decisions: Callable[[], tuple[Texts, Floats]]  # of every row: `reason` and `score`
+
+    @cached_property
+    def reason(self) -> Texts:
+        """[n] why each row was kept or dropped."""
+        return self.decisions()[0]
+
+    @cached_property
+    def score(self) -> Floats:
+        """[n] raw values in published orientation, nan when unscorable."""
+        return self.decisions()[1]
 
     def __len__(self) -> int:
         return len(self.order)

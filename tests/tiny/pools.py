@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pilotfish.records import Example, Turn
 
@@ -39,3 +40,6 @@ class ListPool:
     def columns(self, *names: str) -> dict[str, Any]:
         rows = [row for shard in self._shards for row in shard]
         return {name: np.array([getattr(row, name) for row in rows], object) for name in names}
+
+    def table(self, i: int, *names: str) -> Any:
+        return pa.table({name: [getattr(row, name) for row in self._shards[i]] for name in names})

@@ -1,31 +1,41 @@
-"""What a selection is made from: the pool's rows and, where the run was scored, its columns."""
+"""What a selection is made from: the pool's rows and, where the run was scored, its columns.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+Both are read shard by shard, in pool order, as often as they are asked for, and not held.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from pilotfish.config import Method, parse_method
 from pilotfish.errors import UsageError
 from pilotfish.flows.reading import pool_of
-from pilotfish.pickers import tie_rank
+from pilotfish.flows.scorefile import ScoreFile, ids_of, score_file
 from pilotfish.pool import Pool
 from pilotfish.records import Floats, Ints, Seen, Texts
-from pilotfish.selectors import SELECTORS, Selector, make, same_scores
+from pilotfish.selectors import Selector
 from pilotfish.selectors.protocol import NONFINITE
 from pilotfish.store import Run
+
+_COUNTS = ("n_prompt_tokens", "n_response_tokens")
+
+
+class Part(NamedTuple):
+    """The scores of one shard."""
+
+    values: Floats  # [n] nan where unscorable
+    why: Texts  # [n] "" where scored
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One score per row, and a reason where there is none."""
+    """One score per row, and a reason where there is none; `parts()` reads them anew."""
 
     column: str | None  # name in scores.parquet; None where computed on the spot
-    values: Floats  # [n] nan where unscorable
-    why: Texts  # [n] "" where scored
+    parts: Callable[[], Iterator[Part]]  # one of each shard, in order
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,160 +44,84 @@ class Candidates:
 
     run: Run
     pool: Pool
-    id: Texts  # [n]
-    source: Texts  # [n]
-    row: Ints  # [n]
-    digest: Texts  # [n]
 
     def __len__(self) -> int:
-        return len(self.id)
+        return len(self.pool)
 
     @cached_property
-    def tie(self) -> Ints:
-        """[n] order of rows with equal scores."""
-        return tie_rank(self.digest, self.id)
+    def scores(self) -> ScoreFile | None:
+        """scores.parquet; None where the run has no scores."""
+        return score_file(self.run, self.pool)
 
-    @cached_property
-    def _place(self) -> Ints | None:
-        """[n] line in scores.parquet of each pool row; None where the run has no scores."""
-        if self.run.store.read_json("scores.json") is None:
+    def counts(self) -> Iterator[tuple[Ints, Ints]] | None:
+        """Prompt and response tokens of every shard's rows; None where the run has no scores."""
+        if self.scores is None:
             return None
-        manifest = self.run.store.require("scores.json")
-        ids = self._read("id")
-        lines = {id: line for line, id in enumerate(ids)}
-        if manifest.get("pool") != self.pool.fingerprint or set(lines) != set(self.id):
-            raise UsageError(
-                f"the scores in {self.run.root} are of another pool",
-                hint=f"pilotfish score {self.run.root} --weak MODEL --method METHOD --force",
-            )
-        return np.fromiter((lines[id] for id in self.id), dtype=np.int64, count=len(self))
+        tables = self.scores.tables(*_COUNTS)
+        return ((table[_COUNTS[0]].to_numpy(), table[_COUNTS[1]].to_numpy()) for table in tables)
 
-    def _read(self, name: str) -> list[Any]:
-        with pq.ParquetFile(self.run.store.path("scores.parquet")) as file:
-            return list(file.read(columns=[name]).column(name).to_pylist())
+    def tokens(self) -> Iterator[Ints | None]:
+        """Tokens of every shard's rows as the weak model read them; None where not counted."""
+        counts = self.counts()
+        if counts is None:
+            return repeat(None, self.pool.shards)
+        return (prompt + response for prompt, response in counts)
 
-    def _column(self, name: str) -> Texts:
-        """[n] one column of scores.parquet in pool order, nulls as None."""
-        assert self._place is not None
-        values = np.empty(len(self), dtype=object)
-        values[:] = self._read(name)
-        return values[self._place]
-
-    @cached_property
-    def counts(self) -> tuple[Ints, Ints] | None:
-        """Prompt and response tokens of every row; None where the run has no scores."""
-        if self._place is None:
-            return None
-        return (
-            self._column("n_prompt_tokens").astype(np.int64),
-            self._column("n_response_tokens").astype(np.int64),
-        )
-
-    @property
-    def tokens(self) -> Ints | None:
-        """[n] tokens of each row as the weak model read it."""
-        return None if self.counts is None else self.counts[0] + self.counts[1]
-
-    def need_counts(self, what: str) -> tuple[Ints, Ints]:
+    def need_counts(self, what: str) -> Iterator[tuple[Ints, Ints]]:
         """The token counts, or the missing step and its command."""
-        if self.counts is None:
+        found = self.counts()
+        if found is None:
             raise UsageError(
                 f"{what} needs token counts, which {self.run.root} does not hold yet",
                 hint=f"pilotfish score {self.run.root} --weak MODEL --method METHOD "
                 f"--out {self.run.root}",
             )
-        return self.counts
+        return found
 
     def scored(self, name: str) -> Scored:
         """One score column. A value that is no number is unscorable whatever its status says."""
-        if self._place is None or name not in self.run.section("scores"):
+        if self.scores is None or name not in self.run.section("scores"):
             raise no_such_score(self.run, name)
-        raw = self._column(name)
-        values = np.array([np.nan if v is None else v for v in raw], dtype=np.float64)
-        values[(self._column(f"{name}_status") != "ok") | ~np.isfinite(values)] = np.nan
-        told = [NONFINITE if why is None else why for why in self._column(f"{name}_reason")]
-        why = np.where(np.isnan(values), np.array(told, dtype=object), "")
-        return Scored(name, values, why)
+        return Scored(name, lambda: self._parts(name))
+
+    def _parts(self, name: str) -> Iterator[Part]:
+        assert self.scores is not None
+        for table in self.scores.tables(name, f"{name}_status", f"{name}_reason"):
+            values = np.array(table[name].to_numpy(), dtype=np.float64)
+            bad = (table[f"{name}_status"].to_numpy() != "ok") | ~np.isfinite(values)
+            told = table[f"{name}_reason"].fill_null(NONFINITE).to_numpy()
+            yield Part(np.where(bad, np.nan, values), np.where(bad, told, ""))
 
     def score_now(self, selector: Selector, what: str) -> Scored:
         """The scores of a method that looks at no model."""
         if selector.reads_counts:
             self.need_counts(what)
-        none = np.zeros(len(self), dtype=np.int64)
-        prompt, response = self.counts or (none, none)
-        seen = Seen(ids=self.id, n_prompt_tokens=prompt, n_response_tokens=response)
-        values = np.asarray(selector.score(seen), dtype=np.float64)
-        return Scored(None, values, selector.reasons(seen, values))
+        if not selector.pool_relative:
+            return Scored(None, lambda: (_part(selector, seen) for seen in self._seen()))
+        whole, bounds = _part(selector, _all(list(self._seen()))), self.pool.ranges
+        return Scored(None, lambda: (Part(whole.values[a:b], whole.why[a:b]) for a, b in bounds))
+
+    def sources(self) -> Ints:
+        """[n] number of each row's source, in the order of their names."""
+        number: dict[str, int] = {}
+        parts = []
+        for shard in range(self.pool.shards):
+            coded = self.pool.table(shard, "source")["source"].combine_chunks().dictionary_encode()
+            here = [number.setdefault(name, len(number)) for name in coded.dictionary.to_pylist()]
+            parts.append(np.array(here, dtype=np.int32)[coded.indices.to_numpy()])
+        place = np.argsort(np.argsort(np.array(list(number), dtype=object)))
+        return np.asarray(place[np.concatenate(parts)], dtype=np.int64)
+
+    def _seen(self) -> Iterator[Seen]:
+        none = ((np.zeros(n, np.int64), np.zeros(n, np.int64)) for n in self.pool.sizes)
+        counts = self.counts() or none
+        for ids, (prompt, response) in zip(ids_of(self.pool), counts, strict=True):
+            yield Seen(np.array(ids, dtype=object), prompt, response)
 
 
 def candidates_of(run: Run) -> Candidates:
     """The pool of a run, ready to pick from; UsageError where it was not read yet."""
-    pool = pool_of(run)
-    found = pool.columns("id", "source", "row", "digest")
-    texts = {key: np.asarray(found[key], dtype=object) for key in ("id", "source", "digest")}
-    return Candidates(run, pool, row=np.asarray(found["row"], dtype=np.int64), **texts)
-
-
-def column_of(
-    run: Run, method: Method | str, *, score: str | None, direction: str | None, seed: int
-) -> tuple[Method, Selector, str | None]:
-    """The method, its selector and its score column (None: computed on the spot).
-
-    The column is `score`, else the one named like the METHOD, else the only one whose recorded
-    method scores alike (knobs that only pick, such as the direction, may differ). A METHOD that is
-    itself the name of a column stands for the method recorded there.
-    """
-    known = run.section("scores")
-    method, score = _spoken(known, method, score)
-    if direction is None and "direction" not in method.args:
-        named = known.get(score or method.text, {})
-        direction = named.get("direction") if _choosable(method) else None
-    selector = make(with_seed(method, seed), direction)
-    if score is None and selector.needs:
-        score = method.text if method.text in known else _alike(run, known, method, selector)
-    if score is not None and score not in known:
-        raise no_such_score(run, score)
-    return method, selector, score
-
-
-def _spoken(
-    known: Mapping[str, Any], said: Method | str, score: str | None
-) -> tuple[Method, str | None]:
-    """A METHOD, or the name of a column standing for the method recorded there."""
-    text = said.strip() if isinstance(said, str) else said.text
-    if text in known and known[text]["method"] != text:
-        return parse_method(known[text]["method"]), score or text
-    return (parse_method(said) if isinstance(said, str) else said), score
-
-
-def with_seed(method: Method, seed: int) -> Method:
-    """`seed` for a method that draws and was not given one."""
-    kind = SELECTORS.get(method.name)
-    if "seed" in method.args or "seed" not in getattr(kind, "__dataclass_fields__", {}):
-        return method
-    return Method(method.name, {**method.args, "seed": seed}, method.text)
-
-
-def _choosable(method: Method) -> bool:
-    kind: Any = SELECTORS.get(method.name)
-    # `fields` leaves class variables out: `longest` has a direction, and none to choose.
-    return not is_dataclass(kind) or "direction" in {field.name for field in fields(kind)}
-
-
-def _alike(run: Run, known: Mapping[str, Any], method: Method, selector: Selector) -> str:
-    names = []
-    for name, facts in known.items():
-        recorded = parse_method(str(facts["method"]))
-        if recorded.name == method.name and same_scores(make(recorded), selector):
-            names.append(name)
-    if len(names) > 1:
-        raise UsageError(
-            f"{run.root} has several scores by {method.name}: {', '.join(names)}",
-            hint=f"name one of them: --method '{names[0]}'",
-        )
-    if not names:
-        raise no_such_score(run, method.text)
-    return names[0]
+    return Candidates(run, pool_of(run))
 
 
 def no_such_score(run: Run, name: str) -> UsageError:
@@ -196,4 +130,17 @@ def no_such_score(run: Run, name: str) -> UsageError:
     return UsageError(
         f"{run.root} has no score '{name}' yet (scores there: {known})",
         hint=f"pilotfish score {run.root} --weak MODEL --method '{name}' --out {run.root}",
+    )
+
+
+def _part(selector: Selector, seen: Seen) -> Part:
+    values = np.asarray(selector.score(seen), dtype=np.float64)
+    return Part(values, selector.reasons(seen, values))
+
+
+def _all(parts: list[Seen]) -> Seen:
+    return Seen(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.n_prompt_tokens for part in parts]),
+        np.concatenate([part.n_response_tokens for part in parts]),
     )

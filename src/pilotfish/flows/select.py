@@ -1,24 +1,26 @@
 """select: a score column, a picker and a budget become a selection, with a reason for every row."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pilotfish.budget import Budget, parse_budget, take
+from pilotfish.budget import Budget, parse_budget
 from pilotfish.config import Method
-from pilotfish.flows.candidates import Candidates, Scored, candidates_of, column_of
+from pilotfish.flows.candidates import Candidates, Part, Scored, candidates_of
+from pilotfish.flows.meant import column_of
+from pilotfish.flows.picking import pick
 from pilotfish.flows.reading import existing
 from pilotfish.flows.selection import Pick, check_name, commit, kept_of
-from pilotfish.pickers import LengthMatched, Random, Ranking
+from pilotfish.pickers import LengthMatched, Picker
 from pilotfish.pickers.length_matched import length_bins
-from pilotfish.pickers.random import draws
-from pilotfish.records import Selection
-from pilotfish.selectors import SELECTORS
+from pilotfish.records import Ints, Selection
+from pilotfish.selectors.longest import Longest
 from pilotfish.selectors.protocol import NO_RESPONSE
+from pilotfish.selectors.random import Random
 from pilotfish.store import Run, run_lock
 
 
@@ -68,8 +70,7 @@ def select_into(
     picker = selector.picker()
     rows = candidates_of(run)
     scored = rows.scored(column) if column else rows.score_now(selector, method.text)
-    ranking = picker.rank(scored.values, rows.tie)
-    kept = take(ranking.order, wanted, len(rows), tokens=rows.tokens, allow_short=allow_short)
+    choice = pick(rows, scored, picker, wanted, allow_short=allow_short)
     facts = {
         "method": method.text,
         "direction": selector.direction,
@@ -77,7 +78,7 @@ def select_into(
         "seed": getattr(selector, "seed", None),
         "of": None,
     }
-    selection = commit(rows, Pick(name, scored, ranking, kept, wanted, facts), force=force)
+    selection = commit(rows, Pick(name, scored, choice, wanted, facts), force=force)
     run.cost("select", name, seconds=time.monotonic() - start, rows=len(rows))
     return selection
 
@@ -86,11 +87,10 @@ def random_control(
     run: Run, *, to: str = "selected", seed: int = 0, name: str | None = None, force: bool = False
 ) -> Selection:
     """As many rows as the selection `to`, drawn from the whole pool (the caller holds the lock)."""
-    rows = candidates_of(run)
-    scored = Scored(None, draws(rows.id, seed), np.full(len(rows), "", dtype=object))
-    ranking = Random(rows.id, seed).rank(scored.values, rows.tie)
+    rows, drawn = candidates_of(run), Random(seed)
+    scored = rows.score_now(drawn, "the random control")
     facts = {"method": "random", "direction": None, "seed": seed, "of": to}
-    return _control(rows, name or f"random-{seed}", scored, ranking, facts, force=force)
+    return _control(rows, name or f"random-{seed}", scored, drawn.picker(), facts, force=force)
 
 
 def length_matched(
@@ -101,37 +101,45 @@ def length_matched(
     Disjoint from `to` where the pool allows it; run.json counts `borrowed` and `overlapping`.
     """
     rows = candidates_of(run)
-    lengths = rows.need_counts("the length-matched control")[1]
-    drawn = np.where(lengths > 0, draws(rows.id, seed), np.nan)
-    scored = Scored(None, drawn, np.where(lengths > 0, "", NO_RESPONSE).astype(object))
-    matched = LengthMatched(kept_of(run, to), rows.source, length_bins(lengths))
-    ranking = matched.rank(drawn, rows.tie)
+    counts = rows.need_counts("the length-matched control")
+    lengths = np.concatenate([response for _, response in counts])
+    drawn = rows.score_now(Random(seed), "the length-matched control")
+    scored = Scored(None, lambda: _where_long(drawn.parts(), lengths))
+    picker = LengthMatched(kept_of(run, to), rows.sources(), length_bins(lengths))
     facts = {"method": "length_matched", "direction": None, "seed": seed, "of": to}
-    facts |= ranking.notes
-    return _control(rows, name or f"length_matched-{seed}", scored, ranking, facts, force=force)
+    return _control(rows, name or f"length_matched-{seed}", scored, picker, facts, force=force)
 
 
 def longest_control(
     run: Run, *, to: str = "selected", name: str = "longest", force: bool = False
 ) -> Selection:
     """As many rows as `to`, the longest responses first (the caller holds the lock)."""
-    rows, longest = candidates_of(run), SELECTORS["longest"]()
+    rows, longest = candidates_of(run), Longest()
     scored = rows.score_now(longest, "the longest control")
-    ranking = longest.picker().rank(scored.values, rows.tie)
     facts = {"method": "longest", "direction": "high", "seed": None, "of": to}
-    return _control(rows, name, scored, ranking, facts, force=force)
+    return _control(rows, name, scored, longest.picker(), facts, force=force)
+
+
+def _where_long(parts: Iterable[Part], lengths: Ints) -> Iterator[Part]:
+    """The parts, unscorable where a response is empty; lengths [n] of all rows."""
+    start = 0
+    for values, why in parts:
+        empty = lengths[start : start + len(values)] == 0
+        yield Part(np.where(empty, np.nan, values), np.where(empty, NO_RESPONSE, why))
+        start += len(values)
 
 
 def _control(
     rows: Candidates,
     name: str,
     scored: Scored,
-    ranking: Ranking,
+    picker: Picker,
     facts: Mapping[str, Any],
     *,
     force: bool,
 ) -> Selection:
     """Commit a control at the size of the selection it stands beside (`facts["of"]`)."""
     budget = Budget("rows", Decimal(len(kept_of(rows.run, facts["of"]))))
-    kept = take(ranking.order, budget, len(rows))
-    return commit(rows, Pick(name, scored, ranking, kept, budget, facts), force=force)
+    choice = pick(rows, scored, picker, budget)
+    told = {**facts, **choice.notes}
+    return commit(rows, Pick(name, scored, choice, budget, told), force=force)

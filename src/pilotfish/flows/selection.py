@@ -1,10 +1,10 @@
 """A selection on disk: decisions.parquet, selected.jsonl, and what was built on an older one."""
 
-import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 from pilotfish.budget import Budget, resolve
 from pilotfish.errors import UsageError
 from pilotfish.flows.candidates import Candidates, Scored
-from pilotfish.pickers import KEPT, OVER_BUDGET, UNSCORABLE, Ranking
+from pilotfish.flows.parquet import GroupedWriter
+from pilotfish.flows.picking import Choice, scores_sha
+from pilotfish.pickers import KEPT
+from pilotfish.pool import Pool
 from pilotfish.records import Floats, Ints, Selection, Texts
 from pilotfish.store import Run
 
@@ -29,8 +32,7 @@ class Pick:
 
     name: str
     scored: Scored
-    ranking: Ranking
-    kept: Ints  # [k] pool indices, best first
+    choice: Choice
     budget: Budget
     facts: Mapping[str, Any]  # method, direction, seed, of
 
@@ -56,7 +58,7 @@ def commit(rows: Candidates, pick: Pick, *, force: bool) -> Selection:
     then what was built on the old one is listed under `stale` in run.json.
     """
     check_name(pick.name)
-    run, facts, reason = rows.run, _facts(rows, pick), _reasons(pick)
+    run, facts = rows.run, _facts(rows, pick)
     old = _old(run, pick.name)
     changed = sorted(key for key in {*old, *facts} - _INCIDENTAL if old.get(key) != facts.get(key))
     if old and changed and not force:
@@ -69,23 +71,33 @@ def commit(rows: Candidates, pick: Pick, *, force: bool) -> Selection:
     )
     found = run.store.manifest(manifest_of(pick.name))
     if found is None or found["selection"] != _lasting(facts):
-        _write(rows, pick, facts, reason)
+        _write(rows, pick, facts)
         freshen(run, f"selections/{pick.name}")
     if run.section("selections").get(pick.name) != facts:
         run.update(selections={**run.section("selections"), pick.name: facts})
-    return Selection(pick.name, pick.kept, reason, pick.scored.values, facts)
+    digest = facts["rows_digest"]
+    return Selection(pick.name, pick.choice.kept, facts, lambda: _decided(run, pick.name, digest))
 
 
 def kept_of(run: Run, name: str) -> Ints:
     """[k] pool indices of a committed selection, in pick order."""
-    table = decisions_of(run, name, "kept", "rank")
-    kept = np.flatnonzero(table.column("kept").to_numpy(zero_copy_only=False))
-    ranks = table.column("rank").to_numpy(zero_copy_only=False)[kept]
-    return np.asarray(kept[np.argsort(ranks)], dtype=np.int64)
+    kept, ranks, start = [], [], 0
+    with _decisions_file(run, name) as file:
+        for batch in file.iter_batches(columns=["kept", "rank"], use_threads=False):
+            here = np.flatnonzero(batch["kept"].to_numpy(zero_copy_only=False))
+            kept.append(here + start)
+            ranks.append(batch["rank"].take(pa.array(here)).to_numpy())
+            start += len(batch)
+    return np.asarray(np.concatenate(kept)[np.argsort(np.concatenate(ranks))], dtype=np.int64)
 
 
 def decisions_of(run: Run, name: str, *columns: str) -> pa.Table:
     """Columns (all, when none is named) of one selection's decisions, in pool order."""
+    with _decisions_file(run, name) as file:
+        return file.read(columns=list(columns) or None)
+
+
+def _decisions_file(run: Run, name: str) -> pq.ParquetFile:
     check_name(name)
     if run.store.read_json(manifest_of(name)) is None:
         known = ", ".join(sorted(run.section("selections"))) or "none"
@@ -94,8 +106,16 @@ def decisions_of(run: Run, name: str, *columns: str) -> pa.Table:
             hint=f"pilotfish select {run.root} --method METHOD --budget 10% --as {name}",
         )
     run.store.require(manifest_of(name))
-    with pq.ParquetFile(run.store.path(f"selections/{name}/decisions.parquet")) as file:
-        return file.read(columns=list(columns) or None)
+    return pq.ParquetFile(run.store.path(f"selections/{name}/decisions.parquet"))
+
+
+def _decided(run: Run, name: str, digest: str) -> tuple[Texts, Floats]:
+    """Reason and score of every row; UsageError where the name holds another selection by now."""
+    table = decisions_of(run, name, "reason", "score")
+    if _old(run, name).get("rows_digest") != digest:
+        raise UsageError(f"'{name}' was made anew: this selection is on disk no more")
+    score = table["score"].to_numpy().astype(np.float64)
+    return np.array(table["reason"].to_pylist(), dtype=object), score
 
 
 def built_on(run: Run, name: str) -> list[str]:
@@ -131,35 +151,18 @@ def freshen(run: Run, built: str) -> None:
 
 def _facts(rows: Candidates, pick: Pick) -> dict[str, Any]:
     """The line in run.json: `requested` counts `unit`, `delivered` rows, `tokens` their tokens."""
-    tokens = None if rows.tokens is None else int(rows.tokens[pick.kept].sum())
-    lines = "\n".join(f"{rows.id[i]}\t{rows.digest[i]}" for i in pick.kept)
     return {
         **pick.facts,
         "score": pick.scored.column,
-        "scores_sha": _sha(pick.scored.values),
+        "scores_sha": scores_sha(pick.scored),
         "pool": rows.pool.fingerprint,
         "budget": pick.budget.text,
         "unit": pick.budget.unit,
         "requested": resolve(pick.budget, len(rows)),
-        "delivered": len(pick.kept),
-        "tokens": tokens,
-        "rows_digest": hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest(),
+        "delivered": len(pick.choice.kept),
+        "tokens": pick.choice.tokens,
+        "rows_digest": pick.choice.digest,
     }
-
-
-def _sha(values: Floats) -> str:
-    """sha256 over the scores in pool order: columns added beside them do not change it."""
-    plain = np.where(np.isnan(values), np.nan, values).astype("<f8")
-    return hashlib.sha256(plain.tobytes()).hexdigest()
-
-
-def _reasons(pick: Pick) -> Texts:
-    """[n] the code of every row, `unscorable` made precise: `unscorable:empty_response`."""
-    precise = np.array([f"{UNSCORABLE}:{why}" for why in pick.scored.why], dtype=object)
-    reason = np.where(pick.ranking.reason == UNSCORABLE, precise, pick.ranking.reason)
-    reason[pick.ranking.order] = OVER_BUDGET
-    reason[pick.kept] = KEPT
-    return reason
 
 
 def _old(run: Run, name: str) -> dict[str, Any]:
@@ -173,31 +176,63 @@ def _lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key != "stale"}
 
 
-def _write(rows: Candidates, pick: Pick, facts: Mapping[str, Any], reason: Texts) -> None:
-    folder = f"selections/{pick.name}"
+def _write(rows: Candidates, pick: Pick, facts: Mapping[str, Any]) -> None:
+    folder, counts = f"selections/{pick.name}", Counter[str]()
     with rows.run.store.attempt(manifest_of(pick.name)) as attempt:
-        table = _decisions(rows, pick, reason)
-        pq.write_table(table, attempt.path(f"{folder}/decisions.parquet"), compression="zstd")
-        lines = "".join(f"{line}\n" for line in rows.pool.raw(pick.kept))
-        attempt.path(f"{folder}/selected.jsonl").write_text(lines, encoding="utf-8")
-        counts = Counter(str(each) for each in reason)
+        with GroupedWriter(attempt.path(f"{folder}/decisions.parquet")) as file:
+            for table in _decisions(rows, pick):
+                counts.update(table["reason"].to_pylist())
+                file.write(table)
+        target = attempt.path(f"{folder}/selected.jsonl")
+        _write_lines(rows.pool, pick.choice.kept, target, attempt.scratch("lines"))
         attempt.meta = {"selection": _lasting(facts), "reasons": dict(sorted(counts.items()))}
 
 
-def _decisions(rows: Candidates, pick: Pick, reason: Texts) -> pa.Table:
-    rank = np.full(len(rows), -1, dtype=np.int64)
-    rank[pick.kept] = np.arange(len(pick.kept))
-    values = pick.scored.values
+def _decisions(rows: Candidates, pick: Pick) -> Iterator[pa.Table]:
+    """What became of the rows of every shard."""
+    kept = pick.choice.kept
+    order = np.argsort(kept)  # [k] ranks, in pool order
+    parts = zip(rows.pool.ranges, pick.scored.parts(), strict=True)
+    for shard, ((start, stop), part) in enumerate(parts):
+        inside = order[slice(*np.searchsorted(kept, (start, stop), sorter=order))]
+        rank = np.full(stop - start, -1, dtype=np.int64)
+        rank[kept[inside] - start] = inside
+        reason = pick.choice.reasons(start, part)
+        reason[rank >= 0] = KEPT
+        yield _table(rows.pool.table(shard, "id", "source", "row"), rank, reason, part.values)
+
+
+def _table(origin: pa.Table, rank: Ints, reason: Texts, values: Floats) -> pa.Table:
     return pa.table(
         {
-            "id": pa.array(rows.id, pa.string()),
-            "source": pa.array(rows.source, pa.string()),
-            "row": pa.array(rows.row, pa.int64()),
+            "id": origin["id"].cast(pa.string()),
+            "source": origin["source"].cast(pa.string()),
+            "row": origin["row"],
             "kept": pa.array(rank >= 0, pa.bool_()),
             "rank": pa.array(rank, pa.int64(), mask=rank < 0),
             "reason": pa.array(reason, pa.string()),
             "score": pa.array(values, pa.float64(), mask=np.isnan(values)),
-            "gain": pa.nulls(len(rows), pa.float64()),
-            "nearest_kept_id": pa.nulls(len(rows), pa.string()),
+            "gain": pa.nulls(len(rank), pa.float64()),
+            "nearest_kept_id": pa.nulls(len(rank), pa.string()),
         }
     )
+
+
+def _write_lines(pool: Pool, kept: Ints, target: Path, scratch: Path) -> None:
+    """The records of the kept rows in pick order, by way of a file in pool order: a shard is read
+    once, and no more than one is in memory.
+    """
+    order = np.argsort(kept)
+    ends = np.zeros(len(kept), dtype=np.int64)  # [k] where the line of each kept row ends
+    size = 0
+    with scratch.open("w+b") as lines, target.open("wb") as out:
+        for start, stop in pool.ranges:
+            inside = order[slice(*np.searchsorted(kept, (start, stop), sorter=order))]
+            for rank, text in zip(inside, pool.raw(kept[inside]), strict=True):
+                size += lines.write(f"{text}\n".encode())
+                ends[rank] = size
+        begins = np.zeros_like(ends)
+        begins[order[1:]] = ends[order[:-1]]
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            lines.seek(begin)
+            out.write(lines.read(end - begin))

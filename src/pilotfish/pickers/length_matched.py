@@ -41,7 +41,7 @@ class LengthMatched:
     """
 
     chosen: Ints  # [k] pool indices of the selection to match
-    source: Texts  # [n]
+    source: Texts | Ints  # [n] names, or numbers in the order of the names
     bins: Ints  # [n] length bin of every row
 
     def rank(self, scores: Floats, tie: Ints) -> Ranking:
@@ -50,7 +50,7 @@ class LengthMatched:
         by_draw = best_first(scores, tie, usable, "high")
         selected = np.zeros(len(scores), dtype=bool)
         selected[self.chosen] = True
-        source = np.unique(self.source.astype(str), return_inverse=True)[1]
+        source = np.unique(self.source, return_inverse=True)[1]
         stratum = source * (int(self.bins.max(initial=0)) + 1) + self.bins  # [n]
         exact = _exact(by_draw[~selected[by_draw]], stratum, stratum[self.chosen])
         taken = np.zeros(len(scores), dtype=bool)

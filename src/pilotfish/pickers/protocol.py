@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pilotfish.records import Floats, Ints, Texts
 
@@ -71,9 +72,19 @@ def best_first(scores: Floats, tie: Ints, rows: Ints, direction: Literal["high",
     return rows[np.lexsort((tie[rows], key))]
 
 
-def tie_rank(digest: Sequence[str] | Texts, id: Sequence[str] | Texts) -> Ints:
-    """[n] place of each row by (content digest, row id): the same whatever the file order."""
-    order = sorted(range(len(id)), key=lambda i: (digest[i], id[i]))
+def tie_rank(digest: Sequence[str] | Texts | NDArray[np.bytes_], id: Sequence[str] | Texts) -> Ints:
+    """[n] place of each row by (content digest, row id): the same whatever the file order.
+
+    digest: hex texts, or bytes of one length. An id is looked at only where contents are equal.
+    """
+    content = np.asarray(digest, dtype=np.bytes_)
+    order = np.argsort(content, kind="stable")
+    ordered = content[order]
+    same = np.concatenate(([False], ordered[1:] == ordered[:-1], [False]))  # as the row before
+    starts = np.flatnonzero(~same[:-1] & same[1:])
+    stops = np.flatnonzero(same[:-1] & ~same[1:]) + 1
+    for start, stop in zip(starts, stops, strict=True):
+        order[start:stop] = sorted(order[start:stop], key=lambda i: id[i])
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return rank

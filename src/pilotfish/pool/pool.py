@@ -61,6 +61,16 @@ class Pool:
         """Positions [start, stop) of shard i in the pool."""
         return int(self._starts[i]), int(self._starts[i + 1])
 
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of every shard."""
+        return [int(shard["rows"]) for shard in self.manifest["shards"]]
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Positions [start, stop) of every shard."""
+        return [self.bounds(i) for i in range(self.shards)]
+
     def shard(self, i: int) -> list[Example]:
         """The examples of one shard, in order."""
         return read_rows_of(self._path(i))

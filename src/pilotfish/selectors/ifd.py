@@ -21,6 +21,7 @@ class Ifd:
 
     needs: ClassVar = (Need("nll", given="prompt"), Need("nll", given="nothing"))
     reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
     formula: ClassVar = "exp(L_c - L_a) over the same response tokens; keep < 1"
     cite: ClassVar = "arXiv:2308.12032, arXiv:2402.00530"
 

@@ -17,6 +17,7 @@ class Longest:
     needs: ClassVar[tuple[Need, ...]] = ()
     direction: ClassVar[Direction] = "high"
     reads_counts: ClassVar = True
+    pool_relative: ClassVar = False
     formula: ClassVar = "response tokens"
     cite: ClassVar = "arXiv:2410.09335"
 

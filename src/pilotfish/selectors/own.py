@@ -72,6 +72,11 @@ class Own:
         return bool(getattr(self.inner, "reads_counts", True))
 
     @property
+    def pool_relative(self) -> bool:
+        """Own methods are shown the whole pool unless they say `pool_relative = False`."""
+        return bool(getattr(self.inner, "pool_relative", True))
+
+    @property
     def formula(self) -> str:
         """Its own words, else the first line of its docstring."""
         return str(getattr(self.inner, "formula", (self.inner.__doc__ or "").partition("\n")[0]))

@@ -22,6 +22,7 @@ class Perplexity:
     direction: Direction | None = None
 
     reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
     formula: ClassVar = "exp(mean NLL over the span); direction must be given"
     cite: ClassVar = "arXiv:2309.04564, arXiv:2405.20541, arXiv:2410.16208"
 

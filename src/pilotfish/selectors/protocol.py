@@ -35,6 +35,11 @@ class Selector(Protocol):
         ...
 
     @property
+    def pool_relative(self) -> bool:
+        """Whether a row's score depends on the other rows; if not, shards are scored one by one."""
+        ...
+
+    @property
     def formula(self) -> str:
         """One line for `pilotfish methods`."""
         ...

@@ -18,6 +18,7 @@ class Random:
     needs: ClassVar[tuple[Need, ...]] = ()
     direction: ClassVar[Direction] = "high"
     reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
     formula: ClassVar = "hash(seed, row id) as a number in [0, 1)"
     cite: ClassVar = "arXiv:2410.09335, arXiv:2503.01807"
 

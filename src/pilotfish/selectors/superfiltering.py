@@ -24,6 +24,7 @@ class Superfiltering:
         Need("nll", text="superfiltering", given="nothing"),
     )
     reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
     formula: ClassVar = "exp(L_c - L_a), L = mean response NLL given the prompt / alone; keep < 1"
     cite: ClassVar = "arXiv:2402.00530, tianyi-lab/Superfiltering"
 

@@ -47,6 +47,10 @@ class Attempt:
         self._pending.append((temp, self._root / rel))
         return temp
 
+    def scratch(self, name: str) -> Path:
+        """A temp path that is not committed: it is gone when the attempt ends."""
+        return self._folder / f"scratch-{name}"
+
     def folder(self, rel: str) -> Path:
         """A temp folder to fill; each file in it lands below `rel` at commit."""
         temp = self._folder / f"{len(self._pending):04d}-dir"

@@ -1,0 +1,150 @@
+"""Rank, cut, keep: exactly what sorting the whole pool would keep, without holding the whole pool.
+
+A picker that sorts by score is shown only the rows that can be before the cut: a first pass over
+the shards counts scores in bins, which says where the cut falls, a second one gathers the rows at
+or above it. Pickers that look at all rows (the middle, matched controls) are shown all.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pilotfish.budget import Budget, resolve, take
+from pilotfish.flows.candidates import Candidates, Part, Scored
+from pilotfish.histogram import Cut, Histogram
+from pilotfish.pickers import OVER_BUDGET, UNSCORABLE, Gate, Picker, Top, tie_rank
+from pilotfish.records import Floats, Ints, Texts
+
+_LINES = 1 << 13  # rows whose text is in memory at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was picked, and what to say of the rest."""
+
+    kept: Ints  # [k] pool indices, best first
+    tokens: int | None  # of the kept rows; None where the run has no counts
+    digest: str  # sha256 over ids and contents of the kept rows, in pick order
+    notes: Mapping[str, int]
+    _why: Gate | Texts  # what decides who may be picked, or [n] the codes of all rows
+
+    def reasons(self, start: int, part: Part) -> Texts:
+        """[n] the code of each row of a shard that begins at `start`, had none been kept."""
+        stop = start + len(part.values)
+        found = (
+            self._why.reasons(part.values) if isinstance(self._why, Gate) else self._why[start:stop]
+        )
+        reason = np.where(found == "", OVER_BUDGET, found)
+        bad = np.flatnonzero(reason == UNSCORABLE)
+        reason[bad] = [f"{UNSCORABLE}:{why}" for why in part.why[bad]]
+        return reason
+
+
+def pick(
+    rows: Candidates, scored: Scored, picker: Picker, budget: Budget, *, allow_short: bool = False
+) -> Choice:
+    """Spend a budget on scores; raises UsageError like `budget.take`."""
+    cut = _cut(rows, scored, picker, budget) if isinstance(picker, Top) else None
+    some = _gathered(rows, scored, picker, cut)
+    ranking = picker.rank(some.scores, tie_rank(some.digests, _Names(some.ids)))
+    kept = take(ranking.order, budget, len(rows), tokens=some.tokens, allow_short=allow_short)
+    return Choice(
+        kept=some.place[kept],
+        tokens=None if some.tokens is None else int(some.tokens[kept].sum()),
+        digest=_digest(some, kept),
+        notes=ranking.notes,
+        _why=picker.gate if isinstance(picker, Top) else ranking.reason,
+    )
+
+
+def scores_sha(scored: Scored) -> str:
+    """sha256 over the scores in pool order: columns added beside them do not change it."""
+    sha = hashlib.sha256()
+    for values, _ in scored.parts():
+        sha.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
+    return sha.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Gathered:
+    """Rows that are looked at together, in pool order."""
+
+    place: Ints  # [m] pool indices
+    scores: Floats  # [m]
+    tokens: Ints | None  # [m]
+    digests: NDArray[np.bytes_]  # [m] 16 bytes of content each
+    ids: pa.Array  # [m]
+
+
+class _Names(Sequence[str]):
+    """Ids as texts, made when asked for: only rows of equal content are told apart by them."""
+
+    def __init__(self, ids: pa.Array) -> None:
+        self._ids = ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._ids[int(index)].as_py()
+
+
+def _eligible(gate: Gate, values: Floats) -> Floats:
+    """[n] scores, nan where the row may not be picked."""
+    return np.where(gate.reasons(values) == "", values, np.nan)
+
+
+def _cut(rows: Candidates, scored: Scored, picker: Top, budget: Budget) -> Cut:
+    """First pass: the bin behind which no row can be kept."""
+    parts = (
+        Histogram.of(_eligible(picker.gate, values), picker.direction, tokens)
+        for (values, _), tokens in zip(scored.parts(), rows.tokens(), strict=True)
+    )
+    counted = Histogram.total(parts, picker.direction)
+    wanted = resolve(budget, len(rows))
+    return counted.token_budget(wanted) if budget.unit == "tokens" else counted.top_k(wanted)
+
+
+def _gathered(rows: Candidates, scored: Scored, picker: Picker, cut: Cut | None) -> _Gathered:
+    """Second pass: the rows that may be before the cut; all of them where there is no cut."""
+    place, scores, tokens = list[Ints](), list[Floats](), list[Ints]()
+    digests, ids = list[NDArray[np.bytes_]](), list[pa.Array]()
+    parts = zip(rows.pool.ranges, scored.parts(), rows.tokens(), strict=True)
+    for shard, ((start, _), (values, _), counts) in enumerate(parts):
+        here = np.arange(len(values))
+        if cut is not None and isinstance(picker, Top):
+            here = np.flatnonzero(cut.may_hold(_eligible(picker.gate, values)))
+        origin = rows.pool.table(shard, "id", "digest").take(pa.array(here))
+        place.append(here + start)
+        scores.append(values[here])
+        tokens += [] if counts is None else [counts[here]]
+        digests.append(_packed(origin["digest"].to_pylist()))
+        ids.append(pa.concat_arrays(origin["id"].chunks))
+    spent = np.concatenate(tokens) if tokens else None
+    return _Gathered(
+        np.concatenate(place), np.concatenate(scores), spent, np.concatenate(digests),
+        pa.concat_arrays(ids),
+    )  # fmt: skip
+
+
+def _packed(digests: list[str]) -> NDArray[np.bytes_]:
+    """[n] 16 bytes for 32 hex digits; they sort alike."""
+    return np.frombuffer(bytes.fromhex("".join(digests)), dtype="S16")
+
+
+def _digest(some: _Gathered, kept: Ints) -> str:
+    """sha256 over a line of id and content of each kept row, in pick order."""
+    sha, between = hashlib.sha256(), ""
+    for at in range(0, len(kept), _LINES):
+        block = kept[at : at + _LINES]
+        digests = some.digests[block].tobytes().hex()
+        names = some.ids.take(pa.array(block)).to_pylist()
+        lines = (f"{name}\t{digests[32 * i : 32 * i + 32]}" for i, name in enumerate(names))
+        sha.update((between + "\n".join(lines)).encode("utf-8", "surrogatepass"))
+        between = "\n"
+    return sha.hexdigest()
