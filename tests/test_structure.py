@@ -14,6 +14,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "pilotfish"
 FLOORS = {
     "errors": 0, "_version": 0,
     "records": 1, "stats": 1,
+    "precision": 2,
     "budget": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2, "ledger": 2,
     "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3,
     "engine": 4,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.errors import MissingExtra, UsageError
+from pilotfish.precision import name_of, pick_dtype
 from pilotfish.store import sha256_file
 
 try:
@@ -54,6 +55,7 @@ class Loaded:
     device: torch.device
     dtype: torch.dtype
     parameters: int
+    precision: str = "fp32"  # how it computes: fp32, bf16, fp16 or int8 (weights loaded as fp32)
 
     @property
     def attention(self) -> str:
@@ -65,7 +67,8 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
     """Load a causal LM and its tokenizer from a local folder or by hub id.
 
     `device` defaults to cuda, else mps, else cpu; precision "auto" is bf16 on GPUs that have it and
-    fp32 elsewhere. Raises UsageError when the model, its weights or its tokenizer cannot be used.
+    fp32 elsewhere; "int8" loads fp32, which `engine.int8` narrows. Raises UsageError when the
+    model, its weights or its tokenizer cannot be used, and where the machine cannot do int8.
     """
     place = pick_device(device)
     dtype = pick_dtype(precision, place)
@@ -86,6 +89,7 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
         device=place,
         dtype=dtype,
         parameters=sum(weight.numel() for weight in model.parameters()),
+        precision=name_of(precision, dtype),
     )
 
 
@@ -126,17 +130,6 @@ def pick_device(device: str | None = None) -> torch.device:
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("device 'cuda' was asked for, but torch sees no GPU", hint="use cpu")
     return place
-
-
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The number format of weights and activations. Raises UsageError for one we do not have."""
-    if precision == "auto":
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if has_bf16 else torch.float32
-    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    if precision not in known:
-        raise UsageError(f"precision '{precision}' is not available", hint="use auto, fp32 or bf16")
-    return known[precision]
 
 
 def window_of(config: Any) -> int | None:

@@ -137,7 +137,7 @@ def test_a_hub_model_without_a_hub_is_said_in_words() -> None:
     assert "HF_HUB_OFFLINE" in str(refused.value.hint)
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16", "half"])
+@pytest.mark.parametrize("precision", ["int4", "fp16", "half"])
 def test_precisions_we_do_not_have_are_refused(precision: str) -> None:
     with pytest.raises(UsageError, match=precision):
         models.pick_dtype(precision, torch.device("cpu"))

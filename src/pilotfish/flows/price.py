@@ -73,7 +73,8 @@ def _matmul_speed() -> float:
     """FLOP/s of a middling matrix product on the device models will use (about 0.1 s)."""
     import torch
 
-    from pilotfish.models import pick_device, pick_dtype
+    from pilotfish.models import pick_device
+    from pilotfish.precision import pick_dtype
 
     device = pick_device()
     size = 512 if device.type == "cpu" else 4096

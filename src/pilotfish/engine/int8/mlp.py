@@ -1,0 +1,94 @@
+"""Feed-forward blocks whose middle never leaves int8: no fp32 activations in between.
+
+Two makes are known: down(act(up(x))) and down(act(gate(x)) * up(x)). Which one a module is, with
+which activation, is not read off its name: every guess is compared with the module itself.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import torch
+from torch import nn
+
+from pilotfish.engine.int8.kernels import kernels
+from pilotfish.engine.int8.linear import Narrow
+from pilotfish.engine.int8.plain import ACTIVATIONS, act
+
+_CLOSE = 1e-5  # relative, root mean square: kinds of GELU differ by 1e-4
+
+Linear = Callable[[nn.Module], tuple[torch.Tensor, torch.Tensor | None] | None]
+
+
+@dataclass(frozen=True)
+class Make:
+    """How a feed-forward block is put together: weights [n, k] with their biases."""
+
+    wide: tuple[tuple[torch.Tensor, torch.Tensor | None], ...]  # up; or gate, up
+    down: tuple[torch.Tensor, torch.Tensor | None]
+    kind: str
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The block in fp32, as guessed."""
+        first, *rest = (nn.functional.linear(x, *each) for each in self.wide)
+        middle = act(self.kind, first)
+        return nn.functional.linear(middle * rest[0] if rest else middle, *self.down)
+
+
+class Int8Mlp(nn.Module):
+    """A feed-forward block in int8; takes and gives fp32 [..., d] -> [..., d]."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__()
+        weights, biases = zip(*make.wide, strict=True)
+        some = [torch.zeros(len(w)) if b is None else b for w, b in make.wide]
+        self.wide = Narrow.of(torch.cat(weights), None if None in biases else torch.cat(some))
+        self.down = Narrow.of(*make.down)
+        self.kind = make.kind
+        self.gated = len(weights) == 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Two integer products; their inputs are rounded per token."""
+        run = kernels()
+        q, row = run.quantise(x.reshape(-1, x.shape[-1]))
+        middle = run.gate if self.gated else run.activate
+        q, row = middle(self.wide.sums(q), row, self.wide.scale, self.wide.bias, self.kind)
+        y = run.rescale(self.down.sums(q), row, self.down.scale, self.down.bias)
+        return y.view(*x.shape[:-1], -1)
+
+
+def recognise(module: nn.Module, linear: Linear) -> Make | None:
+    """What `module` is made of, None where it is no feed-forward block of a known make.
+
+    `linear` tells weight [n, k] and bias of a linear layer, None of anything else.
+    """
+    parts = [part for child in module.children() if (part := linear(child)) is not None]
+    own = sum(1 for _ in module.parameters())
+    inside = sum(1 + (bias is not None) for _, bias in parts)
+    if len(parts) not in (2, 3) or own != inside:
+        return None
+    draw = torch.Generator().manual_seed(0)
+    # The second row is large, where activations that look alike near zero part.
+    x = torch.randn(2, parts[0][0].shape[1], generator=draw) * torch.tensor([[1.0], [6.0]])
+    try:
+        known = module(x)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return None  # takes something else than states
+    return next((make for make in _guesses(parts) if _same(make(x), known)), None)
+
+
+def _guesses(parts: list[Any]) -> Iterator[Make]:
+    """Every way to put the linear layers together whose shapes fit."""
+    for *wide, down in permutations(parts):
+        middle = {len(weight) for weight, _ in wide}
+        inputs = {weight.shape[1] for weight, _ in wide}
+        if middle == {down[0].shape[1]} and inputs == {len(down[0])}:
+            for kind in ACTIVATIONS:
+                yield Make(tuple(wide), down, kind)
+
+
+def _same(found: torch.Tensor, known: Any) -> bool:
+    if not isinstance(known, torch.Tensor) or found.shape != known.shape:
+        return False
+    return bool((found - known).norm() <= _CLOSE * known.norm())
