@@ -5,15 +5,21 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     CohereConfig,
     Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    Phi3Config,
     Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
 )  # fmt: skip
 
 from pilotfish.models import Loaded, tokenizer_digest, window_of
@@ -34,6 +40,15 @@ SHAPES: dict[str, Any] = {
     ),
     "llama": lambda: LlamaConfig(**COMMON),
     "qwen2": lambda: Qwen2Config(**COMMON, tie_word_embeddings=True),
+    "qwen3": lambda: Qwen3Config(**COMMON, head_dim=8, tie_word_embeddings=True),
+    "smollm3": lambda: SmolLM3Config(**{**COMMON, "pad_token_id": 0}),
+    "phi3": lambda: Phi3Config(**{**COMMON, "pad_token_id": 0}),
+    "gemma": lambda: GemmaConfig(**COMMON, head_dim=8),
+    "gemma3": lambda: Gemma3TextConfig(
+        **COMMON, head_dim=8, query_pre_attn_scalar=8, sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+    "bloom": lambda: BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=2, n_head=4),
     "mistral": lambda: MistralConfig(**COMMON, sliding_window=8),
     "gemma2": lambda: Gemma2Config(
         **COMMON, head_dim=8, query_pre_attn_scalar=8, sliding_window=8,

@@ -1,6 +1,7 @@
 """Batches give the numbers of one row at a time, for every shape of model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 import torch
 
 from pilotfish.encode import Encoded
-from pilotfish.engine import forward as engine_forward
+from pilotfish.engine import head, packed
 from pilotfish.engine.batches import measure_rows
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.ways import Way
+from pilotfish.engine.ways import Chosen, Way
 from pilotfish.errors import UsageError
 from tests.engine.shapes import SHAPES, VOCAB, build
 
@@ -55,14 +56,64 @@ def test_equal_to_one_row_at_a_time(shape: str) -> None:
     np.testing.assert_allclose(totals(loaded, rows) / count, expected / count, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("shape", ["gpt2", "llama", "qwen2", "mistral", "neox", "opt"])
-def test_plain_shapes_take_the_lean_way(shape: str) -> None:
-    assert Forward(build(shape)).way == Way(lean=True, mask=False)
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_these_shapes_are_packed_and_their_head_is_apart(shape: str) -> None:
+    expected = Way("padded" if shape == "bloom" else "packed", lean=True)
+    assert Forward(build(shape)).way == expected
 
 
-@pytest.mark.parametrize("shape", ["gemma2", "granite", "cohere"])
-def test_shapes_that_change_logits_after_the_head_are_noticed(shape: str) -> None:
-    assert not Forward(build(shape)).way.lean
+@pytest.mark.parametrize("batching", ["padded", "masked"])
+@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("shape", ["gpt2", "qwen2", "opt"])
+def test_the_ways_to_fall_back_on_are_true_too(shape: str, batching: str, lean: bool) -> None:
+    loaded, rows = build(shape), some_rows()
+    forward = Forward(loaded)
+    which = forward.chosen.head if lean else head.WholeHead()
+    forward.chosen = Chosen(Way(batching, lean), which)
+    found = measure_rows(rows, forward, signal="nll", token_budget=128)
+    expected = one_by_one(loaded.model, rows)
+    np.testing.assert_allclose(found.columns["total"], expected, rtol=1e-5)
+
+
+def test_a_model_that_mixes_its_neighbours_is_not_packed() -> None:
+    loaded = build("llama")
+    inner = loaded.model.model.forward
+
+    def leaks(*args: Any, **kwargs: Any) -> Any:
+        out = inner(*args, **kwargs)
+        steps = torch.arange(1, out[0].shape[1] + 1)[None, :, None]
+        out[0].add_(out[0].cumsum(dim=1) / steps)  # a running mean over the sequence
+        return out
+
+    loaded.model.model.forward = leaks
+    rows = some_rows()
+    assert Forward(loaded).way == Way("padded", lean=True)
+    np.testing.assert_allclose(totals(loaded, rows), one_by_one(loaded.model, rows), rtol=1e-5)
+
+
+def test_no_token_of_another_row_reaches_a_packed_row() -> None:
+    loaded, rows = build("mistral"), some_rows()
+    first = totals(loaded, rows, 10_000)
+    changed = [replace(row, ids=(row.ids + 7 * (i > 0)) % VOCAB) for i, row in enumerate(rows)]
+    again = totals(loaded, changed, 10_000)
+    assert again[0] == first[0]
+    assert (again[1:] != first[1:]).all()
+
+
+def test_neighbours_are_padded_for_attention_only_where_that_is_cheap() -> None:
+    even, odd = [7, 7, 7], [40, 39, 38, 9, 8, 2]
+    [group] = packed.layout(even, torch.device("cpu")).groups
+    assert (group.rows, group.longest, group.even) == (3, 7, True)
+    groups = packed.layout(odd, torch.device("cpu")).groups
+    assert [(g.rows, g.longest) for g in groups] == [(3, 40), (2, 9), (1, 2)]
+    assert [g.begin for g in groups] == [0, 117, 134]
+    assert packed.layout(odd, torch.device("cpu")).positions[0, 115:120].tolist() == [
+        36,
+        37,
+        0,
+        1,
+        2,
+    ]
 
 
 def test_batch_size_and_order_do_not_matter() -> None:
@@ -75,10 +126,10 @@ def test_batch_size_and_order_do_not_matter() -> None:
     assert shuffled.tolist() == reference[order].tolist()  # to the bit: same plan
 
 
-def test_the_block_of_logits_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tile_of_the_vocabulary_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, rows = build("gpt2"), some_rows()
     reference = totals(loaded, rows)
-    monkeypatch.setattr(engine_forward, "_BLOCK_ELEMENTS", VOCAB * 16)
+    monkeypatch.setattr(head, "tile_size", lambda _: (5, 7))
     np.testing.assert_allclose(totals(loaded, rows), reference, atol=1e-4, rtol=0)
 
 
@@ -88,9 +139,9 @@ def test_equal_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
     real = Forward.run
 
-    def counted(self: Forward, batch: Sequence[Encoded], where: Any, reducer: Any) -> None:
-        runs.append(len(batch))
-        real(self, batch, where, reducer)
+    def counted(self: Forward, passages: Sequence[Any], where: Any, asks: Any) -> None:
+        runs.append(len(passages))
+        real(self, passages, where, asks)
 
     monkeypatch.setattr(Forward, "run", counted)
     assert totals(loaded, rows * 5).tolist() == reference.tolist() * 5
@@ -137,14 +188,14 @@ def test_an_id_without_an_embedding_costs_only_its_row() -> None:
 
 
 class Starved(Forward):
-    """A device with memory for so many padded tokens."""
+    """A device with memory for so many tokens."""
 
     room = 0
 
-    def run(self, rows: Sequence[Encoded], where: Any, reducer: Any) -> None:
-        if len(rows) * max(len(row.ids) for row in rows) > self.room:
+    def run(self, passages: Sequence[Any], where: Any, asks: Any) -> None:
+        if sum(len(passage.ids) for passage in passages) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        super().run(rows, where, reducer)
+        super().run(passages, where, asks)
 
 
 def test_out_of_memory_halves_the_budget_for_all_rows() -> None:
@@ -172,7 +223,7 @@ def test_a_row_too_big_alone_costs_only_itself() -> None:
 
 def test_other_errors_are_not_taken_for_memory() -> None:
     class Broken(Forward):
-        def run(self, rows: Any, where: Any, reducer: Any) -> None:
+        def run(self, passages: Any, where: Any, asks: Any) -> None:
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):

@@ -102,7 +102,7 @@ def test_an_interrupted_call_keeps_what_was_finished(
     weak: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(some_pool(), weak, tmp_path / "whole")
-    real, calls = scorer.measure_rows, []
+    real, calls = scorer.measure_pass, []
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -110,7 +110,7 @@ def test_an_interrupted_call_keeps_what_was_finished(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(scorer, "measure_rows", interrupted)
+    monkeypatch.setattr(scorer, "measure_pass", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(some_pool(), weak, tmp_path / "cut")
     assert len(list((tmp_path / "cut").rglob("part-*.json"))) == 2

@@ -5,14 +5,16 @@ What is trained on: *every* assistant turn with its end marker.
 """
 
 from pilotfish.encode.render import Segment, preview, render, template_digest
-from pilotfish.encode.scoring import encode_scoring
-from pilotfish.encode.tokens import Encoded, clamp_max_length
+from pilotfish.encode.scoring import encode_needs, encode_scoring
+from pilotfish.encode.tokens import Encoded, Passage, clamp_max_length
 from pilotfish.encode.training import encode_prompts, encode_training, end_ids, end_marker
 
 __all__ = [
     "Encoded",
+    "Passage",
     "Segment",
     "clamp_max_length",
+    "encode_needs",
     "encode_prompts",
     "encode_scoring",
     "encode_training",

@@ -11,7 +11,7 @@ token count of the untruncated prompt, and alone its first token goes unscored w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ from pilotfish.encode.render import Renderer, Segment
 from pilotfish.encode.tokens import (
     Encoded,
     Ids,
+    Passage,
     added_ids,
     tokenize,
     tokenize_segments,
     unusable,
-    usable,
 )
 from pilotfish.errors import UsageError
 from pilotfish.records import Example, Need
@@ -43,22 +43,76 @@ def encode_scoring(
     prompt_over_limit, too_few_tokens, no_response_tokens, template_error, tokenizer_error.
     Raises UsageError for an unknown text form or an unusable chat template.
     """
-    renderer = Renderer.of(tokenizer, need.text)
-    if need.text == "superfiltering":
-        return _published(examples, need, renderer, max_length)
-    rows, broken = render_rows(examples, renderer)
-    start, _ = added_ids(tokenizer)
-    tokenized = tokenize_segments(rows, tokenizer)
-    encoded = []
-    for row, ids, failed in zip(rows, tokenized, broken, strict=True):
-        if failed or ids is None:
-            encoded.append(unusable("template_error" if failed else "tokenizer_error"))
-            continue
-        joint = _joint(row, ids, start, has_template=bool(renderer.frame), tokenizer=tokenizer)
-        if need.end:
-            joint = replace(joint, end=_end(row, ids))
-        encoded.append(_templated(joint, need, max_length))
-    return encoded
+    return encode_needs(examples, [need], tokenizer, max_length)[need]
+
+
+def encode_needs(
+    examples: Sequence[Example],
+    needs: Sequence[Need],
+    tokenizer: Any,
+    max_length: int,
+) -> dict[Need, list[Encoded]]:
+    """`encode_scoring` for several needs; texts are cut into tokens once per text form.
+
+    Needs of equal form and condition (`text` and `given`) share every row's `passage`.
+    """
+    found: dict[Need, list[Encoded]] = {}
+    for text in dict.fromkeys(need.text for need in needs):
+        renderer = Renderer.of(tokenizer, text)
+        cut = _cut_published if text == "superfiltering" else _cut_template
+        rows = cut(examples, renderer)
+        for given in ("prompt", "nothing"):
+            asked = [need for need in needs if (need.text, need.given) == (text, given)]
+            passes = [_pass(row, given, max_length) for row in rows] if asked else []
+            found |= {need: [each.encoded(need) for each in passes] for need in asked}
+    return {need: found[need] for need in needs}
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """A row as one forward pass reads it, or why it cannot be read; and where spans begin.
+
+    n_prompt and n_response count after the cut; `over` says whether the response (first) or its
+    end marker (second) lost tokens; `nothing_left` is the reason where no token can be scored.
+    """
+
+    passage: Passage | None
+    n_prompt: int
+    n_response: int = 0
+    over: tuple[bool, bool] = (False, False)
+    reason: str = ""
+    full: int = 1  # first token of the whole span that something predicts
+    begin: int = 0  # first token of the response, also where nothing predicts it
+    nothing_left: str = "too_few_tokens"
+
+    def encoded(self, need: Need) -> Encoded:
+        facts: dict[str, Any] = {
+            "n_prompt": self.n_prompt,
+            "n_response": self.n_response,
+            "truncated": self.over[need.end],
+        }
+        if self.passage is None:
+            return unusable(self.reason, **facts)
+        start, aligned, stop = self.passage.marks
+        ids = self.passage.ids if need.end else self.passage.ids[:stop]
+        if need.pools:
+            first = 0 if need.span == "full" else self.begin
+        elif need.span == "full":
+            first = self.full
+        else:
+            first = aligned if need.aligned else start
+        if first >= len(ids):
+            return unusable(self.nothing_left, **facts, passage=self.passage)
+        target = np.arange(len(ids)) >= first
+        return Encoded(ids, target, **facts, passage=self.passage)
+
+
+def _pass(row: "_Joint | _Published | str", given: str, max_length: int) -> _Pass:
+    if isinstance(row, str):
+        return _Pass(None, 0, reason=row)
+    if isinstance(row, _Joint):
+        return _templated(row, given, max_length)
+    return _published(row, given, max_length)
 
 
 def render_rows(
@@ -78,6 +132,20 @@ def render_rows(
     return rows, broken
 
 
+def _cut_template(examples: Sequence[Example], renderer: Renderer) -> list["_Joint | str"]:
+    rows, broken = render_rows(examples, renderer)
+    tokenizer = renderer.tokenizer
+    start, _ = added_ids(tokenizer)
+    cut: list[_Joint | str] = []
+    for row, ids, failed in zip(rows, tokenize_segments(rows, tokenizer), broken, strict=True):
+        if failed or ids is None:
+            cut.append("template_error" if failed else "tokenizer_error")
+        else:
+            has_template = bool(renderer.frame)
+            cut.append(_joint(row, ids, start, has_template=has_template, tokenizer=tokenizer))
+    return cut
+
+
 @dataclass(frozen=True, slots=True)
 class _Joint:
     """A row cut into tokens: start is what `prompt` begins with, also put before it alone."""
@@ -85,14 +153,7 @@ class _Joint:
     start: Ids
     prompt: Ids
     response: Ids
-    end: Ids = field(default_factory=list)
-
-
-def _end(row: Sequence[Segment], ids: Sequence[Ids]) -> Ids:
-    """What a model must say after the response to be done: supervised, but no part of it."""
-    last = max((i for i, part in enumerate(row) if part.scored), default=len(row))
-    pairs = list(zip(row, ids, strict=True))[last + 1 :]
-    return [token for part, one in pairs if part.supervised for token in one]
+    end: Ids  # what a model must say after the response to be done: no part of it
 
 
 def _joint(
@@ -101,82 +162,97 @@ def _joint(
     first = next((i for i, part in enumerate(row) if part.scored), len(row))
     prompt = [token for one in ids[:first] for token in one]
     response = [token for part, one in zip(row, ids, strict=True) if part.scored for token in one]
+    end = _end(row, ids)
     # A chat template writes its own start token; any other text gets the tokenizer's.
     if not has_template or not prompt:
-        return _Joint(added, added + prompt, response)
+        return _Joint(added, added + prompt, response, end)
     begins = prompt[:1] == [tokenizer.bos_token_id]
-    return _Joint(prompt[:1] if begins else [], prompt, response)
+    return _Joint(prompt[:1] if begins else [], prompt, response, end)
 
 
-def _templated(joint: _Joint, need: Need, max_length: int) -> Encoded:
+def _end(row: Sequence[Segment], ids: Sequence[Ids]) -> Ids:
+    last = max((i for i, part in enumerate(row) if part.scored), default=len(row))
+    pairs = list(zip(row, ids, strict=True))[last + 1 :]
+    return [token for part, one in pairs if part.supervised for token in one]
+
+
+def _templated(joint: _Joint, given: str, max_length: int) -> _Pass:
     n_prompt = min(len(joint.prompt), max_length)
-    survives = (joint.response + joint.end)[: max_length - n_prompt]
+    room = max_length - n_prompt
+    survives = (joint.response + joint.end)[:room]
+    n_response = min(len(joint.response), len(survives))
+    whole = len(joint.prompt) + len(joint.response)
     facts: dict[str, Any] = {
         "n_prompt": n_prompt,
-        "n_response": min(len(joint.response), len(survives)),
-        "truncated": len(joint.prompt + joint.response + joint.end) > max_length,
+        "n_response": n_response,
+        "over": (whole > max_length, whole + len(joint.end) > max_length),
     }
     if not joint.response:
-        return unusable("empty_response", **facts)
+        return _Pass(None, **facts, reason="empty_response")
     if not survives:
-        return unusable("prompt_over_limit", **facts)
-    before = joint.prompt if need.given == "prompt" else joint.start
-    ids = before + survives
-    if need.given == "prompt" and need.span == "full":
-        first = len(joint.start)
-    else:
-        first = len(before) + (1 if need.aligned and not joint.start else 0)
-    target = np.arange(len(ids)) >= max(first, 1)
-    return usable(ids, target, **facts) if target.any() else unusable("too_few_tokens", **facts)
+        return _Pass(None, **facts, reason="prompt_over_limit")
+    before = joint.prompt if given == "prompt" else joint.start
+    begin = len(before)
+    aligned = max(begin + (0 if joint.start else 1), 1)
+    marks = (max(begin, 1), aligned, begin + n_response)
+    passage = Passage(np.asarray(before + survives, dtype=np.int32), marks)
+    full = max(len(joint.start), 1) if given == "prompt" else aligned
+    return _Pass(passage, **facts, full=full, begin=begin)
 
 
-def _published(
-    examples: Sequence[Example], need: Need, renderer: Renderer, max_length: int
-) -> list[Encoded]:
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A row cut as published: the prefix and the reply also on their own."""
+
+    prefix: Ids
+    joint: Ids
+    reply: Ids
+    end: int  # ids the tokenizer appends to every text
+    has_response: bool
+
+
+def _cut_published(examples: Sequence[Example], renderer: Renderer) -> list["_Published | str"]:
     tokenizer = renderer.tokenizer
     texts = [tuple(part.text for part in renderer.segments(example)) for example in examples]
-    prefixes = tokenize([prefix for prefix, _ in texts], tokenizer, specials=True)
-    joints = tokenize(["".join(pair) for pair in texts], tokenizer, specials=True)
-    alone = tokenize([response for _, response in texts], tokenizer, specials=True)
+    columns = (
+        tokenize([prefix for prefix, _ in texts], tokenizer, specials=True),
+        tokenize(["".join(pair) for pair in texts], tokenizer, specials=True),
+        tokenize([response for _, response in texts], tokenizer, specials=True),
+    )
     end = len(added_ids(tokenizer)[1])
-    encoded = []
-    for (_, response), *cut in zip(texts, prefixes, joints, alone, strict=True):
-        if any(ids is None for ids in cut):
-            encoded.append(unusable("tokenizer_error"))
-            continue
-        prefix, joint, reply = (ids or [] for ids in cut)
-        if response:
-            row = _published_row(prefix, joint, reply, need=need, limit=(max_length, end))
+    rows: list[_Published | str] = []
+    for (_, response), *cut in zip(texts, *columns, strict=True):
+        prefix, joint, reply = cut
+        if prefix is None or joint is None or reply is None:
+            rows.append("tokenizer_error")
         else:
-            row = unusable("empty_response", n_prompt=min(len(prefix), max_length))
-        encoded.append(row)
-    return encoded
+            rows.append(_Published(prefix, joint, reply, end, bool(response)))
+    return rows
 
 
-def _published_row(
-    prefix: Ids, joint: Ids, reply: Ids, *, need: Need, limit: tuple[int, int]
-) -> Encoded:
-    max_length, end = limit
-    kept = _cut(joint, max_length, end)
-    start = len(prefix)  # of the untruncated prompt, as published
+def _published(row: _Published, given: str, max_length: int) -> _Pass:
+    start = len(row.prefix)  # of the untruncated prompt, as published
+    if not row.has_response:
+        return _Pass(None, min(start, max_length), reason="empty_response")
+    kept = _cut(row.joint, max_length, row.end)
+    over = len(row.joint) > max_length
     facts: dict[str, Any] = {
         "n_prompt": min(start, len(kept)),
         "n_response": max(len(kept) - start, 0),
-        "truncated": len(joint) > max_length,
+        "over": (over, over),
     }
     if start >= max_length:
-        return unusable("prompt_over_limit", **facts)
-    if need.given == "nothing":
+        return _Pass(None, **facts, reason="prompt_over_limit")
+    facts["nothing_left"] = "no_response_tokens"
+    begin = start
+    if given == "nothing":
         # plain text has no prompt: never more than the limit
-        kept = _cut(reply, min(max_length - start + 1, max_length), end)
-        start = 1
-    elif need.span == "full":
-        start = 1
-    target = np.arange(len(kept)) >= max(start, 1)
-    if target.any():
-        return usable(kept, target, **facts)
-    reason = "too_few_tokens" if need.given == "nothing" else "no_response_tokens"
-    return unusable(reason, **facts)
+        kept = _cut(row.reply, min(max_length - start + 1, max_length), row.end)
+        facts["nothing_left"] = "too_few_tokens"
+        start, begin = 1, 0
+    first = max(start, 1)
+    passage = Passage(np.asarray(kept, dtype=np.int32), (first, first, len(kept)))
+    return _Pass(passage, **facts, begin=begin)
 
 
 def _cut(ids: Ids, limit: int, end: int) -> Ids:

@@ -18,8 +18,9 @@ class Encoded:
     """One row as a model reads it.
 
     ids: [t] int32. target: [t] bool, this token is scored (or supervised); never the first one,
-    which nothing predicts. n_prompt, n_response: tokens of the joint text after truncation.
-    reason: "" when usable, else why not; ids and target are empty then.
+    which nothing predicts, unless it is states that are pooled. n_prompt, n_response: tokens of
+    the joint text after truncation. reason: "" when usable, else why not; ids and target are empty
+    then. passage: what the model reads for every need of the same text form and condition.
     """
 
     ids: NDArray[np.int32]
@@ -28,6 +29,26 @@ class Encoded:
     n_response: int
     truncated: bool
     reason: str = ""
+    passage: "Passage | None" = None
+
+    @property
+    def read(self) -> "Passage":
+        """The passage, or where none was named the row's own ids, scored from its first target."""
+        first = max(int(self.target.argmax()), 1) if self.target.any() else 1
+        return self.passage or Passage(self.ids, (first, first, len(self.ids)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """One forward pass's worth of a row, the same whichever of its needs are asked for.
+
+    ids: [t] int32, the longest that any need of the pass reads (with the end marker), of which
+    theirs are a beginning; empty where no need can read the row. marks: where the response
+    begins (at least 1), where the aligned part of it begins, and where its end marker begins.
+    """
+
+    ids: NDArray[np.int32]
+    marks: tuple[int, int, int]
 
 
 def usable(ids: Sequence[int], target: NDArray[np.bool_], **facts: Any) -> Encoded:
@@ -36,11 +57,17 @@ def usable(ids: Sequence[int], target: NDArray[np.bool_], **facts: Any) -> Encod
 
 
 def unusable(
-    reason: str, *, n_prompt: int = 0, n_response: int = 0, truncated: bool = False
+    reason: str,
+    *,
+    n_prompt: int = 0,
+    n_response: int = 0,
+    truncated: bool = False,
+    passage: Passage | None = None,
 ) -> Encoded:
     """An Encoded row that cannot, and why."""
     nothing = np.zeros(0, dtype=np.int32)
-    return Encoded(nothing, nothing.astype(bool), n_prompt, n_response, truncated, reason)
+    none = nothing.astype(bool)
+    return Encoded(nothing, none, n_prompt, n_response, truncated, reason, passage)
 
 
 def clamp_max_length(max_length: int, window: int | None) -> int:

@@ -70,4 +70,5 @@ def _whole(row: Encoded) -> Encoded:
 def _measure(loaded: Loaded, rows: Sequence[Encoded], token_budget: int | None) -> Measured:
     budget = token_budget or default_budget(loaded.device)
     found = measure_rows(rows, Forward(loaded), signal="nll", token_budget=budget)
-    return Measured(found.columns["total"], found.columns["count"], found.reason)
+    total, count = (np.asarray(found.columns[name]) for name in ("total", "count"))
+    return Measured(total, count, found.reason)

@@ -1,18 +1,39 @@
-"""One padded batch through the model: logits at the scored tokens only, block by block."""
+"""One batch through the model: what is asked of its tokens, and of nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from pilotfish.encode import Encoded
-from pilotfish.engine.ways import Way, choose, logits_of, pad_right, states_of
+from pilotfish.encode import Passage
+from pilotfish.engine.ways import Chosen, Way, alone_above, choose, states_of
+from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Ints
-from pilotfish.signals import Signal
+from pilotfish.signals import HEAD_FACETS, Signal, Tokens
 
-_BLOCK_ELEMENTS = 2**24  # logits alive at a time; 64 MiB in fp32, still in reach of caches
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One need of a pass: the reducer, and which tokens of each of its passages it counts [t]."""
+
+    reducer: Signal
+    target: Sequence[Mask]
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Tokens of a batch, row after row: of which row, where in it, where in the states."""
+
+    row: Ints
+    at: Ints
+    flat: Ints
 
 
 class Forward:
@@ -22,32 +43,114 @@ class Forward:
         self._loaded = loaded
 
     @cached_property
-    def way(self) -> Way:
+    def chosen(self) -> Chosen:
         """Found by a probe at first use. Raises UsageError where the model cannot be batched."""
+        lean_activations(self._loaded.model)
         return choose(self._loaded)
+
+    @property
+    def way(self) -> Way:
+        """How batches are run."""
+        return self.chosen.way
 
     @cached_property
     def vocabulary(self) -> int:
         """Ids the model has an embedding for; some tokenizers know more."""
         return int(self._loaded.model.get_input_embeddings().num_embeddings)
 
-    def run(self, rows: Sequence[Encoded], where: Ints, reducer: Signal) -> None:
-        """Feed `reducer` every target of `rows`; row i is known to it as `where[i]`."""
-        model, device, way = self._loaded.model, self._loaded.device, self.way
-        lengths = np.array([len(row.ids) for row in rows], dtype=np.int64)
-        row, at = np.nonzero(pad_right([each.target for each in rows]))  # row after row, in order
-        size = block_size(int(model.config.get_text_config().vocab_size))
+    @cached_property
+    def alone_above(self) -> int | None:
+        """Rows longer than this get a batch of their own."""
+        return alone_above(self._loaded.model.config)
+
+    def run(self, passages: Sequence[Passage], where: Ints, asks: Sequence[Ask]) -> None:
+        """Feed every ask its tokens of `passages`; passage i is known to it as `where[i]`.
+
+        The response side of every passage goes through the head as one, whatever part of it is
+        asked for, and the prompt side on its own: so no number depends on what else is asked.
+        """
+        ids = [passage.ids for passage in passages]
+        starts = np.array([passage.marks[0] for passage in passages])
+        lengths = np.array([len(one) for one in ids])
+        facets = frozenset[str]().union(*(ask.reducer.facets for ask in asks))
+        predicts = [ask for ask in asks if ask.reducer.facets & HEAD_FACETS]
+        pools = [ask for ask in asks if "state" in ask.reducer.facets]
         with torch.inference_mode():
-            tokens = torch.from_numpy(pad_right([each.ids for each in rows])).to(device)
-            states = states_of(model, tokens, lengths, way)
-            index = torch.from_numpy(np.stack([row, at])).to(device)
-            for begin in range(0, len(row), size):
-                here, token = index[:, begin : begin + size]
-                # the state one before a token is what predicts it
-                logits = logits_of(model, states[here, token - 1], way)
-                reducer.block(logits, tokens[here, token], where[row[begin : begin + size]])
+            states, base = states_of(self._loaded, ids, self.way)
+            if predicts:
+                wanted = facets & HEAD_FACETS
+                sides = [(starts, lengths)]
+                if any(ask.target[k][1 : passages[i].marks[0]].any()
+                       for ask in predicts for i, k in enumerate(where)):  # fmt: skip
+                    sides.append((np.ones_like(starts), starts))
+                for begin, end in sides:
+                    places = _places(begin, end, base)
+                    found = self._facts(states, ids, places, wanted, predicts)
+                    _feed(predicts, ids, places, where, found)
+            if pools:
+                places = _places(np.zeros_like(starts), lengths, base)
+                state = self._pooled(states, ids, places)
+                _feed(pools, ids, places, where, {"state": state})
+
+    def _facts(
+        self,
+        states: torch.Tensor,
+        ids: Sequence[NDArray[Any]],
+        places: _Places,
+        facets: frozenset[str],
+        asks: Sequence[Ask],
+    ) -> dict[str, NDArray[Any]]:
+        device = self._loaded.device
+        before = torch.from_numpy(places.flat - 1).to(device)  # what predicts a token
+        true = np.concatenate(ids).astype(np.int64)[_flat_ids(ids, places)]
+        k = max(getattr(ask.reducer, "k", 0) for ask in asks)
+        targets = torch.from_numpy(true).to(device)
+        found = self.chosen.head.facts(states[before], targets, facets, k)
+        return {name: values.cpu().numpy() for name, values in found.items()}
+
+    def _pooled(
+        self, states: torch.Tensor, ids: Sequence[NDArray[Any]], places: _Places
+    ) -> NDArray[np.float32]:
+        if not self.way.lean:
+            model = self._loaded.model
+            if model.base_model is model:
+                raise UsageError(f"the hidden states of {self._loaded.name} cannot be read")
+            states, _ = states_of(self._loaded, ids, Way(self.way.batching, lean=True))
+        flat = torch.from_numpy(places.flat).to(states.device)
+        return np.asarray(states[flat].float().cpu().numpy())
 
 
-def block_size(vocabulary: int) -> int:
-    """Tokens whose logits exist at a time, the same for every batch of a model."""
-    return int(np.clip(_BLOCK_ELEMENTS // vocabulary, 16, 4096))
+def _places(begin: Ints, end: Ints, base: Ints) -> _Places:
+    """Tokens begin[i] .. end[i] - 1 of every row i, whose first lies at base[i] of the states."""
+    size = np.maximum(end - begin, 0)
+    row = np.repeat(np.arange(len(size)), size)
+    at = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size) + begin[row]
+    return _Places(row, at, base[row] + at)
+
+
+def _flat_ids(ids: Sequence[NDArray[Any]], places: _Places) -> Ints:
+    first = np.cumsum([0, *(len(one) for one in ids)])
+    return np.asarray(first[places.row] + places.at)
+
+
+def _feed(
+    asks: Sequence[Ask],
+    ids: Sequence[NDArray[Any]],
+    places: _Places,
+    where: Ints,
+    found: dict[str, NDArray[Any]],
+) -> None:
+    flat = _flat_ids(ids, places)
+    for ask in asks:
+        mine = {name: found[name] for name in ask.reducer.facets}
+        counted = np.concatenate([ask.target[kind] for kind in where])[flat]
+        ask.reducer.block(Tokens(where[places.row], places.at, mine).where(counted))
+
+
+def lean_activations(model: Any) -> None:
+    """Let GPT-2's spelled-out GELU be one fused step: the same function, to rounding."""
+    fused = torch.nn.GELU(approximate="tanh")
+    for module in model.modules():
+        for name, child in list(module.named_children()):
+            if type(child).__name__ == "NewGELUActivation":
+                setattr(module, name, fused)

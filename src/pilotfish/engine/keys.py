@@ -26,6 +26,7 @@ def stage_spec(
         "max_length": max_length,
         "token_budget": token_budget,
         "dtype": str(loaded.dtype).removeprefix("torch."),
+        "precision": loaded.precision,
         "device": loaded.device.type,
         "attention": loaded.attention,
         "code": code_version(),

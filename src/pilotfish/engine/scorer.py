@@ -1,17 +1,16 @@
 """Shard after shard of a pool through a model, each committed with its manifest or redone."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pilotfish.encode import Encoded, clamp_max_length, encode_scoring
-from pilotfish.engine.batches import Measurement, Tick, default_budget, measure_rows
+from pilotfish.encode import Encoded, clamp_max_length, encode_needs
+from pilotfish.engine.batches import Measurement, Tick, default_budget, measure_pass
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.keys import stage_key, stage_spec
+from pilotfish.engine.parts import part, write_part
 from pilotfish.models import Loaded
 from pilotfish.pool import Pool
 from pilotfish.records import Example, Need
@@ -31,10 +30,19 @@ class Receipt(NamedTuple):
     measured: tuple[str, ...]  # keys measured now; the others were intact
 
 
-class ShardScorer:
-    """Called with a shard number: reads, encodes, measures each need, commits. Knows no executor.
+class Prepared(NamedTuple):
+    """A shard read and cut into tokens, for the needs that are missing of it."""
 
-    Every need is measured on its own, so its bits never depend on which others were asked for.
+    shard: int
+    rows: Sequence[Example]
+    encoded: Mapping[Need, Sequence[Encoded]]
+
+
+class ShardScorer:
+    """Called with a shard number: reads, encodes, measures, commits. Knows no executor.
+
+    Needs of one text form and condition share a forward pass, whose batches and bits are decided
+    by the rows alone: a number never depends on what else was asked for.
     """
 
     def __init__(
@@ -63,46 +71,74 @@ class ShardScorer:
         }
         self.keys: dict[Need, str] = {need: stage_key(spec) for need, spec in self._specs.items()}
 
+    @property
+    def passes(self) -> int:
+        """Forward passes over a row, token counts alone counting as one."""
+        return len({_pass_of(need) for need in self.keys})
+
     def __call__(self, shard: int, tick: Tick | None = None) -> Receipt:
         """Measure what is missing of one shard; intact parts are left alone."""
+        return self._measure(self._prepare(shard), tick)
+
+    def over(self, shards: Iterable[int], tick: Tick | None = None) -> Iterator[Receipt]:
+        """The same for many; a thread reads and encodes the next one while the model is busy."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as ahead:
+            waiting: Future[Prepared] | None = None
+            for shard in shards:
+                coming = ahead.submit(self._prepare, shard)
+                if waiting is not None:
+                    yield self._measure(waiting.result(), tick)
+                waiting = coming
+            if waiting is not None:
+                yield self._measure(waiting.result(), tick)
+
+    def _prepare(self, shard: int) -> Prepared:
         missing = [need for need, key in self.keys.items() if not self._done(key, shard)]
         rows = self._pool.shard(shard) if missing else []
-        for need in missing:
-            encoded = encode_scoring(rows, need, self._loaded.tokenizer, self._max_length)
-            self._commit(need, shard, rows, encoded, self._measure(need, encoded, tick))
-        return Receipt(shard, len(rows), tuple(self.keys[need] for need in missing))
+        tokenizer, limit = self._loaded.tokenizer, self._max_length
+        return Prepared(shard, rows, encode_needs(rows, missing, tokenizer, limit))
 
     def _done(self, key: str, shard: int) -> bool:
         return self._store.manifest(f"{part(key, shard)}.json") is not None
 
-    def _measure(self, need: Need, encoded: Sequence[Encoded], tick: Tick | None) -> Measurement:
-        if need == LENGTHS:
-            return _lengths(encoded, self._budget)
-        return measure_rows(
-            encoded,
-            self._forward,
-            signal=need.signal,
-            token_budget=self._budget,
-            tick=tick,
-        )
+    def _measure(self, work: Prepared, tick: Tick | None) -> Receipt:
+        for asked in _passes(work.encoded):
+            for need, found in self._run(asked, tick).items():
+                self._commit(need, work, found)
+        return Receipt(work.shard, len(work.rows), tuple(self.keys[n] for n in work.encoded))
 
-    def _commit(
-        self,
-        need: Need,
-        shard: int,
-        rows: Sequence[Example],
-        encoded: Sequence[Encoded],
-        found: Measurement,
-    ) -> None:
-        name = part(self.keys[need], shard)
+    def _run(
+        self, asked: Mapping[Need, Sequence[Encoded]], tick: Tick | None
+    ) -> dict[Need, Measurement]:
+        if LENGTHS in asked:
+            return {LENGTHS: _lengths(asked[LENGTHS], self._budget)}
+        return measure_pass(asked, self._forward, token_budget=self._budget, tick=tick)
+
+    def _commit(self, need: Need, work: Prepared, found: Measurement) -> None:
+        name = part(self.keys[need], work.shard)
         with self._store.attempt(f"{name}.json") as attempt:
-            _write(attempt.path(f"{name}.parquet"), rows, encoded, found)
+            write_part(attempt.path(f"{name}.parquet"), work.rows, work.encoded[need], found)
             attempt.meta = {
-                "rows": len(rows),
+                "rows": len(work.rows),
                 "spec": self._specs[need],
                 "token_budget": found.token_budget,
+                "batching": None if need == LENGTHS else self._forward.way.batching,
                 "reasons": _counts(found.reason),
             }
+
+
+def _pass_of(need: Need) -> tuple[str, str]:
+    """Needs with the same answer read the same passages."""
+    return (need.signal, "") if need == LENGTHS else (need.text, need.given)
+
+
+def _passes(
+    encoded: Mapping[Need, Sequence[Encoded]],
+) -> list[dict[Need, Sequence[Encoded]]]:
+    grouped: dict[tuple[str, str], dict[Need, Sequence[Encoded]]] = {}
+    for need, rows in encoded.items():
+        grouped.setdefault(_pass_of(need), {})[need] = rows
+    return list(grouped.values())
 
 
 def measure(
@@ -118,25 +154,23 @@ def measure(
 ) -> dict[Need, str]:
     """Fill signals/<key>/ for every need and say each need's key; finished shards are kept.
 
-    `max_length` is clamped to the model's window. `on_progress(done, total)` counts rows x needs;
+    `max_length` is clamped to the model's window. `on_progress(done, total)` counts rows x passes;
     `on_receipt` hears of every shard, and of which needs were measured now.
     """
     scorer = ShardScorer(
         pool, needs, loaded, store, max_length=max_length, token_budget=token_budget
     )
-    total = len(pool) * len(scorer.keys)
-    finished = inside = upto = 0
+    total = len(pool) * scorer.passes
+    finished = inside = 0
 
     def tick(rows: int) -> None:
         nonlocal inside
         inside += rows
         if on_progress is not None:
-            on_progress(min(finished + inside, upto), total)
+            on_progress(min(finished + inside, total), total)
 
-    for shard in range(pool.shards):
-        upto = pool.bounds(shard)[1] * len(scorer.keys)
-        receipt = scorer(shard, tick)
-        finished, inside = upto, 0
+    for receipt in scorer.over(range(pool.shards), tick):
+        finished, inside = pool.bounds(receipt.shard)[1] * scorer.passes, 0
         if on_progress is not None:
             on_progress(finished, total)
         if on_receipt is not None:
@@ -144,29 +178,10 @@ def measure(
     return scorer.keys
 
 
-def part(key: str, shard: int) -> str:
-    """Where one shard of one measurement lies, without its ending."""
-    return f"signals/{key}/part-{shard:05d}"
-
-
 def _lengths(encoded: Sequence[Encoded], budget: int) -> Measurement:
     count = np.array([row.n_response for row in encoded], dtype=np.int64)
     reason = np.full(len(encoded), "", dtype=object)
     return Measurement({"total": count.astype(np.float64), "count": count}, reason, budget)
-
-
-def _write(
-    path: Path, rows: Sequence[Example], encoded: Sequence[Encoded], found: Measurement
-) -> None:
-    columns: dict[str, Any] = {
-        "id": pa.array([row.id for row in rows], pa.string()),
-        **{name: pa.array(values, from_pandas=True) for name, values in found.columns.items()},
-        "n_prompt": pa.array([row.n_prompt for row in encoded], pa.int64()),
-        "n_response": pa.array([row.n_response for row in encoded], pa.int64()),
-        "truncated": pa.array([row.truncated for row in encoded], pa.bool_()),
-        "reason": pa.array(list(found.reason), pa.string()),
-    }
-    pq.write_table(pa.table(columns), path, compression="zstd")
 
 
 def _counts(reason: np.ndarray[Any, Any]) -> Mapping[str, int]:

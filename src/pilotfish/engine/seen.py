@@ -1,6 +1,6 @@
 """Reads measured shards back as what selectors may look at, matched to the pool by id."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,41 +8,63 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pilotfish.engine.scorer import part
+from pilotfish.engine.parts import measured, part
 from pilotfish.errors import DamagedRun
 from pilotfish.pool import Pool
-from pilotfish.records import Measured, Need, Seen
+from pilotfish.records import Need, Seen, Texts
 from pilotfish.store import Store
+
+
+def seen_of(
+    pool: Pool, keys: Mapping[Need, str], store: Store, lengths_need: Need, shard: int
+) -> tuple[Seen, NDArray[np.bool_]]:
+    """(Seen, truncated [n]) of one shard, in the order of the pool; the rest is not read.
+
+    Token counts are those of `lengths_need`. Raises DamagedRun where a part is missing or changed,
+    or its ids are not those of the shard.
+    """
+    ids = np.array(pool.table(shard, "id")["id"].to_pylist(), dtype=object)
+    return _seen(
+        ids, {need: _read(store, key, [shard]) for need, key in keys.items()}, lengths_need
+    )
 
 
 def load_seen(
     pool: Pool, keys: Mapping[Need, str], store: Store, lengths_need: Need
 ) -> tuple[Seen, NDArray[np.bool_]]:
-    """(Seen, truncated [n]) in pool order; token counts are those of `lengths_need`.
+    """(Seen, truncated [n]) of the whole pool at once; else like `seen_of`.
 
-    Raises DamagedRun where a part is missing or changed, or its ids are not those of the pool.
+    For formulas that look at other rows too: memory grows with the pool.
     """
     ids = np.asarray(pool.columns("id")["id"], dtype=object)
-    tables = {need: _aligned(_read(store, key, pool.shards), ids) for need, key in keys.items()}
+    shards = range(pool.shards)
+    return _seen(ids, {need: _read(store, key, shards) for need, key in keys.items()}, lengths_need)
+
+
+def _seen(
+    ids: Texts, found: Mapping[Need, pa.Table], lengths_need: Need
+) -> tuple[Seen, NDArray[np.bool_]]:
+    tables = {need: _aligned(table, ids) for need, table in found.items()}
     lengths = tables[lengths_need]
     seen = Seen(
         ids=ids,
         n_prompt_tokens=_ints(lengths, "n_prompt"),
         n_response_tokens=_ints(lengths, "n_response"),
-        measured={need: _measured(table) for need, table in tables.items()},
+        measured={need: measured(table) for need, table in tables.items()},
     )
     return seen, np.asarray(lengths["truncated"].to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _read(store: Store, key: str, shards: int) -> pa.Table:
+def _read(store: Store, key: str, shards: Sequence[int]) -> pa.Table:
     parts = []
-    for shard in range(shards):
+    for shard in shards:
         store.require(f"{part(key, shard)}.json")
-        parts.append(pq.read_table(store.path(f"{part(key, shard)}.parquet")))
+        with pq.ParquetFile(store.path(f"{part(key, shard)}.parquet")) as file:
+            parts.append(file.read(use_threads=False))
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _aligned(table: pa.Table, ids: NDArray[np.object_]) -> pa.Table:
+def _aligned(table: pa.Table, ids: Texts) -> pa.Table:
     """The table in the order of `ids`. Counts prove nothing: a lost and a doubled row cancel."""
     found = table["id"].to_pylist()
     if found == ids.tolist():
@@ -56,12 +78,6 @@ def _aligned(table: pa.Table, ids: NDArray[np.object_]) -> pa.Table:
             hint="delete the folder signals/ of the run and score again",
         )
     return table.take([place[name] for name in ids.tolist()])
-
-
-def _measured(table: pa.Table) -> Measured:
-    total = table["total"].to_numpy(zero_copy_only=False).astype(np.float64)
-    reason = np.array(table["reason"].to_pylist(), dtype=object)
-    return Measured(total, _ints(table, "count"), reason)
 
 
 def _ints(table: pa.Table, name: str) -> Any:

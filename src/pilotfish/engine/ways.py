@@ -1,8 +1,9 @@
-"""Ways to get logits out of a causal model, and the probe that finds the leanest true one.
+"""Ways to run a causal model over several rows at once; a probe finds the leanest true one.
 
-The lean way runs the decoder body and applies the output head by itself, to the states that
-matter only. Some models do more between body and logits (soft caps, scales), and some may look at
-padding; so each shortcut is compared with the plain model before it is trusted.
+The lean way lays rows end to end, runs the decoder body and applies the output head by itself, to
+the states that matter only. Some models do more between body and logits (soft caps, scales), and
+some look at their neighbours or their padding; so each shortcut is compared with the plain model,
+one row at a time, before it is trusted.
 """
 
 from collections.abc import Sequence
@@ -13,28 +14,62 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pilotfish.engine.head import After, Head, TiledHead, WholeHead, afters
+from pilotfish.engine.packed import layout, packed
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Ints
 
 # Allowed difference to the plain model, relative, root mean square over logits. The head is probed
-# on the very same row, so it has to agree closely; a padded batch takes other kernels, whose
-# rounding grows with depth, while a model that sees its padding is off by tens of percent.
+# on the very same row, so it has to agree closely; other batches take other kernels, whose
+# rounding grows with depth, while a model that sees its neighbours is off by tens of percent.
 _HEAD = {torch.float32: 1e-5}
 _BATCH = {torch.float32: 1e-3}
 _HEAD_NARROW, _BATCH_NARROW = 1e-2, 0.25
+_LONGEST_PROBE = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """lean: body and head apart. mask: a padding mask is passed.
-
-    Rows are padded on the right, where a causal model never looks back from a real token: without
-    a mask the fast causal attention kernels apply.
+    """batching: "packed" (end to end), "padded" on the right (where a causal model never looks
+    back from a real token, so no mask is needed), or "masked" (padded, with a mask).
+    lean: body and head apart, so that logits are made at scored tokens only.
     """
 
+    batching: str
     lean: bool
-    mask: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A way, and the head that goes with it."""
+
+    way: Way
+    head: Head
+
+
+def states_of(loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way) -> tuple[torch.Tensor, Ints]:
+    """[p, d] states after the final norm (not lean: [p, v] logits), and each row's first place."""
+    if way.batching == "packed":
+        return _packed(loaded, rows, way)
+    model, tokens = loaded.model, torch.from_numpy(pad_right(rows)).to(loaded.device)
+    options: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
+    if way.batching == "masked":
+        known = torch.tensor([len(row) for row in rows], device=tokens.device)
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        options["attention_mask"] = (steps[None] < known[:, None]).long()
+    found = model.base_model(**options)[0] if way.lean else model(**options).logits
+    return found.flatten(0, 1), np.arange(len(rows)) * tokens.shape[1]
+
+
+def _packed(loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way) -> tuple[torch.Tensor, Ints]:
+    model, lengths = loaded.model, [len(row) for row in rows]
+    where = layout(lengths, loaded.device)
+    ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(loaded.device)
+    options = {"input_ids": ids, "position_ids": where.positions, "use_cache": False}
+    with packed(model, where):
+        found = model.base_model(**options)[0] if way.lean else model(**options).logits
+    return found[0], np.cumsum([0, *lengths[:-1]])
 
 
 def pad_right(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
@@ -45,66 +80,97 @@ def pad_right(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
     return padded
 
 
-def states_of(model: Any, tokens: torch.Tensor, lengths: Ints, way: Way) -> torch.Tensor:
-    """[b, t, d] after the final norm on the lean way, else [b, t, v] logits."""
-    options: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
-    if way.mask:
-        steps = torch.arange(tokens.shape[1], device=tokens.device)
-        known = torch.from_numpy(lengths).to(tokens.device)
-        options["attention_mask"] = (steps[None] < known[:, None]).long()
-    found = model.base_model(**options)[0] if way.lean else model(**options).logits
-    assert isinstance(found, torch.Tensor)
-    return found
-
-
-def logits_of(model: Any, states: torch.Tensor, way: Way) -> torch.Tensor:
-    """[..., v] from what `states_of` gave on the same way."""
-    found = model.get_output_embeddings()(states) if way.lean else states
-    assert isinstance(found, torch.Tensor)
-    return found
-
-
-def choose(loaded: Loaded) -> Way:
-    """The leanest way whose logits in a padded batch are those of single rows through the model.
+def choose(loaded: Loaded) -> Chosen:
+    """The leanest way whose logits in a batch are those of single rows through the model.
 
     Raises UsageError where even whole padded batches differ from one row at a time.
     """
-    model = loaded.model
-    rows = _probe_rows(int(model.config.get_text_config().vocab_size), loaded.window)
+    rows = _probe_rows(loaded)
     with torch.inference_mode():
-        plain = [_probe(model, [row], Way(False, False), loaded.device)[0] for row in rows]
-        lean = _splits(model) and _head_is_all(model, rows[0], plain[0])
-        for way in (Way(lean, False), Way(lean, True)):
-            batch = _probe(model, rows, way, loaded.device)
-            allowed = _BATCH.get(loaded.dtype, _BATCH_NARROW)
-            pairs = zip(batch, plain, strict=True)
-            if all(_close(padded[: len(one)], one, allowed) for padded, one in pairs):
-                return way
+        plain = [_logits(loaded, [row], Way("padded", False))[0] for row in rows]
+        after = _split(loaded, rows[0], plain[0])
+        for batching in ("packed", "padded", "masked"):
+            way = Way(batching, after is not None)
+            if _true(loaded, rows, plain, way, after):
+                return Chosen(way, _head(loaded, after))
     raise UsageError(
         f"{loaded.name} gives other numbers in a padded batch than for one row at a time, "
         "so it cannot be measured in batches"
     )
 
 
-def _probe(
-    model: Any, rows: Sequence[NDArray[Any]], way: Way, device: torch.device
-) -> torch.Tensor:
-    tokens = torch.from_numpy(pad_right(rows)).to(device)
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    return logits_of(model, states_of(model, tokens, lengths, way), way)
+def alone_above(config: Any) -> int | None:
+    """Rows longer than this must not share a batch; None where all may.
+
+    Models that stretch their rotary angles by the longest row in sight would stretch them for
+    its neighbours too.
+    """
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    if rope.get("rope_type") not in ("dynamic", "longrope"):
+        return None
+    known = rope.get("original_max_position_embeddings")
+    return int(known or getattr(text, "original_max_position_embeddings", 0) or
+               text.max_position_embeddings)  # fmt: skip
 
 
-def _splits(model: Any) -> bool:
-    return model.get_output_embeddings() is not None and model.base_model is not model
-
-
-def _head_is_all(model: Any, row: NDArray[Any], plain: torch.Tensor) -> bool:
-    """Whether nothing but the head stands between the body's states and the logits."""
-    try:
-        [apart] = _probe(model, [row], Way(True, False), plain.device)
-    except (TypeError, ValueError, AttributeError):  # a body of another make
+def _true(
+    loaded: Loaded,
+    rows: Sequence[NDArray[Any]],
+    plain: Sequence[torch.Tensor],
+    way: Way,
+    after: After | None,
+) -> bool:
+    """Whether a batch run this way gives every row its own logits."""
+    if way.batching == "packed" and not _may_pack(loaded.model.config.get_text_config()):
         return False
-    return _close(apart, plain, _HEAD.get(plain.dtype, _HEAD_NARROW))
+    try:
+        batch = _logits(loaded, rows, way, after)
+    except Exception:  # a model of another make: whatever it trips over, this way is not for it
+        if way.batching != "packed":
+            raise
+        return False
+    allowed = _BATCH.get(loaded.dtype, _BATCH_NARROW)
+    return all(_close(found, one, allowed) for found, one in zip(batch, plain, strict=True))
+
+
+def _may_pack(config: Any) -> bool:
+    """False for attention whose reach the probe's short rows cannot show."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return kinds <= {"full_attention", "sliding_attention"} and not getattr(
+        config, "attention_chunk_size", None
+    )
+
+
+def _logits(
+    loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way, after: After | None = None
+) -> list[torch.Tensor]:
+    """[t, v] of every row."""
+    states, base = states_of(loaded, rows, way)
+    if after is not None and way.lean:
+        states = after(loaded.model.get_output_embeddings()(states))
+    return [states[start : start + len(row)] for start, row in zip(base, rows, strict=True)]
+
+
+def _split(loaded: Loaded, row: NDArray[Any], plain: torch.Tensor) -> After | None:
+    """What turns the head's output into the model's logits; None where body and head stick."""
+    model = loaded.model
+    if model.get_output_embeddings() is None or model.base_model is model:
+        return None
+    for after in afters(model.config.get_text_config()):
+        try:
+            [apart] = _logits(loaded, [row], Way("padded", True), after)
+        except (TypeError, ValueError, AttributeError):  # a body of another make
+            return None
+        if _close(apart, plain, _HEAD.get(plain.dtype, _HEAD_NARROW)):
+            return after
+    return None
+
+
+def _head(loaded: Loaded, after: After | None) -> Head:
+    if after is None:
+        return WholeHead()
+    return TiledHead(loaded.model.get_output_embeddings(), after, loaded.device)
 
 
 def _close(found: torch.Tensor, plain: torch.Tensor, allowed: float) -> bool:
@@ -115,8 +181,11 @@ def _close(found: torch.Tensor, plain: torch.Tensor, allowed: float) -> bool:
     return not bool(off > allowed * plain.float().square().mean().sqrt())
 
 
-def _probe_rows(vocabulary: int, window: int | None) -> list[NDArray[np.int64]]:
-    """Three rows, the longest first, with ids from all over the vocabulary."""
-    longest = min(9, window or 9)
-    draw = np.random.default_rng(0).integers(0, vocabulary, size=(3, longest))
+def _probe_rows(loaded: Loaded) -> list[NDArray[np.int64]]:
+    """Three rows, the longest first (beyond a short sliding window), with ids from everywhere."""
+    config = loaded.model.config.get_text_config()
+    reach = getattr(config, "sliding_window", None) or 0
+    longest = 9 if reach + 9 > _LONGEST_PROBE else reach + 9
+    longest = min(longest, loaded.window or longest)
+    draw = np.random.default_rng(0).integers(0, int(config.vocab_size), size=(3, longest))
     return [draw[i, : max(longest - 3 * i, 1)] for i in range(3)]

@@ -1,31 +1,62 @@
-"""What a forward pass can measure, one file each: reducers over blocks of logits.
+"""What a forward pass can measure, one file each: reducers over blocks of tokens.
 
-A reducer sees a row's scored tokens in any number of blocks, so full logits never exist.
+A reducer sees a row's tokens in any number of blocks (`hidden`: in one), and of each token only
+the facets it asks for, which are gathered over tiles of the vocabulary: full logits never exist.
 """
 
 from typing import Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from pilotfish.records import Floats, Ints
+from pilotfish.signals.entropy import Entropy
+from pilotfish.signals.hidden import Hidden
 from pilotfish.signals.nll import Nll
+from pilotfish.signals.token_nll import TokenNll
+from pilotfish.signals.tokens import Column, Columns, Tokens
+from pilotfish.signals.top1 import Top1
+from pilotfish.signals.topk import TopK
+from pilotfish.signals.vocabulary import HEAD_FACETS, Tile, facts
 
 
 class Signal(Protocol):
     """start once, block as often as it takes, finish once."""
 
+    facets: frozenset[str]
+
+    def __init__(self, size: int = 0) -> None:
+        """`size` is a Need's: the k of `topk`."""
+
     def start(self, n: int) -> None:
         """Make room for n rows."""
 
-    def block(self, logits: torch.Tensor, targets: torch.Tensor, rows: Ints) -> None:
-        """Take in m scored tokens: logits [m, v], targets [m] ids, rows [m] in [0, n)."""
+    def block(self, tokens: Tokens) -> None:
+        """Take in m tokens of rows in [0, n)."""
 
-    def finish(self) -> dict[str, Floats | NDArray[np.int64]]:
+    def finish(self) -> Columns:
         """Columns [n], among them `total` and `count`."""
 
 
-SIGNALS: dict[str, type[Signal]] = {"nll": Nll}
+HELPERS = {"tokens", "vocabulary"}
+SIGNALS: dict[str, type[Signal]] = {
+    "nll": Nll,
+    "token_nll": TokenNll,
+    "entropy": Entropy,
+    "top1": Top1,
+    "topk": TopK,
+    "hidden": Hidden,
+}
 
-__all__ = ["SIGNALS", "Nll", "Signal"]
+__all__ = [
+    "HEAD_FACETS",
+    "SIGNALS",
+    "Column",
+    "Columns",
+    "Entropy",
+    "Hidden",
+    "Nll",
+    "Signal",
+    "Tile",
+    "TokenNll",
+    "Tokens",
+    "Top1",
+    "TopK",
+    "facts",
+]

@@ -1,0 +1,91 @@
+"""From states to what is asked of each token's distribution, tile by tile of the vocabulary."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from pilotfish.signals import Tile, facts
+
+_WHOLE = 256  # tokens at a time where their logits are there already
+
+After = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Head(Protocol):
+    """The output head of a model."""
+
+    def facts(
+        self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
+    ) -> dict[str, torch.Tensor]:
+        """Facets of m tokens, from the states [m, d] that predict them; ids `targets` [m]."""
+
+
+class TiledHead:
+    """A linear head, applied to a tile of the vocabulary at a time, for some tokens at a time."""
+
+    def __init__(self, linear: Any, after: After, device: torch.device) -> None:
+        self._weight, self._bias = linear.weight, getattr(linear, "bias", None)
+        self._after = after
+        self._rows, self._width = tile_size(device)
+
+    def facts(
+        self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
+    ) -> dict[str, torch.Tensor]:
+        """See `Head`."""
+        blocks = blocks_of(states, targets, self._rows)
+        return joined([facts(self.tiles(some), ids, facets, k) for some, ids in blocks])
+
+    def tiles(self, states: torch.Tensor) -> Iterator[Tile]:
+        """Logits [m, w] in fp32, of ids first, first + 1, ..."""
+        for first in range(0, len(self._weight), self._width):
+            here = slice(first, first + self._width)
+            bias = None if self._bias is None else self._bias[here]
+            yield first, self._after(F.linear(states, self._weight[here], bias)).float()
+
+
+class WholeHead:
+    """For models whose logits cannot be made apart: `states` are the logits [m, v]."""
+
+    def facts(
+        self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
+    ) -> dict[str, torch.Tensor]:
+        """See `Head`."""
+        blocks = blocks_of(states, targets, _WHOLE)
+        return joined([facts([(0, some.float())], ids, facets, k) for some, ids in blocks])
+
+
+def blocks_of(
+    states: torch.Tensor, targets: torch.Tensor, size: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """States and targets, at most `size` tokens at a time."""
+    return list(zip(torch.split(states, size), torch.split(targets, size), strict=True))
+
+
+def joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The facts of all blocks, one after the other."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def tile_size(device: torch.device) -> tuple[int, int]:
+    """Tokens and ids of a tile: on a CPU what the caches hold, on a GPU what fills it."""
+    return (512, 4096) if device.type == "cpu" else (4096, 16384)
+
+
+def plain(logits: torch.Tensor) -> torch.Tensor:
+    """Logits as the head gives them."""
+    return logits
+
+
+def afters(config: Any) -> list[After]:
+    """What models do to logits after the head, by the names their configs give it."""
+    found: list[After] = [plain]
+    cap = getattr(config, "final_logit_softcapping", None)
+    if cap:
+        found.append(lambda logits: cap * torch.tanh(logits / cap))
+    if scale := getattr(config, "logit_scale", None):
+        found.append(lambda logits: logits * scale)
+    if divisor := getattr(config, "logits_scaling", None):
+        found.append(lambda logits: logits / divisor)
+    return found
