@@ -16,7 +16,7 @@ FLOORS = {
     "records": 1, "stats": 1,
     "precision": 2,
     "budget": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2, "ledger": 2,
-    "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3,
+    "audit": 3, "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3,
     "engine": 4,
     "train": 5,
     "selectors": 6, "judge": 6,
@@ -119,7 +119,7 @@ def test_every_method_table_equals_its_folder(room: str, table: str) -> None:
 
 LIGHT = [
     "pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget", "pilotfish.pickers",
-    "pilotfish.histogram",
+    "pilotfish.histogram", "pilotfish.audit",
     "pilotfish.selectors", "pilotfish.ledger", "pilotfish.pool", "pilotfish.encode",
     "pilotfish.flows.select", "pilotfish.cli", "pilotfish.report", "pilotfish.api",
 ]  # fmt: skip
@@ -148,6 +148,6 @@ def test_light_rooms_load_no_torch() -> None:
 
 
 def test_numpy_rooms_load_only_numpy() -> None:
-    rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget", "histogram"]
+    rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget", "audit", "histogram"]
     for name, found in loaded_after([f"pilotfish.{room}" for room in rooms]).items():
         assert "numpy" in found and not {*HEAVY, "pyarrow"} & found, name

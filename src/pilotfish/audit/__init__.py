@@ -1,0 +1,23 @@
+"""How far fast or cheap scores may be trusted near a cut, and what puts them right. Numpy only."""
+
+from pilotfish.audit.agreement import Agreement, agreement, good_enough, sample, spearman
+from pilotfish.audit.blocks import Rule
+from pilotfish.audit.cuts import Boundary, Cuts, cuts_of, refusal
+from pilotfish.audit.walk import Remeasure, Walked, net_speedup, walk
+
+__all__ = [
+    "Agreement",
+    "Boundary",
+    "Cuts",
+    "Remeasure",
+    "Rule",
+    "Walked",
+    "agreement",
+    "cuts_of",
+    "good_enough",
+    "net_speedup",
+    "refusal",
+    "sample",
+    "spearman",
+    "walk",
+]
