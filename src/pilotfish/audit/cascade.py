@@ -1,0 +1,235 @@
+"""Cascade: a cheap model scores every row, the intended one only where its picks may lie.
+
+A recall-targeted and distribution-free procedure, never the same answer as scoring everything.
+After conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814) and learn-then-test
+(Angelopoulos et al. 2021, arXiv:2110.01052); the monotone case is Bates et al. 2021,
+arXiv:2101.02703. A row costs 1 where the intended model would pick it and it is not passed on,
+which can only fall as more rows are passed on: one exact bound then holds at the point chosen, with
+no correction for the points looked at.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pilotfish.audit.bounds import most_drawn, most_marked
+from pilotfish.audit.cuts import Cuts
+from pilotfish.audit.strata import Mask
+from pilotfish.budget import resolve
+from pilotfish.errors import UsageError
+from pilotfish.pickers import Top
+from pilotfish.pickers.protocol import best_first
+from pilotfish.records import Floats, Ints
+
+# Parts of the allowed chance to fail that go to not knowing where the true cut lies in the sample,
+# and how many rows are eligible at all; the rest goes to the misses.
+_FOR_CUT, _FOR_ELIGIBLE = 0.2, 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """Which rows the intended model must score, and what that was made to hold."""
+
+    passed: Mask  # [n] rows to score with the intended model, calibration rows included
+    threshold: tuple[float, float]  # lowest and highest cheap score passed on; all between are
+    target: float  # recall
+    confidence: float  # that the recall is reached
+    picked: int  # rows asked for
+    calibration: int  # rows drawn to find the threshold
+    missed: int  # of those, rows taken for picks that the threshold alone leaves out
+
+    @property
+    def share(self) -> float:
+        """Share of all rows that the intended model scores, in [0, 1]."""
+        return float(self.passed.mean()) if len(self.passed) else 0.0
+
+    @property
+    def everything(self) -> bool:
+        """Whether no row can be left out with this confidence."""
+        return bool(self.passed.all())
+
+
+def draw(tie: Ints, m: int, *, seed: int, among: Mask | None = None) -> Ints:
+    """Up to m rows drawn evenly `among` [n] (None: all), ascending; free of the rows' order."""
+    rows = np.arange(len(tie)) if among is None else np.flatnonzero(among)
+    rows = rows[np.argsort(tie[rows])]
+    return np.sort(rows[np.random.default_rng(seed).permutation(len(rows))][:m])
+
+
+def plan(
+    cheap: Floats,
+    tie: Ints,
+    cuts: Cuts,
+    rows: Ints,
+    intended: Floats,
+    *,
+    target: float = 0.95,
+    confidence: float = 0.95,
+) -> Cascade:
+    """Choose which rows to pass on, so that recall >= `target` with `confidence`.
+
+    cheap [n]: scores of the cheap model, nan (always passed on) where it found none. rows [m]: an
+    even draw from the whole pool (`draw`), with the intended model's scores of it in `intended`
+    [m], nan where unscorable. Recall is over the `k` rows the intended model would pick from the
+    whole pool; the confidence is over the draw, for any pool and any two models.
+
+    Rows are passed on by their distance in cheap ranks from the cheap model's own picks, on both
+    sides, so that a gate which the cheap model sees elsewhere is met too. Which sampled rows are
+    picks is not known, for the true cut is not: as many of the best as could be, with a fifth of
+    the allowed chance of failing, are all taken for picks. A sample too small for any promise
+    passes everything on. UsageError (exit 2) for pickers and budgets without a fixed count.
+    """
+    k = _picked(cuts, len(cheap))
+    n, m, fail = len(cheap), len(rows), 1.0 - confidence
+    away = _away(cheap, tie, cuts, k)
+    order = cuts.picker.rank(intended, tie[rows]).order  # positions in the sample, best first
+    eligible = n - most_marked(m - len(order), m, n, 1.0 - fail * _FOR_ELIGIBLE)
+    allowed = int((1.0 - target) * min(k, eligible) + 1e-9)
+    likely = order[: most_drawn(n, k, m, 1.0 - fail * _FOR_CUT)]
+    most = _most_misses(n, m, allowed, 1.0 - fail * (1.0 - _FOR_CUT - _FOR_ELIGIBLE))
+    distances = np.sort(away[rows[likely]])[::-1]
+    limit = np.inf if most < 0 else float(np.append(distances, 0)[min(most, len(distances))])
+    passed = np.asarray(away <= max(limit, 0.0))
+    missed = int((~passed[rows[likely]]).sum())
+    reached = cheap[passed & np.isfinite(cheap)]
+    passed[rows] = True
+    ends = (float(reached.min()), float(reached.max())) if len(reached) else (np.nan, np.nan)
+    return Cascade(passed, ends, target, confidence, k, m, missed)
+
+
+def _picked(cuts: Cuts, n: int) -> int:
+    """How many rows are asked for; UsageError where that is no fixed number from one end."""
+    if not isinstance(cuts.picker, Top) or cuts.quotas is not None:
+        raise UsageError(
+            "a cascade needs one cut at one end of the ranking, which the middle and quotas lack",
+            hint="score the pool with the intended model, or pass --direction high or low",
+        )
+    if cuts.budget.unit == "tokens":
+        raise UsageError(
+            "a cascade promises a share of a known number of rows, which a token budget is not",
+            hint="give the budget in rows or percent",
+        )
+    return min(resolve(cuts.budget, n), n)
+
+
+def _away(cheap: Floats, tie: Ints, cuts: Cuts, k: int) -> Floats:
+    """[n] ranks between each row and the cheap picks; 0 among them, -1 where there is no score."""
+    assert isinstance(cuts.picker, Top)
+    direction, gate = cuts.picker.direction, cuts.picker.gate
+    ranked = best_first(cheap, tie, np.flatnonzero(np.isfinite(cheap)), direction)
+    bound = gate.below if direction == "high" else gate.above
+    near = 0 if bound is None else _outside(cheap[ranked], bound, direction == "high", gate.strict)
+    place = np.arange(len(ranked))
+    away = np.full(len(cheap), -1.0)
+    away[ranked] = np.maximum(0, np.maximum(near - place, place - (near + k) + 1))
+    return away
+
+
+def _outside(ranked: Floats, bound: float, high: bool, strict: bool) -> int:
+    """How many of the first scores lie beyond the gate they meet first."""
+    beyond = ranked > bound if high else ranked < bound
+    return int((beyond | (ranked == bound) if strict else beyond).sum())
+
+
+def _most_misses(n: int, m: int, allowed: int, confidence: float) -> int:
+    """The most misses a sample of m may show while the rest holds at most `allowed`; -1: none."""
+    low, high = -1, m
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = most_marked(middle, m, n, confidence) - middle <= allowed
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
+
+
+@dataclass(frozen=True, eq=False)
+class Recall:
+    """How many of the intended model's picks the cascade found, from a sample held out."""
+
+    value: float  # estimate, in [0, 1]
+    low: float
+    high: float
+    confidence: float  # of the interval
+    audited: int  # rows drawn from those not passed on
+    found: int  # of them, rows better than the last pick
+    kept: Mask  # [n] the picks, audited rows included
+
+    @property
+    def sentence(self) -> str:
+        """For the report: never sold as the same rows."""
+        return (
+            f"recall {_short(self.value)} [{_short(self.low)}, {_short(self.high)}] of the rows "
+            "the intended model would have picked; not identical"
+        )
+
+
+def recall(
+    cascade: Cascade,
+    tie: Ints,
+    cuts: Cuts,
+    intended: Floats,
+    rows: Ints,
+    *,
+    confidence: float = 0.95,
+) -> Recall:
+    """Estimate the recall by rows drawn evenly from those not passed on (`draw(among=~passed)`).
+
+    intended [n]: scores of the intended model, nan where it did not or could not score; `rows` [m]
+    are among those it scored, and join the picks they belong to.
+
+    Rows not passed on that are better than the last pick are counted by exact bounds, half the
+    chance of failing on each side. Low: all of them belong into the true picks. High: only those
+    surely do that are better than the (k - bound)-th pick.
+    """
+    k, outside = cascade.picked, int((~cascade.passed).sum())
+    seen = np.where(cascade.passed, intended, np.nan)
+    ranked = cuts.picker.rank(seen, tie).order
+    half = 1.0 - (1.0 - confidence) / 2.0
+    found = _better(ranked, k, rows, tie=tie, cuts=cuts, intended=intended)
+    most = most_marked(found, len(rows), outside, half)
+    surely = (
+        _better(ranked, k - most, rows, tie=tie, cuts=cuts, intended=intended) if k > most else 0
+    )
+    least = outside - most_marked(len(rows) - surely, len(rows), outside, half)
+    size = max(1, min(k, len(ranked) + most))
+    seen[rows] = intended[rows]
+    weight = np.ones(len(tie))
+    weight[rows] = outside / max(len(rows), 1)
+    value = _estimate(cuts.picker.rank(seen, tie).order, weight, rows, k)
+    low = 1.0 - (most - surely) / size
+    high = 1.0 - max(0, least - found) / size
+    return Recall(
+        value=min(max(value, low, 0.0), high),
+        low=max(0.0, low),
+        high=high,
+        confidence=confidence,
+        audited=len(rows),
+        found=found,
+        kept=cuts.kept(seen, tie),
+    )
+
+
+def _better(ranked: Ints, k: int, rows: Ints, *, tie: Ints, cuts: Cuts, intended: Floats) -> int:
+    """How many of `rows` would stand among the first k if they joined the ranking one by one."""
+    if k <= 0 or not len(rows):
+        return 0
+    joined = np.full(len(tie), np.nan)
+    joined[ranked] = intended[ranked]
+    joined[rows] = intended[rows]
+    order = cuts.picker.rank(joined, tie).order
+    fresh = np.isin(order, rows)
+    return int((fresh & (np.cumsum(~fresh) < k)).sum())
+
+
+def _estimate(order: Ints, weight: Floats, rows: Ints, k: int) -> float:
+    """Recall, each audited row standing for as many as it was drawn from."""
+    if not len(order):
+        return 1.0
+    ahead = np.cumsum(weight[order]) - weight[order]
+    fresh = np.isin(order, rows) & (ahead < k)
+    size = max(1.0, min(float(k), float(weight[order].sum())))
+    return 1.0 - float((weight[order] - 1.0)[fresh].sum()) / size
+
+
+def _short(share: float) -> str:
+    """.97, .955, 1: as many digits as say something."""
+    return f"{share:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
