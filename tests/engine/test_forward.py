@@ -69,7 +69,7 @@ def test_the_ways_to_fall_back_on_are_true_too(shape: str, batching: str, lean: 
     loaded, rows = build(shape), some_rows()
     forward = Forward(loaded)
     which = forward.chosen.head if lean else head.WholeHead()
-    forward.chosen = Chosen(Way(batching, lean), which)
+    forward.chosen = Chosen(Way(batching, lean), loaded.model, which)
     found = measure_rows(rows, forward, signal="nll", token_budget=128)
     expected = one_by_one(loaded.model, rows)
     np.testing.assert_allclose(found.columns["total"], expected, rtol=1e-5)

@@ -4,9 +4,10 @@ from pilotfish.engine.answers import choice_nll, response_nll
 from pilotfish.engine.batches import default_budget
 from pilotfish.engine.generate import generate
 from pilotfish.engine.keys import stage_key
+from pilotfish.engine.memory import find_budget
 from pilotfish.engine.plan import plan
 from pilotfish.engine.scorer import LENGTHS, Receipt, ShardScorer, measure
-from pilotfish.engine.seen import load_seen
+from pilotfish.engine.seen import load_seen, seen_of
 
 __all__ = [
     "LENGTHS",
@@ -14,10 +15,12 @@ __all__ = [
     "ShardScorer",
     "choice_nll",
     "default_budget",
+    "find_budget",
     "generate",
     "load_seen",
     "measure",
     "plan",
     "response_nll",
+    "seen_of",
     "stage_key",
 ]

@@ -76,7 +76,7 @@ class Forward:
         predicts = [ask for ask in asks if ask.reducer.facets & HEAD_FACETS]
         pools = [ask for ask in asks if "state" in ask.reducer.facets]
         with torch.inference_mode():
-            states, base = states_of(self._loaded, ids, self.way)
+            states, base = states_of(self.chosen.model, self._loaded.device, ids, self.way)
             if predicts:
                 wanted = facets & HEAD_FACETS
                 sides = [(starts, lengths)]
@@ -112,10 +112,11 @@ class Forward:
         self, states: torch.Tensor, ids: Sequence[NDArray[Any]], places: _Places
     ) -> NDArray[np.float32]:
         if not self.way.lean:
-            model = self._loaded.model
+            model = self.chosen.model
             if model.base_model is model:
                 raise UsageError(f"the hidden states of {self._loaded.name} cannot be read")
-            states, _ = states_of(self._loaded, ids, Way(self.way.batching, lean=True))
+            way = Way(self.way.batching, lean=True)
+            states, _ = states_of(model, self._loaded.device, ids, way)
         flat = torch.from_numpy(places.flat).to(states.device)
         return np.asarray(states[flat].float().cpu().numpy())
 

@@ -1,7 +1,7 @@
 """From states to what is asked of each token's distribution, tile by tile of the vocabulary."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +11,6 @@ from pilotfish.signals import Tile, facts
 _WHOLE = 256  # tokens at a time where their logits are there already
 
 After = Callable[[torch.Tensor], torch.Tensor]
-
-
-class Head(Protocol):
-    """The output head of a model."""
-
-    def facts(
-        self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
-    ) -> dict[str, torch.Tensor]:
-        """Facets of m tokens, from the states [m, d] that predict them; ids `targets` [m]."""
 
 
 class TiledHead:
@@ -33,7 +24,7 @@ class TiledHead:
     def facts(
         self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
     ) -> dict[str, torch.Tensor]:
-        """See `Head`."""
+        """Facts of m tokens, from the states [m, d] that predict them; ids `targets` [m]."""
         blocks = blocks_of(states, targets, self._rows)
         return joined([facts(self.tiles(some), ids, facets, k) for some, ids in blocks])
 
@@ -51,7 +42,7 @@ class WholeHead:
     def facts(
         self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
     ) -> dict[str, torch.Tensor]:
-        """See `Head`."""
+        """See `TiledHead`."""
         blocks = blocks_of(states, targets, _WHOLE)
         return joined([facts([(0, some.float())], ids, facets, k) for some, ids in blocks])
 
@@ -73,14 +64,14 @@ def tile_size(device: torch.device) -> tuple[int, int]:
     return (512, 4096) if device.type == "cpu" else (4096, 16384)
 
 
-def plain(logits: torch.Tensor) -> torch.Tensor:
+def plain_logits(logits: torch.Tensor) -> torch.Tensor:
     """Logits as the head gives them."""
     return logits
 
 
 def afters(config: Any) -> list[After]:
     """What models do to logits after the head, by the names their configs give it."""
-    found: list[After] = [plain]
+    found: list[After] = [plain_logits]
     cap = getattr(config, "final_logit_softcapping", None)
     if cap:
         found.append(lambda logits: cap * torch.tanh(logits / cap))

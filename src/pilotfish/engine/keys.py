@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pilotfish import encode, signals
 from pilotfish.encode import template_digest
 from pilotfish.models import Loaded
@@ -28,6 +30,8 @@ def stage_spec(
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "precision": loaded.precision,
         "device": loaded.device.type,
+        # sums inside one product are cut by the number of threads: other bits on a CPU
+        "threads": torch.get_num_threads() if loaded.device.type == "cpu" else None,
         "attention": loaded.attention,
         "code": code_version(),
     }

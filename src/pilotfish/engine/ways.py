@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pilotfish.engine.head import After, Head, TiledHead, WholeHead, afters
+from pilotfish.engine.head import After, TiledHead, WholeHead, afters, plain_logits
+from pilotfish.engine.int8 import Int8Head, prepare
 from pilotfish.engine.packed import layout, packed
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
@@ -42,17 +43,20 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A way, and the head that goes with it."""
+    """A way, and the model and head that go with it (for int8 a narrowed twin of the model)."""
 
     way: Way
-    head: Head
+    model: Any
+    head: TiledHead | WholeHead | Int8Head
 
 
-def states_of(loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way) -> tuple[torch.Tensor, Ints]:
+def states_of(
+    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: Way
+) -> tuple[torch.Tensor, Ints]:
     """[p, d] states after the final norm (not lean: [p, v] logits), and each row's first place."""
     if way.batching == "packed":
-        return _packed(loaded, rows, way)
-    model, tokens = loaded.model, torch.from_numpy(pad_right(rows)).to(loaded.device)
+        return _packed(model, device, rows, way)
+    tokens = torch.from_numpy(pad_right(rows)).to(device)
     options: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
     if way.batching == "masked":
         known = torch.tensor([len(row) for row in rows], device=tokens.device)
@@ -62,10 +66,12 @@ def states_of(loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way) -> tuple[t
     return found.flatten(0, 1), np.arange(len(rows)) * tokens.shape[1]
 
 
-def _packed(loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way) -> tuple[torch.Tensor, Ints]:
-    model, lengths = loaded.model, [len(row) for row in rows]
-    where = layout(lengths, loaded.device)
-    ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(loaded.device)
+def _packed(
+    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: Way
+) -> tuple[torch.Tensor, Ints]:
+    lengths = [len(row) for row in rows]
+    where = layout(lengths, device)
+    ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(device)
     options = {"input_ids": ids, "position_ids": where.positions, "use_cache": False}
     with packed(model, where):
         found = model.base_model(**options)[0] if way.lean else model(**options).logits
@@ -92,7 +98,7 @@ def choose(loaded: Loaded) -> Chosen:
         for batching in ("packed", "padded", "masked"):
             way = Way(batching, after is not None)
             if _true(loaded, rows, plain, way, after):
-                return Chosen(way, _head(loaded, after))
+                return _chosen(loaded, way, after)
     raise UsageError(
         f"{loaded.name} gives other numbers in a padded batch than for one row at a time, "
         "so it cannot be measured in batches"
@@ -146,7 +152,7 @@ def _logits(
     loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way, after: After | None = None
 ) -> list[torch.Tensor]:
     """[t, v] of every row."""
-    states, base = states_of(loaded, rows, way)
+    states, base = states_of(loaded.model, loaded.device, rows, way)
     if after is not None and way.lean:
         states = after(loaded.model.get_output_embeddings()(states))
     return [states[start : start + len(row)] for start, row in zip(base, rows, strict=True)]
@@ -167,10 +173,15 @@ def _split(loaded: Loaded, row: NDArray[Any], plain: torch.Tensor) -> After | No
     return None
 
 
-def _head(loaded: Loaded, after: After | None) -> Head:
+def _chosen(loaded: Loaded, way: Way, after: After | None) -> Chosen:
+    if loaded.precision == "int8":
+        twin = prepare(loaded, None if after is plain_logits else after)
+        head = twin.head if way.lean and twin.head is not None else WholeHead()
+        return Chosen(way, twin.model, head)
     if after is None:
-        return WholeHead()
-    return TiledHead(loaded.model.get_output_embeddings(), after, loaded.device)
+        return Chosen(way, loaded.model, WholeHead())
+    tiled = TiledHead(loaded.model.get_output_embeddings(), after, loaded.device)
+    return Chosen(way, loaded.model, tiled)
 
 
 def _close(found: torch.Tensor, plain: torch.Tensor, allowed: float) -> bool:

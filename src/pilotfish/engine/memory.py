@@ -1,0 +1,50 @@
+"""How many tokens a forward pass may hold, from the memory that is free now."""
+
+import os
+from typing import Any
+
+import torch
+
+from pilotfish.models import Loaded
+
+# A CPU gains nothing beyond this (its caches are full), and a GPU little beyond the other.
+_MOST = {"cpu": 2048}
+_MOST_ELSEWHERE = 65536
+_LEAST = 64
+_SHARE = 0.4  # of what is free: a plan must also fit tomorrow, beside other people's work
+
+
+def find_budget(loaded: Loaded) -> int:
+    """Tokens per forward pass: a power of two that a part of the free memory surely holds.
+
+    Found once for a run and kept in run.json, because scores depend on it in their last digits.
+    """
+    device = loaded.device
+    most = _MOST.get(device.type, _MOST_ELSEWHERE)
+    fits = int(_SHARE * free_bytes(device) / bytes_per_token(loaded))
+    budget = _LEAST
+    while budget * 2 <= min(most, fits):
+        budget *= 2
+    return budget
+
+
+def bytes_per_token(loaded: Loaded) -> int:
+    """Roughly what one token occupies at the widest point of a forward pass."""
+    config = loaded.model.config.get_text_config()
+    hidden = int(config.hidden_size)
+    wide = _first(config, "intermediate_size", "ffn_dim", "n_inner") or 4 * hidden
+    element = torch.empty((), dtype=loaded.dtype).element_size()
+    # residual, normed, q, k, v, output and their copies for attention; up, gate, activated
+    return element * (12 * hidden + 4 * wide)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes free on a GPU, else in the machine's memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _first(config: Any, *names: str) -> int | None:
+    found = (getattr(config, name, None) for name in names)
+    return next((int(value) for value in found if value), None)
