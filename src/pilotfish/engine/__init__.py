@@ -4,6 +4,7 @@ from pilotfish.engine.answers import choice_nll, response_nll
 from pilotfish.engine.batches import default_budget
 from pilotfish.engine.generate import generate
 from pilotfish.engine.keys import stage_key
+from pilotfish.engine.look import Looker
 from pilotfish.engine.memory import find_budget
 from pilotfish.engine.plan import plan
 from pilotfish.engine.scorer import LENGTHS, Receipt, ShardScorer, measure
@@ -11,6 +12,7 @@ from pilotfish.engine.seen import load_seen, seen_of
 
 __all__ = [
     "LENGTHS",
+    "Looker",
     "Receipt",
     "ShardScorer",
     "choice_nll",

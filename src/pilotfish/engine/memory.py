@@ -1,6 +1,6 @@
 """How many tokens a forward pass may hold, from the memory that is free now."""
 
-import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from pilotfish.models import Loaded
 _MOST = {"cpu": 2048}
 _MOST_ELSEWHERE = 65536
 _LEAST = 64
+_LAPTOP = 4 * 2**30
 _SHARE = 0.4  # of what is free: a plan must also fit tomorrow, beside other people's work
 
 
@@ -42,7 +43,12 @@ def free_bytes(device: torch.device) -> int:
     """Bytes free on a GPU, else in the machine's memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:  # no Linux: what a laptop has
+        return _LAPTOP
+    known = dict(line.split(":", 1) for line in text.splitlines())
+    return int(known["MemAvailable"].split()[0]) * 1024
 
 
 def _first(config: Any, *names: str) -> int | None:

@@ -102,17 +102,10 @@ class ShardScorer:
         return self._store.manifest(f"{part(key, shard)}.json") is not None
 
     def _measure(self, work: Prepared, tick: Tick | None) -> Receipt:
-        for asked in _passes(work.encoded):
-            for need, found in self._run(asked, tick).items():
+        for asked in by_pass(work.encoded):
+            for need, found in run_pass(asked, self._forward, self._budget, tick).items():
                 self._commit(need, work, found)
         return Receipt(work.shard, len(work.rows), tuple(self.keys[n] for n in work.encoded))
-
-    def _run(
-        self, asked: Mapping[Need, Sequence[Encoded]], tick: Tick | None
-    ) -> dict[Need, Measurement]:
-        if LENGTHS in asked:
-            return {LENGTHS: _lengths(asked[LENGTHS], self._budget)}
-        return measure_pass(asked, self._forward, token_budget=self._budget, tick=tick)
 
     def _commit(self, need: Need, work: Prepared, found: Measurement) -> None:
         name = part(self.keys[need], work.shard)
@@ -132,13 +125,26 @@ def _pass_of(need: Need) -> tuple[str, str]:
     return (need.signal, "") if need == LENGTHS else (need.text, need.given)
 
 
-def _passes(
+def by_pass(
     encoded: Mapping[Need, Sequence[Encoded]],
 ) -> list[dict[Need, Sequence[Encoded]]]:
+    """Needs grouped by the forward pass that serves them."""
     grouped: dict[tuple[str, str], dict[Need, Sequence[Encoded]]] = {}
     for need, rows in encoded.items():
         grouped.setdefault(_pass_of(need), {})[need] = rows
     return list(grouped.values())
+
+
+def run_pass(
+    asked: Mapping[Need, Sequence[Encoded]],
+    forward: Forward,
+    token_budget: int,
+    tick: Tick | None = None,
+) -> dict[Need, Measurement]:
+    """Measure the needs of one pass; token counts alone need no model."""
+    if LENGTHS in asked:
+        return {LENGTHS: _lengths(asked[LENGTHS], token_budget)}
+    return measure_pass(asked, forward, token_budget=token_budget, tick=tick)
 
 
 def measure(
