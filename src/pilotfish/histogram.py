@@ -20,9 +20,9 @@ from pilotfish.records import Floats, Ints
 Keys = NDArray[np.uint64]
 Wanted = Literal["high", "low"]
 
-# Sign, exponent and 12 bits after the point: 4,096 bins between a score and its double, of which
-# only those that hold a row take memory.
-TOP_BITS = 24
+# Sign, exponent and 8 bits after the point: 256 bins between a score and its double, of which only
+# those that hold a row take memory. Their sum stays small, and so do the rows of the bin of a cut.
+TOP_BITS = 20
 _SIGN = np.uint64(1 << 63)
 
 

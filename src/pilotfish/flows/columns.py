@@ -1,17 +1,21 @@
-"""scores.parquet: every row of the pool, and for each score a value, or a status and a reason."""
+"""scores.parquet: every row of the pool, and for each score a value, or a status and a reason.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+It is written shard after shard; only a method that looks at other rows too is shown all of them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pilotfish.flows.parquet import GroupedWriter, pieces
 from pilotfish.flows.reading import warn
 from pilotfish.pool import Pool
-from pilotfish.records import Floats, Seen, Texts
+from pilotfish.records import Floats, Ints, Seen, Texts
 from pilotfish.selectors import Selector
 from pilotfish.store import Run
 
@@ -20,66 +24,82 @@ MANY_UNSCORABLE = 0.1
 
 _ORIGIN = ("id", "source", "row", "n_prompt_tokens", "n_response_tokens", "truncated")
 
+Look = tuple[Seen, NDArray[np.bool_]]  # what was measured of some rows, and truncated [n]
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True)
+class View:
+    """How to look at what was measured: at one shard, or at the whole pool."""
+
+    shard: Callable[[int], Look]
+    whole: Callable[[], Look]
+
+
+@dataclass(eq=False)
 class Column:
-    """One score of every row, and what run.json says of it."""
+    """One score to be written, what run.json says of it, and what it has come to so far."""
 
     name: str
-    values: Floats  # [n] nan where unscorable
-    reasons: Texts  # [n] "" where scored
+    selector: Selector
     facts: Mapping[str, Any]
+    bad: Counter[str] = field(default_factory=Counter)  # reason -> rows without a score
+    _whole: tuple[Floats, Texts] | None = None  # of every row, for a method that looks at all
 
-    @classmethod
-    def of(cls, name: str, selector: Selector, seen: Seen, facts: Mapping[str, Any]) -> "Column":
-        """Score by a method what was measured for it."""
-        values = np.asarray(selector.score(seen), dtype=np.float64)
-        return cls(name, values, selector.reasons(seen, values), facts)
+    def prepare(self, view: View) -> None:
+        """Score the whole pool now where a row's score depends on the others."""
+        if self.selector.pool_relative:
+            self._whole = _scored(self.selector, view.whole()[0])
 
-    @property
-    def bad(self) -> NDArray[np.bool_]:
-        """[n] rows without a score."""
-        return np.asarray(self.reasons != "", dtype=bool)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Reason -> rows without a score."""
-        names, counts = np.unique(self.reasons[self.bad].astype(str), return_counts=True)
-        return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
-
-    def arrays(self) -> dict[str, pa.Array]:
-        """The three columns of scores.parquet."""
-        return {
-            self.name: pa.array(np.where(self.bad, 0.0, self.values), pa.float64(), mask=self.bad),
-            f"{self.name}_status": pa.array(np.where(self.bad, "unscorable", "ok"), pa.string()),
-            f"{self.name}_reason": pa.array(self.reasons, pa.string(), mask=~self.bad),
+    def add_to(self, table: pa.Table, seen: Seen, start: int) -> pa.Table:
+        """The three columns of scores.parquet for the rows from `start` on, beside `table`."""
+        values, reasons = (
+            (each[start : start + len(seen)] for each in self._whole)
+            if self._whole
+            else _scored(self.selector, seen)
+        )
+        bad = np.asarray(reasons != "", dtype=bool)
+        self.bad.update(map(str, reasons[bad]))
+        fresh = {
+            self.name: pa.array(np.where(bad, 0.0, values), pa.float64(), mask=bad),
+            f"{self.name}_status": pa.array(np.where(bad, "unscorable", "ok"), pa.string()),
+            f"{self.name}_reason": pa.array(reasons, pa.string(), mask=~bad),
         }
+        for name, array in fresh.items():
+            table = table.append_column(name, array)
+        return table
+
+    def section(self, rows: int) -> dict[str, Any]:
+        """What run.json says of it."""
+        counts = dict(sorted(self.bad.items()))
+        return {**self.facts, "scorable": rows - self.bad.total(), "unscorable": counts}
 
 
-def write_columns(
-    run: Run,
-    pool: Pool,
-    seen: Seen,
-    truncated: NDArray[np.bool_],
-    scored: Sequence[Column],
-) -> None:
-    """Commit scores.parquet with the new columns, beside those of the same pool it already has."""
-    left = _others(run, pool, {column.name for column in scored})
-    table = _others_table(run, left) if left else _bare(pool, seen, truncated)
-    sections = dict(left)
-    for column in scored:
-        for name, values in column.arrays().items():
-            table = table.append_column(name, values)
-        sections[column.name] = {
-            **column.facts, "scorable": int((~column.bad).sum()), "unscorable": column.counts,
-        }  # fmt: skip
-        if column.bad.mean() > MANY_UNSCORABLE:
-            share = f"{int(column.bad.sum()):,} of {len(pool):,} rows"
-            warn(run, [f"{share} are unscorable by {column.name}: {_listed(column.counts)}"])
+def write_columns(run: Run, pool: Pool, columns: Sequence[Column], view: View) -> Ints:
+    """Commit scores.parquet with new columns, beside those of the same pool it already has.
+
+    Returns the tokens of every row as the weak model read it, [n].
+    """
+    left = _others(run, pool, {column.name for column in columns})
+    start, names, lengths = 0, list[str](), list[Ints]()
+    for column in columns:
+        column.prepare(view)
     with run.store.attempt("scores.json") as attempt:
-        pq.write_table(table, attempt.path("scores.parquet"), compression="zstd")
-        attempt.meta = {"pool": pool.fingerprint, "rows": len(pool), "columns": table.column_names}
-    run.update(scores=sections)
+        with GroupedWriter(attempt.path("scores.parquet")) as file:
+            for table, seen in _origins(run, pool, left, view):
+                for column in columns:
+                    table = column.add_to(table, seen, start)
+                file.write(table)
+                lengths.append((seen.n_prompt_tokens + seen.n_response_tokens).astype(np.int32))
+                start, names = start + len(seen), table.column_names
+        attempt.meta = {"pool": pool.fingerprint, "rows": len(pool), "columns": names}
+    _warn_of_many(run, columns, len(pool))
+    run.update(scores={**left, **{each.name: each.section(len(pool)) for each in columns}})
+    return np.concatenate(lengths)
+
+
+def _scored(selector: Selector, seen: Seen) -> tuple[Floats, Texts]:
+    values = np.asarray(selector.score(seen), dtype=np.float64)
+    return values, selector.reasons(seen, values)
 
 
 def _others(run: Run, pool: Pool, fresh: set[str]) -> dict[str, Any]:
@@ -91,18 +111,29 @@ def _others(run: Run, pool: Pool, fresh: set[str]) -> dict[str, Any]:
     return {name: facts for name, facts in run.section("scores").items() if name in left}
 
 
-def _others_table(run: Run, left: Mapping[str, Any]) -> pa.Table:
-    columns = [f"{name}{end}" for name in left for end in ("", "_status", "_reason")]
-    return pq.read_table(run.store.path("scores.parquet"), columns=[*_ORIGIN, *columns])
+def _origins(
+    run: Run, pool: Pool, left: Mapping[str, Any], view: View
+) -> Iterator[tuple[pa.Table, Seen]]:
+    """Shard after shard, what stands there before the new scores, and what was measured of it."""
+    shards = range(pool.shards)
+    if not left:
+        for shard in shards:
+            seen, truncated = view.shard(shard)
+            yield _bare(pool.table(shard, *_ORIGIN[:3]), seen, truncated), seen
+        return
+    names = [*_ORIGIN, *(f"{name}{end}" for name in left for end in ("", "_status", "_reason"))]
+    sizes = [stop - start for start, stop in map(pool.bounds, shards)]
+    tables = pieces(run.store.path("scores.parquet"), names, sizes)
+    for shard, table in zip(shards, tables, strict=True):
+        yield table, view.shard(shard)[0]
 
 
-def _bare(pool: Pool, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Table:
+def _bare(origin: pa.Table, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Table:
     """What scores.parquet says of every row before any score."""
-    origin = pool.columns("id", "source", "row")
     values = (
-        pa.array(origin["id"], pa.string()),
-        pa.array(origin["source"], pa.string()),
-        pa.array(origin["row"], pa.int64()),
+        origin["id"].cast(pa.string()),
+        origin["source"].cast(pa.string()),
+        origin["row"],
         pa.array(seen.n_prompt_tokens, pa.int64()),
         pa.array(seen.n_response_tokens, pa.int64()),
         pa.array(truncated, pa.bool_()),
@@ -110,5 +141,11 @@ def _bare(pool: Pool, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Table:
     return pa.table(dict(zip(_ORIGIN, values, strict=True)))
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+def _warn_of_many(run: Run, columns: Sequence[Column], rows: int) -> None:
+    for column in columns:
+        if column.bad.total() > MANY_UNSCORABLE * rows:
+            listed = ", ".join(
+                f"{reason} {count:,}" for reason, count in sorted(column.bad.items())
+            )
+            share = f"{column.bad.total():,} of {rows:,} rows"
+            warn(run, [f"{share} are unscorable by {column.name}: {listed}"])

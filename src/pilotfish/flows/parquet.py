@@ -7,8 +7,8 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-GROUP_ROWS = 1 << 15  # many small groups would make a footer that takes memory of its own
-_BATCH_ROWS = 1 << 13
+GROUP_ROWS = 1 << 14  # many small groups would make a footer that takes memory of its own
+BATCH_ROWS = 1 << 13
 
 
 class GroupedWriter:
@@ -52,7 +52,7 @@ class GroupedWriter:
 def pieces(path: Path, names: Sequence[str], sizes: Iterable[int]) -> Iterator[pa.Table]:
     """Columns of a file in tables of these sizes, one after the other; the file may hold more."""
     with pq.ParquetFile(path) as file:
-        batches = file.iter_batches(_BATCH_ROWS, columns=list(names), use_threads=False)
+        batches = file.iter_batches(BATCH_ROWS, columns=list(names), use_threads=False)
         waiting = file.schema_arrow.empty_table().select(names)
         for size in sizes:
             parts = [waiting]

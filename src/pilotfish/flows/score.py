@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotfish.config import Method, TuneConfig
 from pilotfish.errors import UsageError
-from pilotfish.flows.columns import Column, write_columns
+from pilotfish.flows.columns import Column, View, write_columns
 from pilotfish.flows.costs import known, reading_flops
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import known_test
@@ -118,7 +118,7 @@ def add_scores(
 ) -> None:
     """Measure the union of needs and write every column of `columns` (scores.parquet)."""
     from pilotfish.encode import clamp_max_length
-    from pilotfish.engine import load_seen
+    from pilotfish.engine import load_seen, seen_of
 
     selectors = {name: make(method, direction) for name, method in columns.items()}
     max_length = clamp_max_length(how.max_length or MAX_LENGTH, weak.window)
@@ -138,11 +138,13 @@ def add_scores(
     for name, selector in selectors.items():
         facts[name]["keys"] = {need.name: keys[need] for need in selector.needs}
     _refuse_reuse(run, facts, force=force)
-    seen, truncated = load_seen(pool, keys, run.store, needs[0])
-    scored = [Column.of(name, selectors[name], seen, facts[name]) for name in columns]
-    write_columns(run, pool, seen, truncated, scored)
+    view = View(
+        shard=lambda shard: seen_of(pool, keys, run.store, needs[0], shard),
+        whole=lambda: load_seen(pool, keys, run.store, needs[0]),
+    )
+    fresh = [Column(name, selectors[name], facts[name]) for name in columns]
+    lengths = write_columns(run, pool, fresh, view)
     _note_weak(run, weak, max_length, how)
-    lengths = seen.n_prompt_tokens + seen.n_response_tokens
     flops = reading_flops(weak, lengths)
     run.cost(
         "score", ",".join(columns), seconds=time.monotonic() - start, rows=len(pool),

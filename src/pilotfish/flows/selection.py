@@ -233,6 +233,6 @@ def _write_lines(pool: Pool, kept: Ints, target: Path, scratch: Path) -> None:
                 ends[rank] = size
         begins = np.zeros_like(ends)
         begins[order[1:]] = ends[order[:-1]]
-        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-            lines.seek(begin)
-            out.write(lines.read(end - begin))
+        for begin, end in zip(begins, ends, strict=True):
+            lines.seek(int(begin))
+            out.write(lines.read(int(end - begin)))
