@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from pilotfish.engine.int8.head import After, Int8Head
-from pilotfish.engine.int8.kernels import kernels
 from pilotfish.engine.int8.linear import Int8Linear
 from pilotfish.engine.int8.mlp import Int8Mlp
+from pilotfish.engine.int8.native import kernels
 from pilotfish.engine.int8.swap import Swapped, quantise
 from pilotfish.models import Loaded
 from pilotfish.precision import check_int8, int8_supported

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from pilotfish.engine.int8.kernels import kernels
 from pilotfish.engine.int8.linear import Narrow
+from pilotfish.engine.int8.native import kernels
 from pilotfish.signals import Tile, facts
 
 After = Callable[[torch.Tensor], torch.Tensor]
@@ -36,7 +36,7 @@ class Int8Head:
         """
         found: list[dict[str, torch.Tensor]] = []
         others = [name for name in facets if name != "nll"]
-        for first in range(0, len(states), _ROWS):
+        for first in range(0, max(len(states), 1), _ROWS):
             some, ids = states[first : first + _ROWS], targets[first : first + _ROWS]
             part = facts(self.head_tiles(some), ids, others, k) if others else {}
             if "nll" in facets:
@@ -45,8 +45,9 @@ class Int8Head:
         return {name: torch.cat([part[name] for part in found]) for name in facets}
 
     def nll(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """-log p(id) [m] nats for states [m, d] and ids [m]; nan where a state is not finite."""
-        return self.log_sum(states) - self.target_logits(states, ids)
+        """-log p(id) [m] nats >= 0 for states [m, d], ids [m]; nan where a state is not finite."""
+        nats = self.log_sum(states) - self.target_logits(states, ids)
+        return nats.clamp(min=0)  # rounding can carry the true logit above the sum
 
     def target_logits(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """[m] the logit of one id each, in fp32 from the fp32 weights."""
@@ -63,14 +64,14 @@ class Int8Head:
             for _, logits in self.head_tiles(states):
                 top = torch.logaddexp(top, logits.logsumexp(dim=1))
             return top
-        q, row = kernels().quantise(states)
+        q, row = self._narrow.inputs(states)
         for tile in self._tiles():
             kernels().accumulate(tile.sums(q), row, tile.scale, tile.bias, (top, total))
         return top + total.log()
 
     def head_tiles(self, states: torch.Tensor) -> Iterator[Tile]:
         """Logits [m, w] in fp32 of ids first, first + 1, ...; the states are narrowed once."""
-        q, row = kernels().quantise(states)
+        q, row = self._narrow.inputs(states)
         first = 0
         for tile in self._tiles():
             logits = kernels().rescale(tile.sums(q), row, tile.scale, tile.bias)

@@ -6,34 +6,58 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from pilotfish.engine.int8.kernels import kernels
+from pilotfish.engine.int8.native import kernels
 
 # Sums of k products of two numbers within 127 stay within 31 bits below this k.
 WIDEST = 2**17
+_LEAST = 2.0**-20  # of the largest column; smaller ones are as good as zero
 
 
 class Narrow(NamedTuple):
-    """A weight matrix in int8: row n of the fp32 one is about q[n] * scale[n]."""
+    """A weight matrix in int8: row n of the fp32 one is about q[n] * scale[n] * balance.
+
+    Inputs are multiplied by `balance`, weights divided. A column of small weights gets a small
+    factor, so that a large input there, which matters little, does not coarsen the whole token.
+    """
 
     q: torch.Tensor  # [n, k] int8
     scale: torch.Tensor  # [n]
     bias: torch.Tensor  # [n], zeros where there is none
+    balance: torch.Tensor  # [k] powers of two up to 1, so the product with it is exact
 
     @classmethod
     def of(cls, weight: torch.Tensor, bias: torch.Tensor | None = None) -> "Narrow":
         """Narrow `weight` [n, k]. A row that is not finite makes its channel nan."""
-        q, scale = kernels().quantise(weight.detach().float())
-        zeros = torch.zeros(len(weight))
-        return cls(q, scale, zeros if bias is None else bias.detach().float().contiguous())
+        weight = weight.detach().float()
+        balance = _balance(weight)
+        q, scale = kernels().quantise(weight, 1 / balance)
+        bias = torch.zeros(len(weight)) if bias is None else bias.detach().float().contiguous()
+        return cls(q, scale, bias, balance)
 
     def tile(self, first: int, width: int) -> "Narrow":
         """Output channels first .. first + width - 1, or what there is of them."""
-        return Narrow(*(each[first : first + width] for each in self))
+        here = slice(first, first + width)
+        return Narrow(self.q[here], self.scale[here], self.bias[here], self.balance)
+
+    def inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [m, k] -> what `sums` takes [m, k] int8, and a scale for each row [m]."""
+        return kernels().quantise(x, self.balance)
 
     def sums(self, q: torch.Tensor) -> torch.Tensor:
         """[m, k] int8 -> [m, n] int32, exact. Lies in memory that the next product overwrites."""
         sums = _scratch.take(len(q), len(self.q))
         return torch._int_mm(q, self.q.t(), out=sums)
+
+
+def _balance(weight: torch.Tensor) -> torch.Tensor:
+    """[k] the root of each column's size against the largest, as powers of two.
+
+    Half way (in logarithms) between balancing nothing and balancing all: measured best on trained
+    models with and without outlying channels. From weights alone, so it needs no sample of data.
+    """
+    size = weight.square().mean(dim=0).sqrt()
+    share = (size / size.max()).nan_to_num(1.0).clamp(min=_LEAST)
+    return torch.exp2((share.log2() / 2).round())
 
 
 class _Scratch(threading.local):
@@ -60,7 +84,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Exact up to the rounding of weights (once) and of inputs (per token)."""
-        q, row = kernels().quantise(x.reshape(-1, x.shape[-1]))
+        q, row = self.narrow.inputs(x.reshape(-1, x.shape[-1]))
         sums = self.narrow.sums(q)
         y = kernels().rescale(sums, row, self.narrow.scale, self.narrow.bias)
         return y.view(*x.shape[:-1], -1)

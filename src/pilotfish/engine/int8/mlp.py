@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pilotfish.engine.int8.kernels import kernels
 from pilotfish.engine.int8.linear import Narrow
+from pilotfish.engine.int8.native import kernels
 from pilotfish.engine.int8.plain import ACTIVATIONS, act
 
 _CLOSE = 1e-5  # relative, root mean square: kinds of GELU differ by 1e-4
@@ -50,11 +50,11 @@ class Int8Mlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Two integer products; their inputs are rounded per token."""
-        run = kernels()
-        q, row = run.quantise(x.reshape(-1, x.shape[-1]))
-        middle = run.gate if self.gated else run.activate
-        q, row = middle(self.wide.sums(q), row, self.wide.scale, self.wide.bias, self.kind)
-        y = run.rescale(self.down.sums(q), row, self.down.scale, self.down.bias)
+        wide, down = self.wide, self.down
+        middle = kernels().gate if self.gated else kernels().activate
+        q, row = wide.inputs(x.reshape(-1, x.shape[-1]))
+        q, row = middle(wide.sums(q), row, wide.scale, wide.bias, self.kind, down.balance)
+        y = kernels().rescale(down.sums(q), row, down.scale, down.bias)
         return y.view(*x.shape[:-1], -1)
 
 
@@ -68,14 +68,7 @@ def recognise(module: nn.Module, linear: Linear) -> Make | None:
     inside = sum(1 + (bias is not None) for _, bias in parts)
     if len(parts) not in (2, 3) or own != inside:
         return None
-    draw = torch.Generator().manual_seed(0)
-    # The second row is large, where activations that look alike near zero part.
-    x = torch.randn(2, parts[0][0].shape[1], generator=draw) * torch.tensor([[1.0], [6.0]])
-    try:
-        known = module(x)
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
-        return None  # takes something else than states
-    return next((make for make in _guesses(parts) if _same(make(x), known)), None)
+    return next((make for make in _guesses(parts) if _is(make, module)), None)
 
 
 def _guesses(parts: list[Any]) -> Iterator[Make]:
@@ -88,7 +81,15 @@ def _guesses(parts: list[Any]) -> Iterator[Make]:
                 yield Make(tuple(wide), down, kind)
 
 
-def _same(found: torch.Tensor, known: Any) -> bool:
+def _is(make: Make, module: nn.Module) -> bool:
+    draw = torch.Generator().manual_seed(0)
+    # The second row is large, where activations that look alike near zero part.
+    x = torch.randn(2, len(make.down[0]), generator=draw) * torch.tensor([[1.0], [6.0]])
+    try:
+        known = module(x)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return False  # takes something else than states
+    found = make(x)
     if not isinstance(known, torch.Tensor) or found.shape != known.shape:
         return False
     return bool((found - known).norm() <= _CLOSE * known.norm())

@@ -1,6 +1,6 @@
 /* Pointwise halves of an int8 layer: to int8 before the integer product, back to fp32 after it.
  *
- * Built by kernels.py with the compiler of the machine. plain.py says the same in torch; without
+ * Built by native.py with the compiler of the machine. plain.py says the same in torch; without
  * activation or exponential both give the same bits, so products are never contracted here, and
  * fused multiply-adds stand only where they are written. Every row is worked on by itself and in
  * one order, so no bit depends on the other rows, on threads or on the width of the vectors.
@@ -64,11 +64,12 @@ static inline float restored(int32_t sum, float row, float column, float bias) {
 }
 
 /* One row to int8. Not finite: zeros and a nan scale, which makes every later number nan. */
-static inline void narrow(const float *x, int8_t *q, float *scale, int64_t k) {
+static inline void narrow(const float *x, const float *balance, int8_t *q, float *scale,
+                          int64_t k) {
     int32_t most = 0;
     _Pragma("omp simd reduction(max : most)")
     for (int64_t j = 0; j < k; j++) {
-        int32_t here = magnitude(x[j]);
+        int32_t here = magnitude(x[j] * balance[j]);
         most = here > most ? here : most;
     }
     int finite = most < 0x7f800000;
@@ -77,16 +78,16 @@ static inline void narrow(const float *x, int8_t *q, float *scale, int64_t k) {
     float steps = 127.0f / widest;
     *scale = finite ? widest / 127.0f : NAN;
     if (finite) {
-        EACH for (int64_t j = 0; j < k; j++) q[j] = (int8_t)(int32_t)rintf(x[j] * steps);
+        EACH for (int64_t j = 0; j < k; j++) q[j] = (int8_t)(int32_t)rintf(x[j] * balance[j] * steps);
     } else {
         EACH for (int64_t j = 0; j < k; j++) q[j] = 0;
     }
 }
 
-/* x [m, k] fp32 -> q [m, k] int8, scale [m]. */
-void quantise(const float *restrict x, int8_t *restrict q, float *restrict scale, int64_t m,
-              int64_t k, int64_t threads) {
-    ROWS narrow(x + i * k, q + i * k, scale + i, k);
+/* x [m, k] fp32, its columns times balance [k] -> q [m, k] int8, scale [m]. */
+void quantise(const float *restrict x, const float *restrict balance, int8_t *restrict q,
+              float *restrict scale, int64_t m, int64_t k, int64_t threads) {
+    ROWS narrow(x + i * k, balance, q + i * k, scale + i, k);
 }
 
 /* sums [m, n] int32 of rows with scale [m] and columns with scale [n], bias [n] -> y [m, n]. */
@@ -113,7 +114,8 @@ void rescale(const int32_t *restrict sums, const float *restrict row, const floa
 /* sums [m, n] -> act(rescaled) as q [m, n] int8 with its own scale [m]. */
 void activate(const int32_t *restrict sums, const float *restrict row,
               const float *restrict column, const float *restrict bias, int64_t kind,
-              int8_t *restrict q, float *restrict out, int64_t m, int64_t n, int64_t threads) {
+              const float *restrict balance, int8_t *restrict q, float *restrict out, int64_t m,
+              int64_t n, int64_t threads) {
     ROWS {
         const int32_t *from = sums + i * n;
         float wide[n], scale = row[i];
@@ -123,14 +125,14 @@ void activate(const int32_t *restrict sums, const float *restrict row,
         case 2: ACTIVATED(silu)
         default: ACTIVATED(relu)
         }
-        narrow(wide, q + i * n, out + i, n);
+        narrow(wide, balance, q + i * n, out + i, n);
     }
 }
 
 /* sums [m, 2n], gate then value -> act(gate) * value as q [m, n] int8 with its own scale [m]. */
 void gate(const int32_t *restrict sums, const float *restrict row, const float *restrict column,
-          const float *restrict bias, int64_t kind, int8_t *restrict q, float *restrict out, int64_t m,
-          int64_t n, int64_t threads) {
+          const float *restrict bias, int64_t kind, const float *restrict balance,
+          int8_t *restrict q, float *restrict out, int64_t m, int64_t n, int64_t threads) {
     ROWS {
         const int32_t *from = sums + i * 2 * n;
         float wide[n], scale = row[i];
@@ -140,7 +142,7 @@ void gate(const int32_t *restrict sums, const float *restrict row, const float *
         case 2: GATED(silu)
         default: GATED(relu)
         }
-        narrow(wide, q + i * n, out + i, n);
+        narrow(wide, balance, q + i * n, out + i, n);
     }
 }
 

@@ -16,7 +16,7 @@ import torch
 
 from pilotfish.engine.int8.plain import ACTIVATIONS, Plain
 
-_SOURCE = Path(__file__).with_name("kernels.c")
+_SOURCE = Path(__file__).with_name("native.c")
 # Trapping and errno are given up, signed zeros too; never nan, infinities or the order of sums.
 _FLAGS = (
     "-O3", "-std=gnu11", "-shared", "-fPIC", "-ffp-contract=off",
@@ -48,8 +48,9 @@ def kernels() -> Kernels:
 def agrees(one: Kernels, other: Kernels) -> bool:
     """Whether two kernels give the same bits for a small matrix, in both directions."""
     x = torch.linspace(-3, 5, 5 * 37).reshape(5, 37).roll(7, dims=0)
-    found, known = one.quantise(x), other.quantise(x)
-    sums, column = found[0].int() * 1000, torch.linspace(0.5, 2, 37)
+    column = torch.linspace(0.5, 2, 37)
+    found, known = one.quantise(x, column), other.quantise(x, column)
+    sums = known[0].int() * 1000
     back = (each.rescale(sums, known[1], column, column) for each in (one, other))
     return all(map(torch.equal, found, known)) and torch.equal(*back)
 
@@ -62,11 +63,11 @@ class Compiled(Plain):
     def __init__(self, library: Any) -> None:
         self._library = library
 
-    def quantise(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def quantise(self, x: torch.Tensor, balance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Plain`."""
         x = x.contiguous()
         q, scale = torch.empty(x.shape, dtype=torch.int8), torch.empty(len(x))
-        self._call("quantise", x, q, scale, *x.shape)
+        self._call("quantise", x, balance, q, scale, *x.shape)
         return q, scale
 
     def rescale(
@@ -84,11 +85,12 @@ class Compiled(Plain):
         column: torch.Tensor,
         bias: torch.Tensor,
         kind: str,
+        balance: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Plain`."""
         q, scale = torch.empty(sums.shape, dtype=torch.int8), torch.empty(len(sums))
         number = ACTIVATIONS.index(kind)
-        self._call("activate", sums, row, column, bias, number, q, scale, *sums.shape)
+        self._call("activate", sums, row, column, bias, number, balance, q, scale, *sums.shape)
         return q, scale
 
     def gate(
@@ -98,12 +100,13 @@ class Compiled(Plain):
         column: torch.Tensor,
         bias: torch.Tensor,
         kind: str,
+        balance: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Plain`."""
         m, n = len(sums), sums.shape[1] // 2
         q, scale = torch.empty((m, n), dtype=torch.int8), torch.empty(m)
         number = ACTIVATIONS.index(kind)
-        self._call("gate", sums, row, column, bias, number, q, scale, m, n)
+        self._call("gate", sums, row, column, bias, number, balance, q, scale, m, n)
         return q, scale
 
     def accumulate(
@@ -137,7 +140,7 @@ def _build() -> Any:
         for flags in _TRIES:
             with tempfile.TemporaryDirectory(prefix="pilotfish-") as folder:
                 try:
-                    return _load(compiler, flags, Path(folder) / "kernels.so")
+                    return _load(compiler, flags, Path(folder) / "native.so")
                 except FileNotFoundError:
                     break  # no such compiler
                 except (OSError, subprocess.SubprocessError):

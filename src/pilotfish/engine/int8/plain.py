@@ -1,4 +1,4 @@
-"""The pointwise steps around an integer product, in plain torch: what kernels.c says in C.
+"""The pointwise steps around an integer product, in plain torch: what native.c says in C.
 
 Runs where no C compiler is found. Without activation or exponential both give the same bits.
 """
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 SMALLEST = 1e-30  # below this a row counts as zero: 127 / it stays finite
-ACTIVATIONS = ("gelu_tanh", "gelu", "silu", "relu")  # in the order of kernels.c
+ACTIVATIONS = ("gelu_tanh", "gelu", "silu", "relu")  # in the order of native.c
 
 
 class Plain:
@@ -15,11 +15,12 @@ class Plain:
 
     name = "torch"
 
-    def quantise(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [m, k] -> q [m, k] int8 in [-127, 127] and scale [m] with q * scale ~ x.
+    def quantise(self, x: torch.Tensor, balance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [m, k] -> q [m, k] int8 in [-127, 127] and scale [m] with q * scale ~ x * balance [k].
 
         A row that is not finite gets a nan scale, so whatever is made of it is nan.
         """
+        x = x * balance
         widest = x.abs().amax(dim=1)  # nan where the row holds one
         finite = widest < float("inf")
         widest = widest.clamp(min=SMALLEST)
@@ -40,9 +41,10 @@ class Plain:
         column: torch.Tensor,
         bias: torch.Tensor,
         kind: str,
+        balance: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """act(rescaled sums [m, n]) -> q [m, n] int8, scale [m]."""
-        return self.quantise(act(kind, self.rescale(sums, row, column, bias)))
+        """act(rescaled sums [m, n]) * balance [n] -> q [m, n] int8, scale [m]."""
+        return self.quantise(act(kind, self.rescale(sums, row, column, bias)), balance)
 
     def gate(
         self,
@@ -51,10 +53,11 @@ class Plain:
         column: torch.Tensor,
         bias: torch.Tensor,
         kind: str,
+        balance: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """act(first half) * second half of rescaled sums [m, 2n] -> q [m, n] int8, scale [m]."""
+        """As `activate`, but of act(first half) * second half of rescaled sums [m, 2n]."""
         first, second = self.rescale(sums, row, column, bias).chunk(2, dim=1)
-        return self.quantise(act(kind, first) * second)
+        return self.quantise(act(kind, first) * second, balance)
 
     def accumulate(
         self,

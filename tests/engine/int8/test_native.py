@@ -1,0 +1,171 @@
+"""The steps around an integer product: by hand, compiled against torch, and where numbers end."""
+
+import math
+
+import pytest
+import torch
+
+from pilotfish.engine.int8 import native as module
+from pilotfish.engine.int8.native import Compiled, Kernels
+from pilotfish.engine.int8.plain import ACTIVATIONS, Plain, act
+
+NAN, INF = float("nan"), float("inf")
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sums_of(m: int, n: int) -> tuple[torch.Tensor, ...]:
+    """int32 sums with scales of rows and columns and a bias: numbers of order one."""
+    sums = (draw(m, n) * 5000).int()
+    return sums, draw(m, seed=1).abs() / 50, draw(n, seed=2).abs() / 50, draw(n, seed=3)
+
+
+def test_quantise_by_hand(each: Kernels) -> None:
+    x = torch.tensor([[127.0, -63.5, 0.4], [0.0, 0.0, 0.0], [-2.0, 1.0, 0.5]])
+    q, scale = each.quantise(x, torch.ones(3))
+    # halves go to the even neighbour: 63.5 -> 64, and 31.75 -> 32
+    assert q.tolist() == [[127, -64, 0], [0, 0, 0], [-127, 64, 32]]
+    assert scale[0] == 1 and scale[2] == torch.tensor(2.0) / 127
+    assert 0 < scale[1] < 1e-30
+
+
+def test_balance_multiplies_columns_first(each: Kernels) -> None:
+    x, balance = draw(5, 19), 2.0 ** torch.arange(-9, 10)
+    found, known = each.quantise(x, balance), each.quantise(x * balance, torch.ones(19))
+    assert all(map(torch.equal, found, known))
+
+
+def test_rescale_by_hand(each: Kernels) -> None:
+    sums = torch.tensor([[10, -20], [3, 0]], dtype=torch.int32)
+    y = each.rescale(
+        sums, torch.tensor([0.5, 2.0]), torch.tensor([1.0, 4.0]), torch.tensor([1.0, -1.0])
+    )
+    assert y.tolist() == [[6.0, -41.0], [7.0, -1.0]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (5, 16), (4, 33), (7, 1000)])
+def test_compiled_and_torch_give_the_same_bits(compiled: Compiled, shape: tuple[int, int]) -> None:
+    x, balance = draw(*shape) * 3, torch.exp2(draw(shape[1]).round())
+    for one, other in zip(compiled.quantise(x, balance), Plain().quantise(x, balance), strict=True):
+        assert torch.equal(one, other)
+    made = sums_of(*shape)
+    assert torch.equal(compiled.rescale(*made), Plain().rescale(*made))
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activations_are_those_of_torch(compiled: Compiled, kind: str) -> None:
+    sums, row, column, bias = sums_of(9, 37)
+    known = act(kind, Plain().rescale(sums, row, column, bias).double())
+    q, scale = compiled.activate(sums, row, column, bias, kind, torch.ones(37))
+    assert ((q * scale[:, None] - known).abs() <= scale[:, None] * 0.5001 + 1e-6).all()
+    assert (q.abs().amax(dim=1) == 127).all()
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_gates_are_those_of_torch(each: Kernels, kind: str) -> None:
+    sums, row, column, bias = sums_of(6, 46)
+    first, second = Plain().rescale(sums, row, column, bias).double().chunk(2, dim=1)
+    known, balance = act(kind, first) * second, torch.exp2(-torch.arange(23) % 4)
+    q, scale = each.gate(sums, row, column, bias, kind, balance)
+    off = (q * scale[:, None] - known * balance).abs()
+    assert (off <= scale[:, None] * 0.5001 + 1e-5).all()
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_what_is_not_finite_stays_so_and_stays_in_its_row(each: Kernels, bad: float) -> None:
+    x = draw(3, 21)
+    clean = each.quantise(x, torch.ones(21))
+    x[1, 20] = bad
+    q, scale = each.quantise(x, torch.ones(21))
+    assert scale[1].isnan() and not q[1].any()
+    for row in (0, 2):
+        assert torch.equal(q[row], clean[0][row]) and scale[row] == clean[1][row]
+    column = torch.ones(21)
+    sums = q.int()
+    assert each.rescale(sums, scale, column, column)[1].isnan().all()
+    assert each.activate(sums, scale, column, column, "gelu", column)[1][1].isnan()
+    top, total = torch.full((3,), -INF), torch.zeros(3)
+    each.accumulate(sums, scale, column, column, (top, total))
+    lse = top + total.log()
+    assert not lse[1].isfinite() and lse[[0, 2]].isfinite().all()
+
+
+def test_numbers_too_small_or_too_large_for_a_scale(each: Kernels) -> None:
+    x = torch.tensor([[1e-42, -1e-42], [3e38, -1e38], [1e-25, 0.0]])
+    q, scale = each.quantise(x, torch.ones(2))
+    assert q.tolist() == [[0, 0], [127, -42], [127, 0]]
+    assert scale.isfinite().all()
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 40, 100])
+def test_accumulate_is_log_sum_exp_whatever_the_tiles(each: Kernels, width: int) -> None:
+    sums, row, column, bias = sums_of(8, 100)
+    column = column * 20  # logits up to a few hundred, where plain exponentials overflow
+    logits = sums.double() * (row[:, None] * column).double() + bias
+    top, total = torch.full((8,), -INF), torch.zeros(8)
+    for first in range(0, 100, width):
+        here = slice(first, first + width)
+        tile = sums[:, here].contiguous()
+        each.accumulate(tile, row, column[here], bias[here], (top, total))
+    known = logits.logsumexp(dim=1)
+    assert torch.allclose((top + total.log()).double(), known, rtol=1e-6, atol=1e-5)
+
+
+def test_bits_do_not_depend_on_threads_or_on_other_rows(compiled: Compiled) -> None:
+    made, before = sums_of(33, 200), torch.get_num_threads()
+
+    def run(rows: slice) -> list[torch.Tensor]:
+        sums, row, column, bias = made[0][rows], made[1][rows], *made[2:]
+        top, total = torch.full((len(sums),), -INF), torch.zeros(len(sums))
+        compiled.accumulate(sums, row, column, bias, (top, total))
+        middle = compiled.activate(sums, row, column, bias, "gelu", torch.ones(200))
+        return [top, total, *middle, compiled.rescale(sums, row, column, bias)]
+
+    known = run(slice(None))
+    try:
+        torch.set_num_threads(2)
+        assert all(map(torch.equal, run(slice(None)), known))
+    finally:
+        torch.set_num_threads(before)
+    part = run(slice(7, 12))
+    assert all(torch.equal(one, all_[7:12]) for one, all_ in zip(part, known, strict=True))
+
+
+def test_without_a_compiler_torch_steps_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CC", "no-such-compiler -O2")
+    assert module.kernels.__wrapped__().name == "torch"
+
+
+def test_a_compiler_that_fails_or_errs_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, compiled: Compiled
+) -> None:
+    monkeypatch.setattr(module, "_FLAGS", ("--no-such-flag",))
+    assert module.kernels.__wrapped__().name == "torch"
+    monkeypatch.setattr(module, "_build", lambda: Crooked(compiled))
+    assert module.kernels.__wrapped__().name == "torch"
+
+
+class Crooked:
+    """A library built wrong: it rescales with rows and columns in each other's place."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.quantise = compiled._library.quantise
+
+    @staticmethod
+    def rescale(*arguments: object) -> None:
+        del arguments
+
+
+def test_exponentials_are_close_over_the_whole_range(compiled: Compiled) -> None:
+    x = torch.linspace(-80, 0, 4001)
+    top, total = torch.zeros(4001), torch.zeros(4001)  # e^(x - 0) is all that is added
+    whole = (x * 2**10).round().int()[:, None]
+    compiled.accumulate(
+        whole, torch.full((4001,), 2.0**-10), torch.ones(1), torch.zeros(1), (top, total)
+    )
+    known = (whole[:, 0].double() / 2**10).exp()
+    assert ((total - known).abs() <= 3e-7 * known).all()
+    assert math.isclose(float(total[-1]), 1.0)
