@@ -21,7 +21,6 @@ from pilotfish.cli.options import (
     Set,
     Split,
     Trusted,
-    Weak,
     parse_map,
     parse_names,
 )  # fmt: skip
@@ -30,10 +29,13 @@ from pilotfish.errors import UsageError
 
 def score(
     data: Annotated[str, typer.Argument(metavar="DATA|RUN", help="The rows, or a run to add to.")],
-    weak: Weak,
+    weak: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The small model that measures: a folder or hub id."),
+    ] = None,
     method: Annotated[
-        str, typer.Option(metavar="METHOD[,METHOD..]", help="See `pilotfish methods`.")
-    ],
+        str | None, typer.Option(metavar="METHOD[,METHOD..]", help="See `pilotfish methods`.")
+    ] = None,
     out_: Out = None,
     as_: Annotated[
         str | None, typer.Option("--as", metavar="NAME,..", help="Column names, one per method.")
@@ -50,6 +52,22 @@ def score(
     revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Of tuning the weak model on the trusted rows.")] = 0,
     set_: Set = None,
+    executor: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Who measures: local, ray (an extra) or ranks."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of this machine, or Ray actors; default: one per GPU."),
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Of ranks: which one this is; default: asked of the launcher."),
+    ] = None,
+    world: Annotated[int | None, typer.Option(min=1, help="Of ranks: how many there are.")] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Only write the scores that ranks have measured.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -63,23 +81,34 @@ def score(
     Examples:
       pilotfish score rows.jsonl --weak SMALL --method superfiltering --out RUN
       pilotfish score RUN --weak SMALL --method 'ifd,perplexity(direction=low)'
+      pilotfish score rows.jsonl --weak SMALL --method ifd --out RUN --workers 4
+      pilotfish score rows.jsonl --weak SMALL --method ifd --out RUN --executor ray
+      torchrun --nproc-per-node 4 -m pilotfish score rows.jsonl --weak SMALL --method ifd
+        --out RUN --executor ranks
+      pilotfish score RUN --merge
     """
     from pilotfish.config import parse_methods
     from pilotfish.flows.reading import Source, is_run
-    from pilotfish.flows.score import Measuring
+    from pilotfish.flows.score import Measuring, Spread
+    from pilotfish.flows.score import merge as write_merged
     from pilotfish.flows.score import score as flow
     from pilotfish.flows.stages import tuning
 
     folder = out_ or (data if is_run(data) else None)
     if folder is None:
         raise UsageError("`score` needs --out RUN, the folder to write to")
-    source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
-    how = Measuring(max_length, precision, seed, tune=tuning(set_))
-    run = flow(
-        folder, source, weak, parse_methods(method), names=parse_names(as_), trusted=trusted,
-        direction=direction, measuring=how, force=force,
-        progress=Console(quiet=quiet),
-    )  # fmt: skip
+    if merge:
+        run = write_merged(folder)
+    else:
+        source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
+        how = Measuring(max_length, precision, seed, tune=tuning(set_))
+        run = flow(
+            folder, source, _given(weak, "--weak MODEL"),
+            parse_methods(_given(method, "--method METHOD")), names=parse_names(as_),
+            trusted=trusted, direction=direction, measuring=how,
+            spread=Spread(executor, workers, rank, world), force=force,
+            progress=Console(quiet=quiet),
+        )  # fmt: skip
     told = {"run": folder, "pool": run.section("pool"), "scores": run.section("scores")}
     if as_json:
         emit(told)
@@ -89,3 +118,9 @@ def score(
         bad = ", ".join(f"{why} {count:,}" for why, count in facts["unscorable"].items())
         out(f"{name}: {facts['scorable']:,} rows scored, unscorable: {bad or 'none'}")
     out(f"next: pilotfish select {folder} --method '{next(iter(scores))}' --budget 10%")
+
+
+def _given(value: str | None, option: str) -> str:
+    if value is None:
+        raise UsageError(f"`score` needs {option}", hint="only --merge does without")
+    return value

@@ -1,6 +1,6 @@
 """FLOPs of what a flow just did, from the shapes of the models it did it with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,23 @@ def reading_flops(loaded: "Loaded", lengths: Ints) -> float | None:
     # half a row is in view on average, and long rows have the more tokens
     context = float(np.square(lengths.astype(np.float64)).sum()) / (2 * tokens)
     return forward(shape, tokens, context=context)
+
+
+def paid_for(
+    loaded: "Loaded", passes: Mapping[int, int], lengths_of: Callable[[int], Ints]
+) -> dict[str, float]:
+    """Tokens and FLOPs of reading shards now; passes: shard -> times its rows were read.
+
+    What was intact is read 0 times: it left its cost in earlier events, or in those of other ranks.
+    """
+    read = [(times, lengths_of(shard)) for shard, times in passes.items() if times]
+    flops = [reading_flops(loaded, lengths) for _, lengths in read]
+    spent = [None if f is None else times * f for (times, _), f in zip(read, flops, strict=True)]
+    known_all = [f for f in spent if f is not None]
+    return known(
+        tokens=float(sum(times * int(lengths.sum()) for times, lengths in read)),
+        flops=sum(known_all) if len(known_all) == len(spent) else None,
+    )
 
 
 def answering_flops(loaded: "Loaded", rows: int, prompt: float, room: float) -> float | None:

@@ -32,6 +32,10 @@ def dump_json(value: Any) -> bytes:
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
+def _rel(root: Path, target: Path) -> str:
+    return str(target.relative_to(root))
+
+
 class Attempt:
     """One try at writing a group of files; nothing is visible until it ends well."""
 
@@ -101,18 +105,25 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _commit(self, attempt: Attempt, manifest: str) -> None:
-        files = attempt.files()
-        self._drop_leftovers(manifest, {str(target.relative_to(self.root)) for _, target in files})
+        files = [(temp, target, _rel(self.root, target)) for temp, target in attempt.files()]
+        listed = {
+            rel: {"sha256": sha256_file(temp), "bytes": temp.stat().st_size}
+            for temp, _, rel in files
+        }
+        value = {**attempt.meta, "files": listed}
+        if self._stands(manifest, value):
+            return
+        self._drop_leftovers(manifest, {*listed})
         # An old manifest must not vouch for new data, not even for a moment.
         self.forget(manifest)
-        listed: dict[str, dict[str, Any]] = {}
-        for temp, target in files:
-            listed[str(target.relative_to(self.root))] = {
-                "sha256": sha256_file(temp),
-                "bytes": temp.stat().st_size,
-            }
+        for temp, target, _ in files:
             self._land(temp, target)
-        self.write_json(manifest, {**attempt.meta, "files": listed})
+        self.write_json(manifest, value)
+
+    def _stands(self, manifest: str, value: Mapping[str, Any]) -> bool:
+        """Whether the same is there already, so that a late worker withdraws nothing."""
+        found = self.manifest(manifest)
+        return found is not None and dump_json(found) == dump_json(value)
 
     def _drop_leftovers(self, manifest: str, fresh: set[str]) -> None:
         """Remove files of the old group that the new one lacks: loaders of folders would see them.
@@ -136,7 +147,7 @@ class Store:
         """Withdraw a manifest: its files are garbage from now on."""
         path = self.root / manifest
         if path.exists():
-            path.unlink()
+            path.unlink(missing_ok=True)  # another worker may do the same
             primitives.fsync_dir(path.parent)
 
     def write_json(self, rel: str, value: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pilotfish.errors import RunBusy, UsageError
 from pilotfish.store.commit import Store
+from pilotfish.store.leases import nobody_working
 from pilotfish.store.primitives import disk_errors
 
 
@@ -27,7 +28,9 @@ def run_lock(root: Path | str) -> Iterator[Store]:
                 hint="wait for it, or choose another --out",
             ) from error
         store = Store(folder)
-        store.sweep()
+        with nobody_working(folder) as alone:
+            if alone:  # what looks left behind may be a living rank's
+                store.sweep()
         yield store
     finally:
         os.close(descriptor)

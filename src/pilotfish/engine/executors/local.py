@@ -1,0 +1,142 @@
+"""Local: a loop in this process, or one process per device or share of the cores."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import NoReturn
+
+from pilotfish.engine.batches import Tick
+from pilotfish.engine.executors.crew import Said
+from pilotfish.engine.executors.spec import ScoreSpec
+from pilotfish.engine.executors.trouble import Tries, Trouble
+from pilotfish.engine.executors.worker import Worker
+from pilotfish.engine.scorer import Receipt, ShardScorer
+from pilotfish.errors import Interrupted, PilotfishError
+
+PATIENCE = 5.0  # seconds a worker has to put its temp files away
+
+
+def loop(
+    scorer: ShardScorer, shards: Iterable[int], tries: Tries, tick: Tick | None = None
+) -> Iterator[Receipt]:
+    """Receipts of shards measured here, in order; one that fails is taken once more from its start.
+
+    What failed too often is left out: ask `tries`. Errors made on purpose are raised as they are.
+    """
+    source, again = iter(shards), deque[int]()
+    taken = deque[int]()
+
+    def numbers() -> Iterator[int]:
+        while (shard := again.popleft() if again else next(source, None)) is not None:
+            taken.append(shard)
+            yield shard
+
+    finished = False
+    while not finished:
+        try:
+            for receipt in scorer.over(numbers(), tick):
+                taken.popleft()
+                yield receipt
+            finished = True
+        except PilotfishError:
+            raise
+        except Exception as error:
+            if not taken:
+                raise
+            failed = taken.popleft()
+            retry = [failed] if tries.again(failed, Trouble.of(error)) else []
+            again.extend([*retry, *taken])
+            taken.clear()
+
+
+class Processes:
+    """A crew of processes on this machine, one per spec; a context manager that ends them all."""
+
+    def __init__(self, specs: Sequence[ScoreSpec]) -> None:
+        self._specs = specs
+        self._spawn = get_context("spawn")  # a fork would copy torch's threads half alive
+        self._running: dict[int, tuple[BaseProcess, Connection]] = {}
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process, _pipe in self._running.values():
+            process.terminate()
+        for seat in list(self._running):
+            self.dismiss(seat)
+
+    @property
+    def seats(self) -> int:
+        """One per spec."""
+        return len(self._specs)
+
+    def hire(self, seat: int) -> None:
+        """Start the process of a seat."""
+        here, there = self._spawn.Pipe()
+        process = self._spawn.Process(
+            target=serve, args=(there, self._specs[seat]), daemon=True, name=f"worker-{seat}"
+        )
+        process.start()
+        there.close()
+        self._running[seat] = process, here
+
+    def dismiss(self, seat: int) -> None:
+        """End it: kindly, then for good."""
+        process, pipe = self._running.pop(seat)
+        pipe.close()
+        process.terminate()
+        process.join(PATIENCE)
+        process.kill()
+        process.join()
+        process.close()
+
+    def send(self, seat: int, shard: int, then: int | None) -> None:
+        """Ask a process for a shard; of a dead one `hear` tells."""
+        with_pipe = self._running[seat][1]
+        try:
+            with_pipe.send((shard, then))
+        except BrokenPipeError:
+            return
+
+    def hear(self) -> tuple[int, Said]:
+        """The next word of any process."""
+        pipes = {pipe: seat for seat, (_, pipe) in self._running.items()}
+        pipe = wait(list(pipes))[0]
+        assert isinstance(pipe, Connection)
+        try:
+            return pipes[pipe], pipe.recv()
+        except (EOFError, ConnectionError):
+            return pipes[pipe], self._death(pipes[pipe])
+
+    def _death(self, seat: int) -> Trouble:
+        process = self._running[seat][0]
+        process.join(PATIENCE)
+        code = process.exitcode or 0
+        if code < 0:
+            often = ", often for want of memory" if -code == signal.SIGKILL else ""
+            return Trouble(f"its worker was ended by {signal.Signals(-code).name}{often}")
+        return Trouble(f"its worker ended with exit code {code}")
+
+
+def serve(pipe: Connection, spec: ScoreSpec) -> None:
+    """A worker process: answers until the pipe closes, as it does when its starter dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; one answers it
+    signal.signal(signal.SIGTERM, _stop)
+    os.environ["RAYON_NUM_THREADS"] = str(spec.threads)
+    worker = Worker(spec)
+    try:
+        pipe.send(worker.open())
+        while True:
+            pipe.send(worker.score(*pipe.recv()))
+    except (EOFError, ConnectionError, Interrupted):
+        return
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(signum)

@@ -1,0 +1,174 @@
+"""What a score is going to write, fixed before the first shard is measured; plain as JSON."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotfish.config import Method, parse_method
+from pilotfish.errors import UsageError
+from pilotfish.flows.columns import Column, View, write_columns
+from pilotfish.pool import Pool
+from pilotfish.records import Ints, Need
+from pilotfish.selectors import Selector, make
+from pilotfish.store import Run
+
+if TYPE_CHECKING:
+    from pilotfish.engine.executors import Opened, ScoreSpec
+    from pilotfish.models import Loaded
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Columns to be written, each with what run.json will say of it, and the model behind them.
+
+    `keys` (need's name -> key) are known once a worker has opened.
+    """
+
+    columns: Mapping[str, Facts]
+    direction: str | None  # as asked for beside the methods
+    weak: Facts
+    seed: int  # which of the run's weak models
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def selectors(self) -> dict[str, Selector]:
+        """One per column."""
+        return {
+            name: make(parse_method(facts["method"]), self.direction)
+            for name, facts in self.columns.items()
+        }
+
+    @cached_property
+    def needs(self) -> tuple[Need, ...]:
+        """All that is to be measured, each once; token counts alone where that is nothing."""
+        return needs_of(self.selectors.values())
+
+    @property
+    def key_of(self) -> dict[Need, str]:
+        """Each need's key."""
+        return {need: self.keys[need.name] for need in self.needs}
+
+    def opened(self, opened: "Opened") -> "Planned":
+        """The same, with all that only a worker can know."""
+        keys = {need.name: key for need, key in opened.keys.items()}
+        columns = {
+            name: {**facts, "keys": {n.name: keys[n.name] for n in self.selectors[name].needs}}
+            for name, facts in self.columns.items()
+        }
+        found = {name: getattr(opened, name) for name in _MEASURED_WITH}
+        return replace(self, columns=columns, weak={**self.weak, **found}, keys=keys)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a plan that other ranks read."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, facts: Facts) -> "Planned":
+        """The other way round."""
+        return cls(**{name: facts[name] for name in cls.__dataclass_fields__})
+
+
+def needs_of(selectors: Iterable[Selector]) -> tuple[Need, ...]:
+    """The union of what selectors ask for, in the order asked; never nothing."""
+    from pilotfish.engine import LENGTHS
+
+    return tuple(dict.fromkeys(need for each in selectors for need in each.needs)) or (LENGTHS,)
+
+
+def plan_scores(
+    run: Run,
+    weak: "Loaded",
+    methods: Mapping[str, Method],
+    *,
+    direction: str | None,
+    max_length: int,
+    seed: int,
+    drawn_with: int,
+    trusted: str | None,
+    force: bool,
+) -> Planned:
+    """Fix the columns; UsageError, naming what changed, where one was made otherwise."""
+    columns = {
+        name: {
+            "method": method.text,
+            "direction": make(method, direction).direction,
+            "weak": weak.digest,
+            "max_length": max_length,
+            "seed": drawn_with,
+        }
+        for name, method in methods.items()
+    }
+    refuse_reuse(run, columns, force=force)
+    facts = {
+        "name": weak.name,
+        "digest": weak.digest,
+        "tokenizer_digest": weak.tokenizer_digest,
+        "parameters": weak.parameters,
+        "trusted": trusted,
+        "window": weak.window,
+        "max_length": max_length,
+    }
+    return Planned(columns, direction, facts, seed)
+
+
+def spec_for(
+    run: Run, planned: Planned, *, model: str, precision: str, **fixed: Any
+) -> "ScoreSpec":
+    """What a worker is told. fixed: its token_budget and threads."""
+    from pilotfish.engine.executors import ScoreSpec
+
+    return ScoreSpec(
+        root=str(run.root.resolve()), model=model, digest=planned.weak["digest"],
+        needs=planned.needs, max_length=planned.weak["max_length"], precision=precision, **fixed,
+    )  # fmt: skip
+
+
+def model_for(run: Run, name: str, tuned: str | None) -> str:
+    """What a worker loads: the model tuned in the run, else the one named; folders absolute."""
+    if tuned is not None:
+        return str((run.root / tuned).resolve())
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def write_scores(run: Run, pool: Pool, planned: Planned, *, force: bool = False) -> Ints:
+    """Write every column (scores.parquet) and run.json; the tokens of every row, [n].
+
+    UsageError, naming what changed, where a column stands that was made otherwise.
+    """
+    from pilotfish.engine import load_seen, seen_of
+
+    refuse_reuse(run, planned.columns, force=force)
+    keys, lengths_need = planned.key_of, planned.needs[0]
+    view = View(
+        shard=lambda shard: seen_of(pool, keys, run.store, lengths_need, shard),
+        whole=lambda: load_seen(pool, keys, run.store, lengths_need),
+    )
+    fresh = [Column(n, planned.selectors[n], facts) for n, facts in planned.columns.items()]
+    lengths = write_columns(run, pool, fresh, view)
+    if planned.seed == 0 or not run.section("weak"):
+        # that of seed 0, whatever others score after it
+        run.update(weak=dict(planned.weak))
+    return lengths
+
+
+def refuse_reuse(run: Run, columns: Mapping[str, Facts], *, force: bool) -> None:
+    """UsageError, naming what changed, where a column would be made from something else."""
+    for name, old in run.section("scores").items():
+        new = columns.get(name, {})
+        changed = sorted(_WORDS.get(key, key) for key in new if old.get(key) != new[key])
+        if changed and not force:
+            raise UsageError(
+                f"the run already has a score '{name}' made with another {', '.join(changed)}",
+                hint="name the new one with --as, or pass --force to replace it",
+            )
+
+
+_MEASURED_WITH = ("device", "precision", "token_budget", "threads")
+_WORDS = {
+    "weak": "weak model",
+    "keys": "way of measuring (pool, precision, device, threads or version)",
+}
