@@ -4,7 +4,7 @@ from pilotfish.audit import cascade
 from pilotfish.audit.agreement import Agreement, agreement, good_enough, sample, spearman
 from pilotfish.audit.blocks import Rule
 from pilotfish.audit.cuts import Boundary, Cuts, cuts_of, refusal
-from pilotfish.audit.facts import cascade_facts, cut_facts, words
+from pilotfish.audit.facts import cascade_facts, cut_facts, plain_facts, words
 from pilotfish.audit.walk import Remeasure, Walked, net_speedup, walk
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "cuts_of",
     "good_enough",
     "net_speedup",
+    "plain_facts",
     "refusal",
     "sample",
     "spearman",

@@ -65,36 +65,70 @@ def plan(
     *,
     target: float = 0.95,
     confidence: float = 0.95,
+    seed: int = 0,
 ) -> Cascade:
     """Choose which rows to pass on, so that recall >= `target` with `confidence`.
 
     cheap [n]: scores of the cheap model, nan (always passed on) where it found none. rows [m]: an
     even draw from the whole pool (`draw`), with the intended model's scores of it in `intended`
-    [m], nan where unscorable. Recall is over the `k` rows the intended model would pick from the
-    whole pool; the confidence is over the draw, for any pool and any two models.
+    [m], nan where unscorable. Recall is over the rows the intended model would pick from the whole
+    pool; the confidence is over the draw, for any pool and any two models.
 
-    Rows are passed on by their distance in cheap ranks from the cheap model's own picks, on both
-    sides, so that a gate which the cheap model sees elsewhere is met too. Which sampled rows are
-    picks is not known, for the true cut is not: as many of the best as could be, with a fifth of
-    the allowed chance of failing, are all taken for picks. A sample too small for any promise
-    passes everything on. UsageError (exit 2) for pickers and budgets without a fixed count.
+    Rows are passed on by their distance, in cheap ranks, from a window as wide as the budget. A
+    gate moves the window inward, by as many rows as a fifth of the sample (drawn by `seed`, and not
+    used again) finds beyond it: the two models' scores need no common scale. Which sampled rows
+    are picks is not known, for the true cut is not; so as many of the best as could be are taken
+    for picks. A sample too small for any promise passes everything on. UsageError (exit 2) for
+    pickers and budgets without a fixed count.
     """
-    k = _picked(cuts, len(cheap))
-    n, m, fail = len(cheap), len(rows), 1.0 - confidence
-    away = _away(cheap, tie, cuts, k)
-    order = cuts.picker.rank(intended, tie[rows]).order  # positions in the sample, best first
-    eligible = n - most_marked(m - len(order), m, n, 1.0 - fail * _FOR_ELIGIBLE)
-    allowed = int((1.0 - target) * min(k, eligible) + 1e-9)
-    likely = order[: most_drawn(n, k, m, 1.0 - fail * _FOR_CUT)]
-    most = _most_misses(n, m, allowed, 1.0 - fail * (1.0 - _FOR_CUT - _FOR_ELIGIBLE))
-    distances = np.sort(away[rows[likely]])[::-1]
-    limit = np.inf if most < 0 else float(np.append(distances, 0)[min(most, len(distances))])
-    passed = np.asarray(away <= max(limit, 0.0))
-    missed = int((~passed[rows[likely]]).sum())
+    k, n, fail = _picked(cuts, len(cheap)), len(cheap), 1.0 - confidence
+    pilot, test = _split(tie[rows], cuts, seed)  # positions in the sample
+    away = _away(cheap, tie, cuts, near=_beyond(intended[pilot], cuts), k=k)
+    order = test[cuts.picker.rank(intended[test], tie[rows[test]]).order]  # best first
+    rest, m = n - len(pilot), len(test)
+    fewest = rest - most_marked(m - len(order), m, rest, 1.0 - fail * _FOR_ELIGIBLE)
+    allowed = int((1.0 - target) * min(k, fewest) + 1e-9)
+    likely = rows[order[: most_drawn(rest, min(k, rest), m, 1.0 - fail * _FOR_CUT)]]
+    misses = _most_misses(rest, m, allowed, 1.0 - fail * (1.0 - _FOR_CUT - _FOR_ELIGIBLE))
+    passed = np.asarray(away <= _limit(away[likely], misses))
+    missed = int((~passed[likely]).sum())
     reached = cheap[passed & np.isfinite(cheap)]
-    passed[rows] = True
     ends = (float(reached.min()), float(reached.max())) if len(reached) else (np.nan, np.nan)
-    return Cascade(passed, ends, target, confidence, k, m, missed)
+    passed[rows] = True
+    return Cascade(passed, ends, target, confidence, k, len(rows), missed)
+
+
+def _split(tie: Ints, cuts: Cuts, seed: int) -> tuple[Ints, Ints]:
+    """Positions in a sample that place the window (a fifth, where there is a gate), and the rest.
+
+    A window placed by rows that are then counted as misses would void the promise.
+    """
+    drawn = np.argsort(tie)[np.random.default_rng(seed).permutation(len(tie))]
+    count = 0 if _near_bound(cuts) is None else len(tie) // 5
+    return drawn[:count], drawn[count:]
+
+
+def _near_bound(cuts: Cuts) -> float | None:
+    """The gate at the end that is kept, where there is one."""
+    high = isinstance(cuts.picker, Top) and cuts.picker.direction == "high"
+    return cuts.picker.gate.below if high else cuts.picker.gate.above
+
+
+def _beyond(intended: Floats, cuts: Cuts) -> float:
+    """Share of scores that lie beyond the gate they meet first."""
+    bound, scores = _near_bound(cuts), intended[np.isfinite(intended)]
+    if bound is None or not len(scores):
+        return 0.0
+    high = isinstance(cuts.picker, Top) and cuts.picker.direction == "high"
+    return float((scores >= bound if high else scores <= bound).mean())
+
+
+def _limit(away: Floats, misses: int) -> float:
+    """The distance to pass on, so that at most `misses` of the likely picks [j] are left out."""
+    if misses < 0:
+        return np.inf
+    farthest = np.sort(away)[::-1]
+    return max(0.0, float(farthest[misses])) if misses < len(farthest) else 0.0
 
 
 def _picked(cuts: Cuts, n: int) -> int:
@@ -112,23 +146,19 @@ def _picked(cuts: Cuts, n: int) -> int:
     return min(resolve(cuts.budget, n), n)
 
 
-def _away(cheap: Floats, tie: Ints, cuts: Cuts, k: int) -> Floats:
-    """[n] ranks between each row and the cheap picks; 0 among them, -1 where there is no score."""
+def _away(cheap: Floats, tie: Ints, cuts: Cuts, *, near: float, k: int) -> Floats:
+    """[n] cheap ranks from each row to the window; 0 inside it, -1 where there is no score.
+
+    near: share of the scored rows that the window leaves before it.
+    """
     assert isinstance(cuts.picker, Top)
-    direction, gate = cuts.picker.direction, cuts.picker.gate
-    ranked = best_first(cheap, tie, np.flatnonzero(np.isfinite(cheap)), direction)
-    bound = gate.below if direction == "high" else gate.above
-    near = 0 if bound is None else _outside(cheap[ranked], bound, direction == "high", gate.strict)
+    scored = np.flatnonzero(np.isfinite(cheap))
+    ranked = best_first(cheap, tie, scored, cuts.picker.direction)
+    first = min(round(near * len(ranked)), max(0, len(ranked) - k))
     place = np.arange(len(ranked))
     away = np.full(len(cheap), -1.0)
-    away[ranked] = np.maximum(0, np.maximum(near - place, place - (near + k) + 1))
+    away[ranked] = np.maximum(0, np.maximum(first - place, place - (first + k) + 1))
     return away
-
-
-def _outside(ranked: Floats, bound: float, high: bool, strict: bool) -> int:
-    """How many of the first scores lie beyond the gate they meet first."""
-    beyond = ranked > bound if high else ranked < bound
-    return int((beyond | (ranked == bound) if strict else beyond).sum())
 
 
 def _most_misses(n: int, m: int, allowed: int, confidence: float) -> int:

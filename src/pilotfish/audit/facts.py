@@ -23,7 +23,7 @@ def cut_facts(
         "precision": precision,
         "reference": "fp32",
         "token_budget": token_budget,
-        "agreement": None if agreed is None else _plain(asdict(agreed)),
+        "agreement": None if agreed is None else plain_facts(agreed),
         "rule": asdict(rule),
         "cuts": list(walked.cuts),
         "rows": len(walked.scores),
@@ -116,8 +116,9 @@ def _cascade_words(facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _finite(value) for key, value in values.items()}
+def plain_facts(agreed: Agreement) -> dict[str, Any]:
+    """An agreement as JSON can hold it: what is undefined is null."""
+    return {key: _finite(value) for key, value in asdict(agreed).items()}
 
 
 def _finite(value: Any) -> Any:
