@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all bench bench-quick check format clean
 
 $(STAMP): pyproject.toml constraints/dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +20,12 @@ test: $(STAMP)  ## the default tests: CPU, offline, minutes
 
 test-all: $(STAMP)  ## the slow tests too
 	$(BIN)/python -m pytest -n 2
+
+bench: $(STAMP)  ## every benchmark, on a quiet machine; writes results and docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(STAMP)  ## the same in minutes, into build/benchmarks
+	$(BIN)/python -m benchmarks --quick
 
 check: $(STAMP)  ## format, lint, strict types, structure
 	$(BIN)/ruff format --check src tests benchmarks examples

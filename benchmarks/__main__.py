@@ -21,7 +21,8 @@ def main() -> int:
     options = parser.parse_args()
     wanted = options.only.split(",") if options.only else PARTS
     folder = ROOT / "build/benchmarks" if options.quick else RESULTS
-    failed = [name for name in wanted if not run(name, folder, quick=options.quick)]
+    here = [name for name in wanted if (ROOT / f"benchmarks/{name}.py").is_file()]
+    failed = [name for name in here if not run(name, folder, quick=options.quick)]
     if not options.quick:
         subprocess.run([sys.executable, "-m", "benchmarks.tables"], cwd=ROOT, check=True)
     print(f"failed: {', '.join(failed)}" if failed else f"all in {folder.relative_to(ROOT)}")

@@ -1,4 +1,4 @@
-"""Does an audited cut pick what fp32 picks, at what cost: `python benchmarks/audited_cut.py`.
+"""Does an audited cut pick what fp32 picks, at what cost: `python -m benchmarks.audited_cut`.
 
 Made-up pools with a known answer, JSON out: IFD-like scores, lengths like Alpaca's, and errors of a
 fast precision of several kinds. `error` is the rms error in log space of a row of 100 tokens: 2e-4
@@ -7,14 +7,9 @@ share of pools in which the picked set equals fp32's, the rows wrongly picked on
 of rows the walk re-measured, and the rows that the fast scores alone would have picked wrongly.
 """
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-
 import numpy as np
 
+from benchmarks.machine import parser, write
 from pilotfish.audit import Rule, cuts_of, net_speedup, walk
 from pilotfish.budget import parse_budget
 from pilotfish.pickers import Gate, Middle, Top
@@ -81,11 +76,12 @@ def cell(runs, seed, n, **options):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    made = parser(__doc__ or "")
+    made.add_argument("--runs", type=int)
+    made.add_argument("--rows", type=int, nargs="+")
+    options = made.parse_args()
+    options.runs = options.runs or (5 if options.quick else 100)
+    options.rows = options.rows or ([1_000, 10_000] if options.quick else [1_000, 10_000, 100_000])
     grid = [{"error": error, "kind": kind} for error in (2e-4, 1e-3) for kind in KINDS]
     grid += [{"error": 1e-3, "shape": shape} for shape in SHAPES[1:]]
     grid += [{"error": 1e-3, "picker": picker} for picker in ("low", "middle")]
@@ -96,26 +92,8 @@ def main() -> None:
         for each in grid
         if n > 1_000 or "tokens" not in each.get("budget", "")
     ]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    machine = {
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
     config = {"runs": options.runs, "rows": options.rows, "seed": options.seed}
-    print(
-        json.dumps(
-            {
-                "benchmark": "audited_cut",
-                "machine": machine,
-                "commit": commit.strip(),
-                "config": config,
-                "cells": cells,
-            },
-            indent=2,
-        )
-    )
+    write("audited_cut", options, {"config": config, "cells": cells})
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def one_shape(
         "flops_useful": useful(shape, tokens, scored),
         "flops_plain": plain(shape, tokens),
         "absent": absent,
+        "token_budget": {name: c.token_budget for name, c in contenders.items() if name in OURS},
         "padding": paddings(name, source, folder / "plan", contenders, options.seed),
     }
     contenders.clear()  # before others are started: they need the memory

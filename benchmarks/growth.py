@@ -24,10 +24,10 @@ from benchmarks.rows import write as write_rows
 from benchmarks.shapes import build, config
 
 SHORT = (6, 18)  # tokens of prompt and response
-ROWS = {"model": "llama-2m", "counts": (1_000, 10_000, 100_000)}
+ROWS = {"model": "llama-400k", "counts": (1_000, 10_000, 100_000)}
 LENGTHS = {"model": "gpt2-124m", "lengths": (64, 128, 256, 512, 1024), "tokens": 8192}
-QUICK_ROWS = {"model": "llama-2m", "counts": (1_000, 5_000)}
-QUICK_LENGTHS = {"model": "llama-2m", "lengths": (64, 256, 1024), "tokens": 4096}
+QUICK_ROWS = {"model": "llama-400k", "counts": (1_000, 5_000)}
+QUICK_LENGTHS = {"model": "llama-400k", "lengths": (64, 256, 1024), "tokens": 4096}
 
 
 def main() -> None:

@@ -10,9 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 # What decides which matrix products are fast on a CPU.
@@ -32,6 +29,10 @@ def parser(about: str) -> argparse.ArgumentParser:
 
 def settle(options: argparse.Namespace) -> None:
     """Set the threads of torch, all cores unless said otherwise; transformers keeps quiet."""
+    # Imported here: parts without a model use this file too.
+    import torch
+    import transformers
+
     transformers.utils.logging.set_verbosity_error()
     options.threads = options.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(options.threads)
@@ -65,6 +66,8 @@ def command(name: str, arguments: list[str]) -> str:
 
 def machine() -> dict[str, Any]:
     """Facts that move a measured number; no name of the host, no path."""
+    import torch
+
     gpu = torch.cuda.is_available()
     return {
         "cpu": cpu_name(),

@@ -12,15 +12,16 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.rank import Floats
 from pilotfish.encode import Passage
-from pilotfish.engine import ShardScorer, load_seen
+from pilotfish.engine import ShardScorer, find_budget, load_seen
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.parts import part
 from pilotfish.models import load
 from pilotfish.pool import read
-from pilotfish.records import Need
+from pilotfish.records import Measured, Need
 from pilotfish.store import Store
 
 # What Superfiltering asks of a model: the response's NLL with its prompt and without it.
@@ -42,19 +43,20 @@ class Ours:
         precision: str,
         max_length: int,
         device: str = "cpu",
-        token_budget: int | None = None,
     ) -> None:
         """Load and read, which is not timed. Raises UsageError for an unknown precision."""
         self.loaded = load(str(model), device=device, precision=precision)
+        self.token_budget = find_budget(self.loaded)
         self._store = Store(work)
         self._pool = read(data, self._store)
+        self._place = np.argsort(self._pool.columns("row")["row"])
         self._scorer = ShardScorer(
             self._pool,
             list(NEEDS.values()),
             self.loaded,
             self._store,
             max_length=max_length,
-            token_budget=token_budget,
+            token_budget=self.token_budget,
         )
 
     def prepare(self) -> None:
@@ -70,10 +72,16 @@ class Ours:
 
     def numbers(self) -> dict[str, Floats]:
         """Mean NLL [n] of each pass in the order of the data, nan where there is none."""
-        keys = self._scorer.keys
-        seen, _ = load_seen(self._pool, keys, self._store, NEEDS["prompt"])
-        place = np.argsort(self._pool.columns("row")["row"])
-        return {given: seen[need].mean[place] for given, need in NEEDS.items()}
+        return {given: self._measured(need).mean[self._place] for given, need in NEEDS.items()}
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Scored tokens [n] of each response given its prompt."""
+        return self._measured(NEEDS["prompt"]).count[self._place]
+
+    def _measured(self, need: Need) -> Measured:
+        keys = {need: self._scorer.keys[need]}
+        seen, _ = load_seen(self._pool, keys, self._store, need)
+        return seen[need]
 
 
 def padding(ours: Ours) -> float:

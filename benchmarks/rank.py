@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotfish.audit import spearman
+
 Floats = NDArray[np.float64]
 
 
@@ -16,6 +18,7 @@ def agreement(exact: dict[str, Floats], other: dict[str, Floats]) -> dict[str, A
     pairs = [np.abs(exact[given] - other[given]) for given in ("prompt", "nothing")]
     both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
     one, two = (np.exp(each["prompt"] - each["nothing"])[both] for each in (exact, other))
+    rank = spearman(one, two)
     gaps = np.concatenate([pair[both] for pair in pairs])
     return {
         "rows": int(both.sum()),
@@ -23,22 +26,9 @@ def agreement(exact: dict[str, Floats], other: dict[str, Floats]) -> dict[str, A
                                  for g in ("prompt", "nothing"))),
         "max_difference": float(gaps.max(initial=0.0)),
         "rms_difference": float(np.sqrt(np.mean(gaps**2))) if len(gaps) else 0.0,
-        "spearman": spearman(one, two),
+        "spearman": None if np.isnan(rank) else float(rank),
         "overlap_top_10": overlap(one, two, 0.1),
     }  # fmt: skip
-
-
-def spearman(one: Floats, two: Floats) -> float:
-    """Correlation of ranks, ties sharing their mean rank; nan below two rows or without spread."""
-    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(two) == 0:
-        return float("nan")
-    return float(np.corrcoef(_ranks(one), _ranks(two))[0, 1])
-
-
-def _ranks(values: Floats) -> Floats:
-    _, kind, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return np.asarray((last - (count - 1) / 2)[kind], dtype=np.float64)
 
 
 def overlap(one: Floats, two: Floats, share: float) -> float:

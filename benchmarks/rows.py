@@ -1,14 +1,14 @@
 """Rows to score: real instructions where the developers' data is at hand, else drawn words.
 
 Real: rows of dolly, cut by GPT-2's tokenizer (for a smaller vocabulary its latest merges are left
-out). Otherwise words of one token each, in log-normal numbers with the quantiles of those rows.
+out). Otherwise words of one token each, in numbers with the quantiles of those rows.
 """
 
 import gzip
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +21,14 @@ from transformers import PreTrainedTokenizerFast
 Ints = NDArray[np.int64]
 END = "<|endoftext|>"
 
-# Mean and deviation of the logarithm of tokens: dolly rows by GPT-2's tokenizer (prompt quantiles
-# 5/50/95%: 7, 17, 395; response: 4, 44, 256), and rows as Alpaca's 52,002 are described (prompt
-# mean 32, response mean 85, 95% 278). Prompts of dolly are two kinds, with and without a text.
-DOLLY = ((3.42, 1.39), (3.70, 1.22))
+# Tokens of dolly rows by GPT-2's tokenizer at these shares of the rows.
+SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+DOLLY = (
+    (2, 7, 11, 17, 109, 259, 395, 869, 5580),  # prompts, of two kinds: with and without a text
+    (1, 4, 19, 44, 93, 173, 256, 560, 5209),
+)
+# Mean and deviation of the logarithm of tokens: prompts of mean 32, responses of mean 85, as those
+# of Alpaca's 52,002 rows are.
 ALPACA = ((3.25, 0.65), (3.95, 1.00))
 
 
@@ -58,13 +62,25 @@ def corpus() -> Corpus:
     return Dolly(folder) if (folder / "instruct/dolly.jsonl.gz").is_file() else Words()
 
 
+def by_quantiles(count: int, seed: int) -> tuple[Ints, Ints]:
+    """Prompt and response tokens [count] with dolly's quantiles, log-linear between them."""
+    shares = np.random.default_rng(seed).random((2, count))
+    prompts, responses = (
+        np.exp(np.interp(share, SHARES, np.log(known))).round().astype(np.int64)
+        for share, known in zip(shares, DOLLY, strict=True)
+    )
+    return prompts, responses
+
+
 def log_normal(
     count: int, shape: tuple[tuple[float, float], tuple[float, float]], seed: int
 ) -> tuple[Ints, Ints]:
     """Prompt and response tokens [count] of rows with such logarithms, at least 2 each."""
     rng = np.random.default_rng(seed)
-    drawn = [np.exp(rng.normal(mean, deviation, count)) for mean, deviation in shape]
-    prompts, responses = (np.maximum(one.round(), 2).astype(np.int64) for one in drawn)
+    prompts, responses = (
+        np.maximum(np.exp(rng.normal(mean, deviation, count)).round(), 2).astype(np.int64)
+        for mean, deviation in shape
+    )
     return prompts, responses
 
 
@@ -137,8 +153,8 @@ class Dolly:
 class Words:
     """Invented words, one token each."""
 
-    name: str = "words in log-normal numbers"
-    words: int = field(default=4000)
+    name: str = "words, in numbers with the quantiles of dolly rows"
+    words: int = 4000
 
     def tokenizer(self, vocabulary: int) -> Any:
         """One id per word, in a vocabulary of the model's size."""
@@ -149,7 +165,7 @@ class Words:
 
     def sample(self, count: int, seed: int) -> list[Row]:
         """Rows whose lengths follow the quantiles of dolly."""
-        return self.of_lengths(*log_normal(count, DOLLY, seed), seed)
+        return self.of_lengths(*by_quantiles(count, seed), seed)
 
     def of_lengths(self, prompts: Ints, responses: Ints, seed: int) -> list[Row]:
         """Exactly so many words."""

@@ -33,11 +33,11 @@ SHAPES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
             "max_position_embeddings": 32768, "tie_word_embeddings": True,
         },
     ),
-    "llama-2m": (
+    "llama-400k": (
         LlamaConfig,
         {
-            "vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512,
-            "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
+            "vocab_size": 4096, "hidden_size": 64, "intermediate_size": 192,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
             "max_position_embeddings": 2048, "tie_word_embeddings": True,
         },
     ),

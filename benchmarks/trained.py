@@ -12,7 +12,7 @@ from pilotfish.world.build import build
 from pilotfish.world.models import shipped
 
 sys.path.append(str(ROOT / "examples"))
-from convert_tinystories import convert  # noqa: E402
+from convert_tinystories import convert
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,12 @@ def trained(folder: Path, count: int, seed: int) -> Iterator[Trained]:
     if isinstance(source, Dolly):
         parts = source.folder / "models/tinystories_260k"
         convert(parts / "checkpoint_v1.bin", parts / "tokenizer.bin", folder / "stories")
-        rows = [row for row in source.sample(4 * count, seed) if short(row.asked + row.response)]
-        data = write_rows(rows[:count], folder / "stories.jsonl")
+        rows = [
+            row
+            for row in source.sample(min(4 * count, 14_000), seed)
+            if short(row.asked + row.response)
+        ]
+        data = write_rows(rows[: min(count, 5000)], folder / "stories.jsonl")
         yield Trained("tinystories-260k", folder / "stories", data, "TinyStories, on dolly rows")
 
 
