@@ -225,17 +225,10 @@ def recall(
     weight = np.ones(len(tie))
     weight[rows] = outside / max(len(rows), 1)
     value = _estimate(cuts.picker.rank(seen, tie).order, weight, rows, k)
-    low = 1.0 - (most - surely) / size
+    low = max(0.0, 1.0 - (most - surely) / size)
     high = 1.0 - max(0, least - found) / size
-    return Recall(
-        value=min(max(value, low, 0.0), high),
-        low=max(0.0, low),
-        high=high,
-        confidence=confidence,
-        audited=len(rows),
-        found=found,
-        kept=cuts.kept(seen, tie),
-    )
+    kept = cuts.kept(seen, tie)
+    return Recall(min(max(value, low), high), low, high, confidence, len(rows), found, kept)
 
 
 def _better(ranked: Ints, k: int, rows: Ints, *, tie: Ints, cuts: Cuts, intended: Floats) -> int:
