@@ -77,7 +77,7 @@ def test_columns_are_added_beside_what_is_there(
     monkeypatch.setattr(parquet, "GROUP_ROWS", group)
     looked, tokens = written(run, longest=SELECTORS["longest"]())
     first = pq.read_table(run.root / "scores.parquet")
-    monkeypatch.setattr(parquet, "BATCH_ROWS", 4)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 11)
     written(run, random=SELECTORS["random"]())
     both = pq.read_table(run.root / "scores.parquet")
     assert both.select(first.column_names).equals(first)
@@ -98,7 +98,7 @@ def test_columns_are_added_beside_what_is_there(
         "longest",
         "random",
     ]
-    assert pq.read_metadata(run.root / "scores.parquet").num_row_groups == -(-N // group)
+    assert pq.read_metadata(run.root / "scores.parquet").num_row_groups == -(-N // 11)
 
 
 def test_a_method_that_looks_at_other_rows_is_shown_all_of_them_once(run: Run) -> None:

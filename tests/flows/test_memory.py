@@ -52,7 +52,6 @@ def growth(work: Callable[[int], Callable[[], object]], small: int, large: int) 
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of rows that are held together are small here, like the pools."""
     monkeypatch.setattr(parquet, "GROUP_ROWS", SHARD)
-    monkeypatch.setattr(parquet, "BATCH_ROWS", SHARD)
     monkeypatch.setattr(naming, "RECENT", SHARD)
 
 

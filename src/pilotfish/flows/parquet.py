@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 GROUP_ROWS = 1 << 14  # many small groups would make a footer that takes memory of its own
-BATCH_ROWS = 1 << 13
 
 
 class GroupedWriter:
@@ -49,18 +48,26 @@ class GroupedWriter:
         self._waiting, self._rows = [table.slice(rows)], self._rows - rows
 
 
+def groups(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Columns of a file, row group by row group.
+
+    Not `iter_batches`: what it holds grows with the row groups of the whole file (pyarrow 26).
+    """
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=list(names), use_threads=False).select(names)
+
+
 def pieces(path: Path, names: Sequence[str], sizes: Iterable[int]) -> Iterator[pa.Table]:
     """Columns of a file in tables of these sizes, one after the other; the file may hold more."""
-    with pq.ParquetFile(path) as file:
-        batches = file.iter_batches(BATCH_ROWS, columns=list(names), use_threads=False)
-        waiting = file.schema_arrow.empty_table().select(names)
-        for size in sizes:
-            parts = [waiting]
-            while sum(map(len, parts)) < size:
-                parts.append(pa.Table.from_batches([next(batches)]).select(names))
-            table = pa.concat_tables(parts)
-            yield table.slice(0, size)
-            waiting = table.slice(size)
+    tables, waiting = groups(path, names), pq.read_schema(path).empty_table().select(names)
+    for size in sizes:
+        parts = [waiting]
+        while sum(map(len, parts)) < size:
+            parts.append(next(tables))
+        table = pa.concat_tables(parts)
+        yield table.slice(0, size)
+        waiting = table.slice(size)
 
 
 def rows_in(path: Path) -> int:

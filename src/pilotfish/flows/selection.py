@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pilotfish.budget import Budget, resolve
 from pilotfish.errors import UsageError
 from pilotfish.flows.candidates import Candidates, Scored
-from pilotfish.flows.parquet import GroupedWriter
+from pilotfish.flows.parquet import GroupedWriter, groups
 from pilotfish.flows.picking import Choice, scores_sha
 from pilotfish.pickers import KEPT
 from pilotfish.pool import Pool
@@ -81,23 +81,23 @@ def commit(rows: Candidates, pick: Pick, *, force: bool) -> Selection:
 
 def kept_of(run: Run, name: str) -> Ints:
     """[k] pool indices of a committed selection, in pick order."""
-    kept, ranks, start = [], [], 0
-    with _decisions_file(run, name) as file:
-        for batch in file.iter_batches(columns=["kept", "rank"], use_threads=False):
-            here = np.flatnonzero(batch["kept"].to_numpy(zero_copy_only=False))
-            kept.append(here + start)
-            ranks.append(batch["rank"].take(pa.array(here)).to_numpy())
-            start += len(batch)
+    kept, ranks, start = list[Ints](), list[Ints](), 0
+    for table in groups(_decisions_file(run, name), ["kept", "rank"]):
+        here = np.flatnonzero(table["kept"].to_numpy())
+        kept.append(here + start)
+        ranks.append(table["rank"].take(pa.array(here)).to_numpy())
+        start += len(table)
     return np.asarray(np.concatenate(kept)[np.argsort(np.concatenate(ranks))], dtype=np.int64)
 
 
 def decisions_of(run: Run, name: str, *columns: str) -> pa.Table:
     """Columns (all, when none is named) of one selection's decisions, in pool order."""
-    with _decisions_file(run, name) as file:
+    with pq.ParquetFile(_decisions_file(run, name)) as file:
         return file.read(columns=list(columns) or None)
 
 
-def _decisions_file(run: Run, name: str) -> pq.ParquetFile:
+def _decisions_file(run: Run, name: str) -> Path:
+    """Where the decisions lie; UsageError, with the missing step, where there are none."""
     check_name(name)
     if run.store.read_json(manifest_of(name)) is None:
         known = ", ".join(sorted(run.section("selections"))) or "none"
@@ -106,7 +106,7 @@ def _decisions_file(run: Run, name: str) -> pq.ParquetFile:
             hint=f"pilotfish select {run.root} --method METHOD --budget 10% --as {name}",
         )
     run.store.require(manifest_of(name))
-    return pq.ParquetFile(run.store.path(f"selections/{name}/decisions.parquet"))
+    return run.store.path(f"selections/{name}/decisions.parquet")
 
 
 def _decided(run: Run, name: str, digest: str) -> tuple[Texts, Floats]:
