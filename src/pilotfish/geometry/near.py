@@ -1,0 +1,159 @@
+"""Near-duplicates among embeddings: an exact search by cosine, without an n x n matrix."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotfish.errors import UsageError
+from pilotfish.geometry.duplicates import Duplicates, judging_rank
+from pilotfish.geometry.rows import Mask, Vectors, gather
+from pilotfish.geometry.tiles import products
+from pilotfish.records import Floats, Ints
+
+_BLOCK = 2048  # rows judged together
+_ROUNDING = 1e-6  # of a cosine in fp32: so that a row is as like its copy as a threshold of 1 asks
+_SLACK = 1e-5  # by which a bound must miss the threshold before a pair is passed over
+_SHORT = (32, 64, 128)  # lengths of short vectors that are tried
+_DENSE = 0.01  # share of pairs above which a whole tile is compared in full
+_SAMPLE = 2048
+_PAIRS = 16_384  # pairs compared at a time
+
+
+def near_duplicates(
+    vectors: NDArray[Any],
+    threshold: float,
+    tie: Ints,
+    *,
+    priority: Floats | None = None,
+    eligible: Mask | None = None,
+    scratch: Path | None = None,
+) -> Duplicates:
+    """Keep rows of `vectors` [n, d] so that no two kept ones have a cosine of `threshold` or more.
+
+    Rows are judged by falling `priority` [n] (their score; nan last), equal ones by `tie`; a row is
+    dropped when its cosine to a row kept before it is at least `threshold` in (0, 1], and its
+    keeper is the nearest of these (of equals the first judged). Exact but for fp32 rounding: 1e-6.
+
+    Most pairs are passed over by a bound: with unit rows split by a rotation into a short head x1
+    and a rest x2, x·y <= x1·y1 + |x2||y2| (Cauchy-Schwarz), which is one short product. The
+    rotation (principal axes of a sample) and the length of the head change the speed only; where no
+    head would help, everything is compared in full. Time grows with n times the rows kept.
+    Memory: 4·n·d bytes (see `gather`), 8·n·head more, and 0.2 GB.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"threshold is a cosine above 0 and at most 1, got {threshold}")
+    rows = gather(vectors, judging_rank(tie, priority), eligible=eligible, scratch=scratch)
+    search = _Search(rows.values, _shortened(rows.values, threshold), threshold - _ROUNDING)
+    for start in range(0, len(rows), _BLOCK):
+        search.judge(start, min(len(rows), start + _BLOCK))
+    keeper = np.where(search.keeper < 0, -1, rows.index[search.keeper])
+    return Duplicates(
+        keeper=rows.spread(keeper, -1),
+        similarity=rows.spread(search.cosine, np.nan),
+        reason=rows.reason,
+        miss=0.0,
+    )
+
+
+def _shortened(values: Vectors, threshold: float) -> Vectors:
+    """[m, head + 1] rows whose products bound those of `values` from above; or `values` itself."""
+    sample = values[np.unique(np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64))]
+    if values.shape[1] <= 2 * min(_SHORT) or len(sample) < _SAMPLE:
+        return values
+    moment = sample.T.astype(np.float64) @ sample
+    axes = np.linalg.eigh(moment)[1][:, ::-1].astype(np.float32)  # [d, d], the greatest first
+    prices = {0: float(values.shape[1])}  # products a pair costs with each head, 0 = without one
+    for head in _SHORT:
+        short = _heads(sample, axes[:, :head])
+        passing = _share_above(short, threshold - _SLACK)
+        again = 150 * passing if passing < _DENSE else 1.0  # single pairs cost more than a product
+        prices[head] = head + 1 + again * values.shape[1]
+    best = min(prices, key=lambda head: prices[head])
+    return _heads(values, axes[:, :best]) if best else values
+
+
+def _share_above(short: Vectors, bar: float) -> float:
+    half = len(short) // 2
+    return float(((short[:half] @ short[half:].T) >= bar).mean())
+
+
+def _heads(values: Vectors, axes: Vectors) -> Vectors:
+    """[m, head + 1]: coordinates along `axes` [d, head], and the length of the rest."""
+    out = np.empty((len(values), axes.shape[1] + 1), dtype=np.float32)
+    for start, stop, tile in products(values, axes.T):
+        out[start:stop, :-1] = tile
+        rest = 1.0 - np.einsum("ij,ij->i", tile, tile)
+        out[start:stop, -1] = np.sqrt(np.maximum(rest, 0.0))
+    return out
+
+
+@dataclass(eq=False)
+class _Search:
+    """Keep first over unit rows [m, d] in judging order; `short` [m, s] bounds their products."""
+
+    values: Vectors
+    short: Vectors
+    bar: float
+
+    def __post_init__(self) -> None:
+        m = len(self.values)
+        self.keeper = np.full(m, -1)  # [m]
+        self.cosine = np.full(m, np.nan)  # [m] to the keeper
+        self.kept = np.empty(m, dtype=np.int64)  # rows kept so far, `count` of them
+        self.kept_short = np.empty_like(self.short)
+        self.count = 0
+
+    def judge(self, start: int, stop: int) -> None:
+        """Decide rows start..stop: first against the rows kept so far, then among themselves."""
+        for first, last, bound in products(self.kept_short[: self.count], self.short[start:stop]):
+            self._compare(first, last, start, bound)
+        self._among_themselves(start, stop)
+        new = start + np.flatnonzero(self.keeper[start:stop] < 0)
+        self.kept[self.count : self.count + len(new)] = new
+        self.kept_short[self.count : self.count + len(new)] = self.short[new]
+        self.count += len(new)
+
+    def _compare(self, first: int, last: int, start: int, bound: Vectors) -> None:
+        """Set kept rows first..last against the block; bound [last - first, block]."""
+        if bound.max() < self.bar - _SLACK:
+            return
+        kept = self.kept[first:last]
+        at, row = np.divmod(np.flatnonzero(bound >= self.bar - _SLACK), bound.shape[1])
+        if len(at) > _DENSE * bound.size:
+            block = self.values[start : start + bound.shape[1]]
+            exact = bound if self.short is self.values else self.values[kept] @ block.T
+            at = exact.argmax(axis=0)
+            row = np.arange(bound.shape[1])
+            self._offer(start + row, kept[at], exact[at, row].astype(np.float64))
+            return
+        for pairs in range(0, len(at), _PAIRS):
+            some = slice(pairs, pairs + _PAIRS)
+            left, right = kept[at[some]], start + row[some]
+            cosine = np.einsum("ij,ij->i", self.values[left], self.values[right])
+            self._offer(right, left, cosine.astype(np.float64))
+
+    def _offer(self, rows: Ints, keepers: Ints, cosine: Floats) -> None:
+        """Give each row the best of the keepers offered to it, unless it has a better one."""
+        order = np.lexsort((keepers, -cosine, rows))
+        order = order[cosine[order] >= self.bar]
+        best = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
+        row = rows[best]
+        nearer = ~(self.cosine[row] >= cosine[best])  # nan: no keeper yet
+        self.keeper[row[nearer]] = keepers[best[nearer]]
+        self.cosine[row[nearer]] = cosine[best[nearer]]
+
+    def _among_themselves(self, start: int, stop: int) -> None:
+        block = self.values[start:stop]
+        like = np.tril(block @ block.T, -1)  # [b, b] a row beside those judged before it
+        for row in np.flatnonzero(like.max(axis=1, initial=-1.0) >= self.bar):
+            before = np.where(self.keeper[start : start + row] < 0, like[row, :row], -1.0)
+            best = int(before.argmax()) if row else 0
+            if row and before[best] >= self.bar:
+                self._offer(
+                    np.array([start + row]),
+                    np.array([start + best]),
+                    before[best : best + 1].astype(np.float64),
+                )
