@@ -47,12 +47,11 @@ def _padding(model: Found, name: str) -> str:
 
 def _agreement(model: Found) -> Iterator[str]:
     head = ("contender", "largest difference, nats", "Spearman of IFD", "top 10% in common",
-            "MiB, model loaded", "MiB, peak")  # fmt: skip
+            "peak MiB")  # fmt: skip
     rows = [
         (
             NAMES[each],
             *agrees(one["agreement"]),
-            f"{one['memory']['loaded_mib']:,}",
             f"{one['memory']['peak_mib']:,}",
         )
         for each, one in model["contenders"].items()
