@@ -56,6 +56,7 @@ class Loaded:
     dtype: torch.dtype
     parameters: int
     precision: str = "fp32"  # how it computes: fp32, bf16, fp16 or int8 (weights loaded as fp32)
+    path: str = ""  # the folder or hub id it was loaded from, whatever it is called in a run
 
     @property
     def attention(self) -> str:
@@ -90,6 +91,7 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
         dtype=dtype,
         parameters=sum(weight.numel() for weight in model.parameters()),
         precision=name_of(precision, dtype),
+        path=name,
     )
 
 

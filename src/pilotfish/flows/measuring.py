@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotfish.config import Method, TuneConfig
 from pilotfish.flows.held_out import known_test
 from pilotfish.flows.planned import Planned, model_for, plan_scores, spec_for
-from pilotfish.flows.progress import Progress
+from pilotfish.flows.precision import settle
+from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import Source, is_run, open_pool, pool_of, read_beside, reread
 from pilotfish.flows.weak import weak_folder, weak_model
 from pilotfish.pool import Pool, overlap_keys
@@ -61,41 +62,60 @@ def ready(
     return pool, loaded
 
 
-def plan(
+class Start(NamedTuple):
+    """All that is fixed before the first shard is measured."""
+
+    weak: "Loaded"  # in the format that measures
+    planned: Planned
+    spec: "ScoreSpec"
+
+
+def start(
     run: Run,
+    pool: Pool,
     weak: "Loaded",
     columns: Mapping[str, Method],
     *,
     how: Measuring,
     direction: str | None,
     force: bool,
-) -> Planned:
-    """Fix what is going to be written and by which model."""
-    from pilotfish.encode import clamp_max_length
-
-    max_length = clamp_max_length(how.max_length or MAX_LENGTH, weak.window)
-    return plan_scores(
-        run, weak, columns, direction=direction, max_length=max_length, seed=how.seed,
-        drawn_with=how.drawn_with, trusted=how.trusted, force=force,
-    )  # fmt: skip
-
-
-def spec_of(
-    run: Run, weak: "Loaded", planned: Planned, how: Measuring, *, processes: int = 1
-) -> "ScoreSpec":
-    """What the workers are told, `processes` of them on this machine.
+    processes: int = 1,
+    progress: Progress = SILENT,
+) -> Start:
+    """Fix what is going to be written, by which model, in which format and which batches.
 
     Bits depend on the token budget and, on a CPU, on the threads of a forward pass. The first score
-    of a run fixes both; whoever scores the run later, anywhere, keeps to them.
+    of a run fixes both; whoever scores the run later, anywhere, keeps to them. `processes` of the
+    workers are on this machine.
     """
     import torch
 
-    fixed = _fixed(run, weak)
-    threads = fixed.get("threads") or max(1, torch.get_num_threads() // processes)
-    return spec_for(
-        run, planned, model=model_for(run, weak.name, tuned_folder(how)), precision=how.precision,
-        token_budget=how.token_budget or fixed.get("token_budget"), threads=threads,
+    from pilotfish.encode import clamp_max_length
+    from pilotfish.engine import find_budget
+
+    max_length, fixed = (
+        clamp_max_length(how.max_length or MAX_LENGTH, weak.window),
+        _fixed(run, weak),
+    )
+    planned = plan_scores(
+        run, weak, columns, direction=direction, max_length=max_length, seed=how.seed,
+        drawn_with=how.drawn_with, trusted=how.trusted, force=force,
     )  # fmt: skip
+    budget = how.token_budget or fixed.get("token_budget") or find_budget(weak)
+    weak = settle(
+        run, pool, weak, planned.selectors, asked=how.precision, max_length=max_length,
+        token_budget=budget, progress=progress,
+    )  # fmt: skip
+    spec = spec_for(
+        run, planned, model=model_for(run, weak.name, tuned_folder(how)), precision=weak.precision,
+        token_budget=budget, threads=fixed.get("threads") or _threads(torch, processes),
+    )  # fmt: skip
+    return Start(weak, planned, spec)
+
+
+def _threads(torch: Any, processes: int) -> int:
+    """The share of one process of this machine's cores."""
+    return max(1, int(torch.get_num_threads()) // processes)
 
 
 def tuned_folder(how: Measuring) -> str | None:

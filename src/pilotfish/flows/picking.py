@@ -50,8 +50,8 @@ def pick(
 ) -> Choice:
     """Spend a budget on scores; raises UsageError like `budget.take`."""
     cut = _cut(rows, scored, picker, budget) if isinstance(picker, Top) else None
-    some = _gathered(rows, scored, picker, cut)
-    ranking = picker.rank(some.scores, tie_rank(some.digests, _Names(some.ids)))
+    some = gathered(rows, scored, picker, cut)
+    ranking = picker.rank(some.scores, some.tie)
     kept = take(ranking.order, budget, len(rows), tokens=some.tokens, allow_short=allow_short)
     return Choice(
         kept=some.place[kept],
@@ -71,7 +71,7 @@ def scores_sha(scored: Scored) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Gathered:
+class Gathered:
     """Rows that are looked at together, in pool order."""
 
     place: Ints  # [m] pool indices
@@ -79,6 +79,11 @@ class _Gathered:
     tokens: Ints | None  # [m]
     digests: NDArray[np.bytes_]  # [m] 16 bytes of content each
     ids: pa.Array  # [m]
+
+    @property
+    def tie(self) -> Ints:
+        """[m] what decides between equal scores."""
+        return tie_rank(self.digests, _Names(self.ids))
 
 
 class _Names(Sequence[str]):
@@ -110,7 +115,7 @@ def _cut(rows: Candidates, scored: Scored, picker: Top, budget: Budget) -> Cut:
     return counted.token_budget(wanted) if budget.unit == "tokens" else counted.top_k(wanted)
 
 
-def _gathered(rows: Candidates, scored: Scored, picker: Picker, cut: Cut | None) -> _Gathered:
+def gathered(rows: Candidates, scored: Scored, picker: Picker, cut: Cut | None) -> Gathered:
     """Second pass: the rows that may be before the cut; all of them where there is no cut."""
     place, scores, tokens = list[Ints](), list[Floats](), list[Ints]()
     digests, ids = list[NDArray[np.bytes_]](), list[pa.Array]()
@@ -126,7 +131,7 @@ def _gathered(rows: Candidates, scored: Scored, picker: Picker, cut: Cut | None)
         digests.append(_packed(origin["digest"].to_pylist()))
         ids.append(pa.concat_arrays(origin["id"].chunks))
     spent = np.concatenate(tokens) if tokens else None
-    return _Gathered(
+    return Gathered(
         np.concatenate(place), np.concatenate(scores), spent, np.concatenate(digests),
         pa.concat_arrays(ids),
     )  # fmt: skip
@@ -137,7 +142,7 @@ def _packed(digests: list[str]) -> NDArray[np.bytes_]:
     return np.frombuffer(bytes.fromhex("".join(digests)), dtype="S16")
 
 
-def _digest(some: _Gathered, kept: Ints) -> str:
+def _digest(some: Gathered, kept: Ints) -> str:
     """sha256 over a line of id and content of each kept row, in pick order."""
     sha, between = hashlib.sha256(), ""
     for at in range(0, len(kept), _LINES):

@@ -56,20 +56,25 @@ class Planned:
         """The same, with all that only a worker can know."""
         keys = {need.name: key for need, key in opened.keys.items()}
         columns = {
-            name: {**facts, "keys": {n.name: keys[n.name] for n in self.selectors[name].needs}}
+            name: {
+                **facts,
+                "precision": opened.precision,
+                "keys": {n.name: keys[n.name] for n in self.selectors[name].needs},
+            }
             for name, facts in self.columns.items()
         }
         found = {name: getattr(opened, name) for name in _MEASURED_WITH}
         return replace(self, columns=columns, weak={**self.weak, **found}, keys=keys)
 
     def as_json(self) -> dict[str, Any]:
-        """For a plan that other ranks read."""
-        return asdict(self)
+        """For a plan that other ranks read; as a list, for JSON objects forget their order."""
+        return {**asdict(self), "columns": list(self.columns.items())}
 
     @classmethod
     def of_json(cls, facts: Facts) -> "Planned":
         """The other way round."""
-        return cls(**{name: facts[name] for name in cls.__dataclass_fields__})
+        known = {name: facts[name] for name in cls.__dataclass_fields__}
+        return cls(**{**known, "columns": dict(facts["columns"])})
 
 
 def needs_of(selectors: Iterable[Selector]) -> tuple[Need, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pilotfish.config import Method
 from pilotfish.errors import RunBusy, UsageError
 from pilotfish.flows.costs import paid_for
-from pilotfish.flows.measuring import Measuring, plan, ready, spec_of, tuned_folder
+from pilotfish.flows.measuring import Measuring, ready, start, tuned_folder
 from pilotfish.flows.planned import Planned, model_for, write_scores
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.reading import Source, existing, pool_of
@@ -147,8 +147,10 @@ def _plan(
 
     how = command.how
     pool, weak = ready(run, command.source, command.weak, how, force=False, progress=progress)
-    planned = plan(run, weak, command.methods, how=how, direction=command.direction, force=False)
-    spec = spec_of(run, weak, planned, how)
+    weak, planned, spec = start(
+        run, pool, weak, command.methods, how=how, direction=command.direction, force=False,
+        progress=progress,
+    )  # fmt: skip
     scorer = open_scorer(spec, weak)
     planned = planned.opened(Opened.of(spec, weak, scorer))
     facts = {"planned": planned.as_json(), "command_digest": command.digest}
@@ -165,7 +167,7 @@ def _join(run: Run, command: Command, found: Mapping[str, Any], leases: Leases) 
     spec = ScoreSpec(
         root=str(run.root.resolve()), digest=facts["digest"], needs=planned.needs,
         model=model_for(run, command.weak, tuned_folder(command.how)),
-        max_length=facts["max_length"], precision=command.how.precision,
+        max_length=facts["max_length"], precision=facts["precision"],
         token_budget=facts["token_budget"], threads=facts["threads"] or 1,
     )  # fmt: skip
     weak = load_for(spec)

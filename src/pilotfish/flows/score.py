@@ -10,7 +10,7 @@ from pilotfish.errors import UsageError
 from pilotfish.flows.costs import paid_for
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.measuring import Measuring as Measuring
-from pilotfish.flows.measuring import plan, ready, spec_of
+from pilotfish.flows.measuring import ready, start
 from pilotfish.flows.planned import write_scores
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.ranks import Command, score_as_rank
@@ -88,13 +88,15 @@ def add_scores(
     progress: Progress = SILENT,
 ) -> None:
     """Measure the union of needs and write every column of `columns` (scores.parquet)."""
-    start = time.monotonic()
-    planned = plan(run, weak, columns, how=how, direction=direction, force=force)
-    spec = spec_of(run, weak, planned, how, processes=spread.processes(weak))
+    begun = time.monotonic()
+    weak, planned, spec = start(
+        run, pool, weak, columns, how=how, direction=direction, force=force,
+        processes=spread.processes(weak), progress=progress,
+    )  # fmt: skip
     outcome = measure_all(Work(pool, weak, spec), spread, progress)
     lengths = write_scores(run, pool, planned.opened(outcome.opened), force=force)
     spent = paid_for(
         weak, {receipt.shard: outcome.passes_paid(receipt) for receipt in outcome.receipts},
         lambda shard: lengths[slice(*pool.bounds(shard))],
     )  # fmt: skip
-    run.cost("score", ",".join(columns), seconds=time.monotonic() - start, rows=len(pool), **spent)
+    run.cost("score", ",".join(columns), seconds=time.monotonic() - begun, rows=len(pool), **spent)

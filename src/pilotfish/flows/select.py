@@ -13,7 +13,9 @@ from pilotfish.config import Method
 from pilotfish.flows.candidates import Candidates, Part, Scored, candidates_of
 from pilotfish.flows.meant import column_of
 from pilotfish.flows.picking import pick
+from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import existing
+from pilotfish.flows.recheck import Chosen, recheck
 from pilotfish.flows.selection import Pick, check_name, commit, kept_of
 from pilotfish.pickers import LengthMatched, Picker
 from pilotfish.pickers.length_matched import length_bins
@@ -35,6 +37,7 @@ def select(
     seed: int = 0,
     allow_short: bool = False,
     force: bool = False,
+    progress: Progress = SILENT,
 ) -> Selection:
     """Pick from a run and commit selections/<name>/, holding the run's lock.
 
@@ -47,6 +50,7 @@ def select(
         return select_into(
             Run(store.root), method=method, budget=budget, name=name, score=score,
             direction=direction, seed=seed, allow_short=allow_short, force=force,
+            progress=progress,
         )  # fmt: skip
 
 
@@ -61,6 +65,7 @@ def select_into(
     seed: int = 0,
     allow_short: bool = False,
     force: bool = False,
+    progress: Progress = SILENT,
 ) -> Selection:
     """`select` for a caller that holds the run's lock."""
     check_name(name)
@@ -70,6 +75,10 @@ def select_into(
     picker = selector.picker()
     rows = candidates_of(run)
     scored = rows.scored(column) if column else rows.score_now(selector, method.text)
+    audited = None
+    if column is not None:
+        chosen = Chosen(column, selector, picker, wanted)
+        scored, audited = recheck(rows, scored, chosen, progress=progress)
     choice = pick(rows, scored, picker, wanted, allow_short=allow_short)
     facts = {
         "method": method.text,
@@ -77,6 +86,7 @@ def select_into(
         "ceiling": getattr(selector, "ceiling", None),
         "seed": getattr(selector, "seed", None),
         "of": None,
+        **({} if audited is None else {"audit": audited}),
     }
     selection = commit(rows, Pick(name, scored, choice, wanted, facts), force=force)
     run.cost("select", name, seconds=time.monotonic() - start, rows=len(rows))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,13 +72,33 @@ def weak_of_run(run: Run, seed: int) -> "Loaded":
             f"{run.root} was not scored by a weak model yet",
             hint=f"pilotfish score {run.root} --weak MODEL --method METHOD, or name it with --weak",
         )
-    precision = "bf16" if facts["precision"] == "bfloat16" else "fp32"
+    # what answers or is looked at row by row gains nothing from int8
+    precision = "bf16" if facts["precision"] == "bf16" else "fp32"
     if not facts.get("trusted"):
         return load(facts["name"], precision=precision)
     folders = [weak_folder(each) for each in (seed, 0)]
     tuned = [each for each in folders if run.store.read_json(f"{each}/manifest.json") is not None]
     run.store.require(f"{[*tuned, 'weak'][0]}/manifest.json")
     return replace(load(str(run.root / tuned[0]), precision=precision), name=facts["name"])
+
+
+def weak_by_digest(run: Run, digest: str, *, precision: str) -> "Loaded":
+    """The very model that a score was measured with, in any precision.
+
+    UsageError where it is no longer there: deleted, or changed since.
+    """
+    need_torch("re-measuring")
+    from pilotfish.models import identify, load
+
+    tuned = sorted(run.store.path("weak").glob("**/config.json"))
+    for path in [*(str(each.parent) for each in tuned), run.section("weak").get("name", "")]:
+        with suppress(UsageError):
+            if path and identify(path) == digest:
+                return load(path, precision=precision)
+    raise UsageError(
+        f"the weak model that {run.root} was scored with is not there any more, or has changed",
+        hint="put it back where it was, or score again with --precision fp32",
+    )
 
 
 def _changed(

@@ -25,10 +25,9 @@ class Opened(NamedTuple):
     def of(cls, spec: ScoreSpec, loaded: Loaded, scorer: ShardScorer) -> "Opened":
         """What a scorer is about to do."""
         budget = spec.token_budget or default_budget(loaded.device)
-        precision = str(loaded.dtype).removeprefix("torch.")
         device = loaded.device.type
         threads = spec.threads if device == "cpu" else None
-        return cls(scorer.keys, device, precision, budget, threads)
+        return cls(scorer.keys, device, loaded.precision, budget, threads)
 
 
 class Worker:
