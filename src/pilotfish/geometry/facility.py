@@ -43,8 +43,8 @@ def facility_location(
 
     parts: 1 is exact lazy greedy, at least 1 - 1/e of the best value; more are picked from apart
     and merged; None is 1 up to 16,384 usable rows and parts of at most 8,192 rows beyond. `gain` is
-    what a pick added to the value, non-increasing (equal gains go by `tie`), `closeness` the cosine
-    to `nearest`. `notes` holds `parts` and `value`.
+    what a pick added to the value, to 1e-4 and non-increasing (equal gains go by `tie`),
+    `closeness` the cosine to `nearest`. `notes` holds `parts` and `value`.
 
     With several parts: every part picks the larger of 64 and 4·k/parts rows (k at most), and exact
     greedy picks k of all these, judged on a seeded sample of max(32,768, 16·k) rows, to which its

@@ -12,6 +12,7 @@ import numpy as np
 from pilotfish.geometry.rows import Vectors, blocks
 from pilotfish.records import Floats, Ints
 
+_DECIMALS = 4  # of a gain: two rows alike only to each other gain the same, and fp32 blurs that
 _TABLE_BYTES = 512 << 20  # similarity rows held at a time
 _TILE = 2048  # rows a side of a tile of first gains
 _AGAIN = 16  # gains measured again at a time: their temporaries stay in the cache of a core
@@ -42,8 +43,9 @@ def _row_sums(tile: Vectors) -> Vectors:
 class Greedy:
     """Exact lazy greedy over candidates [c, d] that cover ground rows [g, d], unit rows both.
 
-    Equal gains go to the candidate that stands first. Memory: 512 MB of similarity rows and
-    20 bytes a row; where c·g·4 bytes fit in that, no similarity is computed twice.
+    Gains are rounded to 1e-4, and equal ones go to the candidate that stands first.
+    Memory: 512 MB of similarity rows and 20 bytes a row; where c·g·4 bytes fit in that, no
+    similarity is computed twice after the first gains.
     """
 
     candidates: Vectors
@@ -53,7 +55,8 @@ class Greedy:
 
     def __post_init__(self) -> None:
         self.cover = np.zeros(len(self.ground), dtype=np.float32)  # best similarity so far
-        self.bound = first_gains(self.candidates, self.ground)  # [c] no gain is above
+        first = first_gains(self.candidates, self.ground)
+        self.bound = np.round(first, _DECIMALS)  # [c] no gain is above
         self.known = np.zeros(len(self.candidates), dtype=np.int64)  # picks when it was measured
 
     def run(self, k: int) -> "Greedy":
@@ -88,7 +91,7 @@ class Greedy:
         more -= self.cover
         np.maximum(more, 0.0, out=more)
         rows = table.held[stale]
-        self.bound[rows] = _row_sums(more)
+        self.bound[rows] = np.round(_row_sums(more).astype(np.float64), _DECIMALS)
         self.known[rows] = len(self.order)
 
     def _pick(self, row: int, similarity: Vectors) -> None:

@@ -60,9 +60,9 @@ def near_duplicates(
 
 def _shortened(values: Vectors, threshold: float) -> Vectors:
     """[m, head + 1] rows whose products bound those of `values` from above; or `values` itself."""
-    sample = values[np.unique(np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64))]
-    if values.shape[1] <= 2 * min(_SHORT) or len(sample) < _SAMPLE:
+    if values.shape[1] <= 2 * min(_SHORT) or len(values) < _SAMPLE:
         return values
+    sample = values[np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64)]
     moment = sample.T.astype(np.float64) @ sample
     axes = np.linalg.eigh(moment)[1][:, ::-1].astype(np.float32)  # [d, d], the greatest first
     prices = {0: float(values.shape[1])}  # products a pair costs with each head, 0 = without one
