@@ -8,7 +8,7 @@ from torch import nn
 
 from pilotfish.engine import int8
 from pilotfish.engine.int8 import Int8Linear, Int8Mlp
-from pilotfish.engine.int8.mlp import recognise
+from pilotfish.engine.int8.mlp import Make, recognise
 from pilotfish.engine.int8.plain import Plain
 from pilotfish.engine.int8.swap import parts, quantise
 from pilotfish.errors import UsageError
@@ -160,3 +160,14 @@ def test_without_a_compiler_the_numbers_are_nearly_the_same(
         monkeypatch.setattr(f"pilotfish.engine.int8.{name}.kernels", lambda: Plain())
     found = logits(quantise(loaded.model).model)
     assert (found - known).norm() < 1e-2 * known.norm()
+
+
+def test_a_gate_with_a_bias_beside_an_up_without() -> None:
+    torch.manual_seed(0)
+    gate, up, down = nn.Linear(32, 48), nn.Linear(32, 48, bias=False), nn.Linear(48, 32)
+    wide = tuple((one.weight, one.bias) for one in (gate, up))
+    make = Make(wide, (down.weight, down.bias), "silu")
+    x = torch.randn(5, 32)
+    with torch.inference_mode():
+        known = down(nn.functional.silu(gate(x)) * up(x))
+        assert (Int8Mlp(make)(x) - known).norm() < 0.02 * known.norm()

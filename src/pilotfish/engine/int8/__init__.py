@@ -1,7 +1,7 @@
 """int8 on the CPU: the linear layers of a causal model as integer products with fp32 around them.
 
 Weights carry one scale per output channel, activations one per token, found as they come. Integer
-sums are exact, so a row's numbers never depend on the rows beside it. Opt-in: see `docs/int8.md`.
+sums are exact and every row is rounded by itself, so its numbers do not depend on its neighbours.
 """
 
 from dataclasses import dataclass

@@ -41,7 +41,7 @@ class Narrow(NamedTuple):
 
     def inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x [m, k] -> what `sums` takes [m, k] int8, and a scale for each row [m]."""
-        return kernels().quantise(x, self.balance)
+        return kernels().quantise(x.float(), self.balance)
 
     def sums(self, q: torch.Tensor) -> torch.Tensor:
         """[m, k] int8 -> [m, n] int32, exact. Lies in memory that the next product overwrites."""

@@ -41,12 +41,12 @@ class Int8Mlp(nn.Module):
 
     def __init__(self, make: Make) -> None:
         super().__init__()
-        weights, biases = zip(*make.wide, strict=True)
-        some = [torch.zeros(len(w)) if b is None else b for w, b in make.wide]
-        self.wide = Narrow.of(torch.cat(weights), None if None in biases else torch.cat(some))
+        weights = torch.cat([weight for weight, _ in make.wide])
+        biases = [torch.zeros(len(w)) if bias is None else bias for w, bias in make.wide]
+        self.wide = Narrow.of(weights, torch.cat(biases))
         self.down = Narrow.of(*make.down)
         self.kind = make.kind
-        self.gated = len(weights) == 2
+        self.gated = len(make.wide) == 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Two integer products; their inputs are rounded per token."""

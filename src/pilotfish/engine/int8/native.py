@@ -22,13 +22,13 @@ _FLAGS = (
     "-O3", "-std=gnu11", "-shared", "-fPIC", "-ffp-contract=off",
     "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
 )  # fmt: skip
-# Best first: threads, then this machine's widest vectors.
+# Best first: threads and this machine's widest vectors, then what compilers lack of them.
 _TRIES = (
     ("-fopenmp", "-march=native", "-mprefer-vector-width=512"),
-    ("-fopenmp", "-march=native"),
     ("-fopenmp", "-mcpu=native"),
-    ("-march=native",),
-    ("-mcpu=native",),
+    ("-fopenmp-simd", "-march=native"),
+    ("-fopenmp-simd", "-mcpu=native"),
+    (),
 )
 _SECONDS = 60
 
