@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.machine import parser, write
 from pilotfish.audit import Rule, cuts_of, net_speedup, walk
+from pilotfish.audit.blocks import audit_rows
 from pilotfish.budget import parse_budget
 from pilotfish.pickers import Gate, Middle, Top
 
@@ -61,7 +62,7 @@ def cell(runs, seed, n, **options):
     found = [once(seed + run, n, **options) for run in range(runs)]
     wrong = np.array([each[0] for each in found])
     share = float(np.mean([each[1].share for each in found]))
-    audit = min(3_000 / n, 1.0 - share)
+    audit = min(audit_rows(n) / n, 1.0 - share)
     return {
         "rows": n,
         **options,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pilotfish.audit import Rule, cuts_of, net_speedup, walk
-from pilotfish.audit.blocks import asked, spans
+from pilotfish.audit.blocks import asked, audit_rows, spans
 from pilotfish.audit.bounds import upper_rate
 from pilotfish.budget import parse_budget
 from pilotfish.pickers import Gate, Middle, Top
@@ -200,13 +200,20 @@ def test_what_the_audit_finds_is_walked_around() -> None:
         exact, np.arange(8_000))).all()  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("rows", "audited"), [(1_000, 300), (20_000, 400), (52_000, 1_040), (400_000, 3_000)]
+)
+def test_an_audit_costs_a_fiftieth_of_the_pool_within_bounds(rows: int, audited: int) -> None:
+    assert audit_rows(rows) == audited
+
+
 def test_a_clean_audit_bounds_at_a_tenth_of_a_percent() -> None:
     exact = np.linspace(2.0, 1.0, 20_000)
-    walked, model = run(exact, exact, budget="10%", rule=Rule())
+    walked, model = run(exact, exact, budget="10%", rule=Rule(audit=3_000))
     assert (walked.audited, walked.audit_flips) == (3_000, 0)
     assert walked.bound == pytest.approx(0.001, rel=0.01)
     assert walked.audit_share == pytest.approx(0.15)
-    again, other = run(exact, exact, budget="10%", rule=Rule(seed=1))
+    again, other = run(exact, exact, budget="10%", rule=Rule(audit=3_000, seed=1))
     assert set(model.asked) != set(other.asked)
     assert again.walked == walked.walked
 

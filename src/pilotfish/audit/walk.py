@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pilotfish.audit.blocks import Rule, asked, block_rows, spans
+from pilotfish.audit.blocks import Rule, asked, audit_rows, block_rows, spans
 from pilotfish.audit.bounds import upper_rate
 from pilotfish.audit.cuts import Boundary, Cuts
 from pilotfish.audit.strata import Mask, is_positive, length_strata, on_axis
@@ -147,7 +147,8 @@ class _Walk:
         left = np.flatnonzero(np.isfinite(self.fast) & ~self.known)
         left = left[np.argsort(self.tie[left])]  # whatever the order of the rows
         drawn = left[np.random.default_rng(self.rule.seed).permutation(len(left))]
-        drawn = np.sort(drawn[: self.rule.audit])
+        wanted = audit_rows(len(self.fast)) if self.rule.audit is None else self.rule.audit
+        drawn = np.sort(drawn[:wanted])
         settled = self.boundaries()
         self.measure(drawn)
         return len(drawn), int(self.flips(settled)[drawn].sum())
