@@ -14,6 +14,7 @@ _PARTS = {
     "accelerate": ("training", "train"),
     "peft": ("LoRA", "train"),
     "datasets": ("hub datasets", "hub"),
+    "ray": ("several machines", "ray"),
 }
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -82,7 +83,8 @@ class Processes:
         process = self._spawn.Process(
             target=serve, args=(there, self._specs[seat]), daemon=True, name=f"worker-{seat}"
         )
-        process.start()
+        with _deaf():
+            process.start()
         there.close()
         self._running[seat] = process, here
 
@@ -98,11 +100,8 @@ class Processes:
 
     def send(self, seat: int, shard: int, then: int | None) -> None:
         """Ask a process for a shard; of a dead one `hear` tells."""
-        with_pipe = self._running[seat][1]
-        try:
-            with_pipe.send((shard, then))
-        except BrokenPipeError:
-            return
+        with suppress(BrokenPipeError):
+            self._running[seat][1].send((shard, then))
 
     def hear(self) -> tuple[int, Said]:
         """The next word of any process."""
@@ -126,7 +125,6 @@ class Processes:
 
 def serve(pipe: Connection, spec: ScoreSpec) -> None:
     """A worker process: answers until the pipe closes, as it does when its starter dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; one answers it
     signal.signal(signal.SIGTERM, _stop)
     os.environ["RAYON_NUM_THREADS"] = str(spec.threads)
     worker = Worker(spec)
@@ -138,5 +136,16 @@ def serve(pipe: Connection, spec: ScoreSpec) -> None:
         return
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started inside hears no Ctrl-C: it reaches all of a terminal's, one answers it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signum, signal.SIG_IGN)  # one is enough: what it began is putting things away
     raise Interrupted(signum)

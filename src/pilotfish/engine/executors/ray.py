@@ -107,8 +107,9 @@ def actors(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
 @contextmanager
 def _connected(spec: ScoreSpec, workers: int | None) -> Iterator[tuple[Any, bool]]:
     """Ray, and whether it is one of our own."""
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield sys.modules["ray"], False  # whoever did that ends it too
+    running: Any = sys.modules.get("ray")
+    if running is not None and running.is_initialized():
+        yield running, False  # whoever did that ends it too
         return
     own = not os.environ.get("RAY_ADDRESS")
     with _environment({**_ALONE, "RAY_AUTH_TOKEN": _password()} if own else {}):

@@ -1,0 +1,81 @@
+"""Scorers and crews without models or processes: what executors do with shards, and when."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pilotfish.engine import Receipt
+from pilotfish.engine.executors import Opened, Trouble
+from pilotfish.engine.executors.crew import Said
+from pilotfish.records import Need
+
+NEED = Need("nll")
+OPENED = Opened({NEED: "key"}, "cpu", "float32", 64, 1)
+
+
+class FakeScorer:
+    """`over` as the real one pulls: one shard ahead of the one it measures."""
+
+    def __init__(self, measure: Callable[[int], None] = lambda shard: None) -> None:
+        self.keys = {NEED: "key"}
+        self._measure = measure
+        self.pulled: list[int] = []
+        self.measured: list[int] = []
+
+    def over(self, shards: Iterable[int], tick: Any = None) -> Iterator[Receipt]:
+        waiting: int | None = None
+        for shard in shards:
+            self.pulled.append(shard)
+            if waiting is not None:
+                yield self._one(waiting)
+            waiting = shard
+        if waiting is not None:
+            yield self._one(waiting)
+
+    def _one(self, shard: int) -> Receipt:
+        self._measure(shard)
+        self.measured.append(shard)
+        return Receipt(shard, 10, ("key",))
+
+
+class FakeCrew:
+    """Seats whose workers do as `act` says: answer a shard, or be in trouble with it."""
+
+    def __init__(self, seats: int, act: Callable[[int, int], Said], opened: Any = None) -> None:
+        self.seats = seats
+        self._act = act
+        self._opened = opened or (lambda seat: OPENED)
+        self._words: deque[tuple[int, Said]] = deque()
+        self.log: list[tuple[str, int]] = []
+        self.sent: list[tuple[int, int, int | None]] = []
+
+    def hire(self, seat: int) -> None:
+        self.log.append(("hire", seat))
+        self._words.append((seat, self._opened(seat)))
+
+    def dismiss(self, seat: int) -> None:
+        self.log.append(("dismiss", seat))
+
+    def send(self, seat: int, shard: int, then: int | None) -> None:
+        self.sent.append((seat, shard, then))
+        self._words.append((seat, self._act(seat, shard)))
+
+    def hear(self) -> tuple[int, Said]:
+        return self._words.popleft()
+
+
+def well(seat: int, shard: int) -> Said:
+    return Receipt(shard, 10, ("key",))
+
+
+def ill(*shards: int, times: int = 99, exit_code: int | None = None) -> Callable[[int, int], Said]:
+    """Trouble with some shards, each so many times."""
+    left = dict.fromkeys(shards, times)
+
+    def act(seat: int, shard: int) -> Said:
+        if left.get(shard, 0) == 0:
+            return well(seat, shard)
+        left[shard] -= 1
+        return Trouble(f"no luck with {shard}", None, exit_code)
+
+    return act

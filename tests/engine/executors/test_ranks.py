@@ -1,0 +1,135 @@
+"""Ranks: who begins where, what is left by others is taken, what others hold is waited for."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotfish.engine.executors import Place, Tries, finished, order, place_of, take_part
+from pilotfish.engine.executors import ranks as module
+from pilotfish.errors import UsageError
+from pilotfish.store import Store, working
+from tests.engine.executors.fakes import FakeScorer
+
+
+def commit(store: Store, shard: int, text: str = "x") -> None:
+    with store.attempt(f"signals/key/part-{shard:05d}.json") as attempt:
+        attempt.path(f"signals/key/part-{shard:05d}.parquet").write_text(text)
+
+
+def part_of(
+    root: Path, place: Place, shards: int, *, waits: list[list[int]] | None = None, bad: int = -1
+) -> tuple[FakeScorer, Tries]:
+    store, tries = Store(root), Tries()
+
+    def measure(shard: int) -> None:
+        if shard == bad:
+            raise RuntimeError("bad luck")
+        commit(store, shard)
+
+    scorer: Any = FakeScorer(measure)
+    heard = waits if waits is not None else []
+    with working(root) as leases:
+        for receipt in take_part(
+            scorer, store, leases, place, shards=shards, tries=tries, on_wait=heard.append
+        ):
+            assert finished(store, ["key"], receipt.shard)
+    return scorer, tries
+
+
+def test_places_come_from_options_torchrun_or_slurm() -> None:
+    array = {
+        "SLURM_ARRAY_TASK_ID": "14", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "10",
+        "SLURM_ARRAY_TASK_STEP": "2", "SLURM_PROCID": "0", "SLURM_NTASKS": "1",
+    }  # fmt: skip
+    assert place_of(1, 4, {}) == (1, 4)
+    assert place_of(None, None, {"RANK": "3", "WORLD_SIZE": "4", **array}) == (3, 4)
+    assert place_of(None, None, array) == (2, 3)
+    assert place_of(None, None, {"SLURM_PROCID": "5", "SLURM_NTASKS": "8"}) == (5, 8)
+    assert place_of(0, 1, {"RANK": "3", "WORLD_SIZE": "4"}) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rank", "world", "words"),
+    [(2, 2, "from 0 to 1"), (-1, 2, "from 0"), (0, None, "a count"), (None, None, "torchrun")],
+)
+def test_places_that_are_none(rank: int | None, world: int | None, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        place_of(rank, world, {})
+    assert words in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(("shards", "world"), [(0, 1), (1, 3), (7, 3), (12, 4)])
+def test_every_rank_knows_every_shard_its_own_first(shards: int, world: int) -> None:
+    orders = [order(shards, Place(rank, world)) for rank in range(world)]
+    assert all(sorted(one) == list(range(shards)) for one in orders)
+    own = [shard for rank, one in enumerate(orders) for shard in one if shard % world == rank]
+    assert sorted(own) == list(range(shards))
+    for rank, one in enumerate(orders):
+        count = len(range(rank, shards, world))
+        assert all(shard % world == rank for shard in one[:count])
+
+
+def test_one_rank_of_many_measures_everything(tmp_path: Path) -> None:
+    scorer, _ = part_of(tmp_path, Place(1, 3), 7)
+    assert sorted(scorer.measured) == list(range(7))
+    again, _ = part_of(tmp_path, Place(0, 3), 7)
+    assert again.measured == []
+
+
+def test_damaged_parts_are_measured_again(tmp_path: Path) -> None:
+    part_of(tmp_path, Place(0, 1), 3)
+    (tmp_path / "signals/key/part-00001.parquet").write_text("?")
+    again, _ = part_of(tmp_path, Place(0, 1), 3)
+    assert again.measured == [1]
+
+
+def test_what_another_rank_holds_is_waited_for_and_taken_when_it_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0.02)
+    waits: list[list[int]] = []
+    with working(tmp_path) as other:
+        assert other.take("2") and other.take("4")
+        timer = threading.Timer(0.2, lambda: (commit(Store(tmp_path), 4), other.release_all()))
+        timer.start()
+        scorer, _ = part_of(tmp_path, Place(0, 2), 6, waits=waits)
+        timer.join()
+    assert sorted(scorer.measured) == [0, 1, 2, 3, 5]  # 4 was finished by its holder, 2 was not
+    assert waits == [[2, 4]]
+
+
+def test_a_shard_that_fails_for_good_does_not_keep_a_rank_for_ever(tmp_path: Path) -> None:
+    scorer, tries = part_of(tmp_path, Place(0, 2), 5, bad=3)
+    assert sorted(scorer.measured) == [0, 1, 2, 4] and set(tries.lost) == {3}
+    with working(tmp_path) as later:
+        assert later.take("3")
+
+
+def test_ranks_side_by_side_share_the_work(tmp_path: Path) -> None:
+    done: dict[int, list[int]] = {}
+
+    def one(rank: int) -> None:
+        store, tries = Store(tmp_path), Tries()
+
+        def measure(shard: int) -> None:
+            time.sleep(0.02)
+            commit(store, shard)
+
+        scorer: Any = FakeScorer(measure)
+        with working(tmp_path) as leases:
+            part = take_part(
+                scorer, store, leases, Place(rank, 3), shards=12, tries=tries,
+                on_wait=lambda left: None,
+            )  # fmt: skip
+            done[rank] = [receipt.shard for receipt in part]
+
+    threads = [threading.Thread(target=one, args=(rank,)) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(shard for mine in done.values() for shard in mine) == list(range(12))
+    assert all(len(mine) >= 2 for mine in done.values())
