@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.contenders import Stage
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, status
 from benchmarks.rows import read
 
 
@@ -45,16 +45,6 @@ def main() -> None:
         loaded = status("VmRSS")
         contender.run()
     print(json.dumps({"loaded_mib": loaded, "peak_mib": status("VmHWM")}))
-
-
-def status(field: str) -> int:
-    """MiB that Linux says of this process; 0 where there is no such file.
-
-    Not `ru_maxrss`: a child inherits that from whoever started it.
-    """
-    path = Path("/proc/self/status")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(field)), 0)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,16 @@ def _cpuinfo(field: str) -> str:
     return next(found, "")
 
 
+def status(field: str) -> int:
+    """MiB that Linux says of this process; 0 where there is no such file.
+
+    Not `ru_maxrss`: a child inherits that from whoever started it.
+    """
+    path = Path("/proc/self/status")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(field)), 0)
+
+
 def installed(package: str) -> str | None:
     """The version of a package, None where it is absent."""
     try:

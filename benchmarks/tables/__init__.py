@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.tables import agreement, audited_cut, engine, gpu, growth, memory
+from benchmarks.tables import agreement, audited_cut, engine, geometry, gpu, growth, memory
 from benchmarks.tables.words import Found, provenance
 
 BLOCK = re.compile(r"(<!-- from (\w+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -19,6 +19,7 @@ TABLES: dict[str, Callable[[Found], Iterator[str]]] = {
     "growth": growth.lines,
     "agreement": agreement.lines,
     "audited_cut": audited_cut.lines,
+    "geometry": geometry.lines,
     "memory": memory.lines,
     "gpu": gpu.lines,
 }

@@ -45,7 +45,7 @@ class Greedy:
 
     Gains are rounded to 1e-4, and equal ones go to the candidate that stands first.
     Memory: 512 MB of similarity rows and 20 bytes a row; where c·g·4 bytes fit in that, no
-    similarity is computed twice after the first gains.
+    similarity is computed twice.
     """
 
     candidates: Vectors
@@ -55,22 +55,26 @@ class Greedy:
 
     def __post_init__(self) -> None:
         self.cover = np.zeros(len(self.ground), dtype=np.float32)  # best similarity so far
-        first = first_gains(self.candidates, self.ground)
-        self.bound = np.round(first, _DECIMALS)  # [c] no gain is above
-        self.known = np.zeros(len(self.candidates), dtype=np.int64)  # picks when it was measured
+        room = max(_AGAIN, _TABLE_BYTES // (4 * max(len(self.ground), 1)))
+        whole = room >= len(self.candidates)
+        self.table = _Table(self.candidates, self.ground, min(room, len(self.candidates)))
+        self.known = np.full(len(self.candidates), -1)  # picks when it was measured; -1 never
+        if whole:  # the table will hold what the first gains are made of
+            self.bound = np.full(len(self.candidates), np.inf)  # [c] no gain is above
+        else:
+            self.bound = np.round(first_gains(self.candidates, self.ground), _DECIMALS)
+            self.known[:] = 0
 
     def run(self, k: int) -> "Greedy":
         """Pick until there are k; k must not exceed the number of candidates."""
-        room = max(_AGAIN, _TABLE_BYTES // (4 * max(len(self.ground), 1)))
-        table = _Table(self.candidates, self.ground, min(room, len(self.candidates)))
         while len(self.order) < k:
-            bar = table.hold(self.bound)
-            self._pick_while_sure(table, bar, k)
+            bar = self.table.hold(self.bound)
+            self._pick_while_sure(bar, k)
         return self
 
-    def _pick_while_sure(self, table: "_Table", bar: tuple[float, float], k: int) -> None:
+    def _pick_while_sure(self, bar: tuple[float, float], k: int) -> None:
         """Pick from the table until a candidate outside it might gain more, or k are picked."""
-        held = table.held
+        table, held = self.table, self.table.held
         while len(self.order) < k:
             lead = table.leader(self.bound)
             row = int(held[lead])
@@ -79,14 +83,15 @@ class Greedy:
             if self.known[row] == len(self.order):
                 self._pick(row, table.rows[lead])
             else:
-                self._measure_again(table)
+                self._measure_again()
 
-    def _measure_again(self, table: "_Table") -> None:
+    def _measure_again(self) -> None:
+        table = self.table
         bound = self.bound[table.held]
         many = min(_AGAIN, len(bound))
         top = np.argpartition(bound, len(bound) - many)[len(bound) - many :]
         stale = top[self.known[table.held[top]] < len(self.order)]
-        stale = stale[np.isfinite(bound[stale])]
+        stale = stale[bound[stale] > -np.inf]  # not those picked
         more = table.rows[stale]
         more -= self.cover
         np.maximum(more, 0.0, out=more)
