@@ -1,5 +1,7 @@
 """Scores of a fast precision, put right in fp32 around the cut of a selection, and audited."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,6 @@ from pilotfish.flows.weak import weak_by_digest
 from pilotfish.pickers import Picker
 from pilotfish.records import Floats, Ints, Texts
 from pilotfish.selectors import Selector
-from pilotfish.store import Run
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ def recheck(
     """The scores a selection may trust, and what was done to them; fp32 scores as they are.
 
     Every row near a cut is measured again in fp32, outward until nothing flips, and random rows
-    elsewhere (see `pilotfish.audit.walk`). What was measured is kept for the next selection.
+    elsewhere (see `pilotfish.audit.walk`). What was measured is kept, so that the same selection made
+    again measures nothing; another one starts afresh, for no score may depend on what was picked
+    before.
     """
     run, fast = rows.run, precision_of(rows.run, chosen.column)
     if fast == "fp32":
@@ -50,15 +53,14 @@ def recheck(
     cuts = cuts_of(chosen.picker, chosen.budget, tokens=some.tokens)
     lengths = np.concatenate([response for _, response in rows.need_counts("the audit")])
     again = _Again(rows, chosen)
-    known = _known(run, chosen.column, len(rows))
     rule = Rule()
     why = np.concatenate([part.why for part in scored.parts()])
     progress.note(f"re-measuring in fp32 around the cut of {fast} scores")
     walked = walk(
         some.scores, some.tie, lengths, cuts, again,
-        rule=rule, known=known, given_up=np.isin(why, _HOPELESS),
+        rule=rule, given_up=np.isin(why, _HOPELESS),
     )  # fmt: skip
-    _keep(run, chosen.column, walked)
+    again.keep()
     agreed = run.section("precision").get("columns", {}).get(chosen.column)
     facts = cut_facts(
         walked, precision=fast, token_budget=again.token_budget, agreed=None, rule=rule
@@ -74,21 +76,45 @@ _HOPELESS = (
 
 
 class _Again:
-    """Pool indices -> fp32 scores; the model is loaded when the first row is asked for."""
+    """Pool indices -> fp32 scores; the model is loaded when the first unknown row is asked for."""
 
     def __init__(self, rows: Candidates, chosen: Chosen) -> None:
         facts = rows.run.section("scores")[chosen.column]
         self._rows, self._selector, self._facts = rows, chosen.selector, facts
         self.token_budget = int(rows.run.section("weak")["token_budget"])
-        self.why: dict[int, str] = {}
+        what = [sorted(facts["keys"].values()), repr(chosen.picker), chosen.budget.text]
+        self._name = "audits/" + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+        self._known, self.why = self._kept()
         self._look: Any = None
 
     def __call__(self, indices: Ints) -> Floats:
-        seen = self._looker()(self._rows.pool.take(indices))
-        values = np.asarray(self._selector.score(seen), dtype=np.float64)
-        reasons = self._selector.reasons(seen, values)
-        self.why |= dict(zip(indices.tolist(), reasons.tolist(), strict=True))
-        return values
+        if not all(int(i) in self._known for i in indices):
+            seen = self._looker()(self._rows.pool.take(indices))
+            values = np.asarray(self._selector.score(seen), dtype=np.float64)
+            reasons = self._selector.reasons(seen, values)
+            self._known |= dict(zip(indices.tolist(), values.tolist(), strict=True))
+            self.why |= dict(zip(indices.tolist(), reasons.tolist(), strict=True))
+        return np.array([self._known[int(i)] for i in indices])
+
+    def keep(self) -> None:
+        """Commit what was measured."""
+        at = sorted(self._known)
+        columns = {
+            "row": pa.array(at, pa.int64()),
+            "score": pa.array([self._known[i] for i in at], pa.float64()),
+            "reason": pa.array([self.why[i] for i in at], pa.string()),
+        }
+        with self._rows.run.store.attempt(f"{self._name}.json") as attempt:
+            pq.write_table(pa.table(columns), attempt.path(f"{self._name}.parquet"))
+            attempt.meta = {"rows": len(at)}
+
+    def _kept(self) -> tuple[dict[int, float], dict[int, str]]:
+        store = self._rows.run.store
+        if store.manifest(f"{self._name}.json") is None:
+            return {}, {}
+        table = pq.read_table(store.path(f"{self._name}.parquet")).to_pydict()
+        scores = zip(table["row"], table["score"], strict=True)
+        return dict(scores), dict(zip(table["row"], table["reason"], strict=True))
 
     def _looker(self) -> Any:
         if self._look is None:
@@ -113,27 +139,3 @@ def _corrected(rows: Candidates, scored: Scored, walked: Walked, why: Mapping[in
             yield Part(values, reasons)
 
     return Scored(scored.column, parts)
-
-
-def _name(run: Run, column: str) -> str:
-    """Where the fp32 scores of a column's rows are kept: by what it was measured with."""
-    keys = sorted(run.section("scores")[column]["keys"].values())
-    return "audits/" + "+".join(key.rpartition("-")[2] for key in keys)
-
-
-def _known(run: Run, column: str, n: int) -> Floats:
-    """[n] fp32 scores that earlier selections had measured, nan elsewhere."""
-    known, name = np.full(n, np.nan), _name(run, column)
-    if run.store.manifest(f"{name}.json") is not None:
-        table = pq.read_table(run.store.path(f"{name}.parquet"))
-        known[table["row"].to_numpy()] = table["score"].to_numpy()
-    return known
-
-
-def _keep(run: Run, column: str, walked: Walked) -> None:
-    name = _name(run, column)
-    at = np.flatnonzero(walked.remeasured & np.isfinite(walked.scores))
-    with run.store.attempt(f"{name}.json") as attempt:
-        table = pa.table({"row": pa.array(at), "score": pa.array(walked.scores[at])})
-        pq.write_table(table, attempt.path(f"{name}.parquet"), compression="zstd")
-        attempt.meta = {"column": column, "rows": len(at)}

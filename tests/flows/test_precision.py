@@ -1,0 +1,169 @@
+"""Fast formats: checked against fp32 before they score, put right around the cut afterwards."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pilotfish.config import parse_methods
+from pilotfish.errors import UsageError
+from pilotfish.flows import precision as flow
+from pilotfish.flows.reading import Source
+from pilotfish.flows.score import Measuring, score
+from pilotfish.flows.select import select
+from pilotfish.precision import int8_supported
+from pilotfish.store import Run
+from tests.tiny.models import tiny_llama
+
+int8_only = pytest.mark.skipif(not int8_supported(), reason="this CPU has no int8 dot products")
+ROWS = 900
+
+
+@pytest.fixture(scope="module")
+def weak(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_llama(tmp_path_factory.mktemp("models") / "weak", hidden=64, bos=True))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    draw, path = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "rows.jsonl"
+
+    def words(most: int) -> str:
+        letters = ("".join(draw.choice(list("abcdefgh"), 4)) for _ in range(draw.integers(1, most)))
+        return " ".join(letters)
+
+    rows = [{"instruction": words(4), "input": "", "output": words(8)} for _ in range(ROWS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def scored(out: Path, data: str, weak: str, word: str, method: str = "ifd") -> Run:
+    how = Measuring(max_length=96, precision=word)
+    return score(str(out), Source(data), weak, parse_methods(method), measuring=how)
+
+
+def kept(run: Run, name: str = "selected") -> set[str]:
+    table = pq.read_table(run.root / f"selections/{name}/decisions.parquet")
+    return {
+        i
+        for i, keep in zip(table["id"].to_pylist(), table["kept"].to_pylist(), strict=True)
+        if keep
+    }
+
+
+def values(run: Run, column: str) -> np.ndarray:
+    return pq.read_table(run.root / "scores.parquet")[column].to_numpy()
+
+
+@int8_only
+@pytest.mark.parametrize("method", ["ifd", "perplexity(direction=low)", "ifd(direction=middle)"])
+def test_int8_selects_what_fp32_selects(tmp_path: Path, data: str, weak: str, method: str) -> None:
+    exact = scored(tmp_path / "fp32", data, weak, "fp32", method)
+    fast = scored(tmp_path / "int8", data, weak, "int8", method)
+    a, b = (values(run, method) for run in (exact, fast))
+    both = np.isfinite(a) & np.isfinite(b)
+    assert (a[both] != b[both]).mean() > 0.9  # two formats indeed
+    picked = [select(run.root, method=method, budget="10%") for run in (exact, fast)]
+    assert kept(exact) == kept(fast)
+    audit = fast.section("selections")["selected"]["audit"]
+    assert audit["walked"] + audit["audited"] + audit["left"] == ROWS
+    assert 0 <= audit["bound"] <= 0.02
+    assert "audit" not in exact.section("selections")["selected"]
+    assert picked[0].order.tolist() == picked[1].order.tolist()
+
+
+@int8_only
+def test_a_selection_says_the_fp32_score_of_what_was_measured_again(
+    tmp_path: Path, data: str, weak: str
+) -> None:
+    fast = scored(tmp_path / "int8", data, weak, "int8")
+    exact = scored(tmp_path / "fp32", data, weak, "fp32")
+    select(fast.root, method="ifd", budget="10%")
+    table = pq.read_table(fast.root / "selections/selected/decisions.parquet")
+    said = table["score"].to_numpy()
+    true, rough = (
+        pq.read_table(r.root / "scores.parquet")["ifd"].to_numpy() for r in (exact, fast)
+    )
+    again = said != rough
+    assert again.sum() >= 300
+    np.testing.assert_allclose(said[again], true[again], rtol=1e-5)
+    assert (said[~again] == rough[~again]).all()
+
+
+@int8_only
+def test_a_second_selection_measures_only_what_is_new(
+    tmp_path: Path, data: str, weak: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scored(tmp_path / "run", data, weak, "int8")
+    select(run.root, method="ifd", budget="10%")
+    monkeypatch.setattr("pilotfish.flows.recheck.weak_by_digest", lambda *_, **__: pytest.fail())
+    select(run.root, method="ifd", budget="10%")
+
+
+@int8_only
+def test_the_agreement_is_measured_and_written_down(tmp_path: Path, data: str, weak: str) -> None:
+    run = scored(tmp_path / "run", data, weak, "int8", "ifd,perplexity(direction=low)")
+    facts = run.section("precision")
+    assert (facts["asked"], facts["used"]) == ("int8", "int8")
+    for column in ("ifd", "perplexity(direction=low)"):
+        assert facts["columns"][column]["rows"] == flow.SAMPLE
+        assert 0.99 < facts["columns"][column]["spearman"] <= 1
+        assert run.section("scores")[column]["precision"] == "int8"
+    assert json.loads((run.root / "run.json").read_text())["weak"]["precision"] == "int8"
+
+
+@int8_only
+@pytest.mark.parametrize(("agrees", "used"), [(True, "int8"), (False, "fp32")])
+def test_auto_takes_int8_only_where_the_check_passes(
+    tmp_path: Path,
+    data: str,
+    weak: str,
+    monkeypatch: pytest.MonkeyPatch,
+    agrees: bool,
+    used: str,
+) -> None:
+    monkeypatch.setattr(flow, "WORTH_ROWS", 100)
+    monkeypatch.setattr(flow, "WORTH_PARAMETERS", 1_000)
+    monkeypatch.setattr(flow, "good_enough", lambda _: agrees)
+    run = scored(tmp_path / "run", data, weak, "auto")
+    assert run.section("precision")["used"] == used
+    assert run.section("scores")["ifd"]["precision"] == used
+    monkeypatch.setattr(flow, "good_enough", lambda _: not agrees)
+    again = scored(tmp_path / "run", data, weak, "auto")  # a run keeps to what it settled
+    assert again.section("precision")["used"] == used
+
+
+def test_auto_leaves_small_work_in_fp32(tmp_path: Path, data: str, weak: str) -> None:
+    run = scored(tmp_path / "run", data, weak, "auto")
+    assert run.section("precision")["used"] == "fp32"
+    assert "too small" in run.section("precision")["why"]
+
+
+def test_a_method_without_a_model_compares_nothing(tmp_path: Path, data: str, weak: str) -> None:
+    run = scored(tmp_path / "run", data, weak, "auto", "longest")
+    assert run.section("precision")["columns"] == {"longest": None}
+
+
+@int8_only
+def test_a_weak_model_that_is_gone_is_named(tmp_path: Path, data: str) -> None:
+    folder = tiny_llama(tmp_path / "weak", hidden=64, bos=True)
+    run = scored(tmp_path / "run", data, str(folder), "int8")
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="not there any more"):
+        select(run.root, method="ifd", budget="10%")
+
+
+def test_the_sample_is_the_same_whatever_the_order(tmp_path: Path, data: str, weak: str) -> None:
+    lines = Path(data).read_text().splitlines()
+    turned = tmp_path / "turned.jsonl"
+    turned.write_text("\n".join(reversed(lines)) + "\n")
+    found = []
+    for name, source in (("a", data), ("b", str(turned))):
+        from pilotfish.flows.reading import pool_of
+
+        run = scored(tmp_path / name, source, weak, "fp32", "longest")
+        found.append({row.digest for row in flow._sample(pool_of(run))})
+    assert found[0] == found[1]
+    assert len(found[0]) == flow.SAMPLE
