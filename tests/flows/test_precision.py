@@ -46,11 +46,7 @@ def scored(out: Path, data: str, weak: str, word: str, method: str = "ifd") -> R
 
 def kept(run: Run, name: str = "selected") -> set[str]:
     table = pq.read_table(run.root / f"selections/{name}/decisions.parquet")
-    return {
-        i
-        for i, keep in zip(table["id"].to_pylist(), table["kept"].to_pylist(), strict=True)
-        if keep
-    }
+    return set(table.filter(table["kept"])["id"].to_pylist())
 
 
 def values(run: Run, column: str) -> np.ndarray:
@@ -65,13 +61,13 @@ def test_int8_selects_what_fp32_selects(tmp_path: Path, data: str, weak: str, me
     a, b = (values(run, method) for run in (exact, fast))
     both = np.isfinite(a) & np.isfinite(b)
     assert (a[both] != b[both]).mean() > 0.9  # two formats indeed
-    picked = [select(run.root, method=method, budget="10%") for run in (exact, fast)]
+    for run in (exact, fast):
+        select(run.root, method=method, budget="10%")
     assert kept(exact) == kept(fast)
     audit = fast.section("selections")["selected"]["audit"]
     assert audit["walked"] + audit["audited"] + audit["left"] == ROWS
     assert 0 <= audit["bound"] <= 0.02
     assert "audit" not in exact.section("selections")["selected"]
-    assert picked[0].order.tolist() == picked[1].order.tolist()
 
 
 @int8_only

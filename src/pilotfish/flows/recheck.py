@@ -39,9 +39,9 @@ def recheck(
     """The scores a selection may trust, and what was done to them; fp32 scores as they are.
 
     Every row near a cut is measured again in fp32, outward until nothing flips, and random rows
-    elsewhere (see `pilotfish.audit.walk`). What was measured is kept, so that the same selection made
-    again measures nothing; another one starts afresh, for no score may depend on what was picked
-    before.
+    elsewhere (see `pilotfish.audit.walk`): the set is put right, not every place inside it. What
+    was measured is kept, so that the same selection made again measures nothing; another one
+    starts afresh, for no score may depend on what was picked before.
     """
     run, fast = rows.run, precision_of(rows.run, chosen.column)
     if fast == "fp32":
