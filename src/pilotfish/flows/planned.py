@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pilotfish.config import Method, parse_method
 from pilotfish.errors import UsageError
 from pilotfish.flows.columns import Column, View, write_columns
+from pilotfish.flows.reading import warn
 from pilotfish.pool import Pool
 from pilotfish.records import Ints, Need
 from pilotfish.selectors import Selector, make
@@ -154,10 +155,21 @@ def write_scores(run: Run, pool: Pool, planned: Planned, *, force: bool = False)
     )
     fresh = [Column(n, planned.selectors[n], facts) for n, facts in planned.columns.items()]
     lengths = write_columns(run, pool, fresh, view)
+    _warn_of_padding(run, planned)
     if planned.seed == 0 or not run.section("weak"):
         # that of seed 0, whatever others score after it
         run.update(weak=dict(planned.weak))
     return lengths
+
+
+def _warn_of_padding(run: Run, planned: Planned) -> None:
+    """Say so where no safe way was found to lay rows end to end: slower, and no other numbers."""
+    from pilotfish.engine.parts import part
+
+    # one probe of the model decides for all its shards
+    parts = (run.store.require(f"{part(key, 0)}.json") for key in planned.keys.values())
+    if {found["batching"] for found in parts} & {"padded", "masked"}:
+        warn(run, [f"{planned.weak['name']} cannot be packed safely: its rows are padded"])
 
 
 def refuse_reuse(run: Run, columns: Mapping[str, Facts], *, force: bool) -> None:
