@@ -1,5 +1,7 @@
 """On a real local Ray with four logical CPUs: the same bytes, actors replaced, nobody let in."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -9,12 +11,14 @@ from typing import Any
 import pytest
 
 from pilotfish.engine.executors import ray as module
-from pilotfish.errors import MissingExtra, PilotfishError
+from pilotfish.errors import MissingExtra
 from pilotfish.flows.score import Spread
 from tests.flows.shards import hashes
-from tests.flows.test_executors import costs, measured_now, scored
+from tests.flows.test_executors import scored
 
-RAY = Spread("ray", workers=2)
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="the ray extra is not installed"
+)
 
 
 @pytest.fixture
@@ -22,12 +26,23 @@ def weak(models: tuple[str, str]) -> str:
     return models[0]
 
 
+def apart(what: str, folder: Path, weak: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.flows.ray_apart", what, str(folder), weak],
+        capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def test_without_the_extra_the_pip_line_is_told(
     tmp_path: Path, weak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
+    module._alone.cache_clear()
     with pytest.raises(MissingExtra) as caught:
-        scored(tmp_path / "run", weak, RAY)
+        scored(tmp_path / "run", weak, Spread("ray", workers=2))
     assert caught.value.hint == "pip install 'pilotfish[ray]'"
 
 
@@ -40,63 +55,28 @@ def test_the_environment_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch
     assert dict(os.environ) == before
 
 
+@needs_ray
 @pytest.mark.slow
-def test_ray_leaves_the_same_bytes_and_lets_nobody_in(
-    tmp_path: Path, weak: str, monkeypatch: pytest.MonkeyPatch
+def test_a_ray_of_our_own_leaves_the_same_bytes_and_lets_nobody_in(
+    tmp_path: Path, weak: str
 ) -> None:
-    ray = pytest.importorskip("ray", reason="the ray extra is not installed")
-    here = scored(tmp_path / "a", weak)
-    told: dict[str, Any] = {}
-    real, killed = module.Actors.send, []
-
-    def deadly(self: module.Actors, seat: int, shard: int, then: int | None) -> None:
-        if not told:
-            told["cpus"] = ray.cluster_resources()["CPU"]
-            told["address"] = ray.get_runtime_context().gcs_address
-            told["stranger"] = stranger(told["address"])
-        if shard == 3 and not killed:
-            killed.append(seat)
-            ray.kill(self._actors[seat])
-        real(self, seat, shard, then)
-
-    monkeypatch.setattr(module.Actors, "send", deadly)
-    run = scored(tmp_path / "b", weak, RAY)
-    assert hashes(run.root) == hashes(here.root) and killed
-    assert costs(run)[0]["tokens"] == costs(here)[0]["tokens"]
+    here = scored(tmp_path / "here", weak)
+    told = apart("own", tmp_path, weak)
+    assert hashes(tmp_path / "own") == hashes(tmp_path / "again") == hashes(here.root)
+    assert told["killed"] == 1
     assert told["cpus"] >= 4
     assert told["address"].startswith("127.0.0.1:")
-    assert told["stranger"] != 0
-    assert not ray.is_initialized() and "RAY_AUTH_TOKEN" not in os.environ
+    assert told["friend"] and not told["stranger"]
+    assert not told["running"] and not told["secret"]
 
 
-def stranger(address: str) -> int:
-    """Exit code of a process that tries to use somebody else's Ray."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    code = f"import ray; ray.init(address='{address}'); ray.cluster_resources()"
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=120)
-    return done.returncode
-
-
+@needs_ray
 @pytest.mark.slow
-def test_a_ray_that_runs_already_is_used_and_left_running(
-    tmp_path: Path, weak: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray = pytest.importorskip("ray", reason="the ray extra is not installed")
-    here = scored(tmp_path / "a", weak)
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    try:
-        run = scored(tmp_path / "b", weak, RAY)
-        assert ray.is_initialized()
-        real = module.Actors.send
-
-        def broken(self: module.Actors, seat: int, shard: int, then: int | None) -> None:
-            real(self, seat, 99 if shard == 2 else shard, then)
-
-        monkeypatch.setattr(module.Actors, "send", broken)
-        with pytest.raises(PilotfishError, match=r"shard 2 failed 3 times.*IndexError"):
-            scored(tmp_path / "c", weak, RAY)
-        monkeypatch.undo()
-        assert measured_now(monkeypatch, lambda: scored(tmp_path / "c", weak, RAY)) == [2]
-    finally:
-        ray.shutdown()
-    assert hashes(run.root) == hashes(here.root) == hashes(tmp_path / "c")
+def test_a_ray_that_runs_already_is_used_and_left_running(tmp_path: Path, weak: str) -> None:
+    here = scored(tmp_path / "here", weak)
+    told = apart("running", tmp_path, weak)
+    assert hashes(tmp_path / "running") == hashes(tmp_path / "failed") == hashes(here.root)
+    assert told["running"] and told["redone"] == [2]
+    assert "shard 2 failed 3 times" in told["failed"] and told["exit"] == 1
+    assert "IndexError" in told["failed"]
+    assert "ray.init()" in told["late"]

@@ -112,7 +112,7 @@ def _connected(spec: ScoreSpec, workers: int | None) -> Iterator[tuple[Any, bool
         yield running, False  # whoever did that ends it too
         return
     own = not os.environ.get("RAY_ADDRESS")
-    with _environment({**_ALONE, "RAY_AUTH_TOKEN": _password()} if own else {}):
+    with _environment(_alone() if own else {}):
         ray = _ray()
         cpus = max(LEAST_CPUS, os.cpu_count() or 1, (workers or 1) * spec.threads)
         started = {
@@ -136,9 +136,14 @@ def _ray() -> Any:
 
 
 @cache
-def _password() -> str:
-    """One for this process: Ray's library reads it once."""
-    return secrets.token_hex(32)
+def _alone() -> dict[str, str]:
+    """How a Ray of our own is told to answer nobody else; its library reads it once, on import."""
+    if "ray" in sys.modules and sys.modules["ray"] is not None:
+        raise UsageError(
+            "ray was imported before pilotfish could start one that answers nobody else",
+            hint="call ray.init() yourself first: a Ray that runs is used as it is",
+        )
+    return {**_ALONE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @contextmanager
