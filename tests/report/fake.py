@@ -209,3 +209,38 @@ def complete(folder: Path, levels: dict[str, float] | None = None, **kwargs: Any
             judged(run, arm, seed, level)
     run.update(status="complete")
     return run
+
+
+def fast(run: Run, *, name: str = SCORE, batching: str = "packed") -> Run:
+    """Say that the scores were made in int8, and that the selection's cut was put right."""
+    key = "nll.template.prompt.response.every-0123456789abcdef"
+    spec = {"token_budget": 2048, "device": "cpu", "threads": 2, "precision": "int8"}
+    for shard, budget in enumerate((2048, 1024)):
+        with run.store.attempt(f"signals/{key}/part-{shard:05d}.json") as attempt:
+            attempt.path(f"signals/{key}/part-{shard:05d}.parquet").write_bytes(b"")
+            attempt.meta = {"spec": spec, "token_budget": budget, "batching": batching}
+    scores, selections = run.section("scores"), run.section("selections")
+    agreed = {
+        "rows": 200, "lost": 0, "spearman": 0.99995, "largest": 6e-4, "rms": 2e-4, "overlap": 1.0,
+        "chance": 0.1, "space": "log",
+    }  # fmt: skip
+    facts = {"precision": "int8", "keys": {key.partition("-")[0]: key}, "max_length": 512}
+    run.update(
+        scores={**scores, name: {**scores[name], **facts}},
+        precision={
+            "asked": "auto", "used": "int8", "why": "int8 is faster on this CPU", "sample": 200,
+            "token_budget": 2048, "columns": {name: agreed},
+        },
+        selections={**selections, "selected": {**selections["selected"], "audit": audit(agreed)}},
+    )  # fmt: skip
+    return run
+
+
+def audit(agreed: dict[str, Any]) -> dict[str, Any]:
+    """What `pilotfish.audit.cut_facts` keeps of 1,000 rows."""
+    return {
+        "kind": "audited_cut", "precision": "int8", "reference": "fp32", "token_budget": 2048,
+        "agreement": agreed, "rule": {"clean": 3}, "cuts": ["budget", "gate < 1"], "rows": 1000,
+        "walked": 90, "blocks": 12, "flips": 4, "swapped": 3, "audited": 300, "audit_flips": 0,
+        "left": 610, "bound": 0.00994, "confidence": 0.95,
+    }  # fmt: skip

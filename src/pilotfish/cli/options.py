@@ -89,7 +89,9 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Of the weak model: fp32, bf16, or auto (bf16 on GPUs that have it, else fp32).",
+        help="Number format of the weak model: fp32, bf16, int8 (CPUs with int8 dot products) or "
+        "auto: bf16 on GPUs that have it, int8 where the CPU can, model and pool are large and a "
+        "sample agrees with fp32, else fp32.",
     ),
 ]
 Config = Annotated[

@@ -16,4 +16,6 @@ def report(run: RunFolder, as_json: Json = False) -> None:
         emit(told)
         return
     out(told["verdict"]["sentence"])
+    for sentence in (told["scoring"] or {}).get("sentences", ()):
+        out(sentence)
     out(f"report: {run}/report.html")

@@ -11,6 +11,7 @@ from pilotfish.report.page import page
 from pilotfish.report.provenance import models, provenance
 from pilotfish.report.safe import clean
 from pilotfish.report.samples import samples
+from pilotfish.report.scoring import scoring
 from pilotfish.store import Run
 
 SOURCES = 25  # listed; more would only be scrolled past
@@ -30,7 +31,7 @@ def build(run: Run) -> dict[str, Any]:
     """The report of a run at whatever stage it is: strict JSON, no time of day, no host.
 
     Beside the contract's verdict, arms, ledger, warnings and provenance: notes, comparisons,
-    missing, pool, selection, distributions, samples, models, test.
+    missing, pool, selection, scoring, distributions, samples, models, test.
     """
     found, made = evidence.evidence(run), choice.choice(run)
     told = findings(run, found)
@@ -43,6 +44,7 @@ def build(run: Run) -> dict[str, Any]:
         "missing": evidence.missing(run, found),
         "pool": choice.pool_summary(run),
         "selection": choice.summary(run, made) if made else None,
+        "scoring": scoring(run),
         "distributions": spread,
         "samples": _samples(run, made),
         "models": models(run),

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pilotfish.report import charts, words
 from pilotfish.report.provenance import listed
+from pilotfish.report.scoring import scoring_lines
 from pilotfish.store import Run
 
 _HERE = Path(__file__).parent
@@ -59,6 +60,6 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {shown.__name__: shown for shown in words.FILTERS}
-    environment.filters["listed"] = listed
+    environment.filters |= {"listed": listed, "scoring_lines": scoring_lines}
     environment.globals |= {"OUTCOMES": words.OUTCOMES, "fmt": words}
     return environment

@@ -9,6 +9,8 @@ from pilotfish.store import Run
 _STRONG = ("strong", "strong_digest", "loss", "peft")
 MOST = 60  # lines per group on the page
 _LISTED = ("scores", "selections")  # dozens of them, a line each
+_SECTIONS = ("precision", "test", *_LISTED, "evidence", "config")
+_TOLD_ELSEWHERE = {"audit"}  # of a line on the page: the panel on scoring has it in sentences
 
 
 def provenance(run: Run) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "pool": {name: read.get(name) for name in ("fingerprint", "schema")},
         "weak": run.section("weak"),
         "strong": {name: trained[name] for name in _STRONG if name in trained},
-        **{name: run.section(name) for name in ("test", *_LISTED, "evidence", "config")},
+        **{name: run.section(name) for name in _SECTIONS},
     }
 
 
@@ -54,6 +56,8 @@ def _short(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _line(told: Any) -> str:
+    if isinstance(told, Mapping):
+        told = {name: value for name, value in told.items() if name not in _TOLD_ELSEWHERE}
     return "; ".join(f"{name} {value}" for name, value in _flat(told, ""))
 
 

@@ -29,6 +29,7 @@ REASONS = {
     "nonfinite": "the model's answer was no finite number",
     "missing_signal": "something the method needs was not measured",
     "model_error": "the model failed on this row",
+    "oom_single_row": "the row alone did not fit into memory",
 }
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
