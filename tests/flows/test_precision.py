@@ -10,6 +10,7 @@ import pytest
 from pilotfish.config import parse_methods
 from pilotfish.errors import UsageError
 from pilotfish.flows import precision as flow
+from pilotfish.flows.explain import explain
 from pilotfish.flows.reading import Source
 from pilotfish.flows.score import Measuring, score
 from pilotfish.flows.select import select
@@ -86,6 +87,10 @@ def test_a_selection_says_the_fp32_score_of_what_was_measured_again(
     assert again.sum() >= 300
     np.testing.assert_allclose(said[again], true[again], rtol=1e-5)
     assert (said[~again] == rough[~again]).all()
+    one, other = (int(np.flatnonzero(mask & np.isfinite(said))[0]) for mask in (again, ~again))
+    sentence = explain(fast.root, row=one)["sentence"]
+    assert f"that score is of fp32, int8 had said {rough[one]:.6g}." in sentence
+    assert "int8" not in explain(fast.root, row=other)["sentence"]
 
 
 @int8_only

@@ -15,5 +15,6 @@ def doctor(as_json: Json = False) -> None:
     for part in found["parts"]:
         mark = "ok     " if part["ok"] else "missing"
         out(f"{mark} {part['name']:<14} {part['version'] or part['hint']}  ({part['for']})")
-    for key in ("python", "device", "threads", "memory_gib", "offline"):
-        out(f"{key}: {found[key]}")
+    for key, value in found.items():
+        if key != "parts":
+            out(f"{key}: {value}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from pilotfish.errors import UsageError
 from pilotfish.flows.reading import existing
@@ -95,8 +96,22 @@ def _decided(
         if decision and source in (None, decision["source"]):
             facts = run.section("selections").get(selection, {})
             case = Case(facts, decision, eligible, score[kept])
-            sentence = f"{_name(decision)} {_fate(case)}."
+            sentence = f"{_name(decision)} {_fate(case)}{_again(run, case, at)}."
             yield {**decision, "selection": selection, "sentence": sentence}
+
+
+def _again(run: Run, case: Case, at: int) -> str:
+    """What a fast number format had said of a row that was measured again in fp32, if it was."""
+    audit, column = case.facts.get("audit"), str(case.facts.get("score"))
+    made_in = run.section("scores").get(column, {}).get("precision")
+    if not audit or audit["precision"] != made_in:
+        return ""
+    with pq.ParquetFile(run.store.path("scores.parquet")) as file:
+        [fast] = file.read(columns=["id", column]).slice(at, 1).to_pylist()
+    if fast["id"] != case.decision["id"] or fast[column] == case.decision["score"]:
+        return ""
+    before = "no score" if fast[column] is None else _number(fast[column])
+    return f"; that score is of {audit['reference']}, {made_in} had said {before}"
 
 
 def _fate(case: Case) -> str:
