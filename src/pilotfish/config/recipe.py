@@ -52,7 +52,7 @@ class Recipe(BaseModel):
     revision: str | None = None
     max_length: int | None = Field(None, gt=1)
     """Tokens the weak model sees of a row; None: 1024, clamped to its window."""
-    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    precision: Literal["fp32", "bf16", "int8", "auto"] = "auto"
     allow_short: bool = False
     margin: float | None = Field(None, gt=0)
     """Differences inside +- margin count as equivalent."""

@@ -11,6 +11,7 @@ import torch
 
 from pilotfish import encode, signals
 from pilotfish.encode import template_digest
+from pilotfish.engine.int8.native import kernels
 from pilotfish.models import Loaded
 from pilotfish.records import Need
 
@@ -29,6 +30,7 @@ def stage_spec(
         "token_budget": token_budget,
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "precision": loaded.precision,
+        "kernels": kernels().name if loaded.precision == "int8" else None,
         "device": loaded.device.type,
         # sums inside one product are cut by the number of threads: other bits on a CPU
         "threads": torch.get_num_threads() if loaded.device.type == "cpu" else None,
@@ -46,10 +48,10 @@ def stage_key(spec: Mapping[str, Any]) -> str:
 @cache
 def code_version() -> str:
     """sha256 over the sources that decide numbers: a changed line never reuses old shards."""
-    digest = hashlib.sha256()
-    folders = [Path(__file__).parent, *(Path(room.__path__[0]) for room in (encode, signals))]
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    folders = [here, here / "int8", *(Path(room.__path__[0]) for room in (encode, signals))]
     for folder in folders:
-        for path in sorted(folder.glob("*.py")):
+        for path in sorted((*folder.glob("*.py"), *folder.glob("*.c"))):
             digest.update(f"{folder.name}/{path.name}\n".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

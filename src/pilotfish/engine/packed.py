@@ -20,6 +20,8 @@ from pilotfish.records import Ints
 NAME = "pilotfish_packed"
 # Neighbouring rows share an attention call while padding them costs at most this share more.
 _STRETCH = 1.25
+# On a CPU a call costs less than padding and copying rows of at least so many numbers.
+_ALONE = 32_768
 
 
 class Group(NamedTuple):
@@ -39,22 +41,29 @@ class Layout(NamedTuple):
     groups: tuple[Group, ...]
 
 
-def layout(lengths: Sequence[int], device: torch.device) -> Layout:
-    """The layout of rows of these lengths, longest first for the fewest groups."""
+def layout(lengths: Sequence[int], device: torch.device, width: int = 1) -> Layout:
+    """The layout of rows of these lengths, longest first for the fewest groups.
+
+    width: numbers that attention handles per token (heads times their size).
+    """
     positions = np.concatenate([np.arange(length) for length in lengths])
     groups, begin = [], 0
-    for alike in _runs(lengths):
+    alone = _ALONE // width if device.type == "cpu" else max(lengths) + 1
+    for alike in _runs(lengths, alone):
         groups.append(_group(begin, np.asarray(alike, dtype=np.int64), device))
         begin += sum(alike)
     return Layout(torch.from_numpy(positions)[None].to(device), tuple(groups))
 
 
-def _runs(lengths: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Neighbours that are cheap to pad to one length, as long runs as possible."""
+def _runs(lengths: Sequence[int], alone: int) -> Iterator[Sequence[int]]:
+    """Neighbours that are cheap to pad to one length, as long runs as possible; rows of at least
+    `alone` tokens by themselves."""
     first = total = longest = 0
     for last, length in enumerate(lengths):
         wider = max(longest, length)
-        if wider * (last + 1 - first) > _STRETCH * (total + length):
+        if last > first and (
+            wider >= alone or wider * (last + 1 - first) > _STRETCH * (total + length)
+        ):
             yield lengths[first:last]
             first, total, wider = last, 0, length
         total, longest = total + length, wider
@@ -137,16 +146,16 @@ def _causal(
     softcap: float | None,
 ) -> torch.Tensor:
     shared = query.shape[1] // key.shape[1]
-    if shared > 1:
-        key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
     narrow = window is not None and window < query.shape[2]
+    fused: dict[str, Any] = {"scale": scaling, "enable_gqa": shared > 1}
     if softcap is None and not narrow:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, **fused)
     steps = torch.arange(query.shape[2], device=query.device)
     behind = steps[:, None] - steps[None]
     seen = (behind >= 0) & (behind < (window if narrow and window else len(steps)))
     if softcap is None:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scaling)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=seen, **fused)
+    key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
     scores = query @ key.transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
     scores = softcap * torch.tanh(scores / softcap)
     scores = scores.masked_fill(~seen, float("-inf"))

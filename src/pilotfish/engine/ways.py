@@ -70,7 +70,7 @@ def _packed(
     model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: Way
 ) -> tuple[torch.Tensor, Ints]:
     lengths = [len(row) for row in rows]
-    where = layout(lengths, device)
+    where = layout(lengths, device, int(model.config.get_text_config().hidden_size))
     ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(device)
     options = {"input_ids": ids, "position_ids": where.positions, "use_cache": False}
     with packed(model, where):
