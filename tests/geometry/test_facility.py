@@ -74,6 +74,14 @@ def test_by_hand() -> None:
     assert facility_location(vectors, 1, np.arange(4)).order.tolist() == [1]
 
 
+def test_copies_without_end_do_not_stall_it() -> None:
+    """Many gains of exactly 0, some measured again and some not, once went round for ever."""
+    vectors = np.repeat(np.eye(3, dtype=np.float32), 40, axis=0)
+    picks = facility_location(vectors, 120, np.arange(120))
+    assert picks.order.tolist() == [0, 40, 80, *range(1, 40), *range(41, 80), *range(81, 120)]
+    assert picks.gain.tolist() == [40.0] * 3 + [0.0] * 117
+
+
 def test_within_one_minus_one_over_e_of_the_best() -> None:
     for seed in range(5):
         vectors = np.random.default_rng(seed).normal(size=(12, 3)).astype(np.float32)

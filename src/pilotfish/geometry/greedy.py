@@ -15,7 +15,7 @@ from pilotfish.records import Floats, Ints
 _DECIMALS = 4  # of a gain: two rows alike only to each other gain the same, and fp32 blurs that
 _TABLE_BYTES = 512 << 20  # similarity rows held at a time
 _TILE = 2048  # rows a side of a tile of first gains
-_AGAIN = 16  # gains measured again at a time: their temporaries stay in the cache of a core
+_AGAIN = 16  # gains measured again before the leader is looked for
 
 
 def first_gains(candidates: Vectors, ground: Vectors) -> Floats:
@@ -29,14 +29,10 @@ def first_gains(candidates: Vectors, ground: Vectors) -> Floats:
         for b in range(a if same else 0, len(ground), _TILE):
             tile = candidates[a : a + _TILE] @ ground[b : b + _TILE].T
             np.maximum(tile, 0.0, out=tile)
-            total[a : a + _TILE] += _row_sums(tile)
+            total[a : a + _TILE] += tile @ np.ones(tile.shape[1], dtype=np.float32)  # fast row sums
             if same and a < b:
                 total[b : b + _TILE] += tile.sum(axis=0)
     return total
-
-
-def _row_sums(tile: Vectors) -> Vectors:
-    return tile @ np.ones(tile.shape[1], dtype=np.float32)  # faster than sum(axis=1)
 
 
 @dataclass(eq=False)
@@ -55,6 +51,7 @@ class Greedy:
 
     def __post_init__(self) -> None:
         self.cover = np.zeros(len(self.ground), dtype=np.float32)  # best similarity so far
+        self.room = np.empty_like(self.cover)
         room = max(_AGAIN, _TABLE_BYTES // (4 * max(len(self.ground), 1)))
         whole = room >= len(self.candidates)
         self.table = _Table(self.candidates, self.ground, min(room, len(self.candidates)))
@@ -86,24 +83,24 @@ class Greedy:
                 self._measure_again()
 
     def _measure_again(self) -> None:
+        """Bring the gains up to date of the stale candidates whose bounds lead."""
         table = self.table
-        bound = self.bound[table.held]
-        many = min(_AGAIN, len(bound))
-        top = np.argpartition(bound, len(bound) - many)[len(bound) - many :]
-        stale = top[self.known[table.held[top]] < len(self.order)]
-        stale = stale[bound[stale] > -np.inf]  # not those picked
-        more = table.rows[stale]
-        more -= self.cover
-        np.maximum(more, 0.0, out=more)
-        rows = table.held[stale]
-        self.bound[rows] = np.round(_row_sums(more).astype(np.float64), _DECIMALS)
-        self.known[rows] = len(self.order)
+        stale = np.flatnonzero(self.known[table.held] < len(self.order))
+        if len(stale) > _AGAIN:
+            bound = self.bound[table.held[stale]]
+            stale = stale[np.argpartition(bound, len(bound) - _AGAIN)[len(bound) - _AGAIN :]]
+        for slot in stale:  # one by one: what is made of a row stays in the cache of a core
+            np.subtract(table.rows[slot], self.cover, out=self.room)
+            np.maximum(self.room, 0.0, out=self.room)
+            self.bound[table.held[slot]] = round(float(self.room.sum()), _DECIMALS)
+        self.known[table.held[stale]] = len(self.order)
 
     def _pick(self, row: int, similarity: Vectors) -> None:
         self.order.append(row)
         self.gain.append(float(self.bound[row]))
         np.maximum(similarity, self.cover, out=self.cover)
         self.bound[row] = -np.inf
+        self.known[row] = len(self.candidates)  # never measured again
 
 
 class _Table:
