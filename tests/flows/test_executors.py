@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,15 @@ def large(tmp_path_factory: pytest.TempPathFactory, models: tuple[str, str]) -> 
     return Large(folder, hashes(whole))
 
 
+WORKERS = ["--workers", "2"]
+RAY = ["--executor", "ray", "--workers", "2"]
+
+
+def skip_without(how: list[str]) -> None:
+    if how is RAY and find_spec("ray") is None:
+        pytest.skip("the ray extra is not installed")
+
+
 @pytest.mark.slow
 def test_processes_leave_the_same_bytes(tmp_path: Path, weak: str) -> None:
     here = scored(tmp_path / "a", weak)
@@ -356,12 +366,11 @@ def test_a_rank_that_is_killed_is_made_good_by_the_other(large: Large, weak: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [["--workers", "2"], ["--executor", "ray", "--workers", "2"]])
+@pytest.mark.parametrize("how", [WORKERS, RAY])
 def test_a_killed_driver_costs_what_its_workers_had_in_hand(
     large: Large, weak: str, how: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "ray" in how:
-        pytest.importorskip("ray", reason="the ray extra is not installed")
+    skip_without(how)
     cut = large.fresh()
     driver = command(cut, weak, *how)
     wait_for(cut, "signals/*/part-*.json", driver)
@@ -380,21 +389,25 @@ def test_a_killed_driver_costs_what_its_workers_had_in_hand(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize(
+    ("group", "how"), [(False, WORKERS), (True, WORKERS), (False, RAY), (True, RAY)]
+)
 def test_ctrl_c_ends_every_worker_and_keeps_what_is_finished(
-    large: Large, weak: str, group: bool
+    large: Large, weak: str, group: bool, how: list[str]
 ) -> None:
     """With `group` as a terminal does it: every process of it hears the signal."""
+    skip_without(how)
     cut = large.fresh()
-    driver = command(cut, weak, "--workers", "2")
+    driver = command(cut, weak, *how)
     wait_for(cut, "signals/*/part-*.json", driver)
     (os.killpg if group else os.kill)(driver.pid, signal.SIGINT)
     _, told = driver.communicate(timeout=60)
     assert driver.returncode == 130 and "finished work is kept" in told
-    assert "Traceback" not in told and not list(cut.rglob(".tmp-*"))
+    assert "Traceback" not in told
+    assert how is RAY or not list(cut.rglob(".tmp-*"))  # Ray kills; the next command sweeps
     all_gone(driver.pid)
     done = finished_parts(cut)
-    assert finish(command(cut, weak, "--workers", "2")) == 0
+    assert finish(command(cut, weak)) == 0
     assert hashes(cut) == large.whole
     assert all(path.stat().st_mtime_ns == done[path] for path in done)
 

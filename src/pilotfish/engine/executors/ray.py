@@ -14,7 +14,7 @@ from pilotfish.engine.executors.crew import Said
 from pilotfish.engine.executors.spec import ScoreSpec
 from pilotfish.engine.executors.trouble import Trouble
 from pilotfish.engine.executors.worker import Worker
-from pilotfish.errors import MissingExtra, UsageError
+from pilotfish.errors import Interrupted, MissingExtra, UsageError
 
 MEMORY = 128 * 2**20  # bytes of Ray's store of objects: ours are numbers
 LEAST_CPUS = 4  # logical ones of a Ray started here; with fewer its own helpers have starved
@@ -85,7 +85,7 @@ def actors(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
     Without `workers`: one for each GPU, or where there is none as many as the CPUs have room for.
     Raises MissingExtra where Ray is not installed, UsageError where no node can hold a worker.
     """
-    with _connected(spec, workers) as (ray, own):
+    with _interruptible(), _connected(spec, workers) as (ray, own):
         largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes())
         if largest < spec.threads:
             raise UsageError(
@@ -159,6 +159,17 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C inside Ray's library comes out as an error of the interpreter; its cause is meant."""
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, (Interrupted, KeyboardInterrupt)):
+            raise error.__cause__ from None
+        raise
 
 
 @contextmanager
