@@ -25,7 +25,7 @@ from benchmarks.paired import race, speedup
 from pilotfish.geometry import (
     facility_location,
     k_centre,
-    kmeans,
+    k_means,
     near_duplicate_texts,
     near_duplicates,
 )
@@ -80,14 +80,14 @@ def cases(rows: np.ndarray, seed: int) -> dict[str, Run]:
     k = min(1000, n // 20)
 
     def clusters(train_rows: int | None) -> dict[str, float]:
-        found = kmeans(rows, k, tie, steps=10, train_rows=train_rows, seed=seed)
+        found = k_means(rows, k, tie, steps=10, train_rows=train_rows, seed=seed)
         return {"clusters": k, "steps": found.steps, "inertia": found.inertia}
 
     return {
         "k_centre": lambda: {"k": k, "radius": float(k_centre(rows, k, tie, seed=seed).gain[-1])},
         "facility_location": lambda: {"k": k, **facility_location(rows, k, tie, seed=seed).notes},
-        "kmeans": lambda: clusters(None),
-        "kmeans, 64 rows a cluster": lambda: clusters(64 * k),
+        "k_means": lambda: clusters(None),
+        "k_means, 64 rows a cluster": lambda: clusters(64 * k),
         "near_duplicates at 0.95": lambda: {"kept": len(near_duplicates(rows, 0.95, tie).kept)},
     }
 

@@ -10,7 +10,7 @@ from benchmarks.machine import installed
 from pilotfish.geometry import (
     facility_location,
     k_centre,
-    kmeans,
+    k_means,
     near_duplicate_texts,
     near_duplicates,
 )
@@ -51,8 +51,8 @@ def peers(rows: np.ndarray, texts: list[str], seed: int) -> dict[str, dict[str, 
             "ours": lambda: len(near_duplicates(rows, 0.95, tie).kept),
             "every product": lambda: every_product(rows, 0.95),
         },
-        "kmeans": {
-            "ours": lambda: kmeans(rows, k, tie, steps=STEPS, seed=seed).inertia,
+        "k_means": {
+            "ours": lambda: k_means(rows, k, tie, steps=STEPS, seed=seed).inertia,
             **_kmeans(rows, k, seed),
         },
         "near_duplicate_texts": {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pilotfish.errors import UsageError
-from pilotfish.geometry import kmeans
+from pilotfish.geometry import k_means
 from pilotfish.geometry.kmeans import _lloyd, _move
 
 
@@ -35,7 +35,7 @@ def test_finds_far_apart_clusters_and_settles() -> None:
     middle = np.array([[0, 0], [50, 0], [0, 50], [50, 50]])
     truth = np.repeat(np.arange(4), 25)
     rows = (middle[truth] + rng.normal(size=(100, 2))).astype(np.float32)
-    found = kmeans(rows, 4, rng.permutation(100))
+    found = k_means(rows, 4, rng.permutation(100))
     assert found.settled and found.size.tolist() == [25] * 4
     assert len(set(zip(truth.tolist(), found.label.tolist(), strict=True))) == 4
     for cluster in range(4):
@@ -47,7 +47,7 @@ def test_finds_far_apart_clusters_and_settles() -> None:
 
 
 def test_by_hand_two_pairs_on_a_line() -> None:
-    found = kmeans(np.array([[0], [2], [10], [12]], dtype=np.float32), 2, np.arange(4))
+    found = k_means(np.array([[0], [2], [10], [12]], dtype=np.float32), 2, np.arange(4))
     assert sorted(found.centres[:, 0].tolist()) == pytest.approx([1, 11])
     assert found.inertia == pytest.approx(4) and found.distance.tolist() == pytest.approx([1] * 4)
 
@@ -62,7 +62,7 @@ def test_an_empty_centre_moves_to_the_farthest_row() -> None:
 
 def test_fewer_distinct_rows_than_clusters_leave_some_empty() -> None:
     rows = np.repeat(np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32), 5, axis=0)
-    found = kmeans(rows, 4, np.arange(10))
+    found = k_means(rows, 4, np.arange(10))
     assert sorted(found.size.tolist()) == [0, 0, 5, 5] and found.inertia == pytest.approx(0)
     assert np.isfinite(found.centres).all()
 
@@ -72,17 +72,17 @@ def test_shuffled_rows_keep_their_clusters_bit_for_bit() -> None:
     rows, tie = rng.normal(size=(600, 13)).astype(np.float32), rng.permutation(600)
     shuffle = rng.permutation(600)
     for train_rows in (None, 200):
-        straight = kmeans(rows, 20, tie, seed=4, train_rows=train_rows)
-        shuffled = kmeans(rows[shuffle], 20, tie[shuffle], seed=4, train_rows=train_rows)
+        straight = k_means(rows, 20, tie, seed=4, train_rows=train_rows)
+        shuffled = k_means(rows[shuffle], 20, tie[shuffle], seed=4, train_rows=train_rows)
         assert shuffled.label.tolist() == straight.label[shuffle].tolist()
         assert shuffled.centres.tobytes() == straight.centres.tobytes()
 
 
 def test_one_cluster_and_one_each() -> None:
     rows = np.random.default_rng(5).normal(size=(30, 4)).astype(np.float32)
-    one = kmeans(rows, 1, np.arange(30))
+    one = k_means(rows, 1, np.arange(30))
     np.testing.assert_allclose(one.centres[0], rows.mean(axis=0), atol=1e-5)
-    each = kmeans(rows, 30, np.arange(30))
+    each = k_means(rows, 30, np.arange(30))
     assert sorted(each.label.tolist()) == list(range(30))
     assert each.inertia == pytest.approx(0, abs=1e-4)
 
@@ -91,7 +91,7 @@ def test_seeds_spread_better_than_chance() -> None:
     rng = np.random.default_rng(6)
     middle = rng.normal(size=(40, 20)) * 10
     rows = (middle[np.arange(2000) % 40] + rng.normal(size=(2000, 20))).astype(np.float32)
-    ours = np.mean([kmeans(rows, 40, np.arange(2000), seed=s).inertia for s in range(3)])
+    ours = np.mean([k_means(rows, 40, np.arange(2000), seed=s).inertia for s in range(3)])
     chance = []
     for seed in range(3):
         start = rows[np.random.default_rng(seed).choice(2000, 40, replace=False)]
@@ -103,9 +103,9 @@ def test_training_on_a_sample_labels_every_row() -> None:
     rng = np.random.default_rng(7)
     middle = rng.normal(size=(10, 8)) * 8
     rows = (middle[np.arange(1000) % 10] + rng.normal(size=(1000, 8))).astype(np.float32)
-    found = kmeans(rows, 10, np.arange(1000), train_rows=200)
+    found = k_means(rows, 10, np.arange(1000), train_rows=200)
     assert (found.label >= 0).all()
-    assert found.inertia < 1.1 * kmeans(rows, 10, np.arange(1000)).inertia
+    assert found.inertia < 1.1 * k_means(rows, 10, np.arange(1000)).inertia
 
 
 def test_cosine_ignores_length_and_names_unusable_rows(tmp_path: Path) -> None:
@@ -114,14 +114,14 @@ def test_cosine_ignores_length_and_names_unusable_rows(tmp_path: Path) -> None:
     longer = rows * rng.uniform(0.1, 9, size=(80, 1)).astype(np.float32)
     longer[3], longer[4, 1] = 0, np.inf
     rows[3], rows[4] = 0, np.nan
-    left = kmeans(rows, 6, np.arange(80), metric="cosine")
-    right = kmeans(longer, 6, np.arange(80), metric="cosine", scratch=tmp_path)
+    left = k_means(rows, 6, np.arange(80), metric="cosine")
+    right = k_means(longer, 6, np.arange(80), metric="cosine", scratch=tmp_path)
     assert left.label.tolist() == right.label.tolist()
     assert right.label[[3, 4]].tolist() == [-1, -1] and np.isnan(right.distance[[3, 4]]).all()
     assert right.reason[[3, 4]].tolist() == ["zero_vector", "nonfinite_vector"]
     assert right.size.sum() == 78
     with pytest.raises(UsageError, match="79 clusters were asked of 78"):
-        kmeans(rows, 79, np.arange(80), metric="cosine")
+        k_means(rows, 79, np.arange(80), metric="cosine")
 
 
 def test_far_from_the_origin_distances_stay_true() -> None:
@@ -129,6 +129,6 @@ def test_far_from_the_origin_distances_stay_true() -> None:
     rows = (1000 + np.repeat([[0.0], [1.0]], 50, axis=0) + 0.01 * rng.normal(size=(100, 1))).astype(
         np.float32
     )
-    found = kmeans(rows, 2, np.arange(100))
+    found = k_means(rows, 2, np.arange(100))
     assert sorted(found.size.tolist()) == [50, 50]
     assert found.inertia < 0.1

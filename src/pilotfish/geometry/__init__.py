@@ -7,7 +7,7 @@ and id that decides between equals, and a mask of eligible rows; shuffled rows g
 from pilotfish.geometry.duplicates import Duplicates
 from pilotfish.geometry.facility import facility_location
 from pilotfish.geometry.kcentre import k_centre
-from pilotfish.geometry.kmeans import Clusters, kmeans
+from pilotfish.geometry.kmeans import Clusters, k_means
 from pilotfish.geometry.minhash import near_duplicate_texts
 from pilotfish.geometry.near import near_duplicates
 from pilotfish.geometry.picks import Picks
@@ -18,7 +18,7 @@ __all__ = [
     "Picks",
     "facility_location",
     "k_centre",
-    "kmeans",
+    "k_means",
     "near_duplicate_texts",
     "near_duplicates",
 ]

@@ -14,6 +14,7 @@ from pilotfish.geometry.rows import Mask, Metric, Vectors, blocks, gather, squar
 from pilotfish.geometry.tiles import products
 from pilotfish.records import Floats, Ints, Texts
 
+_PRODUCT_BYTES = 640 << 20  # of products among the rows that seeds are drawn from
 _SEED_ROWS = 12  # rows per cluster that seeds are drawn from
 
 
@@ -31,7 +32,7 @@ class Clusters:
     reason: Texts  # [n] "" for a clustered row, else why it is not
 
 
-def kmeans(
+def k_means(
     vectors: NDArray[Any],
     clusters: int,
     tie: Ints,
@@ -52,7 +53,8 @@ def kmeans(
     row farthest from its own (a row each, equal ones by `tie`) unless that row lies on its centre:
     with fewer distinct rows than clusters some stay empty.
     Seeds are drawn from 12 rows per cluster at most. Memory: 4·n·d bytes (see `gather`), as much
-    again for a sample of it, and 40 bytes a row. Raises UsageError where c rows cannot be had.
+    again for a sample of it, 40 bytes a row, and 0.7 GB at most for seeds.
+    Raises UsageError where c rows cannot be had.
     """
     rows = gather(vectors, tie, eligible=eligible, metric=metric, scratch=scratch)
     rows.require(clusters, "clusters")
@@ -94,29 +96,38 @@ def _sample(values: Vectors, many: int, least: int, rng: np.random.Generator) ->
 
 def _seeds(values: Vectors, clusters: int, rng: np.random.Generator) -> Vectors:
     """Greedy k-means++: of 2 + ln c rows drawn by squared distance, the one that lowers it most."""
-    square = squares(values).astype(np.float32)
+    distances = _Distances(values)
     chosen = [int(rng.integers(len(values)))]
-    distance = _to_seeds(values, square, chosen)[0]
+    distance = distances.to(np.array(chosen))[0]
     while len(chosen) < clusters:
         distance[chosen] = 0.0
         drawn = _draw(distance, 2 + int(np.log(clusters)), rng)
         if not len(drawn):  # every row lies on a seed: the first row that is none
             drawn = np.setdiff1d(np.arange(len(values)), chosen)[:1]
-        left = np.minimum(_to_seeds(values, square, drawn), distance)  # [drawn, m]
+        left = np.minimum(distances.to(drawn), distance)  # [drawn, m]
         best = int(left.sum(axis=1, dtype=np.float64).argmin())
         distance = left[best]
         chosen.append(int(drawn[best]))
     return values[chosen]
 
 
-def _to_seeds(values: Vectors, square: Vectors, seeds: Ints | list[int]) -> Vectors:
-    """[s, m] squared distances of all rows to some of them."""
-    found = values[seeds] @ values.T
-    found *= -2.0
-    found += square
-    found += square[seeds][:, None]
-    np.maximum(found, 0.0, out=found)
-    return found
+class _Distances:
+    """Squared distances among rows [m, d], from products made at once where they fit."""
+
+    def __init__(self, values: Vectors) -> None:
+        self.values = values
+        self.square = squares(values).astype(np.float32)
+        self.products = values @ values.T if 4 * len(values) ** 2 <= _PRODUCT_BYTES else None
+
+    def to(self, rows: Ints) -> Vectors:
+        """[s, m] from some rows to all."""
+        made = self.products
+        found = made[rows] if made is not None else self.values[rows] @ self.values.T
+        found *= -2.0
+        found += self.square
+        found += self.square[rows][:, None]
+        np.maximum(found, 0.0, out=found)
+        return found
 
 
 def _draw(distance: Vectors, many: int, rng: np.random.Generator) -> Ints:
