@@ -98,7 +98,7 @@ def test_what_another_rank_holds_is_waited_for_and_taken_when_it_dies(
         scorer, _ = part_of(tmp_path, Place(0, 2), 6, waits=waits)
         timer.join()
     assert sorted(scorer.measured) == [0, 1, 2, 3, 5]  # 4 was finished by its holder, 2 was not
-    assert waits == [[2, 4]]
+    assert waits in ([[2, 4]], [[2, 4], [2]])  # each time that it is less
 
 
 def test_a_shard_that_fails_for_good_does_not_keep_a_rank_for_ever(tmp_path: Path) -> None:
