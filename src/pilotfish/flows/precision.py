@@ -63,10 +63,10 @@ def settle(
         found = _compare(pool, formats, selectors, max_length, token_budget)
         fit = all(good_enough(each) for each in found.values())
         why = why if fit else f"it does not agree with fp32 closely enough, though {why}"
-        if not fit and asked != "auto":
-            warn(run, [f"{formats.fast.precision} scores differ from fp32: {_told(found)}"])
         if not fit and asked == "auto" and formats.fast.device.type == "cpu":
             formats = None
+        elif not fit:
+            warn(run, [f"{formats.fast.precision} scores differ from fp32: {_told(found)}"])
     used = formats.fast if formats is not None else weak
     columns = {**(known.get("columns", {}) if known.get("weak") == weak.digest else {})}
     columns |= {name: plain_facts(found[name]) if name in found else None for name in selectors}
