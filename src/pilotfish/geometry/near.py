@@ -41,7 +41,7 @@ def near_duplicates(
     and a rest x2, x·y <= x1·y1 + |x2||y2| (Cauchy-Schwarz), which is one short product. The
     rotation (principal axes of a sample) and the length of the head change the speed only; where no
     head would help, everything is compared in full. Time grows with n times the rows kept.
-    Memory: 4·n·d bytes (see `gather`), 8·n·head more, and 0.2 GB.
+    Memory: 4·n·d bytes (see `gather`), 8·n·head more, or 4·n·d where no head helps, and 0.2 GB.
     """
     if not 0 < threshold <= 1:
         raise UsageError(f"threshold is a cosine above 0 and at most 1, got {threshold}")
@@ -103,7 +103,7 @@ class _Search:
         self.keeper = np.full(m, -1)  # [m]
         self.cosine = np.full(m, np.nan)  # [m] to the keeper
         self.kept = np.empty(m, dtype=np.int64)  # rows kept so far, `count` of them
-        self.kept_short = np.empty_like(self.short)
+        self.kept_short = np.empty_like(self.short)  # [m, s], read in one piece
         self.count = 0
 
     def judge(self, start: int, stop: int) -> None:
@@ -141,7 +141,8 @@ class _Search:
         order = order[cosine[order] >= self.bar]
         best = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
         row = rows[best]
-        nearer = ~(self.cosine[row] >= cosine[best])  # nan: no keeper yet
+        new, old = cosine[best], self.cosine[row]  # nan: no keeper yet
+        nearer = ~(old >= new) | ((old == new) & (keepers[best] < self.keeper[row]))
         self.keeper[row[nearer]] = keepers[best[nearer]]
         self.cosine[row[nearer]] = cosine[best[nearer]]
 
