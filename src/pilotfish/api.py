@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pilotfish.budget import parse_budget
 from pilotfish.config import make_recipe, parse_method, read_recipe
 from pilotfish.errors import UsageError
+from pilotfish.flows.cascade import Cheaper, score_cascade
 from pilotfish.flows.reading import Source, open_pool
 from pilotfish.flows.score import Measuring
 from pilotfish.flows.score import score as score_flow
@@ -72,14 +74,25 @@ def score(
     max_length: int | None = None,
     precision: str = "auto",
     seed: int = 0,
+    cascade: str | Path | None = None,
+    budget: str | None = None,
+    recall: float = 0.95,
 ) -> Scores:
-    """Measure every row of `pool` with the weak model and score it by METHOD."""
+    """Measure every row of `pool` with the weak model and score it by METHOD.
+
+    cascade: a cheaper model reads every row, the weak one only where the best `budget` may lie, so
+    that `recall` of its picks are found; the other rows have no score.
+    """
     parsed = parse_method(method)
-    root = str(pool.store.root)
-    score_flow(
-        root, Source(root), str(weak), [parsed], names=[name] if name else [],
-        measuring=Measuring(max_length, precision, seed),
-    )  # fmt: skip
+    root, names = str(pool.store.root), [name] if name else []
+    how = Measuring(max_length, precision, seed)
+    if (cascade is None) != (budget is None):
+        raise UsageError("cascade and budget go together: which model reads all, for which picks")
+    if cascade is None or budget is None:
+        score_flow(root, Source(root), str(weak), [parsed], names=names, measuring=how)
+    else:
+        cheaper = Cheaper(str(cascade), parse_budget(budget), recall)
+        score_cascade(root, Source(root), str(weak), [parsed], cheaper, names=names, measuring=how)
     return Scores(pool, name or parsed.text)
 
 

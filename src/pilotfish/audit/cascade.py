@@ -25,6 +25,13 @@ from pilotfish.records import Floats, Ints
 # and how many rows are eligible at all; the rest goes to the misses.
 _FOR_CUT, _FOR_ELIGIBLE = 0.2, 0.05
 
+SKIPPED = "cascade_skipped"  # why a row that was not passed on has no score
+
+# Below some 65 picks in the sample nothing can be left out; twice as many let a few be missed.
+_PICKS_SEEN, _LEAST, _MOST_DRAWN = 150, 1_000, 1 / 3
+# So many rows not passed on, for each as many as the budget leaves, show misses of 4% of the picks.
+_PICKS_AUDITED, _MOST_AUDITED = 100, 1 / 20
+
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
@@ -47,6 +54,27 @@ class Cascade:
     def everything(self) -> bool:
         """Whether no row can be left out with this confidence."""
         return bool(self.passed.all())
+
+
+def check(cuts: Cuts) -> None:
+    """UsageError (exit 2) for pickers and budgets without a fixed count, before any row is read."""
+    _picked(cuts, 1)
+
+
+def sizes(cuts: Cuts, n: int) -> tuple[int, int]:
+    """(rows to calibrate on, rows to audit) of a pool of n: a smaller budget asks for more."""
+    share = max(1, _picked(cuts, n)) / max(1, n)
+    drawn = max(_LEAST, round(_PICKS_SEEN / share))
+    audited = round(_PICKS_AUDITED / share)
+    return min(drawn, int(n * _MOST_DRAWN)), min(audited, int(n * _MOST_AUDITED))
+
+
+def at_fewer(low: float, picked: int, fewer: int) -> float:
+    """Lower bound of the recall of a smaller budget, given that of the one planned for.
+
+    The first `fewer` picks are among the first `picked`; at worst every miss is one of them.
+    """
+    return max(0.0, 1.0 - (1.0 - low) * picked / max(1, fewer))
 
 
 def draw(tie: Ints, m: int, *, seed: int, among: Mask | None = None) -> Ints:

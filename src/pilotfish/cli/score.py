@@ -1,6 +1,7 @@
 """`pilotfish score`: measure with the weak model, one column per method."""
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +26,9 @@ from pilotfish.cli.options import (
     parse_names,
 )  # fmt: skip
 from pilotfish.errors import UsageError
+
+if TYPE_CHECKING:
+    from pilotfish.flows.cascade import Cheaper
 
 
 def score(
@@ -52,6 +56,24 @@ def score(
     revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Of tuning the weak model on the trusted rows.")] = 0,
     set_: Set = None,
+    cascade: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHEAP",
+            help="A cheaper model scores every row, --weak only where its picks may lie: not the "
+            "same rows, but a recall that is aimed at and measured. Needs --budget.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUDGET", help="Of --cascade: what is going to be kept, in % or rows."
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(help="Of --cascade: share of the picks to be found; default: 0.95."),
+    ] = None,
     executor: Annotated[
         str,
         typer.Option(metavar="NAME", help="Who measures: local, ray (an extra) or ranks."),
@@ -83,10 +105,12 @@ def score(
       pilotfish score RUN --weak SMALL --method 'ifd,perplexity(direction=low)'
       pilotfish score rows.jsonl --weak SMALL --method ifd --out RUN --workers 4
       pilotfish score rows.jsonl --weak SMALL --method ifd --out RUN --executor ray
+      pilotfish score rows.jsonl --weak SMALL --cascade TINY --budget 10% --method ifd --out RUN
       torchrun --nproc-per-node 4 -m pilotfish score rows.jsonl --weak SMALL --method ifd
         --out RUN --executor ranks
       pilotfish score RUN --merge
     """
+    from pilotfish.audit import words
     from pilotfish.config import parse_methods
     from pilotfish.flows.reading import Source, is_run
     from pilotfish.flows.score import Measuring, Spread
@@ -102,6 +126,11 @@ def score(
     else:
         source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
         how = Measuring(max_length, precision, seed, tune=tuning(set_))
+        cheaper = _cheaper(cascade, budget, recall)
+        if cheaper is not None:
+            from pilotfish.flows.cascade import score_cascade
+
+            flow = partial(score_cascade, cheaper=cheaper)
         run = flow(
             folder, source, _given(weak, "--weak MODEL"),
             parse_methods(_given(method, "--method METHOD")), names=parse_names(as_),
@@ -117,7 +146,30 @@ def score(
     for name, facts in scores.items():
         bad = ", ".join(f"{why} {count:,}" for why, count in facts["unscorable"].items())
         out(f"{name}: {facts['scorable']:,} rows scored, unscorable: {bad or 'none'}")
-    out(f"next: pilotfish select {folder} --method '{next(iter(scores))}' --budget 10%")
+        for sentence in words(facts["cascade"]) if "cascade" in facts else ():
+            out(sentence)
+    first = next((name for name in scores if "cascade" in scores[name]), next(iter(scores)))
+    out(f"next: pilotfish select {folder} --method '{first}' --budget {budget or '10%'}")
+
+
+def _cheaper(cascade: str | None, budget: str | None, recall: float | None) -> "Cheaper | None":
+    from pilotfish.budget import parse_budget
+
+    if cascade is None:
+        if (budget, recall) != (None, None):
+            raise UsageError(
+                "--budget and --recall say what a cascade is to find, and --cascade is not given",
+                hint="the budget of a selection belongs to `pilotfish select`",
+            )
+        return None
+    if budget is None:
+        raise UsageError(
+            "--cascade needs --budget: only the best rows are looked for",
+            hint="--budget 10%, or as many rows as will be selected: --budget 500rows",
+        )
+    from pilotfish.flows.cascade import RECALL, Cheaper
+
+    return Cheaper(cascade, parse_budget(budget), RECALL if recall is None else recall)
 
 
 def _given(value: str | None, option: str) -> str:

@@ -46,7 +46,8 @@ def select(
         allow_short=allow_short, force=force, progress=Console(quiet=quiet),
     )  # fmt: skip
     facts = Run(run).section("selections")[as_]
-    said = words(facts["audit"]) if "audit" in facts else []
+    said = [*facts.get("cascade", {}).get("sentences", [])]
+    said += words(facts["audit"]) if "audit" in facts else []
     if as_json:
         emit({"run": run, "name": as_, **facts, "sentences": said})
         return

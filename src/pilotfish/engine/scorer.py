@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pilotfish.audit.cascade import SKIPPED
 from pilotfish.encode import Encoded, clamp_max_length, encode_needs
 from pilotfish.engine.batches import Measurement, Tick, default_budget, measure_pass
 from pilotfish.engine.forward import Forward
@@ -28,6 +31,13 @@ class Receipt(NamedTuple):
     shard: int
     rows: int
     measured: tuple[str, ...]  # keys measured now; the others were intact
+
+
+class Only(NamedTuple):
+    """Which rows the model is to read; the others have no score, and that as their reason."""
+
+    rows: NDArray[np.bool_]  # [n] of the whole pool
+    digest: str  # names the choice: which rows share a batch, and so every bit, depends on it
 
 
 class Prepared(NamedTuple):
@@ -54,8 +64,10 @@ class ShardScorer:
         *,
         max_length: int,
         token_budget: int | None = None,
+        only: Only | None = None,
     ) -> None:
         self._pool, self._loaded, self._store = pool, loaded, store
+        self._only = only
         self._forward = Forward(loaded)
         self._max_length = clamp_max_length(max_length, loaded.window)
         self._budget = token_budget or default_budget(loaded.device)
@@ -67,6 +79,7 @@ class ShardScorer:
                 max_length=self._max_length,
                 token_budget=self._budget,
             )
+            | ({} if only is None else {"only": only.digest})
             for need in needs
         }
         self.keys: dict[Need, str] = {need: stage_key(spec) for need, spec in self._specs.items()}
@@ -96,7 +109,23 @@ class ShardScorer:
         missing = [need for need, key in self.keys.items() if not self._done(key, shard)]
         rows = self._pool.shard(shard) if missing else []
         tokenizer, limit = self._loaded.tokenizer, self._max_length
-        return Prepared(shard, rows, encode_needs(rows, missing, tokenizer, limit))
+        encoded: Mapping[Need, Sequence[Encoded]] = encode_needs(rows, missing, tokenizer, limit)
+        return Prepared(shard, rows, self._chosen(shard, encoded))
+
+    def _chosen(
+        self, shard: int, encoded: Mapping[Need, Sequence[Encoded]]
+    ) -> Mapping[Need, Sequence[Encoded]]:
+        """The rows to be read as they are, the others counted in tokens and no more."""
+        if self._only is None:
+            return encoded
+        chosen = self._only.rows[slice(*self._pool.bounds(shard))]
+        return {
+            need: [
+                row if wanted or need == LENGTHS else _unread(row)
+                for row, wanted in zip(rows, chosen, strict=True)
+            ]
+            for need, rows in encoded.items()
+        }
 
     def _done(self, key: str, shard: int) -> bool:
         return self._store.manifest(f"{part(key, shard)}.json") is not None
@@ -118,6 +147,12 @@ class ShardScorer:
                 "batching": None if need == LENGTHS else self._forward.way.batching,
                 "reasons": _counts(found.reason),
             }
+
+
+def _unread(row: Encoded) -> Encoded:
+    nothing = row.ids[:0]
+    reason = row.reason or SKIPPED
+    return replace(row, ids=nothing, target=nothing.astype(bool), passage=None, reason=reason)
 
 
 def _pass_of(need: Need) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pilotfish.audit.cascade import SKIPPED
 from pilotfish.flows.parquet import GroupedWriter, pieces
 from pilotfish.flows.reading import warn
 from pilotfish.pool import Pool
@@ -33,6 +34,7 @@ class View:
 
     shard: Callable[[int], Look]
     whole: Callable[[], Look]
+    recount: bool = False  # whether its token counts replace those that stand
 
 
 @dataclass(eq=False)
@@ -125,7 +127,17 @@ def _origins(
     sizes = [stop - start for start, stop in map(pool.bounds, shards)]
     tables = pieces(run.store.path("scores.parquet"), names, sizes)
     for shard, table in zip(shards, tables, strict=True):
-        yield table, view.shard(shard)[0]
+        seen, truncated = view.shard(shard)
+        if view.recount:
+            fresh = _bare(table.select(_ORIGIN[:3]), seen, truncated)
+            table = _beside(fresh, table.drop_columns(_ORIGIN))
+        yield table, seen
+
+
+def _beside(left: pa.Table, right: pa.Table) -> pa.Table:
+    for name in right.column_names:
+        left = left.append_column(name, right[name])
+    return left
 
 
 def _bare(origin: pa.Table, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Table:
@@ -143,9 +155,8 @@ def _bare(origin: pa.Table, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Tabl
 
 def _warn_of_many(run: Run, columns: Sequence[Column], rows: int) -> None:
     for column in columns:
-        if column.bad.total() > MANY_UNSCORABLE * rows:
-            listed = ", ".join(
-                f"{reason} {count:,}" for reason, count in sorted(column.bad.items())
-            )
-            share = f"{column.bad.total():,} of {rows:,} rows"
+        bad = {why: count for why, count in sorted(column.bad.items()) if why != SKIPPED}
+        if sum(bad.values()) > MANY_UNSCORABLE * rows:
+            listed = ", ".join(f"{reason} {count:,}" for reason, count in bad.items())
+            share = f"{sum(bad.values()):,} of {rows:,} rows"
             warn(run, [f"{share} are unscorable by {column.name}: {listed}"])

@@ -27,6 +27,7 @@ _UNSCORABLE = {
     "nonfinite": "the weak model gave a value that is no finite number",
     "missing_signal": "what the score needs was not measured for it",
     "model_error": "the weak model failed on it",
+    "cascade_skipped": "the cheaper model of the cascade did not pass it on",
 }
 
 

@@ -80,13 +80,16 @@ def start(
     direction: str | None,
     force: bool,
     processes: int = 1,
+    section: str = "weak",
+    cascade: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
 ) -> Start:
     """Fix what is going to be written, by which model, in which format and which batches.
 
     Bits depend on the token budget and, on a CPU, on the threads of a forward pass. The first score
     of a run fixes both; whoever scores the run later, anywhere, keeps to them. `processes` of the
-    workers are on this machine.
+    workers are on this machine. A model of another `section` than `weak` only says where to look:
+    it stays in the format it was loaded in, for nothing rests on its last digits.
     """
     import torch
 
@@ -95,17 +98,19 @@ def start(
 
     max_length, fixed = (
         clamp_max_length(how.max_length or MAX_LENGTH, weak.window),
-        _fixed(run, weak),
+        _fixed(run, weak, section),
     )
     planned = plan_scores(
         run, weak, columns, direction=direction, max_length=max_length, seed=how.seed,
         drawn_with=how.drawn_with, trusted=how.trusted, force=force,
+        section=section, cascade=cascade,
     )  # fmt: skip
     budget = how.token_budget or fixed.get("token_budget") or find_budget(weak)
-    weak = settle(
-        run, pool, weak, planned.selectors, asked=how.precision, max_length=max_length,
-        token_budget=budget, progress=progress,
-    )  # fmt: skip
+    if section == "weak":
+        weak = settle(
+            run, pool, weak, planned.selectors, asked=how.precision, max_length=max_length,
+            token_budget=budget, progress=progress,
+        )  # fmt: skip
     spec = spec_for(
         run, planned, model=model_for(run, weak.name, tuned_folder(how)), precision=weak.precision,
         token_budget=budget, threads=fixed.get("threads") or _threads(torch, processes),
@@ -123,7 +128,7 @@ def tuned_folder(how: Measuring) -> str | None:
     return weak_folder(how.seed) if how.trusted else None
 
 
-def _fixed(run: Run, weak: "Loaded") -> Mapping[str, Any]:
-    known = run.section("weak")
+def _fixed(run: Run, weak: "Loaded", section: str) -> Mapping[str, Any]:
+    known = run.section(section)
     alike = known.get("parameters") == weak.parameters and known.get("device") == weak.device.type
     return known if alike else {}

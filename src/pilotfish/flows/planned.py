@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Facts = Mapping[str, Any]
 
+CASCADE = "cascade_from"  # what a column of a cascade was made from
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -33,6 +35,7 @@ class Planned:
     direction: str | None  # as asked for beside the methods
     weak: Facts
     seed: int  # which of the run's weak models
+    section: str = "weak"  # of run.json, where the model's facts stand
     keys: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -96,8 +99,13 @@ def plan_scores(
     drawn_with: int,
     trusted: str | None,
     force: bool,
+    section: str = "weak",
+    cascade: Facts | None = None,
 ) -> Planned:
-    """Fix the columns; UsageError, naming what changed, where one was made otherwise."""
+    """Fix the columns; UsageError, naming what changed, where one was made otherwise.
+
+    cascade: what decides which rows the model is shown, where that is not all of them.
+    """
     columns = {
         name: {
             "method": method.text,
@@ -105,6 +113,7 @@ def plan_scores(
             "weak": weak.digest,
             "max_length": max_length,
             "seed": drawn_with,
+            **({} if cascade is None else {CASCADE: cascade}),
         }
         for name, method in methods.items()
     }
@@ -118,7 +127,7 @@ def plan_scores(
         "window": weak.window,
         "max_length": max_length,
     }
-    return Planned(columns, direction, facts, seed)
+    return Planned(columns, direction, facts, seed, section)
 
 
 def spec_for(
@@ -152,13 +161,14 @@ def write_scores(run: Run, pool: Pool, planned: Planned, *, force: bool = False)
     view = View(
         shard=lambda shard: seen_of(pool, keys, run.store, lengths_need, shard),
         whole=lambda: load_seen(pool, keys, run.store, lengths_need),
+        recount=any(CASCADE in facts for facts in planned.columns.values()),
     )
     fresh = [Column(n, planned.selectors[n], facts) for n, facts in planned.columns.items()]
     lengths = write_columns(run, pool, fresh, view)
     _warn_of_padding(run, planned)
-    if planned.seed == 0 or not run.section("weak"):
+    if planned.seed == 0 or not run.section(planned.section):
         # that of seed 0, whatever others score after it
-        run.update(weak=dict(planned.weak))
+        run.update(**{planned.section: dict(planned.weak)})
     return lengths
 
 
@@ -175,9 +185,12 @@ def _warn_of_padding(run: Run, planned: Planned) -> None:
 def refuse_reuse(run: Run, columns: Mapping[str, Facts], *, force: bool) -> None:
     """UsageError, naming what changed, where a column would be made from something else."""
     for name, old in run.section("scores").items():
-        new = columns.get(name, {})
-        changed = sorted(_WORDS.get(key, key) for key in new if old.get(key) != new[key])
-        if changed and not force:
+        new = columns.get(name)
+        if new is None or force:
+            continue
+        keys = {*new, CASCADE}
+        changed = sorted(_WORDS.get(key, key) for key in keys if old.get(key) != new.get(key))
+        if changed:
             raise UsageError(
                 f"the run already has a score '{name}' made with another {', '.join(changed)}",
                 hint="name the new one with --as, or pass --force to replace it",
@@ -187,5 +200,6 @@ def refuse_reuse(run: Run, columns: Mapping[str, Facts], *, force: bool) -> None
 _MEASURED_WITH = ("device", "precision", "token_budget", "threads")
 _WORDS = {
     "weak": "weak model",
+    CASCADE: "cascade (cheap model, budget or recall; or none)",
     "keys": "way of measuring (pool, precision, device, threads or version)",
 }

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.audit import Rule, Walked, cut_facts, cuts_of, refusal, walk
+from pilotfish.audit.cascade import SKIPPED
 from pilotfish.budget import Budget
 from pilotfish.flows.candidates import Candidates, Part, Scored
 from pilotfish.flows.picking import gathered
@@ -68,10 +69,11 @@ def recheck(
     return _corrected(rows, scored, walked, again.why), {**facts, "agreement": agreed}
 
 
-# A row that no precision can read.
+# A row that no precision can read, or that a cascade did not pass on.
 _HOPELESS = (
     "empty_response", "prompt_over_limit", "too_few_tokens", "no_response_tokens",
     "template_error", "tokenizer_error", "model_error", "oom_single_row",
+    SKIPPED,
 )  # fmt: skip
 
 

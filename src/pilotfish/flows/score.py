@@ -84,14 +84,18 @@ def add_scores(
     how: Measuring,
     direction: str | None = None,
     spread: Spread = HERE,
+    section: str = "weak",
     force: bool = False,
     progress: Progress = SILENT,
 ) -> None:
-    """Measure the union of needs and write every column of `columns` (scores.parquet)."""
+    """Measure the union of needs and write every column of `columns` (scores.parquet).
+
+    section: of run.json, where the model's facts go.
+    """
     begun = time.monotonic()
     weak, planned, spec = start(
         run, pool, weak, columns, how=how, direction=direction, force=force,
-        processes=spread.processes(weak), progress=progress,
+        processes=spread.processes(weak), section=section, progress=progress,
     )  # fmt: skip
     outcome = measure_all(Work(pool, weak, spec), spread, progress)
     lengths = write_scores(run, pool, planned.opened(outcome.opened), force=force)

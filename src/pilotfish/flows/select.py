@@ -12,6 +12,7 @@ from pilotfish.budget import Budget, parse_budget
 from pilotfish.config import Method
 from pilotfish.flows.candidates import Candidates, Part, Scored, candidates_of
 from pilotfish.flows.meant import column_of
+from pilotfish.flows.passing import promised
 from pilotfish.flows.picking import pick
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import existing
@@ -75,8 +76,9 @@ def select_into(
     picker = selector.picker()
     rows = candidates_of(run)
     scored = rows.scored(column) if column else rows.score_now(selector, method.text)
-    audited = None
+    audited, cascade = None, dict[str, Any]()
     if column is not None:
+        cascade = promised(run, column, picker, wanted, len(rows))
         chosen = Chosen(column, selector, picker, wanted)
         scored, audited = recheck(rows, scored, chosen, progress=progress)
     choice = pick(rows, scored, picker, wanted, allow_short=allow_short)
@@ -87,6 +89,7 @@ def select_into(
         "seed": getattr(selector, "seed", None),
         "of": None,
         **({} if audited is None else {"audit": audited}),
+        **cascade,
     }
     selection = commit(rows, Pick(name, scored, choice, wanted, facts), force=force)
     run.cost("select", name, seconds=time.monotonic() - start, rows=len(rows))

@@ -91,7 +91,8 @@ def weak_by_digest(run: Run, digest: str, *, precision: str) -> "Loaded":
     from pilotfish.models import identify, load
 
     tuned = sorted(run.store.path("weak").glob("**/config.json"))
-    for path in [*(str(each.parent) for each in tuned), run.section("weak").get("name", "")]:
+    named = [run.section(section).get("name", "") for section in ("weak", "cheap")]
+    for path in [*(str(each.parent) for each in tuned), *named]:
         with suppress(UsageError):
             if path and identify(path) == digest:
                 return load(path, precision=precision)

@@ -10,7 +10,10 @@ _STRONG = ("strong", "strong_digest", "loss", "peft")
 MOST = 60  # lines per group on the page
 _LISTED = ("scores", "selections")  # dozens of them, a line each
 _SECTIONS = ("precision", "test", *_LISTED, "evidence", "config")
-_TOLD_ELSEWHERE = {"audit"}  # of a line on the page: the panel on scoring has it in sentences
+_TOLD_ELSEWHERE = {
+    "audit",
+    "cascade",
+}  # of a line on the page: the panel on scoring has it in sentences
 
 
 def provenance(run: Run) -> dict[str, Any]:

@@ -20,7 +20,8 @@ _BATCHING = {
 def scoring(run: Run) -> dict[str, Any] | None:
     """What run.json and the parts of the shown score say of its making; None where no model read.
 
-    sentences: of the audited cut of the selection the page is about; `audits` has all of them.
+    sentences: of the cascade and of the audited cut of the selection the page is about; `audits`
+    has all of the latter.
     """
     selections, scores = run.section("selections"), run.section("scores")
     name = main_selection(selections)
@@ -42,7 +43,7 @@ def scoring(run: Run) -> dict[str, Any] | None:
         "agreement": (shown or {}).get("agreement") or settled.get("columns", {}).get(column),
         "remeasured": shown["walked"] + shown["audited"] if shown else None,
         "rows": run.section("pool").get("rows"),
-        "sentences": shown["sentences"] if shown else [],
+        "sentences": [*_cascade(selections, name, facts), *(shown["sentences"] if shown else [])],
         "audits": audits,
     }
 
@@ -55,6 +56,14 @@ def _audits(selections: Mapping[str, Record]) -> list[dict[str, Any]]:
         for name, audit in found
         if audit
     ]
+
+
+def _cascade(selections: Mapping[str, Record], name: str | None, facts: Record) -> list[str]:
+    """What a cascade found of the intended model's picks: of the selection, else of the score."""
+    picked = selections.get(name or "", {}).get("cascade")
+    if picked is not None:
+        return list(picked["sentences"])
+    return audit_words(facts["cascade"]) if "cascade" in facts else []
 
 
 def _batches(run: Run, keys: Sequence[str]) -> dict[str, Any]:

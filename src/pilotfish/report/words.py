@@ -29,6 +29,7 @@ REASONS = {
     "nonfinite": "the model's answer was no finite number",
     "missing_signal": "something the method needs was not measured",
     "model_error": "the model failed on this row",
+    "cascade_skipped": "the cheaper model of the cascade did not pass it on",
     "oom_single_row": "the row alone did not fit into memory",
 }
 

@@ -1,11 +1,13 @@
 """What a worker is told before it starts, as plain values, and how it opens its scorer."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import torch
 
-from pilotfish.engine.scorer import ShardScorer
+from pilotfish.engine.scorer import Only, ShardScorer
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded, load
 from pilotfish.pool import Pool
@@ -26,6 +28,7 @@ class ScoreSpec:
     token_budget: int | None = None
     device: str | None = None
     threads: int = 1  # of one forward pass on a CPU: sums are cut by it, so bits depend on it
+    only: str | None = None  # a committed file of the run (no ending): column `scored`, the rows
 
 
 def load_for(spec: ScoreSpec) -> Loaded:
@@ -56,4 +59,12 @@ def open_scorer(spec: ScoreSpec, loaded: Loaded | None = None) -> ShardScorer:
     return ShardScorer(
         Pool.open(store), spec.needs, loaded, store,
         max_length=spec.max_length, token_budget=spec.token_budget,
+        only=None if spec.only is None else _only(store, spec.only),
     )  # fmt: skip
+
+
+def _only(store: Store, name: str) -> Only:
+    store.require(f"{name}.json")
+    table = pq.read_table(store.path(f"{name}.parquet"), columns=["scored"])
+    rows = table["scored"].to_numpy()
+    return Only(rows, hashlib.sha256(rows.tobytes()).hexdigest())
