@@ -69,11 +69,14 @@ def plain_logits(logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+
 def afters(config: Any) -> list[After]:
     """What models do to logits after the head, by the names their configs give it."""
     found: list[After] = [plain_logits]
-    cap = getattr(config, "final_logit_softcapping", None)
-    if cap:
+    caps = (getattr(config, name, None) for name in _CAPS)
+    if cap := next(filter(None, caps), None):
         found.append(lambda logits: cap * torch.tanh(logits / cap))
     if scale := getattr(config, "logit_scale", None):
         found.append(lambda logits: logits * scale)

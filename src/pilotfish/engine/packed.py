@@ -80,16 +80,24 @@ def _group(begin: int, lengths: Ints, device: torch.device) -> Group:
 _now = threading.local()
 
 
+# Tensors that models hand to every attention, and that change none.
+_HARMLESS = {"position_ids", "cache_position"}
+
+
 @contextmanager
-def packed(model: Any, where: Layout) -> Iterator[None]:
-    """Inside, the model's attention keeps the rows of `where` apart."""
+def packed(model: Any, where: Layout) -> Iterator[set[int | None]]:
+    """Inside, the model's attention keeps the rows of `where` apart.
+
+    Gives the sliding windows that its layers ask for (None: none), empty where the model has an
+    attention of its own and never asks ours.
+    """
     configs = _configs(model)
     before = [config._attn_implementation for config in configs]
-    _now.layout = where
+    _now.layout, _now.windows = where, set()
     for config in configs:
         config._attn_implementation = NAME
     try:
-        yield
+        yield _now.windows
     finally:
         for config, name in zip(configs, before, strict=True):
             config._attn_implementation = name
@@ -112,11 +120,15 @@ def attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within rows: query [1, h, t, d], key and value [1, g, t, d] with g | h;
-    gives [1, t, h, d]. Whatever else a model passes is caught by the probe of `ways`."""
-    del module, attention_mask
+    gives [1, t, h, d]. ValueError for tensors that would change it (a mask, sinks, biases)."""
+    del module
+    strange = {name for name, value in more.items() if torch.is_tensor(value)} - _HARMLESS
+    if attention_mask is not None or strange:
+        raise ValueError(f"attention with {', '.join(sorted(strange)) or 'a mask'} is not packed")
+    _now.windows.add(sliding_window)
     out = query.new_empty((query.shape[2], query.shape[1], value.shape[-1]))
     for group in _now.layout.groups:
         tokens = slice(group.begin, group.begin + len(group.place))

@@ -6,7 +6,7 @@ some look at their neighbours or their padding; so each shortcut is compared wit
 one row at a time, before it is trusted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,23 @@ def _packed(
     where = layout(lengths, device, int(model.config.get_text_config().hidden_size))
     ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(device)
     options = {"input_ids": ids, "position_ids": where.positions, "use_cache": False}
-    with packed(model, where):
+    with packed(model, where) as windows:
         found = model.base_model(**options)[0] if way.lean else model(**options).logits
+    _check_reach(windows, model.config.get_text_config())
     return found[0], np.cumsum([0, *lengths[:-1]])
+
+
+def _check_reach(windows: Collection[int | None], config: Any) -> None:
+    """ValueError where a model's layers did not tell our attention how far back to look.
+
+    Some have an attention of their own; some keep their window in a mask that is not made here,
+    and short rows would not show it.
+    """
+    if not windows:
+        raise ValueError("the model has an attention of its own")
+    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+    if slides and getattr(config, "sliding_window", None) and not any(windows):
+        raise ValueError("the model keeps its sliding window in a mask")
 
 
 def pad_right(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
@@ -163,14 +177,16 @@ def _split(loaded: Loaded, row: NDArray[Any], plain: torch.Tensor) -> After | No
     model = loaded.model
     if model.get_output_embeddings() is None or model.base_model is model:
         return None
+    gaps = {}
     for after in afters(model.config.get_text_config()):
         try:
             [apart] = _logits(loaded, [row], Way("padded", True), after)
         except (TypeError, ValueError, AttributeError):  # a body of another make
             return None
-        if _close(apart, plain, _HEAD.get(plain.dtype, _HEAD_NARROW)):
-            return after
-    return None
+        gaps[after] = _gap(apart, plain)
+    # the nearest: where logits are small, one without the model's soft cap is near as well
+    best = min(gaps, key=lambda after: np.nan_to_num(gaps[after]))
+    return None if gaps[best] > _HEAD.get(plain.dtype, _HEAD_NARROW) else best
 
 
 def _chosen(loaded: Loaded, way: Way, after: After | None) -> Chosen:
@@ -185,11 +201,20 @@ def _chosen(loaded: Loaded, way: Way, after: After | None) -> Chosen:
 
 
 def _close(found: torch.Tensor, plain: torch.Tensor, allowed: float) -> bool:
-    if found.shape != plain.shape:
-        return False
-    off = (found.float() - plain.float()).square().mean().sqrt()
     # not <=, so that nan logits (a broken model) pass here and end as `nonfinite` rows
-    return not bool(off > allowed * plain.float().square().mean().sqrt())
+    return not _gap(found, plain) > allowed
+
+
+def _gap(found: torch.Tensor, plain: torch.Tensor) -> float:
+    """Relative difference of logits [t, v], root mean square.
+
+    What all logits of a token share says nothing, and in some models dwarfs what differs.
+    """
+    if found.shape != plain.shape:
+        return float("inf")
+    both = (found.float() - plain.float(), plain.float())
+    off, size = (each - each.mean(dim=-1, keepdim=True) for each in both)
+    return float(off.square().mean().sqrt() / size.square().mean().sqrt())
 
 
 def _probe_rows(loaded: Loaded) -> list[NDArray[np.int64]]:

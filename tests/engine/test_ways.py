@@ -1,0 +1,80 @@
+"""Models that must not be packed: what their attention keeps to itself, no short probe shows."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    DogeConfig,
+    GPTJConfig,
+    GptOssConfig,
+    PhimoeConfig,
+    Qwen2MoeConfig,
+    RecurrentGemmaConfig,
+)  # fmt: skip
+
+from pilotfish.engine.batches import measure_rows
+from pilotfish.engine.forward import Forward
+from pilotfish.engine.ways import Way
+from pilotfish.models import Loaded
+from tests.engine.shapes import COMMON, SHAPES, VOCAB, build
+from tests.engine.test_forward import one_by_one, some_rows
+
+WINDOW = 124  # a probe of it would be longer than probes may be
+_LONG = {**COMMON, "pad_token_id": 0, "sliding_window": WINDOW, "max_position_embeddings": 256}
+_EXPERTS = {
+    "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_experts": 4,
+    "num_experts_per_tok": 2, "use_sliding_window": True,
+    "layer_types": ["full_attention", "sliding_attention"],
+}  # fmt: skip
+_GPTJ = GPTJConfig(
+    vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=128,
+    bos_token_id=0, eos_token_id=1,
+)  # fmt: skip
+_SINKS = GptOssConfig(
+    **{**COMMON, "pad_token_id": 0}, head_dim=8, num_local_experts=4, num_experts_per_tok=2,
+    sliding_window=8, layer_types=["sliding_attention", "full_attention"],
+)  # fmt: skip
+
+
+def made(config: Any, monkeypatch: pytest.MonkeyPatch, **how: Any) -> Loaded:
+    """A random model of a shape that is not among SHAPES."""
+    monkeypatch.setitem(SHAPES, "other", lambda: config)
+    return build("other", **how)
+
+
+@pytest.mark.parametrize(
+    "config", [PhimoeConfig(**_LONG), DogeConfig(**_LONG), Qwen2MoeConfig(**_LONG, **_EXPERTS)]
+)
+def test_a_window_kept_in_a_mask_is_seen_by_long_rows(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = made(config, monkeypatch)
+    rows = some_rows(3, seed=3, longest=256)
+    assert max(len(row.ids) for row in rows) > WINDOW + 50
+    found = measure_rows(rows, Forward(loaded), signal="nll", token_budget=512)
+    expected = one_by_one(loaded.model, rows)
+    np.testing.assert_allclose(found.columns["total"], expected, rtol=1e-6)
+
+
+def test_attention_of_its_own_is_not_packed_however_coarse_the_format(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = made(_GPTJ, monkeypatch, dtype=torch.bfloat16)
+    # as trained ones have: one large number that all logits share, which hides the neighbours
+    loaded.model.lm_head.bias.data.fill_(-100.0)
+    assert Forward(loaded).way == Way("padded", lean=True)
+
+
+def test_sinks_are_not_left_out_however_little_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = made(_SINKS, monkeypatch, scale=1.0, dtype=torch.bfloat16)
+    assert Forward(loaded).way == Way("padded", lean=True)
+
+
+def test_a_soft_cap_is_kept_where_logits_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = {**COMMON, "pad_token_id": 0, "lru_width": 32, "attention_window_size": 16}
+    config = RecurrentGemmaConfig(**shape, logits_soft_cap=20.0)
+    loaded = made(config, monkeypatch, scale=1.0, dtype=torch.bfloat16)
+    after = Forward(loaded).chosen.head._after  # type: ignore[union-attr]
+    assert float(after(torch.tensor(1e6))) == 20.0
