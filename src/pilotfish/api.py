@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from pilotfish.budget import parse_budget
 from pilotfish.config import make_recipe, parse_method, read_recipe
 from pilotfish.errors import UsageError
-from pilotfish.flows.cascade import Cheaper, score_cascade
+from pilotfish.flows.cascade import score_cascade
+from pilotfish.flows.passing import Cheaper
 from pilotfish.flows.reading import Source, open_pool
 from pilotfish.flows.score import Measuring
 from pilotfish.flows.score import score as score_flow

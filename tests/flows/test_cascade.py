@@ -18,8 +18,9 @@ from pilotfish.engine import Looker
 from pilotfish.errors import UsageError
 from pilotfish.flows import cascade as flow
 from pilotfish.flows import spread
-from pilotfish.flows.cascade import Cheaper, score_cascade
+from pilotfish.flows.cascade import score_cascade
 from pilotfish.flows.explain import explain
+from pilotfish.flows.passing import Cheaper
 from pilotfish.flows.reading import Source
 from pilotfish.flows.score import Measuring, Spread, score
 from pilotfish.flows.select import select

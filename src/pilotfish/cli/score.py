@@ -28,7 +28,7 @@ from pilotfish.cli.options import (
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
-    from pilotfish.flows.cascade import Cheaper
+    from pilotfish.flows.passing import Cheaper
 
 
 def score(
@@ -167,7 +167,7 @@ def _cheaper(cascade: str | None, budget: str | None, recall: float | None) -> "
             "--cascade needs --budget: only the best rows are looked for",
             hint="--budget 10%, or as many rows as will be selected: --budget 500rows",
         )
-    from pilotfish.flows.cascade import RECALL, Cheaper
+    from pilotfish.flows.passing import RECALL, Cheaper
 
     return Cheaper(cascade, parse_budget(budget), RECALL if recall is None else recall)
 

@@ -17,14 +17,13 @@ import numpy as np
 
 from pilotfish.audit import Cuts, cascade_facts, cuts_of, spearman
 from pilotfish.audit import cascade as maths
-from pilotfish.budget import Budget
 from pilotfish.config import Method
 from pilotfish.errors import UsageError
 from pilotfish.flows.candidates import candidates_of
 from pilotfish.flows.costs import known, paid_for, reading_flops
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.measuring import Measuring, Start, ready, start
-from pilotfish.flows.passing import Passing, kept_passing, write_passing
+from pilotfish.flows.passing import Cheaper, Passing, kept_passing, write_passing
 from pilotfish.flows.picking import Gathered, gathered
 from pilotfish.flows.planned import CASCADE, refuse_reuse, write_scores
 from pilotfish.flows.progress import SILENT, Progress
@@ -40,26 +39,8 @@ from pilotfish.store import Run, run_lock
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
-RECALL = 0.95  # of the picks, where nobody asks for another
 CONFIDENCE = 0.95  # that it is reached
 _SAVES_LITTLE = 0.5  # share of rows read by the intended model that deserves a warning
-
-
-@dataclass(frozen=True)
-class Cheaper:
-    """The model that reads every row, and what is promised of the intended one's picks."""
-
-    model: str
-    budget: Budget
-    recall: float = RECALL
-
-    def check(self) -> None:
-        """UsageError for a recall that is no share."""
-        if not 0.0 < self.recall < 1.0:
-            raise UsageError(
-                f"--recall is the share of picks to be found, between 0 and 1, not {self.recall:g}",
-                hint="leave --cascade out to be sure of every row",
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,7 +286,7 @@ def _tell(column: _Column, begun: Start, passing: Passing, some: Gathered) -> No
         warn(
             run,
             [f"the cascade of '{column.name}' saves little, for {begun.weak.name} read "
-             f"{passing.scored.mean():.0%} of the rows: {why}"],
+             f"{passing.scored.mean():.1%} of the rows: {why}"],
         )  # fmt: skip
 
 

@@ -18,6 +18,25 @@ from pilotfish.pickers import Picker
 from pilotfish.records import Ints
 from pilotfish.store import Run, Store
 
+RECALL = 0.95  # of the picks, where nobody asks for another
+
+
+@dataclass(frozen=True)
+class Cheaper:
+    """The model that reads every row, and what is promised of the intended one's picks."""
+
+    model: str
+    budget: Budget
+    recall: float = RECALL
+
+    def check(self) -> None:
+        """UsageError for a recall that is no share."""
+        if not 0.0 < self.recall < 1.0:
+            raise UsageError(
+                f"--recall is the share of picks to be found, between 0 and 1, not {self.recall:g}",
+                hint="leave --cascade out to be sure of every row",
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Passing:
