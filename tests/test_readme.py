@@ -78,12 +78,13 @@ def test_the_python_of_the_readme_runs(alone: Path) -> None:
 
 
 def test_the_commands_of_the_recipes_run(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All but `run` itself, on 60 rows; SMALL and LARGE are folders here."""
+    """All but `run` itself, on 60 rows; TINY, SMALL and LARGE are folders here."""
     from pilotfish.cli.main import run
 
     page = ROOT / "docs" / "recipes.md"
     (alone / "SMALL").symlink_to(alone / "HuggingFaceTB" / "SmolLM2-135M")
     (alone / "LARGE").symlink_to(alone / "Qwen" / "Qwen2.5-1.5B")
+    (alone / "TINY").symlink_to(alone / "HuggingFaceTB" / "SmolLM2-135M")
     write_jsonl(alone / "rows.jsonl", alpaca(60))
     write_jsonl(alone / "test.jsonl", alpaca(64)[60:])
     (alone / "qa.csv").write_text("question,answer\nhow,so\nwhy,because\n")
