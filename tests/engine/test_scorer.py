@@ -221,3 +221,18 @@ def test_receipts_say_what_was_done(weak: Loaded, tmp_path: Path) -> None:
     work = ShardScorer(pool, NEEDS, weak, Store(tmp_path), max_length=40)
     assert set(work(1).measured) == set(work.keys.values())
     assert work(1).measured == ()
+
+
+def test_a_shard_in_which_no_row_is_usable_is_read_beside_the_others(
+    weak: Loaded, tmp_path: Path
+) -> None:
+    rows = [asked("a", "p", "one"), asked("b", "p", "two"), asked("c", "p", ""), asked("d", "", "")]
+    needs = [Need("hidden"), Need("token_nll"), Need("topk", size=3)]
+    pool = ListPool(rows[:2], rows[2:])
+    keys = run(pool, weak, tmp_path, needs)
+    seen, _ = load_seen(pool, keys, Store(tmp_path), needs[0])
+    state = seen.measured[needs[0]].values["state"]
+    assert np.isfinite(state).all(axis=1).tolist() == [True, True, False, False]
+    for need, name in ((needs[1], "tokens"), (needs[2], "top_ids")):
+        values = seen.measured[need].values[name]
+        assert [len(values[i]) > 0 for i in range(4)] == [True, True, False, False]

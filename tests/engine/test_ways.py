@@ -1,5 +1,6 @@
 """Models that must not be packed: what their attention keeps to itself, no short probe shows."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,16 @@ def test_a_soft_cap_is_kept_where_logits_are_small(monkeypatch: pytest.MonkeyPat
     loaded = made(config, monkeypatch, scale=1.0, dtype=torch.bfloat16)
     after = Forward(loaded).chosen.head._after  # type: ignore[union-attr]
     assert float(after(torch.tensor(1e6))) == 20.0
+
+
+def test_threads_that_share_a_model_take_turns() -> None:
+    loaded, rows = build("llama"), some_rows(40)
+
+    def totals(_: int = 0) -> list[float]:
+        found = measure_rows(rows, Forward(loaded), signal="nll", token_budget=64)
+        return list(found.columns["total"])
+
+    expected = totals()
+    with ThreadPoolExecutor(3) as threads:
+        assert all(found == expected for found in threads.map(totals, range(9)))
+    assert loaded.attention == "sdpa"

@@ -104,6 +104,31 @@ def test_a_second_selection_measures_only_what_is_new(
 
 
 @int8_only
+def test_two_methods_that_read_the_same_numbers_share_no_audit(
+    tmp_path: Path, data: str, weak: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_pair.py").write_text(
+        "from pilotfish.records import Need\n"
+        "class Up:\n"
+        "    needs = (Need('nll'),)\n"
+        "    def score(self, seen):\n"
+        "        found = seen.measured[self.needs[0]]\n"
+        "        return found.total / found.count\n"
+        "class Higher(Up):\n"
+        "    def score(self, seen):\n"
+        "        return 100 * super().score(seen)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    sets = []
+    for word in ("fp32", "int8"):
+        run = scored(tmp_path / word, data, weak, word, "own_pair:Up,own_pair:Higher")
+        for method in ("Up", "Higher"):
+            select(run.root, method=f"own_pair:{method}", budget="10%", name=method)
+        sets.append([kept(run, "Up"), kept(run, "Higher")])
+    assert sets[0] == sets[1]
+
+
+@int8_only
 def test_the_agreement_is_measured_and_written_down(tmp_path: Path, data: str, weak: str) -> None:
     run = scored(tmp_path / "run", data, weak, "int8", "ifd,perplexity(direction=low)")
     facts = run.section("precision")

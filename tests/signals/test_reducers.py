@@ -78,6 +78,13 @@ def test_tiles_do_not_change_what_is_found(width: int) -> None:
     assert (cut["hit"] == whole["hit"]).all() and (cut["top_ids"] == whole["top_ids"]).all()
 
 
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_ids_that_are_ruled_out_have_no_entropy(width: int) -> None:
+    logits = torch.tensor([[-torch.inf, -torch.inf, 0.0, 0.0]])
+    found = tiled(logits, torch.tensor([2]), width, "entropy", "nll")
+    assert found["entropy"].tolist() == found["nll"].tolist() == pytest.approx([np.log(2)])
+
+
 @pytest.mark.parametrize("width", [2, 3])
 def test_of_equally_likely_tokens_the_lowest_id_is_the_model_s_word(width: int) -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0]])

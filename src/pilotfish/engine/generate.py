@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from pilotfish.encode import encode_prompts, end_ids, end_marker
+from pilotfish.engine.packed import in_turn
 from pilotfish.engine.plan import distinct, plan
 from pilotfish.models import Loaded, quiet
 from pilotfish.records import Example
@@ -71,7 +72,7 @@ def _answer(loaded: Loaded, prompts: Sequence[Any], room: int) -> list[str]:
         eos_token_id=ends or None,
         pad_token_id=pad,
     )
-    with quiet(), torch.inference_mode():
+    with quiet(), in_turn(), torch.inference_mode():
         written = loaded.model.generate(
             input_ids=torch.from_numpy(ids).to(loaded.device),
             attention_mask=torch.from_numpy(mask).to(loaded.device),

@@ -78,6 +78,8 @@ def _group(begin: int, lengths: Ints, device: torch.device) -> Group:
 
 
 _now = threading.local()
+# A model has one attention at a time: threads that share it take turns.
+_turn = threading.RLock()
 
 
 # Tensors that models hand to every attention, and that change none.
@@ -91,17 +93,25 @@ def packed(model: Any, where: Layout) -> Iterator[set[int | None]]:
     Gives the sliding windows that its layers ask for (None: none), empty where the model has an
     attention of its own and never asks ours.
     """
-    configs = _configs(model)
-    before = [config._attn_implementation for config in configs]
-    _now.layout, _now.windows = where, set()
-    for config in configs:
-        config._attn_implementation = NAME
-    try:
-        yield _now.windows
-    finally:
-        for config, name in zip(configs, before, strict=True):
-            config._attn_implementation = name
-        _now.layout = None
+    with in_turn():
+        configs = _configs(model)
+        before = [config._attn_implementation for config in configs]
+        _now.layout, _now.windows = where, set()
+        for config in configs:
+            config._attn_implementation = NAME
+        try:
+            yield _now.windows
+        finally:
+            for config, name in zip(configs, before, strict=True):
+                config._attn_implementation = name
+            _now.layout = None
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Inside, no other thread changes the attention of a model."""
+    with _turn:
+        yield
 
 
 def _configs(model: Any) -> list[Any]:

@@ -52,6 +52,8 @@ def _arrow(values: Column) -> pa.Array:
     if isinstance(values, Ragged):
         offsets = pa.array(values.offsets, pa.int64())
         return pa.LargeListArray.from_arrays(offsets, pa.array(values.flat))
+    if values.ndim == 2 and not values.shape[1]:
+        return pa.nulls(len(values))  # no row was read, so nobody knows how wide they are
     if values.ndim == 2:
         flat = pa.array(values.reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
@@ -59,8 +61,13 @@ def _arrow(values: Column) -> pa.Array:
 
 
 def _numpy(array: pa.Array) -> NDArray[Any] | Ragged:
+    if pa.types.is_null(array.type):
+        return np.zeros((len(array), 0), dtype=np.float32)
     flat = array.flatten().to_numpy(zero_copy_only=False)
     if pa.types.is_fixed_size_list(array.type):
-        return np.asarray(flat).reshape(len(array), array.type.list_size)
+        known = array.is_valid().to_numpy(zero_copy_only=False)
+        wide = np.full((len(array), array.type.list_size), np.nan, dtype=flat.dtype)
+        wide[known] = flat.reshape(-1, array.type.list_size)
+        return wide
     sizes = array.value_lengths().to_numpy(zero_copy_only=False)
     return Ragged(flat, np.cumsum([0, *sizes]))

@@ -61,7 +61,7 @@ def _read(store: Store, key: str, shards: Sequence[int]) -> pa.Table:
         store.require(f"{part(key, shard)}.json")
         with pq.ParquetFile(store.path(f"{part(key, shard)}.parquet")) as file:
             parts.append(file.read(use_threads=False))
-    return pa.concat_tables(parts).combine_chunks()
+    return pa.concat_tables(parts, promote_options="default").combine_chunks()
 
 
 def _aligned(table: pa.Table, ids: Texts) -> pa.Table:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pilotfish.engine.head import After, TiledHead, WholeHead, afters, plain_logits
 from pilotfish.engine.int8 import Int8Head, prepare
-from pilotfish.engine.packed import layout, packed
+from pilotfish.engine.packed import in_turn, layout, packed
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Ints
@@ -62,7 +62,8 @@ def states_of(
         known = torch.tensor([len(row) for row in rows], device=tokens.device)
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         options["attention_mask"] = (steps[None] < known[:, None]).long()
-    found = model.base_model(**options)[0] if way.lean else model(**options).logits
+    with in_turn():
+        found = model.base_model(**options)[0] if way.lean else model(**options).logits
     return found.flatten(0, 1), np.arange(len(rows)) * tokens.shape[1]
 
 

@@ -14,7 +14,7 @@ from pilotfish.audit import Rule, Walked, cut_facts, cuts_of, refusal, walk
 from pilotfish.audit.cascade import SKIPPED
 from pilotfish.budget import Budget
 from pilotfish.flows.candidates import Candidates, Part, Scored
-from pilotfish.flows.picking import gathered
+from pilotfish.flows.picking import gathered, scores_sha
 from pilotfish.flows.precision import precision_of
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import warn
@@ -53,7 +53,7 @@ def recheck(
     some = gathered(rows, scored, chosen.picker, None)
     cuts = cuts_of(chosen.picker, chosen.budget, tokens=some.tokens)
     lengths = np.concatenate([response for _, response in rows.need_counts("the audit")])
-    again = _Again(rows, chosen)
+    again = _Again(rows, chosen, scores_sha(scored))
     rule = Rule()
     why = np.concatenate([part.why for part in scored.parts()])
     progress.note(f"re-measuring in fp32 around the cut of {fast} scores")
@@ -80,11 +80,12 @@ _HOPELESS = (
 class _Again:
     """Pool indices -> fp32 scores; the model is loaded when the first unknown row is asked for."""
 
-    def __init__(self, rows: Candidates, chosen: Chosen) -> None:
+    def __init__(self, rows: Candidates, chosen: Chosen, sha: str) -> None:
         facts = rows.run.section("scores")[chosen.column]
         self._rows, self._selector, self._facts = rows, chosen.selector, facts
         self.token_budget = int(rows.run.section("weak")["token_budget"])
-        what = [sorted(facts["keys"].values()), repr(chosen.picker), chosen.budget.text]
+        # two methods of a user's own may need the same and pick alike: their scores differ
+        what = [sorted(facts["keys"].values()), repr(chosen.picker), chosen.budget.text, sha]
         self._name = "audits/" + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
         self._known, self.why = self._kept()
         self._look: Any = None

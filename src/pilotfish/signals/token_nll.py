@@ -24,4 +24,4 @@ class TokenNll(Nll):
 
     def finish(self) -> Columns:
         """total and count as `nll`; "tokens": ragged [n, t] fp16 nats in the row's order."""
-        return super().finish() | {"tokens": self._pieces.ragged("tokens")}
+        return super().finish() | {"tokens": self._pieces.ragged("tokens", np.float16)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from pilotfish.records import Ints, Ragged
 
@@ -58,12 +58,12 @@ class Pieces:
         for name, column in values.items():
             self._values.setdefault(name, []).append(column)
 
-    def ragged(self, name: str, width: int = 1) -> Ragged:
-        """`width` values per token, the tokens of a row in order."""
+    def ragged(self, name: str, dtype: DTypeLike, width: int = 1) -> Ragged:
+        """`width` values of `dtype` per token, the tokens of a row in order."""
         rows = np.concatenate([np.zeros(0, np.int64), *self._rows])
         offsets = np.zeros(self._n + 1, dtype=np.int64)
         np.cumsum(np.bincount(rows, minlength=self._n) * width, out=offsets[1:])
         if not len(rows):
-            return Ragged(np.zeros(0), offsets)
+            return Ragged(np.zeros(0, dtype), offsets)
         order = np.lexsort((np.concatenate(self._at), rows))
         return Ragged(np.concatenate(self._values[name])[order].reshape(-1), offsets)

@@ -43,6 +43,8 @@ class TopK(Nll):
     def finish(self) -> Columns:
         """total and count as `nll`; ragged "top_ids" int32 and "top_logs" fp16 nats, k a token,
         likeliest first, and "rest" fp16 probability, one a token."""
-        widths = {"top_ids": self._width, "top_logs": self._width, "rest": 1}
-        more = {name: self._pieces.ragged(name, width) for name, width in widths.items()}
-        return super().finish() | more
+        return super().finish() | {
+            "top_ids": self._pieces.ragged("top_ids", np.int32, self._width),
+            "top_logs": self._pieces.ragged("top_logs", np.float16, self._width),
+            "rest": self._pieces.ragged("rest", np.float16),
+        }

@@ -26,7 +26,9 @@ def facts(
         total = torch.logaddexp(lse, part)
         if "entropy" in facets:
             inside = torch.special.entr(tile.softmax(dim=1)).sum(dim=1)
-            entropy = _share(entropy, lse - total) + _share(inside, part - total)
+            both = _share(entropy, lse - total) + _share(inside, part - total)
+            # a tile of ids that are ruled out adds nothing
+            entropy = torch.where(part == -torch.inf, entropy, both)
         if "nll" in facets:
             chosen = torch.where(*_chosen(tile, targets - first), chosen)
         if "hit" in facets:
