@@ -54,6 +54,15 @@ def values(run: Run, column: str) -> np.ndarray:
     return pq.read_table(run.root / "scores.parquet")[column].to_numpy()
 
 
+def own(path: Path, more: str = "pass", **formulas: str) -> None:
+    """Write a module of methods that read the response's nats, by class name."""
+    lines = ["from pilotfish.records import Need"]
+    for name, formula in formulas.items():
+        lines += [f"class {name}:", f"    {more}", "    needs = (Need('nll'),)"]
+        lines += ["    def score(self, seen):", f"        return {formula}"]
+    path.write_text("\n".join(lines))
+
+
 @int8_only
 @pytest.mark.parametrize("method", ["ifd", "perplexity(direction=low)", "ifd(direction=middle)"])
 def test_int8_selects_what_fp32_selects(tmp_path: Path, data: str, weak: str, method: str) -> None:
@@ -107,17 +116,8 @@ def test_a_second_selection_measures_only_what_is_new(
 def test_two_methods_that_read_the_same_numbers_share_no_audit(
     tmp_path: Path, data: str, weak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own_pair.py").write_text(
-        "from pilotfish.records import Need\n"
-        "class Up:\n"
-        "    needs = (Need('nll'),)\n"
-        "    def score(self, seen):\n"
-        "        found = seen.measured[self.needs[0]]\n"
-        "        return found.total / found.count\n"
-        "class Higher(Up):\n"
-        "    def score(self, seen):\n"
-        "        return 100 * super().score(seen)\n"
-    )
+    mean = "seen.measured[self.needs[0]].total / seen.measured[self.needs[0]].count"
+    own(tmp_path / "own_pair.py", "pool_relative = False", Up=mean, Higher=f"100 * {mean}")
     monkeypatch.chdir(tmp_path)
     sets = []
     for word in ("fp32", "int8"):
@@ -126,6 +126,20 @@ def test_two_methods_that_read_the_same_numbers_share_no_audit(
             select(run.root, method=f"own_pair:{method}", budget="10%", name=method)
         sets.append([kept(run, "Up"), kept(run, "Higher")])
     assert sets[0] == sets[1]
+
+
+@int8_only
+def test_scores_that_depend_on_other_rows_are_not_made_of_a_few(
+    tmp_path: Path, data: str, weak: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own(tmp_path / "own_rank.py", Rank="seen.measured[self.needs[0]].total.argsort().argsort()")
+    monkeypatch.chdir(tmp_path)
+    run = scored(tmp_path / "run", data, weak, "int8", "own_rank:Rank")
+    select(run.root, method="own_rank:Rank", budget="10%")
+    best = np.argsort(-values(run, "own_rank:Rank"))[: ROWS // 10]
+    ids = np.array(pq.read_table(run.root / "scores.parquet")["id"].to_pylist())
+    assert kept(run) == set(ids[best])
+    assert any("pool_relative" in told for told in run.manifest["warnings"])
 
 
 @int8_only

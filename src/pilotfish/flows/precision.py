@@ -15,7 +15,7 @@ import numpy as np
 from pilotfish.audit import Agreement, agreement, good_enough, plain_facts, refusal, sample
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.reading import warn
-from pilotfish.pickers import tie_rank
+from pilotfish.pickers import Picker, tie_rank
 from pilotfish.pool import Pool
 from pilotfish.records import Example
 from pilotfish.selectors import Selector
@@ -104,7 +104,17 @@ def _formats(
 
 def _uncut(selector: Selector) -> bool:
     """Whether nothing could put a wrong pick right afterwards."""
-    return selector.direction is not None and refusal(selector.picker()) != ""
+    return selector.direction is not None and unaudited(selector, selector.picker()) != ""
+
+
+def unaudited(selector: Selector, picker: Picker) -> str:
+    """Why some rows measured again could not put a pick right, as a sentence; "" if they could."""
+    if selector.pool_relative:
+        return (
+            "it may score a row by the others too, and no few rows tell what those say "
+            "(a method that does not says pool_relative = False)"
+        )
+    return refusal(picker)
 
 
 def _as(weak: "Loaded", precision: str) -> "Loaded":

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.audit import Rule, Walked, cut_facts, cuts_of, refusal, walk
+from pilotfish.audit import Rule, Walked, cut_facts, cuts_of, walk
 from pilotfish.audit.cascade import SKIPPED
 from pilotfish.budget import Budget
 from pilotfish.flows.candidates import Candidates, Part, Scored
 from pilotfish.flows.picking import gathered, scores_sha
-from pilotfish.flows.precision import precision_of
+from pilotfish.flows.precision import precision_of, unaudited
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import warn
 from pilotfish.flows.weak import weak_by_digest
@@ -47,7 +47,7 @@ def recheck(
     run, fast = rows.run, precision_of(rows.run, chosen.column)
     if fast == "fp32":
         return scored, None
-    if told := refusal(chosen.picker):
+    if told := unaudited(chosen.selector, chosen.picker):
         warn(run, [f"'{chosen.column}' was scored in {fast}, and nothing audits it: {told}"])
         return scored, None
     some = gathered(rows, scored, chosen.picker, None)
