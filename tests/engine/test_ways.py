@@ -92,3 +92,19 @@ def test_threads_that_share_a_model_take_turns() -> None:
     with ThreadPoolExecutor(3) as threads:
         assert all(found == expected for found in threads.map(totals, range(9)))
     assert loaded.attention == "sdpa"
+
+
+def test_want_of_memory_in_the_probe_does_not_choose_another_way() -> None:
+    loaded = build("llama")
+    inner, fit = loaded.model.model.forward, [True, True, True, True, False]
+
+    def once(*args: Any, **kwargs: Any) -> Any:
+        if fit and not fit.pop(0):
+            raise torch.OutOfMemoryError("out of memory")
+        return inner(*args, **kwargs)
+
+    loaded.model.model.forward = once
+    forward = Forward(loaded)
+    with pytest.raises(torch.OutOfMemoryError):
+        _ = forward.way
+    assert forward.way == Way("packed", lean=True)

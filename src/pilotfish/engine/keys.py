@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from pilotfish import encode, signals
 from pilotfish.encode import template_digest
@@ -35,6 +36,7 @@ def stage_spec(
         # sums inside one product are cut by the number of threads: other bits on a CPU
         "threads": torch.get_num_threads() if loaded.device.type == "cpu" else None,
         "attention": loaded.attention,
+        "packages": {each.__name__: each.__version__ for each in (torch, transformers)},
         "code": code_version(),
     }
 

@@ -147,6 +147,8 @@ def _true(
         return False
     try:
         batch = _logits(loaded, rows, way, after)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise  # says nothing of the model: another time it would be packed, to other bits
     except Exception:  # a model of another make: whatever it trips over, this way is not for it
         if way.batching != "packed":
             raise
