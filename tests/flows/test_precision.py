@@ -1,6 +1,7 @@
 """Fast formats: checked against fp32 before they score, put right around the cut afterwards."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,26 @@ def test_the_sample_is_the_same_whatever_the_order(tmp_path: Path, data: str, we
         found.append({row.digest for row in flow._sample(pool_of(run))})
     assert found[0] == found[1]
     assert len(found[0]) == flow.SAMPLE
+
+
+def test_a_killed_score_goes_on_with_the_token_budget_it_began_with(
+    tmp_path: Path, data: str, weak: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured() -> set[str]:
+        return {path.name for path in (tmp_path / "run/signals").iterdir()}
+
+    monkeypatch.setattr("pilotfish.engine.find_budget", lambda _: 2048)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pilotfish.flows.score.write_scores", raises(KeyboardInterrupt))
+        scored(tmp_path / "run", data, weak, "fp32")
+    before = measured()
+    monkeypatch.setattr("pilotfish.engine.find_budget", lambda _: 512)  # less memory is free now
+    assert scored(tmp_path / "run", data, weak, "fp32").section("weak")["token_budget"] == 2048
+    assert measured() == before
+
+
+def raises(error: type[BaseException]) -> Callable[..., None]:
+    def always(*_: object, **__: object) -> None:
+        raise error
+
+    return always

@@ -106,6 +106,9 @@ def start(
         section=section, cascade=cascade,
     )  # fmt: skip
     budget = how.token_budget or fixed.get("token_budget") or find_budget(weak)
+    threads = fixed.get("threads") or _threads(torch, processes)
+    if section == "weak":
+        _fix(run, weak, token_budget=budget, threads=threads)
     if section == "weak":
         weak = settle(
             run, pool, weak, planned.selectors, asked=how.precision, max_length=max_length,
@@ -113,7 +116,7 @@ def start(
         )  # fmt: skip
     spec = spec_for(
         run, planned, model=model_for(run, weak.name, tuned_folder(how)), precision=weak.precision,
-        token_budget=budget, threads=fixed.get("threads") or _threads(torch, processes),
+        token_budget=budget, threads=threads,
     )  # fmt: skip
     return Start(weak, planned, spec)
 
@@ -128,7 +131,12 @@ def tuned_folder(how: Measuring) -> str | None:
     return weak_folder(how.seed) if how.trusted else None
 
 
+def _fix(run: Run, weak: "Loaded", **found: int) -> None:
+    """Say at once what rests on this machine's moment: a killed score is taken up, not redone."""
+    run.update(batches={"parameters": weak.parameters, "device": weak.device.type, **found})
+
+
 def _fixed(run: Run, weak: "Loaded", section: str) -> Mapping[str, Any]:
-    known = run.section(section)
+    known = run.section(section) or (run.section("batches") if section == "weak" else {})
     alike = known.get("parameters") == weak.parameters and known.get("device") == weak.device.type
     return known if alike else {}
