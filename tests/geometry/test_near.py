@@ -60,6 +60,16 @@ def test_the_bound_is_one() -> None:
         assert (short @ short.T >= rows @ rows.T - 1e-5).all()
 
 
+def test_the_head_is_priced_on_rows_that_did_not_shape_it() -> None:
+    """Axes fit their own sample: priced on it, a head too short let one pair in 100 through."""
+    rows = np.random.default_rng(9).normal(size=(4608, 384)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    short = near._shortened(rows, 0.95)
+    assert short.shape[1] < 384
+    left, right = short[:2000], short[2000:4000]
+    assert (left @ right.T >= 0.95).mean() < 1e-3
+
+
 def test_by_hand_the_best_is_kept() -> None:
     # 0 and 1 are alike, 1 and 2 are, 0 and 2 are not: what is kept depends on who is judged first.
     angles = np.radians([0, 20, 40, 180])

@@ -16,7 +16,7 @@ from pilotfish.records import Floats, Ints
 _BLOCK = 2048  # rows judged together
 _ROUNDING = 1e-6  # of a cosine in fp32: so that a row is as like its copy as a threshold of 1 asks
 _SLACK = 1e-5  # by which a bound must miss the threshold before a pair is passed over
-_SHORT = (32, 64, 128)  # lengths of short vectors that are tried
+_SHORT = (32, 48, 64, 96, 128)  # lengths of short vectors that are tried
 _DENSE = 0.01  # share of pairs above which a whole tile is compared in full
 _SAMPLE = 2048
 _PAIRS = 16_384  # pairs compared at a time
@@ -60,10 +60,11 @@ def near_duplicates(
 
 def _shortened(values: Vectors, threshold: float) -> Vectors:
     """[m, head + 1] rows whose products bound those of `values` from above; or `values` itself."""
-    if values.shape[1] <= 2 * min(_SHORT) or len(values) < _SAMPLE:
+    if values.shape[1] <= 2 * min(_SHORT) or len(values) < 2 * _SAMPLE:
         return values
-    sample = values[np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64)]
-    moment = sample.T.astype(np.float64) @ sample
+    sample = values[np.linspace(0, len(values) - 1, 2 * _SAMPLE).astype(np.int64)]
+    fitted, sample = sample[::2], sample[1::2]  # axes flatter the rows that they were made from
+    moment = fitted.T.astype(np.float64) @ fitted
     axes = np.linalg.eigh(moment)[1][:, ::-1].astype(np.float32)  # [d, d], the greatest first
     prices = {0: float(values.shape[1])}  # products a pair costs with each head, 0 = without one
     for head in _SHORT:
@@ -118,8 +119,6 @@ class _Search:
 
     def _compare(self, first: int, last: int, start: int, bound: Vectors) -> None:
         """Set kept rows first..last against the block; bound [last - first, block]."""
-        if bound.max() < self.bar - _SLACK:
-            return
         kept = self.kept[first:last]
         at, row = np.divmod(np.flatnonzero(bound >= self.bar - _SLACK), bound.shape[1])
         if len(at) > _DENSE * bound.size:
@@ -137,8 +136,9 @@ class _Search:
 
     def _offer(self, rows: Ints, keepers: Ints, cosine: Floats) -> None:
         """Give each row the best of the keepers offered to it, unless it has a better one."""
+        alike = cosine >= self.bar
+        rows, keepers, cosine = rows[alike], keepers[alike], cosine[alike]
         order = np.lexsort((keepers, -cosine, rows))
-        order = order[cosine[order] >= self.bar]
         best = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
         row = rows[best]
         new, old = cosine[best], self.cosine[row]  # nan: no keeper yet
