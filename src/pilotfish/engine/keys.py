@@ -33,6 +33,8 @@ def stage_spec(
         "precision": loaded.precision,
         "kernels": kernels().name if loaded.precision == "int8" else None,
         "device": loaded.device.type,
+        # instruction sets sum in other orders, and have other int8 products
+        "cpu": torch.backends.cpu.get_cpu_capability() if loaded.device.type == "cpu" else None,
         # sums inside one product are cut by the number of threads: other bits on a CPU
         "threads": torch.get_num_threads() if loaded.device.type == "cpu" else None,
         "attention": loaded.attention,
