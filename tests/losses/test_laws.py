@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pilotfish.losses import LOSSES, Loss, build_loss, lm, summed
+from pilotfish.losses import LOSSES, Dense, Given, Loss, build_loss, lm, summed
 
 CASES = [
     ("lm", {}),
@@ -26,13 +26,24 @@ def draw(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     return logits.to(dtype), torch.randint(V, (M,), generator=maker), teacher.to(dtype)
 
 
+class Plainly:
+    """A loss called with plain tensors."""
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+
+    def __call__(self, logits: Tensor, targets: Tensor, teacher: Tensor | None = None) -> Tensor:
+        taught = None if teacher is None else Dense(teacher)
+        return self.loss(logits, Given(targets=targets, teacher=taught))
+
+
 def test_every_loss_is_under_the_laws() -> None:
     assert {name for name, _ in CASES} == set(LOSSES)
 
 
 @laws
 def test_gradients_agree_with_finite_differences(name: str, knobs: dict[str, float]) -> None:
-    loss, (logits, targets, teacher) = build_loss(name, knobs), draw()
+    loss, (logits, targets, teacher) = Plainly(build_loss(name, knobs)), draw()
     logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda z: loss(z, targets, teacher), (logits,))
 
@@ -42,7 +53,7 @@ def test_no_gradient_reaches_the_teacher(name: str, knobs: dict[str, float]) -> 
     logits, targets, teacher = draw()
     logits.requires_grad_()
     teacher.requires_grad_()
-    build_loss(name, knobs)(logits, targets, teacher).sum().backward()
+    Plainly(build_loss(name, knobs))(logits, targets, teacher).sum().backward()
     assert teacher.grad is None
     assert logits.grad is not None and logits.grad.abs().sum() > 0
 
@@ -51,7 +62,7 @@ def test_no_gradient_reaches_the_teacher(name: str, knobs: dict[str, float]) -> 
 def test_every_row_is_at_least_zero_and_rows_do_not_meet(
     name: str, knobs: dict[str, float]
 ) -> None:
-    loss, (logits, targets, teacher) = build_loss(name, knobs), draw()
+    loss, (logits, targets, teacher) = Plainly(build_loss(name, knobs)), draw()
     together = loss(logits, targets, teacher)
     one_by_one = [loss(logits[i : i + 1], targets[i : i + 1], teacher[i : i + 1]) for i in range(M)]
     assert together.shape == (M,)
@@ -61,7 +72,7 @@ def test_every_row_is_at_least_zero_and_rows_do_not_meet(
 
 @laws
 def test_shifted_logits_change_nothing(name: str, knobs: dict[str, float]) -> None:
-    loss, (logits, targets, teacher) = build_loss(name, knobs), draw()
+    loss, (logits, targets, teacher) = Plainly(build_loss(name, knobs)), draw()
     shifts = torch.arange(M, dtype=logits.dtype)[:, None] * 10
     moved = loss(logits + shifts, targets, teacher - 2 * shifts)
     torch.testing.assert_close(moved, loss(logits, targets, teacher), rtol=1e-10, atol=1e-10)
@@ -69,7 +80,7 @@ def test_shifted_logits_change_nothing(name: str, knobs: dict[str, float]) -> No
 
 @laws
 def test_renaming_the_tokens_changes_nothing(name: str, knobs: dict[str, float]) -> None:
-    loss, (logits, targets, teacher) = build_loss(name, knobs), draw()
+    loss, (logits, targets, teacher) = Plainly(build_loss(name, knobs)), draw()
     renamed = torch.tensor([3, 0, 6, 1, 5, 2, 4])  # column j of the new head is token renamed[j]
     back = torch.argsort(renamed)
     moved = loss(logits[:, renamed], back[targets], teacher[:, renamed])
@@ -81,7 +92,7 @@ def test_renaming_the_tokens_changes_nothing(name: str, knobs: dict[str, float])
 def test_blocks_change_neither_the_sum_nor_its_gradient(
     name: str, knobs: dict[str, float], block: int
 ) -> None:
-    loss, (_, targets, teacher) = build_loss(name, knobs), draw()
+    loss, (_, targets, teacher) = Plainly(build_loss(name, knobs)), draw()
     maker = torch.Generator().manual_seed(4)
     head = torch.randn(V, 5, generator=maker, dtype=torch.float64, requires_grad=True)
     hidden = torch.randn(M, 5, generator=maker, dtype=torch.float64, requires_grad=True)
@@ -97,7 +108,7 @@ def test_blocks_change_neither_the_sum_nor_its_gradient(
 
 @laws
 def test_two_halves_add_up_to_the_whole(name: str, knobs: dict[str, float]) -> None:
-    loss, (logits, targets, teacher) = build_loss(name, knobs), draw()
+    loss, (logits, targets, teacher) = Plainly(build_loss(name, knobs)), draw()
     halves = [slice(0, 4), slice(4, M)]
     parts = sum(loss(logits[h], targets[h], teacher[h]).sum() for h in halves)
     torch.testing.assert_close(parts, loss(logits, targets, teacher).sum())
@@ -108,7 +119,7 @@ def test_no_supervised_token_is_zero_with_finite_gradients(
     name: str, knobs: dict[str, float]
 ) -> None:
     hidden = torch.zeros(0, V, requires_grad=True)
-    loss = build_loss(name, knobs)
+    loss = Plainly(build_loss(name, knobs))
     none = torch.zeros(0, dtype=torch.int64)
     total = summed(loss, hidden * 2, none, torch.zeros(0, V), block=4)
     total.backward()
@@ -118,7 +129,7 @@ def test_no_supervised_token_is_zero_with_finite_gradients(
 
 @laws
 def test_bf16_logits_are_read_in_fp32(name: str, knobs: dict[str, float]) -> None:
-    loss, (logits, targets, teacher) = build_loss(name, knobs), draw(torch.float32)
+    loss, (logits, targets, teacher) = Plainly(build_loss(name, knobs)), draw(torch.float32)
     exact = loss(logits, targets, teacher)
     rough = loss(logits.bfloat16(), targets, teacher.bfloat16())
     assert rough.dtype == torch.float32
@@ -130,7 +141,7 @@ def test_bf16_logits_are_read_in_fp32(name: str, knobs: dict[str, float]) -> Non
 
 @laws
 def test_huge_logits_stay_finite(name: str, knobs: dict[str, float]) -> None:
-    loss, (logits, targets, teacher) = build_loss(name, knobs), draw(torch.float32)
+    loss, (logits, targets, teacher) = Plainly(build_loss(name, knobs)), draw(torch.float32)
     logits = (logits * 1e4).requires_grad_()
     value = loss(logits, targets, teacher * 1e4)
     value.sum().backward()
@@ -140,10 +151,12 @@ def test_huge_logits_stay_finite(name: str, knobs: dict[str, float]) -> None:
 
 def test_mix_without_a_teacher_is_lm_to_the_last_bit() -> None:
     logits, targets, _ = draw(torch.float32)
-    assert torch.equal(build_loss("mix", {"lm": 1, "kd": 0})(logits, targets), lm(logits, targets))
+    assert torch.equal(
+        Plainly(build_loss("mix", {"lm": 1, "kd": 0}))(logits, targets), lm(logits, targets)
+    )
 
 
 @laws
 def test_the_words_say_what_is_learnt(name: str, knobs: dict[str, float]) -> None:
     loss: Loss = build_loss(name, knobs)
-    assert ("KL(teacher || student)" in loss.describe()) == loss.needs_teacher
+    assert ("KL(teacher || student)" in loss.describe()) == ("teacher" in loss.needs)

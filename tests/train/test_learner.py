@@ -68,7 +68,8 @@ def test_lm_is_the_loss_transformers_computes(name: str, request: pytest.Fixture
 
 def gradient(model: Any, learner: Learner, parts: list[Rows], tokens: int) -> tuple[float, Any]:
     model.zero_grad()
-    loss = accumulate(learner, parts, tokens, bf16=False, accelerator=accelerator())
+    batches = [learner.collate(part) for part in parts]
+    loss = accumulate(learner, batches, tokens, bf16=False, accelerator=accelerator())
     grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return float(loss), torch.cat(grads)
 
@@ -132,7 +133,9 @@ def test_bf16_stays_near_fp32(llama: str) -> None:
     learner = Learner(student.model, LM())
     exact = gradient(student.model, learner, [rows], sum(rows.tokens))[0]
     rough = float(
-        accumulate(learner, [rows], sum(rows.tokens), bf16=True, accelerator=accelerator())
+        accumulate(
+            learner, [learner.collate(rows)], sum(rows.tokens), bf16=True, accelerator=accelerator()
+        )
     )
     assert rough == pytest.approx(exact, rel=1e-2)
     assert rough != exact

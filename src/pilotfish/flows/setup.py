@@ -86,7 +86,7 @@ def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
     from pilotfish.train import unlike_tokenizers
 
     losses = [make_loss(arm.loss or recipe.train.loss) for arm in arms if arm.trained]
-    if any(loss.needs_teacher for loss in losses):
+    if any("teacher" in loss.needs for loss in losses):
         weak, strong = (tokenizer_digest(load_tokenizer(m)) for m in (recipe.weak, recipe.strong))
         if weak != strong:
             raise unlike_tokenizers(recipe.weak, recipe.strong)

@@ -107,7 +107,9 @@ def _made_from(
 def _teacher(loss: str, seed: int, training: Training) -> "Loaded | None":
     from pilotfish.losses import make_loss
 
-    return training.weak(seed if training.tuned else 0) if make_loss(loss).needs_teacher else None
+    return (
+        training.weak(seed if training.tuned else 0) if "teacher" in make_loss(loss).needs else None
+    )
 
 
 def _several(config: TrainConfig) -> list[float] | None:

@@ -13,31 +13,41 @@ from torch import Tensor
 from pilotfish.config import parse_method
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.losses.blocks import summed
+from pilotfish.losses.given import Dense, Given, Sampled, Teacher, TopK
 from pilotfish.losses.kd import KD, kd
 from pilotfish.losses.lm import LM, lm
 from pilotfish.losses.mix import Mix
 
-__all__ = ["KD", "LM", "LOSSES", "Loss", "Mix", "build_loss", "kd", "lm", "make_loss", "summed"]
+__all__ = [
+    "KD",
+    "LM",
+    "LOSSES",
+    "Dense",
+    "Given",
+    "Loss",
+    "Mix",
+    "Sampled",
+    "Teacher",
+    "TopK",
+    "build_loss",
+    "kd",
+    "lm",
+    "make_loss",
+    "summed",
+]
 
-HELPERS = {"blocks"}
+HELPERS = {"blocks", "given"}
 
 
 class Loss(Protocol):
     """A frozen value: its fields are the knobs, calling it gives nats per row."""
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether the teacher's logits must be given."""
+    def needs(self) -> frozenset[str]:
+        """The fields of `Given` it must be given, beside `targets`: {"teacher"}, {"base"}, ..."""
 
-    def __call__(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        teacher: Tensor | None = None,
-        *,
-        vocabulary: int | None = None,
-    ) -> Tensor:
-        """[m, v] logits, [m] int targets, [m, u] teacher logits -> [m] nats >= 0."""
+    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+        """[m, v] logits, m rows given -> [m] nats. ValueError where something needed is absent."""
 
     def describe(self) -> str:
         """The loss in words."""

@@ -1,32 +1,38 @@
 """Sums a per-token loss block by block, so that full logits never exist at once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
-def summed(term: Callable[..., Tensor], *rows: Tensor, block: int) -> Tensor:
+def summed(term: Callable[..., Tensor], rows: Tensor, *more: Any, block: int) -> Tensor:
     """Sum of `term` over all rows, at most `block` rows at a time. -> scalar nats.
 
-    Each of `rows` is [m, ...]; `term` maps slices of them to [<= block] nats. With more than one
-    block, what `term` makes inside is thrown away and made again for the backward pass: memory is
-    one block's, time one more forward of `term`. The sum does not depend on `block` beyond fp32
-    rounding.
+    `rows` is [m, ...], and each of `more` can be sliced like it (a tensor, or `Given`); `term` maps
+    slices of them to [<= block] nats. With more than one block, what `term` makes inside is thrown
+    away and made again for the backward pass: memory is one block's, time one more forward of
+    `term`. The sum does not depend on `block` beyond fp32 rounding.
     """
     if block < 1:
         raise ValueError(f"a block holds at least one row, not {block}")
-    if len(rows[0]) <= block:
-        return term(*rows).sum()
+    if len(rows) <= block:
+        return term(rows, *more).sum()
 
-    def part(*piece: Tensor) -> Tensor:
+    def part(*piece: Any) -> Tensor:
         return term(*piece).sum()
 
-    pieces = zip(*(torch.split(one, block) for one in rows), strict=True)
+    cuts = [slice(start, start + block) for start in range(0, len(rows), block)]
     return torch.stack(
         [
-            checkpoint(part, *piece, use_reentrant=False, preserve_rng_state=False)
-            for piece in pieces
+            checkpoint(
+                part,
+                *(one[cut] for one in (rows, *more)),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            for cut in cuts
         ]
     ).sum()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
+from pilotfish.losses.given import Dense, Given
 from pilotfish.losses.lm import log_probabilities
 
 
@@ -49,22 +50,20 @@ class KD:
         check_temperature(self.temperature)
 
     @property
-    def needs_teacher(self) -> bool:
-        """Always."""
-        return True
+    def needs(self) -> frozenset[str]:
+        """Always the teacher."""
+        return frozenset({"teacher"})
 
-    def __call__(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        teacher: Tensor | None = None,
-        *,
-        vocabulary: int | None = None,
-    ) -> Tensor:
-        """[m, v], [m], teacher [m, u] -> [m] nats. ValueError without a teacher."""
-        if teacher is None:
+    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+        """[m, v], a teacher -> [m] nats. ValueError without one."""
+        if not isinstance(given.teacher, Dense):
             raise ValueError("kd needs the teacher's logits")
-        return kd(logits, teacher, temperature=self.temperature, vocabulary=vocabulary)
+        return kd(
+            logits,
+            given.teacher.logits,
+            temperature=self.temperature,
+            vocabulary=given.vocabulary,
+        )
 
     def describe(self) -> str:
         """The loss in words, with the direction of the KL."""

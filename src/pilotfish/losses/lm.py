@@ -6,6 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pilotfish.losses.given import Given
+
 
 def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """log softmax(logits / T) over the last axis, in fp32 at least. [m, v] -> [m, v] nats <= 0."""
@@ -22,18 +24,12 @@ def lm(logits: Tensor, targets: Tensor) -> Tensor:
 class LM:
     """Learn the data's own next token (cross-entropy)."""
 
-    needs_teacher: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        teacher: Tensor | None = None,
-        *,
-        vocabulary: int | None = None,
-    ) -> Tensor:
-        """[m, v], [m] -> [m] nats; the other arguments are for losses that have a teacher."""
-        return lm(logits, targets)
+    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+        """[m, v], targets [m] -> [m] nats."""
+        assert given.targets is not None
+        return lm(logits, given.targets)
 
     def describe(self) -> str:
         """The loss in words."""

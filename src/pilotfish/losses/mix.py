@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses.kd import KD, check_temperature, kd
-from pilotfish.losses.lm import LM, lm
+from pilotfish.losses.given import Given
+from pilotfish.losses.kd import KD, check_temperature
+from pilotfish.losses.lm import LM
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,17 @@ class Mix:
             raise UsageError("mix with both weights 0 learns nothing", hint="write mix(lm=1, kd=0)")
 
     @property
-    def needs_teacher(self) -> bool:
-        """Only where the teacher weighs something."""
-        return self.kd > 0
+    def needs(self) -> frozenset[str]:
+        """The teacher, only where it weighs something."""
+        return frozenset({"teacher"} if self.kd > 0 else ())
 
-    def __call__(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        teacher: Tensor | None = None,
-        *,
-        vocabulary: int | None = None,
-    ) -> Tensor:
-        """[m, v], [m], teacher [m, u] -> [m] nats. A term of weight 0 is not computed."""
+    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+        """[m, v], targets [m], a teacher -> [m] nats. A term of weight 0 is not computed."""
         total = torch.zeros((), device=logits.device)
         if self.lm:
-            total = total + self.lm * lm(logits, targets)
+            total = total + self.lm * LM()(logits, given)
         if self.kd:
-            if teacher is None:
-                raise ValueError("mix with kd > 0 needs the teacher's logits")
-            pull = kd(logits, teacher, temperature=self.temperature, vocabulary=vocabulary)
-            total = total + self.kd * pull
+            total = total + self.kd * KD(self.temperature)(logits, given)
         return total
 
     def describe(self) -> str:

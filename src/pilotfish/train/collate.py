@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.encode import Encoded
+from pilotfish.losses import Given
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,24 @@ class Batch:
     ids: Tensor  # [b, t] int64, padded on the right with id 0, a real token for many tokenizers
     mask: Tensor | None  # [b, t] int64, 1 where a token is real; None where nothing is padded
     source: Tensor  # [m] int64, flat position in [b * t] *before* each supervised token
-    targets: Tensor  # [m] int64, the supervised tokens
+    given: Given  # m rows: the supervised tokens, and what came with them (a teacher, gold)
+    weights: Tensor | None = None  # [m] what each supervised token counts; None: 1
+
+    @property
+    def targets(self) -> Tensor:
+        """[m] int64, the supervised tokens."""
+        assert self.given.targets is not None
+        return self.given.targets
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        mask = None if self.mask is None else self.mask.to(device)
-        return Batch(self.ids.to(device), mask, self.source.to(device), self.targets.to(device))
+        return Batch(
+            self.ids.to(device),
+            None if self.mask is None else self.mask.to(device),
+            self.source.to(device),
+            self.given.to(device),
+            None if self.weights is None else self.weights.to(device),
+        )
 
 
 def supervised(row: Encoded) -> int:
@@ -51,5 +64,5 @@ def collate(rows: Sequence[Encoded]) -> Batch:
         ids=torch.from_numpy(ids),
         mask=mask,
         source=torch.from_numpy(np.concatenate(source).astype(np.int64)),
-        targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
+        given=Given(torch.from_numpy(np.concatenate(targets).astype(np.int64))),
     )

@@ -1,12 +1,14 @@
 """A model together with its loss: one call gives the summed loss of a micro-batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pilotfish.losses import Loss, summed
-from pilotfish.train.collate import Batch
+from pilotfish.losses import Dense, Given, Loss, summed
+from pilotfish.train.collate import Batch, collate
+from pilotfish.train.rows import Rows
 
 BLOCK_FLOATS = 2**24  # logits of one block: 64 MiB in fp32
 
@@ -70,28 +72,33 @@ class Learner(nn.Module):
         self.model = model
         self.loss = loss
         self.vocabulary = vocabulary
+        self.progress = 0.0  # share of the steps done; the loop sets it before each step
         self._reader = Reader(model)
-        self._teacher = _frozen(teacher) if loss.needs_teacher else None
+        self._teacher = _frozen(teacher) if teacher is not None else None
         self._block = max(256, BLOCK_FLOATS // self._reader.width)
+
+    def collate(self, rows: Rows) -> Batch:
+        """A micro-batch of those rows, on the CPU."""
+        return collate(rows.encoded)
 
     def forward(self, batch: Batch) -> Tensor:
         """Scalar nats, summed over the supervised tokens of the batch; the caller divides."""
         rows = self._reader.rows(batch)
+        given = replace(batch.given, vocabulary=self.vocabulary, progress=self.progress)
         if self._teacher is None:
-            return summed(self._alone, rows, batch.targets, block=self._block)
+            return summed(self._alone, rows, given, block=self._block)
         with torch.no_grad():  # the same ids as the student's, at the same positions
             taught = self._teacher.rows(batch)
-        return summed(self._taught, rows, batch.targets, taught, block=self._block)
+        return summed(self._taught, rows, given, taught, block=self._block)
 
-    def _alone(self, rows: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(self._reader.logits(rows), targets, vocabulary=self.vocabulary)
+    def _alone(self, rows: Tensor, given: Given) -> Tensor:
+        return self.loss(self._reader.logits(rows), given)
 
-    def _taught(self, rows: Tensor, targets: Tensor, taught: Tensor) -> Tensor:
+    def _taught(self, rows: Tensor, given: Given, taught: Tensor) -> Tensor:
         assert self._teacher is not None
         with torch.no_grad():
-            teacher = self._teacher.logits(taught)
-        logits = self._reader.logits(rows)
-        return self.loss(logits, targets, teacher, vocabulary=self.vocabulary)
+            teacher = Dense(self._teacher.logits(taught))
+        return self._alone(rows, replace(given, teacher=teacher))
 
 
 def _frozen(teacher: Any) -> Reader:

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pilotfish.config import TrainConfig
-from pilotfish.train.collate import collate
+from pilotfish.train.collate import Batch
 from pilotfish.train.learner import Learner
 from pilotfish.train.order import batches, micro_batches, rows_per_step
 from pilotfish.train.rows import Rows
@@ -64,8 +64,10 @@ def steps(
             rank=accelerator.process_index,
             world=world,
         )
-        parts = [rows.take(part) for part in cut]
-        loss = accumulate(model, parts, tokens, bf16=plan.bf16, accelerator=accelerator)
+        learner.progress = step / plan.steps
+        parts = [learner.collate(rows.take(part)) for part in cut]
+        mass = sum(rows.mass[i] for i in chosen)
+        loss = accumulate(model, parts, mass, bf16=plan.bf16, accelerator=accelerator)
         rate = plan.learning_rate * factor(
             step, plan.steps, warmup=warmup, shape=config.lr_scheduler_type
         )
@@ -78,20 +80,20 @@ def steps(
 
 
 def accumulate(
-    model: nn.Module, parts: Sequence[Rows], tokens: int, *, bf16: bool, accelerator: Accelerator
+    model: nn.Module, parts: Sequence[Batch], mass: float, *, bf16: bool, accelerator: Accelerator
 ) -> Tensor:
     """Add one step's gradient to the parameters, one micro-batch after another.
 
-    `tokens`: supervised tokens of the whole step, all ranks, by which every sum is divided.
-    -> this rank's share of the loss, scalar nats per token.
+    `mass`: supervised tokens of the whole step, all ranks (or what they weigh together), by which
+    every sum is divided. -> this rank's share of the loss, scalar nats per token.
     """
     device, total = accelerator.device, torch.zeros((), device=accelerator.device)
     for number, part in enumerate(parts):
-        batch = collate(part.encoded).to(device)
+        batch = part.to(device)
         last = number == len(parts) - 1
         with nullcontext() if last else accelerator.no_sync(model):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                loss = model(batch) / tokens
+                loss = model(batch) / mass
             # Ranks average their gradients; we want the sum.
             accelerator.backward(loss * accelerator.num_processes)
         total += loss.detach()

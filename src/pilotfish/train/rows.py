@@ -25,6 +25,11 @@ class Rows:
         return len(self.encoded)
 
     @property
+    def mass(self) -> list[float]:
+        """What each row weighs in the mean that a loss is: its supervised tokens."""
+        return [float(count) for count in self.tokens]
+
+    @property
     def lengths(self) -> list[int]:
         """Tokens of each row, prompt included."""
         return [len(row.ids) for row in self.encoded]

@@ -63,7 +63,7 @@ def train(
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         learner = build_learner(student, loss, rows, teacher)
         trail = follow(learner, rows, plan, config, on_step=on_step)
-    taught_by = teacher if loss.needs_teacher else None
+    taught_by = teacher if "teacher" in loss.needs else None
     facts = {
         "strong": strong,
         "strong_digest": student.loaded.digest,
@@ -130,7 +130,7 @@ def window(config: TrainConfig, loaded: Loaded) -> int:
 
 def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | None) -> Learner:
     """Student and loss, with the teacher checked and attached only where the loss needs it."""
-    if not loss.needs_teacher:
+    if "teacher" not in loss.needs:
         return Learner(student.causal, loss)
     taught = check_teacher(student.loaded, teacher, max(rows.lengths))
     taught.model.to(accelerator().device)
