@@ -10,11 +10,13 @@ from transformers import (
     DogeConfig,
     GPTJConfig,
     GptOssConfig,
+    LlamaConfig,
     PhimoeConfig,
     Qwen2MoeConfig,
     RecurrentGemmaConfig,
 )  # fmt: skip
 
+from pilotfish.engine import ways
 from pilotfish.engine.batches import measure_rows
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.ways import Way
@@ -108,3 +110,37 @@ def test_want_of_memory_in_the_probe_does_not_choose_another_way() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         _ = forward.way
     assert forward.way == Way("packed", lean=True)
+
+
+def test_logits_that_are_no_numbers_must_be_so_in_both() -> None:
+    plain = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    plain[:, 3] = float("-inf")  # an id that the model rules out
+    assert ways._close(plain.clone(), plain, 1e-6)
+    other = plain.clone()
+    other[:, 0] += 1
+    assert not ways._close(other, plain, 1e-3)  # the hole must not hide what differs elsewhere
+    moved = plain.clone()
+    moved[0, 3], moved[0, 4] = 0.0, float("-inf")
+    assert not ways._close(moved, plain, 1.0)
+    nothing = torch.full((4, 8), float("nan"))
+    assert ways._close(nothing.clone(), nothing, 1e-6)  # a broken model: its rows end `nonfinite`
+
+
+@pytest.mark.parametrize(
+    ("rope", "longest"),
+    [
+        ({"rope_type": "default"}, None),
+        ({"rope_type": "dynamic"}, 64),
+        ({"rope_type": "longrope", "original_max_position_embeddings": 32}, 32),
+        ({"full_attention": {"rope_type": "default"},
+          "sliding_attention": {"rope_type": "dynamic"}}, 64),
+        ({"full_attention": {"rope_type": "default"},
+          "sliding_attention": {"rope_type": "default"}}, None),
+    ],
+)  # fmt: skip
+def test_stretched_angles_are_found_also_where_each_type_of_layer_has_its_own(
+    rope: dict[str, Any], longest: int | None
+) -> None:
+    config = LlamaConfig(max_position_embeddings=64)
+    config.rope_parameters = rope
+    assert ways.alone_above(config) == longest

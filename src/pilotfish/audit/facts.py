@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from pilotfish.audit.agreement import Agreement
 from pilotfish.audit.blocks import Rule
 from pilotfish.audit.cascade import Cascade, Recall
@@ -33,7 +35,7 @@ def cut_facts(
         "swapped": walked.swapped,
         "audited": walked.audited,
         "audit_flips": walked.audit_flips,
-        "left": int((~walked.remeasured).sum()),
+        "left": int((~walked.remeasured & np.isfinite(walked.scores)).sum()),
         "bound": walked.bound,
         "confidence": walked.confidence,
     }

@@ -128,11 +128,13 @@ def alone_above(config: Any) -> int | None:
     """
     text = config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    if rope.get("rope_type") not in ("dynamic", "longrope"):
+    # Some models keep one set of parameters for each type of layer.
+    each = [one for one in rope.values() if isinstance(one, dict)] or [rope]
+    stretched = [one for one in each if one.get("rope_type") in ("dynamic", "longrope")]
+    if not stretched:
         return None
-    known = rope.get("original_max_position_embeddings")
-    return int(known or getattr(text, "original_max_position_embeddings", 0) or
-               text.max_position_embeddings)  # fmt: skip
+    usual = getattr(text, "original_max_position_embeddings", 0) or text.max_position_embeddings
+    return min(int(one.get("original_max_position_embeddings") or usual) for one in stretched)
 
 
 def _true(
@@ -213,11 +215,22 @@ def _gap(found: torch.Tensor, plain: torch.Tensor) -> float:
 
     What all logits of a token share says nothing, and in some models dwarfs what differs.
     """
-    if found.shape != plain.shape:
+    if found.shape != plain.shape or not _same_holes(found, plain):
         return float("inf")
-    both = (found.float() - plain.float(), plain.float())
+    found, plain = (each.float().nan_to_num(0.0, 0.0, 0.0) for each in (found, plain))
+    both = (found - plain, plain)
     off, size = (each - each.mean(dim=-1, keepdim=True) for each in both)
     return float(off.square().mean().sqrt() / size.square().mean().sqrt())
+
+
+def _same_holes(found: torch.Tensor, plain: torch.Tensor) -> bool:
+    """Whether what is no number (ids that a model rules out, a broken model) is so in both."""
+    hole = ~torch.isfinite(plain)
+    if not hole.any():
+        return bool(torch.isfinite(found).all())
+    return torch.equal(found.nan_to_num(0.0)[hole], plain.nan_to_num(0.0)[hole]) and bool(
+        torch.isfinite(found[~hole]).all()
+    )
 
 
 def _probe_rows(loaded: Loaded) -> list[NDArray[np.int64]]:
