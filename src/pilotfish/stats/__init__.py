@@ -1,24 +1,36 @@
 """Intervals, tests and equivalence for arms judged on the same items; numpy only."""
 
 from pilotfish.stats.bootstrap import bootstrap
+from pilotfish.stats.calibration import confidence_when_wrong, ece, misfit
 from pilotfish.stats.exact import Paired, holm, mcnemar, paired
+from pilotfish.stats.inheritance import Inheritance, inheritance
 from pilotfish.stats.interval import Estimate, Parts, difference, inside, mean
 from pilotfish.stats.needed import Needed, needed
+from pilotfish.stats.pgr import PGR, Pooled, pgr, pooled
 from pilotfish.stats.student import t_cdf, t_critical, t_quantile, t_two_sided
 
 __all__ = [
+    "PGR",
     "Estimate",
+    "Inheritance",
     "Needed",
     "Paired",
     "Parts",
+    "Pooled",
     "bootstrap",
+    "confidence_when_wrong",
     "difference",
+    "ece",
     "holm",
+    "inheritance",
     "inside",
     "mcnemar",
     "mean",
+    "misfit",
     "needed",
     "paired",
+    "pgr",
+    "pooled",
     "t_cdf",
     "t_critical",
     "t_quantile",

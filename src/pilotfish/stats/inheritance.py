@@ -1,0 +1,82 @@
+"""Error inheritance: does the student repeat the weak model's mistakes, or see past them?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+
+_LEAST_WRONG = 10  # fewer rows where the weak model is wrong say nothing
+_CLOSE = 0.5  # of the weak model's mistakes repeated beyond what the ceiling repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """Shares in [0, 1], or None where there is no row to take them from.
+
+    weak_right, weak_wrong: rows where the student's answer equals the weak model's, among those
+    where the weak model is right (wrong). wrong_given_weak_wrong: rows the student gets wrong
+    among those; ceiling_...: the same of the ceiling; excess: the former minus the latter, in
+    [-1, 1]: what is inherited and not merely hard. right, wrong: rows of each kind.
+    """
+
+    weak_right: float | None
+    weak_wrong: float | None
+    wrong_given_weak_wrong: float | None
+    ceiling_wrong_given_weak_wrong: float | None
+    excess: float | None
+    right: int
+    wrong: int
+
+    @property
+    def alarm(self) -> str:
+        """Why the student is too close to the weak model, "" where it is not (or none can say)."""
+        if self.excess is None or self.weak_wrong is None or self.wrong < _LEAST_WRONG:
+            return ""
+        if self.excess < _CLOSE:
+            return ""
+        return (
+            f"student too close to weak: it repeats {self.weak_wrong:.0%} of the weak model's "
+            f"mistakes, and is wrong there {self.excess:+.0%} more often than the ceiling"
+        )
+
+
+def inheritance(
+    student: NDArray[np.object_],
+    weak: NDArray[np.object_],
+    gold: NDArray[np.object_],
+    *,
+    ceiling: NDArray[np.object_] | None = None,
+) -> Inheritance:
+    """Error inheritance from answers [n] of the same rows: student, weak, gold (and ceiling).
+
+    Answers are compared as equal or not (labels, or texts already normalised). An answer None is
+    missing: that row is left out, in all of them. ValueError where the lengths differ.
+    """
+    given = [student, weak, gold] + ([] if ceiling is None else [ceiling])
+    answers = [np.asarray(each, dtype=object) for each in given]
+    if len({each.shape for each in answers}) != 1 or answers[0].ndim != 1:
+        raise ValueError(f"answers must be vectors of one length: {[a.shape for a in answers]}")
+    known = np.all([[value is not None for value in each] for each in answers], axis=0)
+    answers = [each[known.astype(bool)] for each in answers]
+    same, right = _equal(answers[0], answers[1]), _equal(answers[1], answers[2])
+    missed = _share(~_equal(answers[0], answers[2]), ~right)
+    base = None if ceiling is None else _share(~_equal(answers[3], answers[2]), ~right)
+    return Inheritance(
+        _share(same, right),
+        _share(same, ~right),
+        missed,
+        base,
+        None if missed is None or base is None else missed - base,
+        int(right.sum()),
+        int((~right).sum()),
+    )
+
+
+def _equal(a: NDArray[np.object_], b: NDArray[np.object_]) -> Bools:
+    return np.array([x == y for x, y in zip(a, b, strict=True)], dtype=bool)
+
+
+def _share(which: Bools, among: Bools) -> float | None:
+    return float(which[among].mean()) if among.any() else None
