@@ -17,6 +17,7 @@ FLOORS = {
     "precision": 2,
     "budget": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2, "ledger": 2,
     "audit": 3, "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3, "geometry": 3,
+    "labels": 3,
     "engine": 4,
     "train": 5,
     "selectors": 6, "judge": 6,
@@ -121,7 +122,7 @@ LIGHT = [
     "pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget", "pilotfish.pickers",
     "pilotfish.histogram", "pilotfish.audit",
     "pilotfish.selectors", "pilotfish.ledger", "pilotfish.pool", "pilotfish.encode",
-    "pilotfish.geometry",
+    "pilotfish.geometry", "pilotfish.labels",
     "pilotfish.flows.select", "pilotfish.cli", "pilotfish.report", "pilotfish.api",
 ]  # fmt: skip
 
@@ -150,6 +151,6 @@ def test_light_rooms_load_no_torch() -> None:
 
 def test_numpy_rooms_load_only_numpy() -> None:
     rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget", "audit", "histogram"]
-    rooms += ["geometry"]
+    rooms += ["geometry", "labels"]
     for name, found in loaded_after([f"pilotfish.{room}" for room in rooms]).items():
         assert "numpy" in found and not {*HEAVY, "pyarrow"} & found, name
