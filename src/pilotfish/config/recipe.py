@@ -4,13 +4,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pilotfish.config.training import TrainConfig, TuneConfig
 from pilotfish.errors import UsageError, unknown_name
 
 MAX_BYTES = 1_000_000
 SEEDS = {"none": 1, "quick": 2, "full": 3}  # of each level of evidence
+
+
+class Variant(BaseModel):
+    """An arm trained in another way: `{of: selected, train: {loss: lm, max_steps: 50}}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    of: str = "selected"
+    """The arm whose rows it learns from."""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the `train:` block that it has for itself."""
+
+    @field_validator("train")
+    @classmethod
+    def _known(cls, train: dict[str, Any]) -> dict[str, Any]:
+        try:
+            TrainConfig().changed(train)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"train.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        return train
 
 
 class Recipe(BaseModel):
@@ -41,6 +62,8 @@ class Recipe(BaseModel):
     """Only these arms; None: those of the evidence level."""
     losses: dict[str, str] = Field(default_factory=dict)
     """Extra arms on the selected rows: arm name -> LOSS, as `selected_kd: mix(lm=0.7, kd=0.3)`."""
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    """Extra arms that differ from one of the table in how they are trained."""
     out: str | None = None
     seed: int = 0
     limit: int | None = Field(None, gt=0)
@@ -67,6 +90,12 @@ class Recipe(BaseModel):
     def n_seeds(self) -> int:
         """Seeds in use: asked for, or what the evidence level needs."""
         return self.seeds or SEEDS[self.evidence]
+
+    @property
+    def all_variants(self) -> dict[str, Variant]:
+        """`variants`, and those that `losses` is short for."""
+        short = {name: Variant(train={"loss": loss}) for name, loss in self.losses.items()}
+        return {**short, **self.variants}
 
 
 def read_recipe(path: Path | str) -> dict[str, Any]:
@@ -120,7 +149,9 @@ def _in_words(error: ValidationError) -> UsageError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        models: dict[object, type[BaseModel]] = {"train": TrainConfig, "tune": TuneConfig}
+        models: dict[object, type[BaseModel]] = {
+            "train": TrainConfig, "tune": TuneConfig, "variants": Variant,
+        }  # fmt: skip
         model = models.get(first["loc"][0], Recipe)
         return unknown_name("setting", str(first["loc"][-1]), model.model_fields)
     if first["type"] == "missing":

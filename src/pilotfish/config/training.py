@@ -1,6 +1,7 @@
 """How models are trained: TrainingArguments' names, one table of defaults."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,3 +43,7 @@ class TrainConfig(TuneConfig):
     max_steps: int | None = Field(None, gt=0)
     """Optimizer steps of every arm; overrides num_train_epochs."""
     gradient_accumulation_steps: int = Field(1, gt=0)
+
+    def changed(self, changes: Mapping[str, Any]) -> "TrainConfig":
+        """The same with some settings changed, checked anew. ValidationError for unknown ones."""
+        return TrainConfig.model_validate({**self.model_dump(), **changes})

@@ -1,9 +1,10 @@
-"""The arms of a comparison: which rows each one learns from, and with which loss."""
+"""The arms of a comparison: which rows each one learns from, and how."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from pilotfish.config import TrainConfig, Variant
 from pilotfish.errors import UsageError, unknown_name
 
 Rows = Literal["none", "selection", "all", "relabelled"]
@@ -17,12 +18,16 @@ class Arm:
     rows: Rows = "none"
     selection: str = ""
     trusted: bool = False
-    loss: str | None = None  # None: the comparison's own
+    train: Mapping[str, Any] = field(default_factory=dict)  # settings unlike the comparison's own
 
     @property
     def trained(self) -> bool:
         """Whether a model is trained for it (base and weak are judged as they are)."""
         return self.rows != "none" or self.trusted
+
+    def config(self, shared: TrainConfig) -> TrainConfig:
+        """How this arm is trained, its own settings laid over those that all arms share."""
+        return shared.changed(self.train)
 
 
 ARMS: dict[str, Arm] = {
@@ -56,21 +61,24 @@ def arms_of(
     *,
     trusted: bool,
     names: Sequence[str] | None = None,
-    losses: Mapping[str, str] | None = None,
+    variants: Mapping[str, Variant] | None = None,
 ) -> list[Arm]:
-    """The arms of an evidence level (or those named), then the extra losses on selected rows."""
+    """The arms of an evidence level (or those named), then their variants."""
     wanted = list(names or [*_LEVELS[level], *(_TRUSTED if trusted and level == "full" else ())])
-    arms = []
-    for name in wanted:
-        if name not in ARMS:
-            raise unknown_name("arm", name, ARMS)
-        if ARMS[name].trusted and not trusted:
-            raise UsageError(
-                f"the arm '{name}' needs trusted rows", hint="give them with --trusted"
-            )
-        arms.append(ARMS[name])
-    for name, loss in (losses or {}).items():
+    arms = [_arm(name, trusted) for name in wanted]
+    for name, variant in (variants or {}).items():
         if name in ARMS:
-            raise UsageError(f"losses: '{name}' is an arm of its own; choose another name")
-        arms.append(replace(ARMS["selected"], name=name, loss=loss))
+            raise UsageError(f"'{name}' is an arm of its own; choose another name for the variant")
+        changed = _arm(variant.of, trusted)
+        if not changed.trained:
+            raise UsageError(f"nothing is trained for the arm '{variant.of}': it has no variants")
+        arms.append(replace(changed, name=name, train=dict(variant.train)))
     return arms
+
+
+def _arm(name: str, trusted: bool) -> Arm:
+    if name not in ARMS:
+        raise unknown_name("arm", name, ARMS)
+    if ARMS[name].trusted and not trusted:
+        raise UsageError(f"the arm '{name}' needs trusted rows", hint="give them with --trusted")
+    return ARMS[name]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 # Settings that say which results there are, and change none of them.
-_ADDING = {"evidence", "seeds", "arms", "losses", "margin"}
+_ADDING = {"evidence", "seeds", "arms", "losses", "variants", "margin"}
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ def run_experiment(
 def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experiment:
     """Read every row, decide metric, method and arms, and store the rows to judge on."""
     arms = arms_of(
-        recipe.evidence, trusted=bool(recipe.trusted), names=recipe.arms, losses=recipe.losses
-    )
+        recipe.evidence, trusted=bool(recipe.trusted), names=recipe.arms,
+        variants=recipe.all_variants,
+    )  # fmt: skip
     check_losses(recipe, arms)
     method, why = the_method(recipe)
     source = source_of(recipe)

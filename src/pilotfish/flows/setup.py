@@ -85,7 +85,7 @@ def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
     from pilotfish.models import load_tokenizer, tokenizer_digest
     from pilotfish.train import unlike_tokenizers
 
-    losses = [make_loss(arm.loss or recipe.train.loss) for arm in arms if arm.trained]
+    losses = [make_loss(arm.config(recipe.train).loss) for arm in arms if arm.trained]
     if any("teacher" in loss.needs for loss in losses):
         weak, strong = (tokenizer_digest(load_tokenizer(m)) for m in (recipe.weak, recipe.strong))
         if weak != strong:

@@ -32,7 +32,7 @@ def train_arm(
 ) -> None:
     """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one."""
     need_torch("training", extra="train")
-    config = training.config.model_copy(update={"loss": arm.loss or training.config.loss})
+    config = arm.config(training.config)
     rows = rows_of(run, arm, seed, training, progress=progress)
     teacher = _teacher(config.loss, seed, training)
     made_from = _made_from(arm, seed, training, config, rows=rows, teacher=teacher)

@@ -1,0 +1,53 @@
+"""Variants: arms of the table trained in another way."""
+
+import pytest
+
+from pilotfish.config import Recipe, TrainConfig, make_recipe
+from pilotfish.errors import UsageError
+from pilotfish.flows.arms import Arm, arms_of
+
+
+def recipe(**more: object) -> Recipe:
+    return make_recipe({"data": "rows.jsonl", "weak": "w", "strong": "s", **more})
+
+
+def arms(asked: Recipe, *, trusted: bool = False) -> dict[str, Arm]:
+    found = arms_of("quick", trusted=trusted, variants=asked.all_variants)
+    return {arm.name: arm for arm in found}
+
+
+def test_a_variant_takes_the_rows_of_its_arm_and_changes_only_what_it_names() -> None:
+    asked = recipe(
+        train={"max_steps": 7, "loss": "kd"},
+        variants={"short": {"of": "relabel_all", "train": {"max_steps": 3}}},
+    )
+    short = arms(asked)["short"]
+    assert short.rows == "relabelled"
+    assert short.config(asked.train).max_steps == 3
+    assert short.config(asked.train).loss == "kd"
+    assert arms(asked)["selected"].config(asked.train) == asked.train
+
+
+def test_losses_are_short_for_variants_of_the_selected_arm() -> None:
+    short = arms(recipe(losses={"mixed": "mix(lm=1, kd=1)"}))["mixed"]
+    assert (short.selection, short.config(TrainConfig()).loss) == ("selected", "mix(lm=1, kd=1)")
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        ({"selected": {}}, "an arm of its own"),
+        ({"x": {"of": "selcted"}}, "did you mean 'selected'"),
+        ({"x": {"of": "weak"}}, "nothing is trained"),
+        ({"x": {"of": "trusted"}}, "needs trusted rows"),
+    ],
+)
+def test_what_no_variant_can_be_is_refused(variants: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        arms(recipe(variants=variants))
+
+
+@pytest.mark.parametrize("train", [{"max_step": 3}, {"max_steps": 0}])
+def test_settings_of_a_variant_are_checked_before_anything_starts(train: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="max_step"):
+        recipe(variants={"x": {"train": train}})
