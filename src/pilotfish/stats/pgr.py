@@ -167,8 +167,12 @@ def _task(triple: Triple, rules: _Rules) -> _Task:
     usable = np.all([np.isfinite(arm).all(axis=0) for arm in (weak, strong, ceiling)], axis=0)
     sign = 1.0 if rules.higher else -1.0
     arms = (sign * weak[:, usable], sign * strong[:, usable], sign * ceiling[:, usable])
-    fixed = (rules.fixed[2], rules.fixed[0])
-    gap = difference(arms[2], arms[0], alpha=rules.alpha, fixed=fixed)
+    better, worse = (2, 0) if rules.higher else (0, 2)  # a share stays a share: never negated
+    gap = difference(
+        *((weak, strong, ceiling)[at][:, usable] for at in (better, worse)),
+        alpha=rules.alpha,
+        fixed=(rules.fixed[better], rules.fixed[worse]),
+    )
     return _Task(arms, gap, int((~usable).sum()))
 
 
@@ -180,9 +184,10 @@ def _pgr(tasks: Sequence[_Task], rules: _Rules) -> PGR:
         nothing = (None,) * 12
         return PGR(*nothing, False, NO_ITEMS, seeds, items, excluded)
     weak, strong, ceiling = np.mean([[arm.mean() for arm in task.arms] for task in tasks], axis=0)
-    gap, half = float(ceiling - weak), _half_gap(tasks)
+    gap = float(ceiling - weak)
+    around = _gap_reach(tasks, gap)
     reach = None
-    why = _why_undefined(tasks, gap, half, rules)
+    why = _why_undefined(tasks, gap, around, rules)
     if not why:
         reach = _reach(tasks, rules)
         why = "" if reach else UNBOUNDED
@@ -198,8 +203,8 @@ def _pgr(tasks: Sequence[_Task], rules: _Rules) -> PGR:
         boot_low=boot_low,
         boot_high=boot_high,
         gap=gap,
-        gap_low=None if half is None else gap - half,
-        gap_high=None if half is None else gap + half,
+        gap_low=around[0] if around else None,
+        gap_high=around[1] if around else None,
         weak=sign * float(weak),
         strong=sign * float(strong),
         ceiling=sign * float(ceiling),
@@ -211,17 +216,22 @@ def _pgr(tasks: Sequence[_Task], rules: _Rules) -> PGR:
     )
 
 
-def _half_gap(tasks: Sequence[_Task]) -> float | None:
-    """Half the interval of the gap of the mean over tasks; None where a task has no interval."""
+def _gap_reach(tasks: Sequence[_Task], gap: float) -> tuple[float, float] | None:
+    """Interval of the mean gap over tasks; None where a task has none."""
     halves: list[float] = []
-    for gap in (task.gap for task in tasks):
-        if gap.value is None or gap.low is None or gap.high is None:
+    for each in (task.gap for task in tasks):
+        if each.value is None or each.low is None or each.high is None:
             return None
-        halves.append(max(gap.high - gap.value, gap.value - gap.low))  # one end may be cut
-    return math.hypot(*halves) / len(halves)
+        if len(tasks) == 1:
+            return each.low, each.high
+        halves.append(max(each.high - each.value, each.value - each.low))  # an end may be cut
+    half = math.hypot(*halves) / len(halves)
+    return gap - half, gap + half
 
 
-def _why_undefined(tasks: Sequence[_Task], gap: float, half: float | None, rules: _Rules) -> str:
+def _why_undefined(
+    tasks: Sequence[_Task], gap: float, around: tuple[float, float] | None, rules: _Rules
+) -> str:
     """The first reason against a number, "" where there is none."""
     if min(task.items for task in tasks) < 2:
         return NO_ITEMS
@@ -232,10 +242,10 @@ def _why_undefined(tasks: Sequence[_Task], gap: float, half: float | None, rules
         for task in tasks
         for arm, fixed in zip(task.arms, rules.fixed, strict=True)
     )
-    if half is None or once:
+    if around is None or once:
         return ONE_SEED
-    if gap - half <= 0.0:
-        return f"the gap's interval [{gap - half:.3f}, {gap + half:.3f}] covers 0"
+    if around[0] <= 0.0:
+        return f"the gap's interval [{around[0]:.3f}, {around[1]:.3f}] covers 0"
     if gap < rules.min_gap - _ROUNDING:
         return f"the gap {gap:.3g} is below min_gap {rules.min_gap:g}"
     return ""
@@ -248,11 +258,9 @@ def _reach(tasks: Sequence[_Task], rules: _Rules) -> tuple[float, float] | None:
     binary = all(np.isin(np.abs(arm), (0.0, 1.0)).all() for task in tasks for arm in task.arms)
     if found is None or not binary or found[1] - found[0] > _ROUNDING:
         return found
-    items, gap = (
-        sum(task.items for task in tasks),
-        np.mean([m.means[2] - m.means[0] for m in known]),
-    )
-    unseen = (1.0 - (rules.alpha / 2.0) ** (1.0 / items)) / float(gap)
+    gap = float(np.mean([one.means[2] - one.means[0] for one in known]))
+    items = sum(task.items for task in tasks)
+    unseen = (1.0 - (rules.alpha / 2.0) ** (1.0 / items)) / gap
     return found[0] - unseen, found[1] + unseen
 
 
