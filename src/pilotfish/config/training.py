@@ -43,13 +43,13 @@ class TrainConfig(TuneConfig):
     max_steps: int | None = Field(None, gt=0)
     """Optimizer steps of every arm; overrides num_train_epochs."""
     gradient_accumulation_steps: int = Field(1, gt=0)
-
-    def changed(self, changes: Mapping[str, Any]) -> "TrainConfig":
-        """The same with some settings changed, checked anew. ValidationError for unknown ones."""
-        return TrainConfig.model_validate({**self.model_dump(), **changes})
     save_steps: int | None = Field(None, gt=0)
     """Optimizer steps between two checkpoints. None: by `save_seconds` alone."""
     save_seconds: float = Field(600, ge=0)
     """Save a checkpoint where the last one is older than this."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """Under torchrun. auto: DDP where all that training holds fits on each device, else FSDP2."""
+
+    def changed(self, changes: Mapping[str, Any]) -> "TrainConfig":
+        """The same with some settings changed, checked anew. ValidationError for unknown ones."""
+        return TrainConfig.model_validate({**self.model_dump(), **changes})
