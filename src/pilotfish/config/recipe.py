@@ -6,8 +6,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pilotfish.config.settings import checked
 from pilotfish.config.training import TrainConfig, TuneConfig
-from pilotfish.errors import UsageError, unknown_name
+from pilotfish.errors import UsageError
 
 MAX_BYTES = 1_000_000
 SEEDS = {"none": 1, "quick": 2, "full": 3}  # of each level of evidence
@@ -120,41 +121,7 @@ def read_recipe(path: Path | str) -> dict[str, Any]:
 
 def make_recipe(settings: dict[str, Any], overrides: list[str] | None = None) -> Recipe:
     """Check settings (a recipe's, or the command line's) with `--set a.b=value` laid on top."""
-    merged = dict(settings)
-    for override in overrides or []:
-        _set(merged, override)
-    try:
-        return Recipe.model_validate(merged)
-    except ValidationError as error:
-        raise _in_words(error) from error
-
-
-def _set(settings: dict[str, Any], override: str) -> None:
-    path, equals, value = override.partition("=")
-    if not equals or not path.strip():
-        raise UsageError(f"--set {override}: write --set a.b=value")
-    *parents, last = path.strip().split(".")
-    here = settings
-    for parent in parents:
-        inner = here.get(parent)
-        here[parent] = dict(inner) if isinstance(inner, dict) else {}
-        here = here[parent]
-    try:
-        here[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {override}: the value is not readable YAML") from error
-
-
-def _in_words(error: ValidationError) -> UsageError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        models: dict[object, type[BaseModel]] = {
-            "train": TrainConfig, "tune": TuneConfig, "variants": Variant,
-        }  # fmt: skip
-        model = models.get(first["loc"][0], Recipe)
-        return unknown_name("setting", str(first["loc"][-1]), model.model_fields)
-    if first["type"] == "missing":
-        return UsageError(f"the recipe lacks '{where}'", hint=f"add {where}: ... to it")
-    seen = f" (seen: {first['input']!r})" if "input" in first else ""
-    return UsageError(f"the setting '{where}' is wrong: {first['msg']}{seen}")
+    parts: dict[object, type[BaseModel]] = {
+        "train": TrainConfig, "tune": TuneConfig, "variants": Variant,
+    }  # fmt: skip
+    return checked(Recipe, settings, overrides, parts=parts)

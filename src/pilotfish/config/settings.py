@@ -1,0 +1,62 @@
+"""Settings of any recipe: overrides laid on top, and what is wrong said in words."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pilotfish.errors import UsageError, unknown_name
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def checked(
+    model: type[Checked],
+    settings: Mapping[str, Any],
+    overrides: list[str] | None = None,
+    *,
+    parts: Mapping[object, type[BaseModel]],
+) -> Checked:
+    """`settings` with every `a.b=value` laid on top, as a `model`.
+
+    parts: the models of nested blocks, so that a misspelt setting is compared with its own kind.
+    UsageError says what is wrong.
+    """
+    merged = dict(settings)
+    for override in overrides or []:
+        _set(merged, override)
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        raise _in_words(error, model, parts) from error
+
+
+def _set(settings: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set {override}: write --set a.b=value")
+    *parents, last = path.strip().split(".")
+    here = settings
+    for parent in parents:
+        inner = here.get(parent)
+        here[parent] = dict(inner) if isinstance(inner, dict) else {}
+        here = here[parent]
+    try:
+        here[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: the value is not readable YAML") from error
+
+
+def _in_words(
+    error: ValidationError, model: type[BaseModel], parts: Mapping[object, type[BaseModel]]
+) -> UsageError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        fields = parts.get(first["loc"][0], model).model_fields
+        return unknown_name("setting", str(first["loc"][-1]), fields)
+    if first["type"] == "missing":
+        return UsageError(f"the recipe lacks '{where}'", hint=f"add {where}: ... to it")
+    seen = f" (seen: {first['input']!r})" if "input" in first else ""
+    return UsageError(f"the setting '{where}' is wrong: {first['msg']}{seen}")
