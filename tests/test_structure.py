@@ -29,7 +29,7 @@ FLOORS = {
 
 TABLES = {
     "formats": "FORMATS", "pickers": "PICKERS", "losses": "LOSSES", "signals": "SIGNALS",
-    "selectors": "SELECTORS", "judge": "METRICS",
+    "selectors": "SELECTORS", "judge": "METRICS", "labels": "FILTERS",
 }  # fmt: skip
 
 
