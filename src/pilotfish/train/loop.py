@@ -1,8 +1,8 @@
 """The training loop: one generator, one step at a time."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +12,7 @@ from pilotfish.config import TrainConfig
 from pilotfish.train.collate import Batch
 from pilotfish.train.learner import Learner
 from pilotfish.train.order import batches, micro_batches, rows_per_step
+from pilotfish.train.parallel import clip, spread, synced
 from pilotfish.train.rows import Rows
 from pilotfish.train.schedule import factor, warmup_length
 from pilotfish.train.setup import build_optimizer
@@ -38,25 +39,47 @@ class Step:
     inputs: int  # input tokens of the step, all ranks, padding not counted
 
 
+@dataclass(frozen=True)
+class Work:
+    """A learner made ready: what is called, what learns, and what moves it."""
+
+    learner: Learner
+    model: nn.Module  # the learner, or DDP around it; FSDP2 changes the learner itself
+    trained: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def begin(cls, learner: Learner, config: TrainConfig, accelerator: Accelerator) -> "Work":
+        """Spread the learner over the ranks, then give it an optimizer that has seen nothing."""
+        model = spread(learner, config.parallel, accelerator.device)
+        trained = [p for p in learner.parameters() if p.requires_grad]
+        return cls(learner, model, trained, build_optimizer(trained, config.weight_decay))
+
+
 def steps(
-    learner: Learner, rows: Rows, plan: Plan, config: TrainConfig, *, accelerator: Accelerator
+    learner: Learner,
+    rows: Rows,
+    plan: Plan,
+    config: TrainConfig,
+    *,
+    accelerator: Accelerator,
+    work: Work | None = None,
+    done: int = 0,
 ) -> Iterator[Step]:
     """Train `learner` on `rows` in place, yielding after every optimizer step.
 
     The loss of a step is the sum over its supervised tokens divided by their *global* count, over
     all micro-batches and ranks: how a step is cut up does not change its gradient. Every rank
     knows the whole step, since the order is a pure function, so the count needs no message.
+
+    work, done: a learner and its optimizer as they stood after `done` steps, to go on from there.
     """
+    work = work or Work.begin(learner, config, accelerator)
     world, lengths = accelerator.num_processes, rows.lengths
-    # On one process there is nothing to prepare, and prepare would keep the model alive for ever.
-    model = accelerator.prepare(learner) if world > 1 else learner
-    trained = [p for p in learner.parameters() if p.requires_grad]
-    optimizer = build_optimizer(trained, config.weight_decay)
     warmup = warmup_length(config.warmup_steps, plan.steps)
     order = batches(rows.names, rows_per_step(config, world=world), plan.steps, seed=plan.seed)
     learner.train()
-    for step, chosen in enumerate(order):
-        tokens = sum(rows.tokens[i] for i in chosen)
+    for step, chosen in islice(enumerate(order), done, None):
         cut = micro_batches(
             chosen,
             lengths,
@@ -67,16 +90,25 @@ def steps(
         learner.progress = step / plan.steps
         parts = [learner.collate(rows.take(part)) for part in cut]
         mass = sum(rows.mass[i] for i in chosen)
-        loss = accumulate(model, parts, mass, bf16=plan.bf16, accelerator=accelerator)
+        loss = accumulate(work.model, parts, mass, bf16=plan.bf16, accelerator=accelerator)
         rate = plan.learning_rate * factor(
             step, plan.steps, warmup=warmup, shape=config.lr_scheduler_type
         )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        accelerator.clip_grad_norm_(trained, config.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        _move(work, rate, config.max_grad_norm)
+        tokens = sum(rows.tokens[i] for i in chosen)
         yield Step(step + 1, loss, rate, tokens, sum(lengths[i] for i in chosen))
+
+
+def _move(work: Work, rate: float, limit: float) -> None:
+    """One step of the optimizer, with its gradient clipped; then the learner looks at the step."""
+    for group in work.optimizer.param_groups:
+        group["lr"] = rate
+    clip(work.trained, limit)
+    work.optimizer.step()
+    work.optimizer.zero_grad(set_to_none=True)
+    after: Callable[[], None] | None = getattr(work.learner, "after_step", None)
+    if after is not None:
+        after()
 
 
 def accumulate(
@@ -90,11 +122,10 @@ def accumulate(
     device, total = accelerator.device, torch.zeros((), device=accelerator.device)
     for number, part in enumerate(parts):
         batch = part.to(device)
-        last = number == len(parts) - 1
-        with nullcontext() if last else accelerator.no_sync(model):
+        with synced(model, last=number == len(parts) - 1):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
                 loss = model(batch) / mass
             # Ranks average their gradients; we want the sum.
-            accelerator.backward(loss * accelerator.num_processes)
-        total += loss.detach()
+            (loss * accelerator.num_processes).backward()
+        total = total + loss.detach()
     return total

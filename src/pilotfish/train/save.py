@@ -1,13 +1,16 @@
 """Writes what was trained as a standard model folder that everybody can load."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers.utils import logging
 
+from pilotfish.train.parallel import learned, put, rank
 from pilotfish.train.setup import Student, accelerator
 
 
@@ -30,6 +33,23 @@ def _merged(student: Student, adapter: Path) -> Any:
     student.model.save_pretrained(adapter)
     (adapter / "README.md").unlink(missing_ok=True)  # peft's empty model card
     return student.model.merge_and_unload()
+
+
+def in_one_piece(student: Student, learner: nn.Module, afresh: Callable[[], Student]) -> Student:
+    """The student as it was before FSDP2 cut it up: made `afresh`, with what was learnt put in.
+
+    Called on every rank; only rank 0, which saves, gets the new one. Without FSDP2: the student.
+    """
+    if not isinstance(learner, FSDPModule):
+        return student
+    weights = learned(learner)
+    if rank() != 0:
+        return student
+    fresh = afresh()
+    named = dict(fresh.causal.named_parameters())
+    for name, weight in weights.items():
+        put(named[name.removeprefix("model.")], weight)
+    return fresh
 
 
 def write_log(lines: Iterable[dict[str, Any]], folder: Path) -> None:

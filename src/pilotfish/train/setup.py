@@ -85,18 +85,18 @@ class Student:
         return float(max([0.0, *layers, *named]))
 
 
-def prepare(name: str, config: TrainConfig) -> Student:
-    """Load the model on the accelerator's device, in full precision, and wrap it in LoRA if asked.
+def prepare(name: str, config: TrainConfig, *, device: torch.device | None = None) -> Student:
+    """Load the model in full precision, on the accelerator's device where none is named, and wrap
+    it in LoRA if asked.
 
     Full fine-tuning keeps fp32 weights (bf16 is autocast). Under LoRA with bf16 the frozen base is
     held in bf16 and the adapters in fp32.
     """
-    device = accelerator().device
     bf16 = config.bf16
     if bf16 is None:
-        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        bf16 = accelerator().device.type == "cuda" and torch.cuda.is_bf16_supported()
     precision = "bf16" if bf16 and config.use_peft else "fp32"
-    loaded = load(name, device=str(device), precision=precision)
+    loaded = load(name, device=str(device or accelerator().device), precision=precision)
     size = sum(p.numel() for p in loaded.model.parameters())
     peft = config.use_peft if config.use_peft is not None else size >= LORA_FROM
     if not peft:

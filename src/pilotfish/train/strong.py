@@ -1,23 +1,25 @@
 """Trains the strong model on the rows of one arm."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
 from pilotfish.losses import Loss, make_loss
 from pilotfish.models import Loaded
 from pilotfish.records import Example
+from pilotfish.train.checkpoint import NOTHING, Checkpoints, Keeper
 from pilotfish.train.cost import flops
+from pilotfish.train.interrupts import held
 from pilotfish.train.learner import Learner
-from pilotfish.train.loop import Plan, Step
+from pilotfish.train.loop import Plan, Step, Work
 from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.rows import Rows, encode_rows
-from pilotfish.train.save import save, write_log
+from pilotfish.train.save import in_one_piece, save, write_log
 from pilotfish.train.setup import (
     Student,
     accelerator,
@@ -26,8 +28,7 @@ from pilotfish.train.setup import (
     prepare,
     seeded,
 )
-
-LOOK_EVERY = 10  # steps between two looks at the loss, each of which waits for the device
+from pilotfish.train.trail import LOOK_EVERY, Trail
 
 OnStep = Callable[[int, int, float], None]
 
@@ -43,6 +44,7 @@ def train(
     learning_rate: float | None = None,
     teacher: Loaded | None = None,
     on_step: OnStep | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
     """Train `strong` on `examples`, write it and log.jsonl into `folder`, return the facts.
 
@@ -51,6 +53,7 @@ def train(
     steps: optimizer steps (None: `plan_steps` of these rows); rows are cycled to fill them.
     learning_rate: peak, overrides the config's. teacher: the weak model, for losses that need one.
     on_step(step, steps, loss): called every ten steps and after the last; loss in nats per token.
+    checkpoints: where to save what a kill would cost, and to go on from; None: neither.
 
     Raises UsageError for a loss without its teacher, unequal tokenizers or diverged training,
     DataError when no row has a supervised token.
@@ -62,7 +65,10 @@ def train(
         rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         learner = build_learner(student, loss, rows, teacher)
-        trail = follow(learner, rows, plan, config, on_step=on_step)
+        trail = follow(learner, rows, plan, config, on_step=on_step, checkpoints=checkpoints)
+        student = in_one_piece(
+            student, learner, lambda: prepare(strong, config, device=torch.device("cpu"))
+        )
     taught_by = teacher if "teacher" in loss.needs else None
     facts = {
         "strong": strong,
@@ -78,48 +84,41 @@ def train(
     return facts
 
 
-@dataclass
-class Trail:
-    """What a run left behind: a line per step, and the tokens that went through."""
-
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    tokens: int = 0
-    inputs: int = 0
-
-    def add(self, pending: Sequence[Step]) -> None:
-        """Take over finished steps; waits for the device. UsageError at a loss of nan or inf."""
-        for step in pending:
-            loss = float(accelerator().reduce(step.loss, "sum"))
-            if not math.isfinite(loss):
-                raise UsageError(
-                    f"training diverged: the loss is {loss} at step {step.step}",
-                    hint=f"lower train.learning_rate (the peak is now {step.learning_rate:.1e})",
-                )
-            self.lines.append(
-                {"step": step.step, "loss": loss, "lr": step.learning_rate, "tokens": step.tokens}
-            )
-            self.tokens += step.tokens
-            self.inputs += step.inputs
-
-    @property
-    def final(self) -> float:
-        """Mean loss of the last ten steps, in nats per token."""
-        last = [float(line["loss"]) for line in self.lines[-LOOK_EVERY:]]
-        return sum(last) / len(last)
-
-
 def follow(
-    learner: Learner, rows: Rows, plan: Plan, config: TrainConfig, *, on_step: OnStep | None = None
+    learner: Learner,
+    rows: Rows,
+    plan: Plan,
+    config: TrainConfig,
+    *,
+    on_step: OnStep | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trail:
-    """Run all steps of a plan, looking at the loss every `LOOK_EVERY`."""
+    """Run all steps of a plan, looking at the loss every `LOOK_EVERY`.
+
+    checkpoints: where to take up what was killed, and to save what is due. While there are any,
+    SIGINT and SIGTERM wait for the step to be done and saved (four seconds at most).
+    """
     trail, pending = Trail(), list[Step]()
-    for step in optimizer_steps(learner, rows, plan, config, accelerator=accelerator()):
-        pending.append(step)
-        if step.step % LOOK_EVERY == 0 or step.step == plan.steps:
-            trail.add(pending)
-            pending.clear()
-            if on_step:
+    work = Work.begin(learner, config, accelerator())
+    keeper = Keeper(checkpoints, plan, work) if checkpoints else None
+    done = keeper.resume(trail) if keeper else 0
+    moving = optimizer_steps(
+        learner, rows, plan, config, accelerator=accelerator(), work=work, done=done
+    )
+    with held(keeper is not None) as signals:
+        for step in moving:
+            pending.append(step)
+            asked = keeper.asked(step.step, signals.signum) if keeper else NOTHING
+            look = step.step % LOOK_EVERY == 0 or step.step == plan.steps
+            if look or asked.save:
+                trail.add(pending)
+                pending.clear()
+            if look and on_step:
                 on_step(step.step, plan.steps, trail.lines[-1]["loss"])
+            if keeper and asked.save:
+                keeper.save(step.step, trail)
+            if asked.signum:
+                signals.answer(asked.signum)
     return trail
 
 
