@@ -2,19 +2,22 @@
 
 from pilotfish.engine.answers import choice_nll, response_nll
 from pilotfish.engine.batches import default_budget
-from pilotfish.engine.generate import generate
+from pilotfish.engine.generate import Answers, answer, generate
 from pilotfish.engine.keys import stage_key
 from pilotfish.engine.look import Looker
 from pilotfish.engine.memory import find_budget
 from pilotfish.engine.plan import plan
+from pilotfish.engine.sample import sample
 from pilotfish.engine.scorer import LENGTHS, Receipt, ShardScorer, measure
 from pilotfish.engine.seen import load_seen, seen_of
 
 __all__ = [
     "LENGTHS",
+    "Answers",
     "Looker",
     "Receipt",
     "ShardScorer",
+    "answer",
     "choice_nll",
     "default_budget",
     "find_budget",
@@ -23,6 +26,7 @@ __all__ = [
     "measure",
     "plan",
     "response_nll",
+    "sample",
     "seen_of",
     "stage_key",
 ]

@@ -1,19 +1,46 @@
-"""Greedy answers to prompts, in length-sorted batches."""
+"""Greedy answers to prompts, in length-sorted batches, and how sure the model was of each."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pilotfish.encode import encode_prompts, end_ids, end_marker
 from pilotfish.engine.packed import in_turn
-from pilotfish.engine.plan import distinct, plan
+from pilotfish.engine.plan import Distinct, distinct, plan
 from pilotfish.models import Loaded, quiet
-from pilotfish.records import Example
+from pilotfish.records import Example, Floats, Texts
 
 _NO_WINDOW = 2**31
+
+CUT_OFF, EMPTY, NONFINITE = "answer_cut_off", "empty_answer", "nonfinite"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The greedy answers to n prompts.
+
+    text: "" where nothing was asked or said; an answer that ran out of room as far as it came.
+    confidence: in [0, 1], the mean over the tokens of the answer, its end mark among them, of the
+    probability the model gave the token it chose; nan without an answer. A mean of probabilities,
+    not the probability of the answer: that falls with every token, and would call long answers
+    unsure.
+    reason: "" where the answer is whole, else `answer_cut_off`, `empty_answer`, `nonfinite` (the
+    model's logits are no numbers), or why nothing was asked (the reasons of `encode_prompts`).
+    """
+
+    text: Texts  # [n]
+    confidence: Floats  # [n]
+    reason: Texts  # [n]
+
+    def __len__(self) -> int:
+        return len(self.text)
 
 
 def generate(
@@ -28,22 +55,103 @@ def generate(
     An answer ends before EOS or the template's end marker. A prompt that leaves no room for
     `max_new_tokens` in the window, and plain text, which asks nothing, are answered with "".
     """
-    window = loaded.window or _NO_WINDOW
-    prompts = encode_prompts(examples, loaded.tokenizer, window, max_new_tokens)
-    asked = [i for i, prompt in enumerate(prompts) if not prompt.reason]
-    found = distinct([prompts[i] for i in asked])
-    ids = [prompts[asked[i]].ids for i in found.first]
+    found = answer(loaded, examples, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens)
+    return [str(text) for text in found.text]
+
+
+def answer(
+    loaded: Loaded,
+    examples: Sequence[Example],
+    *,
+    max_new_tokens: int,
+    batch_tokens: int | None = None,
+) -> Answers:
+    """`generate`, with the model's confidence in every answer and why a row has no whole one."""
+    asked = ask(loaded, examples, max_new_tokens)
+    written = write(
+        loaded, asked.ids, asked.found.key, room=max_new_tokens, batch_tokens=batch_tokens,
+        watch=lambda batch, longest: Sure(),
+    )  # fmt: skip
+    text, reason = np.full(len(examples), "", dtype=object), asked.reason.copy()
+    confidence = np.full(len(examples), np.nan)
+    for place, kind in zip(asked.places, asked.found.kind, strict=True):
+        text[place], reason[place] = written[kind].text, written[kind].reason
+        confidence[place] = written[kind].confidence
+    return Answers(text, confidence, reason)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts as token ids, equal ones once."""
+
+    places: list[int]  # [m] which examples ask something
+    found: Distinct  # of those m
+    ids: list[NDArray[np.int32]]  # [u] one prompt of each kind
+    reason: Texts  # [n] of every example
+
+
+def ask(loaded: Loaded, examples: Sequence[Example], room: int) -> Asked:
+    """The prompts that leave `room` tokens for an answer."""
+    prompts = encode_prompts(examples, loaded.tokenizer, loaded.window or _NO_WINDOW, room)
+    places = [i for i, prompt in enumerate(prompts) if not prompt.reason]
+    found = distinct([prompts[i] for i in places])
+    reason: Texts = np.array([prompt.reason for prompt in prompts], dtype=object)
+    return Asked(places, found, [prompts[places[i]].ids for i in found.first], reason)
+
+
+class Written(NamedTuple):
+    """One answer."""
+
+    text: str
+    confidence: float  # as in Answers
+    reason: str
+
+
+class Watch(Protocol):
+    """Stands behind the logits of one batch: sees, and may decide, which token comes next."""
+
+    chances: list[Tensor]  # per step [b], the probability of the token chosen
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """ids so far [b, t] and logits [b, v] -> logits [b, v] whose largest is taken."""
+        ...
+
+
+class Sure:
+    """Changes nothing, and remembers how likely each greedy token was."""
+
+    def __init__(self) -> None:
+        self.chances: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The same logits."""
+        wide = scores.float()
+        self.chances.append((wide.amax(dim=-1) - wide.logsumexp(dim=-1)).exp())
+        return scores
+
+
+def write(
+    loaded: Loaded,
+    prompts: Sequence[NDArray[np.int32]],
+    keys: Sequence[bytes],
+    *,
+    room: int,
+    batch_tokens: int | None,
+    watch: Callable[[NDArray[np.int64], int], Watch],
+) -> list[Written]:
+    """An answer to each prompt; keys settle the order of equally long ones.
+
+    watch: made for every batch, from the prompts' numbers in it and the length of its longest.
+    """
     budget = batch_tokens or _default_budget(loaded.device)
-    lengths = [len(one) + max_new_tokens for one in ids]
-    answers = [""] * len(ids)
-    for batch in plan(lengths, budget, tie=found.key):
-        texts = _answer(loaded, [ids[i] for i in batch], max_new_tokens)
-        for index, text in zip(batch, texts, strict=True):
-            answers[index] = text
-    written = [""] * len(examples)
-    for place, kind in zip(asked, found.kind, strict=True):
-        written[place] = answers[kind]
-    return written
+    lengths = [len(one) + room for one in prompts]
+    answers = [Written("", float("nan"), EMPTY)] * len(prompts)
+    for batch in plan(lengths, budget, tie=keys):
+        chosen = [prompts[i] for i in batch]
+        watching = watch(batch, max(map(len, chosen)))
+        for index, one in zip(batch, _answer(loaded, chosen, room, watching), strict=True):
+            answers[index] = one
+    return answers
 
 
 def _default_budget(device: torch.device) -> int:
@@ -51,7 +159,7 @@ def _default_budget(device: torch.device) -> int:
     return 8192 if device.type == "cpu" else 65536
 
 
-def _answer(loaded: Loaded, prompts: Sequence[Any], room: int) -> list[str]:
+def _answer(loaded: Loaded, prompts: Sequence[Any], room: int, watch: Watch) -> list[Written]:
     """Greedy answers of one batch, padded on the left so that all of them end together."""
     longest = max(map(len, prompts))
     ends = end_ids(loaded.tokenizer)
@@ -77,18 +185,29 @@ def _answer(loaded: Loaded, prompts: Sequence[Any], room: int) -> list[str]:
             input_ids=torch.from_numpy(ids).to(loaded.device),
             attention_mask=torch.from_numpy(mask).to(loaded.device),
             generation_config=greedy,
+            logits_processor=transformers.LogitsProcessorList([watch]),
         )
     fresh = written[:, longest:].cpu().numpy()
-    return [_text(row, loaded.tokenizer, ends) for row in fresh]
+    chances = torch.stack(watch.chances[: fresh.shape[1]], dim=1).double().cpu().numpy()
+    return [_read(*pair, loaded.tokenizer, ends) for pair in zip(fresh, chances, strict=True)]
 
 
-def _text(ids: np.ndarray[Any, Any], tokenizer: Any, ends: Sequence[int]) -> str:
+def _read(ids: NDArray[Any], chances: Floats, tokenizer: Any, ends: Sequence[int]) -> Written:
+    """The answer that begins with `ids` [t], each of which had one of `chances` [t]."""
     stop = np.flatnonzero(np.isin(ids, ends))
     kept = ids[: stop[0]] if len(stop) else ids
-    text = str(
-        tokenizer.decode(
-            kept.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+    text, marker = _decode(kept, tokenizer), end_marker(tokenizer)
+    ended, used = bool(len(stop)), len(kept) + bool(len(stop))
+    if marker and marker in text:  # no single token: written out, it ends the answer as well
+        parts = (size for size in range(len(kept)) if marker in _decode(kept[:size], tokenizer))
+        text, ended, used = text.partition(marker)[0], True, next(parts, len(kept))
+    sure = float(chances[:used].mean())
+    if not math.isfinite(sure):
+        return Written("", float("nan"), NONFINITE)
+    return Written(text, sure, EMPTY if not text else "" if ended else CUT_OFF)
+
+
+def _decode(ids: NDArray[Any], tokenizer: Any) -> str:
+    return str(
+        tokenizer.decode(ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     )
-    marker = end_marker(tokenizer)
-    return text.partition(marker)[0] if marker else text
