@@ -3,6 +3,7 @@
 from pilotfish.config.method import Method, parse_method, parse_methods, split_commas
 from pilotfish.config.recipe import SEEDS, Recipe, Variant, make_recipe, read_recipe
 from pilotfish.config.training import TrainConfig, TuneConfig
+from pilotfish.config.weak_to_strong import WeakToStrong, make_weak_to_strong
 
 __all__ = [
     "SEEDS",
@@ -11,7 +12,9 @@ __all__ = [
     "TrainConfig",
     "TuneConfig",
     "Variant",
+    "WeakToStrong",
     "make_recipe",
+    "make_weak_to_strong",
     "parse_method",
     "parse_methods",
     "read_recipe",

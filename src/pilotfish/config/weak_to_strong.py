@@ -1,0 +1,112 @@
+"""The recipe of a weak-to-strong experiment: a weak model labels, a strong one learns from it."""
+
+import os
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pilotfish.config.settings import checked
+from pilotfish.config.training import TrainConfig
+from pilotfish.errors import UsageError
+
+NAME = "weak_to_strong"
+Control = Literal["self_training", "gold_half"]
+Stop = Literal["honest", "oracle"]
+# Arms that every such experiment has, or may have, under names of their own.
+RESERVED = ("weak", "ceiling", "naive", "self_training", "gold_half", "honest_stop", "oracle_stop")
+_ARM = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+
+
+class WeakToStrong(BaseModel):
+    """Rows with true labels, two models, and what is to be tried between floor and ceiling."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    experiment: Literal["weak_to_strong"] = "weak_to_strong"
+    data: str
+    """DATA whose labels are right: texts with labels, or prompts with answers. `$NAME` in a path is
+    filled in from the environment."""
+    weak: str
+    """MODEL that is taught the weak half and then labels the student half."""
+    strong: str
+    """MODEL that learns."""
+    test: str | None = None
+    """Rows to judge on; None: a part of `data`."""
+    seeds: int = Field(3, ge=1)
+    weak_rows: int | None = Field(None, ge=2)
+    """Rows with true labels that the weak model learns from; None: half of what is left."""
+    rows: int | None = Field(None, ge=2)
+    """Rows that every strong arm learns from; None: the rest."""
+    validation_rows: int = Field(200, ge=0)
+    """Rows kept apart for early stopping and for the trust head's gold labels."""
+    test_rows: int = Field(1000, ge=2)
+    """Rows judged, at most."""
+    loss: str | None = None
+    """LOSS of the naive arm, and of those that differ from it by their rows alone; None: `soft_ce`
+    for classes, `lm` for answers."""
+    losses: dict[str, str] = Field(default_factory=dict)
+    """Further arms on the same rows: arm name -> LOSS, as `logconf: logconf`."""
+    filters: dict[str, str] = Field(default_factory=dict)
+    """Further arms on the rows a filter keeps: arm name -> METHOD, as `sure: confidence(keep=0.7)`."""
+    controls: list[Control] = ["self_training", "gold_half"]
+    stopping: list[Stop] = []
+    """Early stopping of the naive arm: on weak validation labels, or on gold ones (an oracle)."""
+    looks: int = Field(4, ge=0)
+    """Points of the error-inheritance curves, the last step among them; 0: none."""
+    min_gap: float = Field(0.02, gt=0)
+    """Ceiling minus floor below which a recovered share of the gap means nothing."""
+    out: str | None = None
+    seed: int = 0
+    limit: int | None = Field(None, gt=0)
+    max_bad_rate: float = Field(0.01, ge=0, le=1)
+    map: dict[str, str] = Field(default_factory=dict)
+    """Canonical field -> the data's column, as `text: sentence`."""
+    dataset_config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    weak_train: TrainConfig = TrainConfig()
+    """How the weak model is trained on the weak half; its `loss` is `lm`."""
+    train: TrainConfig = TrainConfig()
+    """How the strong model is trained, in every arm; the arms decide the loss."""
+
+    @field_validator("data", "weak", "strong", "test")
+    @classmethod
+    def _filled_in(cls, path: str | None) -> str | None:
+        if path is None:
+            return None
+        absent = [a or b for a, b in _VARIABLE.findall(path) if (a or b) not in os.environ]
+        if absent:
+            raise ValueError(f"the environment has no {absent[0]}")
+        return os.path.expandvars(path)
+
+    @field_validator("losses", "filters")
+    @classmethod
+    def _named(cls, arms: dict[str, str]) -> dict[str, str]:
+        for name in arms:
+            if name in RESERVED:
+                raise ValueError(f"'{name}' is an arm of its own; choose another name")
+            if not _ARM.fullmatch(name):
+                raise ValueError(f"'{name}' cannot name an arm: small letters, digits, _ . -")
+        return arms
+
+    @field_validator("weak_train", "train")
+    @classmethod
+    def _no_choice_left(cls, config: TrainConfig) -> TrainConfig:
+        if config.loss != "lm":
+            raise ValueError("the arms decide the loss: set `loss` or `losses` of the recipe")
+        if isinstance(config.learning_rate, list):
+            raise ValueError("learning_rate must be one value here")
+        return config
+
+
+def make_weak_to_strong(
+    settings: dict[str, Any], overrides: list[str] | None = None
+) -> WeakToStrong:
+    """Check the settings of an experiment with `--set a.b=value` laid on top."""
+    parts: dict[object, type[BaseModel]] = {"train": TrainConfig, "weak_train": TrainConfig}
+    recipe = checked(WeakToStrong, settings, overrides, parts=parts)
+    if twice := sorted({*recipe.losses} & {*recipe.filters}):
+        raise UsageError(f"'{twice[0]}' names an arm in both `losses` and `filters`")
+    return recipe
