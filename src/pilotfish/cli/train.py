@@ -32,7 +32,8 @@ def train(
     """Fine-tune the strong model on a run's selections.
 
     One model per arm and seed, all with the same number of optimizer steps; finished models are
-    kept. Settings of training go through --set train.NAME=VALUE.
+    kept, and one that was interrupted goes on from its last checkpoint. Settings of training go
+    through --set train.NAME=VALUE. `torchrun -m pilotfish train ...` trains on several devices.
 
     \b
     Examples:
@@ -45,6 +46,8 @@ def train(
         run, strong, arms=parse_names(arm), loss=loss, weak=weak, trusted=trusted, seeds=seeds,
         overrides=set_ or [], force=force, progress=Console(quiet=quiet),
     )  # fmt: skip
+    if not models:  # a rank of torchrun's that only trained along; the first one speaks
+        return
     if as_json:
         emit({"run": run, "models": models})
         return

@@ -15,7 +15,8 @@ from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import existing, pool_of, read_beside, source_of_run, warn
 from pilotfish.flows.rows import Training, selection_of
 from pilotfish.flows.selection import kept_of
-from pilotfish.flows.train import train_arm, train_folder
+from pilotfish.flows.together import follow, follows, leading
+from pilotfish.flows.train import forget_checkpoints, train_arm, train_folder
 from pilotfish.flows.weak import weak_of_run
 from pilotfish.pool import overlap_key, overlap_keys
 from pilotfish.records import Example
@@ -40,10 +41,14 @@ def train_stage(
 ) -> list[dict[str, Any]]:
     """Train arms on the run's selections; returns one dict per model.
 
-    Settings are those of the run's recipe where it has one, with `overrides` laid on top.
+    Settings are those of the run's recipe where it has one, with `overrides` laid on top. Under
+    torchrun all processes train together, and all but the first return nothing.
     """
     need_torch("training", extra="train")
-    with run_lock(existing(out).root) as store:
+    if follows():
+        follow()
+        return []
+    with run_lock(existing(out).root) as store, leading():
         from pilotfish.models import count_parameters, settle_threads
 
         run = Run(store.root)
@@ -58,6 +63,7 @@ def train_stage(
         for arm, seed in models:
             if force:
                 store.forget(f"{train_folder(arm.name, seed)}/manifest.json")
+                forget_checkpoints(run, train_folder(arm.name, seed))
             train_arm(run, arm, seed, training, progress=progress)
         run.update(status="trained")
         return [_told(store, train_folder(arm.name, seed)) for arm, seed in models]
@@ -127,6 +133,7 @@ def _training(
 def _steps(run: Run, training: Training, first: Arm) -> int:
     """Equal steps for every arm: those of the run's selection, else of the first arm's rows."""
     from pilotfish.train import plan_steps
+    from pilotfish.train.parallel import world
 
     selections = run.section("selections")
     if "selected" in selections:
@@ -135,7 +142,7 @@ def _steps(run: Run, training: Training, first: Arm) -> int:
         rows = len(kept_of(run, selection_of(run, first, 0, tuned=False)))
     else:
         rows = len(training.trusted) if first.rows == "none" else len(pool_of(run))
-    return plan_steps(rows, training.config)
+    return plan_steps(rows, training.config, world=world())
 
 
 def _told(store: Store, folder: str) -> dict[str, Any]:

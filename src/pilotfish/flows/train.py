@@ -1,5 +1,7 @@
 """train: one strong model per arm and seed, all with the same number of optimizer steps."""
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,17 @@ from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import fingerprint
 from pilotfish.flows.rows import Training, rows_of, selection_of
 from pilotfish.flows.selection import freshen
+from pilotfish.flows.together import along
 from pilotfish.pool import overlap_keys
 from pilotfish.records import Example
 from pilotfish.store import Run
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
+    from pilotfish.train import Checkpoints
+
+# Settings that decide how training is done, and not what comes out.
+_CHANGE_NOTHING = {"save_steps", "save_seconds", "parallel"}
 
 
 def train_folder(arm: str, seed: int) -> str:
@@ -50,7 +57,31 @@ def train_arm(
             "made_from": made_from,
         }
         _train(run, rows, training, config, facts=facts, teacher=teacher, progress=progress)
+    forget_checkpoints(run, folder)
     freshen(run, folder)
+
+
+def forget_checkpoints(run: Run, folder: str) -> None:
+    """Remove what a training saved on its way: its model is there, or it is to begin anew."""
+    if any(run.store.path(folder).glob("ckpt-*")):
+        from pilotfish.train import Checkpoints
+
+        Checkpoints(run.store, folder, key="").clear()
+
+
+def _checkpoints(
+    run: Run, folder: str, config: TrainConfig, made_from: Mapping[str, Any], progress: Progress
+) -> "Checkpoints":
+    from pilotfish.train import Checkpoints
+
+    def warn(text: str) -> None:
+        progress.note(f"warning: {text}")
+        run.event("warning", text=text)
+
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return Checkpoints(
+        run.store, folder, key, steps=config.save_steps, seconds=config.save_seconds, warn=warn
+    )
 
 
 def _train(
@@ -69,10 +100,11 @@ def _train(
     name, folder, start = f"{arm} seed {seed}", train_folder(arm, seed), time.monotonic()
     rate = _rate(run, rows, training, config, facts=facts, teacher=teacher)
     with run.store.attempt(f"{folder}/manifest.json") as attempt:
-        result = train(
-            rows, training.strong, config, seed=training.stream(seed),
+        result = along(
+            train, rows, training.strong, config, seed=training.stream(seed),
             folder=attempt.folder(folder), steps=training.steps, learning_rate=rate,
             teacher=teacher,
+            checkpoints=_checkpoints(run, folder, config, facts["made_from"], progress),
             on_step=lambda step, steps, loss: progress.step(f"train {name}", step, steps),
         )  # fmt: skip
         attempt.meta = {**result, **facts}
@@ -97,11 +129,18 @@ def _made_from(
         "strong": training.strong_digest,
         "teacher": teacher.digest if teacher else None,
         "steps": training.steps,
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude=_CHANGE_NOTHING),
         "rows": fingerprint(rows),
         # trusted rows choose among several learning rates, also for arms that do not learn them
         "chosen_on": fingerprint(training.trusted) if _several(config) else None,
+        **({"world": world} if (world := _world()) > 1 else {}),  # each rank adds rows to a step
     }
+
+
+def _world() -> int:
+    from pilotfish.train.parallel import world
+
+    return world()
 
 
 def _teacher(loss: str, seed: int, training: Training) -> "Loaded | None":
@@ -141,10 +180,13 @@ def _rate(
     from pilotfish.train import pick_learning_rate
 
     held, kept = held_for_rates(rows, training)
-    return pick_learning_rate(
-        kept, training.strong, config.model_copy(update={"learning_rate": None}), several, held,
+    # rates are judged by whole models, which FSDP2 does not leave on any rank
+    plain = config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
+    picked: float = along(
+        pick_learning_rate, kept, training.strong, plain, several, held,
         seed=training.stream(facts["seed"]), steps=training.steps, teacher=teacher,
     )  # fmt: skip
+    return picked
 
 
 def held_for_rates(
