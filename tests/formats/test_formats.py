@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pilotfish.errors import UsageError
-from pilotfish.formats import FORMATS, Unfit, detect, split_record
+from pilotfish.formats import FORMATS, Unfit, answered_record, detect, split_record
 from pilotfish.records import Turn
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
@@ -220,3 +220,49 @@ def test_unknown_columns_are_listed_with_what_to_type() -> None:
     with pytest.raises(UsageError, match="answer, question") as caught:
         detect([{"question": "q", "answer": "a"}])
     assert caught.value.hint and "--map" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_record_with_another_answer_parses_to_that_answer_and_nothing_else_changes(
+    name: str,
+) -> None:
+    record, chosen = {**GOOD[name], "score": 3}, FORMATS[name]
+    changed = answered_record(record, {}, chosen, "else")
+    again = FORMATS["text_label" if name == "plain_text" else name].parse(changed)
+    before = chosen.parse(record)
+    assert again.turns == ((before.turns[0], Turn(ASSISTANT, "else")) if before.turns else ())
+    assert (again.text, again.label) == (before.text, None if before.turns else "else")
+    assert list(changed)[: len(record)] == list(record) and changed["score"] == 3
+    assert record == {**GOOD[name], "score": 3}
+
+
+def test_an_answer_is_added_where_the_assistant_had_not_spoken_yet() -> None:
+    asked = {"messages": [{"role": "user", "content": "hi"}]}
+    found = answered_record(asked, {}, FORMATS["messages"], "yo")
+    assert found["messages"][1:] == [{"role": "assistant", "content": "yo"}]
+    asked = {"conversations": [{"from": "human", "value": "hi"}]}
+    found = answered_record(asked, {}, FORMATS["sharegpt"], "yo")
+    assert found["conversations"][1:] == [{"from": "gpt", "value": "yo"}]
+    chat = {"prompt": [{"role": "user", "content": "hi"}], "completion": [
+        {"role": "assistant", "content": "old", "tool_calls": None}]}  # fmt: skip
+    found = answered_record(chat, {}, FORMATS["prompt_completion"], "yo")
+    assert found["completion"] == [{"role": "assistant", "content": "yo", "tool_calls": None}]
+
+
+def test_answers_go_into_the_users_columns() -> None:
+    record = {"question": "hi", "reply": "old", "completion": "mine"}
+    mapping = {"prompt": "question", "completion": "reply"}
+    found = answered_record(record, mapping, FORMATS["prompt_completion"], "yo")
+    assert found == {"question": "hi", "reply": "yo", "completion": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("own", "answer", "written"),
+    [(1, "0", 0), (True, "false", False), (0.0, "1", 1.0), ("1", "0", "0"), (1, "n/a", "n/a"),
+     (True, "maybe", "maybe"), (3, "-1", -1), (1, "01", "01")],
+)  # fmt: skip
+def test_a_label_stays_a_number_or_boolean_where_it_was_one(
+    own: Any, answer: str, written: Any
+) -> None:
+    found = FORMATS["text_label"].answered({"text": "x", "label": own}, answer)["label"]
+    assert found == written and type(found) is type(written)

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from pilotfish.formats.alpaca import Alpaca
 from pilotfish.formats.content import Content, Format, Record, Unfit
-from pilotfish.formats.detection import choose, split_record
+from pilotfish.formats.detection import answered_record, choose, split_record
 from pilotfish.formats.messages import Messages
 from pilotfish.formats.plain_text import PlainText
 from pilotfish.formats.prompt_completion import PromptCompletion
 from pilotfish.formats.sharegpt import ShareGPT
 from pilotfish.formats.text_label import TextLabel
 
-__all__ = ["FORMATS", "Content", "Format", "Unfit", "detect", "split_record"]
+__all__ = ["FORMATS", "Content", "Format", "Unfit", "answered_record", "detect", "split_record"]
 
 HELPERS = {"content", "detection", "preference", "turns"}  # files here that are no format
 

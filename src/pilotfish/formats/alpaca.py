@@ -43,6 +43,10 @@ class Alpaca:
         )
         return Content(turns, used=present(record, self.fields))
 
+    def answered(self, record: Record, answer: str) -> dict[str, Any]:
+        """Another output."""
+        return {"output": answer}
+
 
 def _history(value: Any) -> tuple[Turn, ...]:
     if value is None:

@@ -43,6 +43,9 @@ class Format(Protocol):
     def parse(self, record: Record) -> Content:
         """The content of one record; raises Unfit (`missing_field`, `wrong_type`)."""
 
+    def answered(self, record: Record, answer: str) -> dict[str, Any]:
+        """The fields that change, with their new values, when a record gets another answer."""
+
 
 def required_text(record: Record, name: str) -> str:
     """A text column that must be there; whitespace is never touched."""

@@ -50,6 +50,17 @@ def split_record(
     return content, {key: value for key, value in record.items() if key not in used}
 
 
+def answered_record(
+    record: Record, mapping: Mapping[str, str], chosen: Format, answer: str
+) -> dict[str, Any]:
+    """A record that could be parsed, with `answer` in the place of its own, in the user's columns.
+
+    All else is left as it is; a column that is added (the label of plain text) stands last.
+    """
+    changed = chosen.answered(view(record, mapping), answer)
+    return {**record, **{mapping.get(name, name): value for name, value in changed.items()}}
+
+
 _PREFERENCE = "preference"
 
 

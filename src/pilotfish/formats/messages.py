@@ -1,7 +1,9 @@
 """Chat messages: a list of {role, content}, the canonical conversational shape."""
 
+from typing import Any
+
 from pilotfish.formats.content import Content, Record, required_list
-from pilotfish.formats.turns import ROLES, only_turns, read_turns
+from pilotfish.formats.turns import ROLES, answered_turns, only_turns, read_turns
 
 
 class Messages:
@@ -20,3 +22,8 @@ class Messages:
         turns = read_turns(items, speaker="role", words="content", roles=ROLES)
         whole = only_turns(items, speaker="role", words="content")
         return Content(turns, used=self.fields if whole else ())
+
+    def answered(self, record: Record, answer: str) -> dict[str, Any]:
+        """Another last message of the assistant, or the first one."""
+        items = answered_turns(record["messages"], answer, speaker="role", words="content")
+        return {"messages": items}

@@ -1,5 +1,7 @@
 """Plain text: one column `text`, all of it learnt."""
 
+from typing import Any
+
 from pilotfish.formats.content import Content, Record, required_text
 
 
@@ -16,3 +18,7 @@ class PlainText:
     def parse(self, record: Record) -> Content:
         """The text."""
         return Content(text=required_text(record, "text"), used=self.fields)
+
+    def answered(self, record: Record, answer: str) -> dict[str, Any]:
+        """A label beside the text: it is a row with a label from now on."""
+        return {"label": answer}

@@ -1,7 +1,9 @@
 """Prompt and completion: two texts, or two lists of messages."""
 
+from typing import Any
+
 from pilotfish.formats.content import Content, Record, required_list, required_text
-from pilotfish.formats.turns import ROLES, only_turns, read_turns
+from pilotfish.formats.turns import ROLES, answered_turns, only_turns, read_turns
 from pilotfish.records import Turn
 
 
@@ -22,6 +24,13 @@ class PromptCompletion:
         asked = Turn("user", required_text(record, "prompt"))
         answer = Turn("assistant", required_text(record, "completion"))
         return Content((asked, answer), used=self.fields)
+
+    def answered(self, record: Record, answer: str) -> dict[str, Any]:
+        """Another completion: a text, or another last message of the assistant."""
+        if not isinstance(record["prompt"], list):
+            return {"completion": answer}
+        items = answered_turns(record["completion"], answer, speaker="role", words="content")
+        return {"completion": items}
 
     def _chat(self, record: Record) -> Content:
         items = [*required_list(record, "prompt"), *required_list(record, "completion")]

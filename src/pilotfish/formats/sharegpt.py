@@ -1,7 +1,9 @@
 """ShareGPT: conversations, a list of {from, value}."""
 
+from typing import Any
+
 from pilotfish.formats.content import Content, Record, optional_text, present, required_list
-from pilotfish.formats.turns import ROLES, only_turns, read_turns
+from pilotfish.formats.turns import ROLES, answered_turns, only_turns, read_turns
 from pilotfish.records import Turn
 
 SPEAKERS = {
@@ -34,3 +36,11 @@ class ShareGPT:
         first = (Turn("system", system),) if system else ()
         whole = only_turns(items, speaker="from", words="value")
         return Content((*first, *turns), used=present(record, self.fields if whole else ["system"]))
+
+    def answered(self, record: Record, answer: str) -> dict[str, Any]:
+        """Another last message of the model, or the first one."""
+        items = answered_turns(
+            record["conversations"], answer, speaker="from", words="value", roles=SPEAKERS,
+            name="gpt",
+        )  # fmt: skip
+        return {"conversations": items}

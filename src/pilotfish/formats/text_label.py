@@ -20,6 +20,10 @@ class TextLabel:
         text = required_text(record, "text")
         return Content(text=text, label=_label(record.get("label")), used=self.fields)
 
+    def answered(self, record: Record, answer: str) -> dict[str, Any]:
+        """Another label, of the kind the record had: a number or boolean stays one."""
+        return {"label": _alike(record.get("label"), answer)}
+
 
 def _label(value: Any) -> str:
     if value is None:
@@ -32,3 +36,13 @@ def _label(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     raise Unfit("wrong_type", f"'label' is {kind(value)}, not a class")
+
+
+def _alike(value: Any, answer: str) -> str | int | float | bool:
+    """The answer as what `value` is, where that reads as the same class again; else as text."""
+    found: str | int | float | bool = answer
+    if isinstance(value, bool):
+        found = answer == "true"
+    elif isinstance(value, int | float) and answer.removeprefix("-").isdecimal():
+        found = type(value)(answer)
+    return found if isinstance(found, str) or _label(found) == answer else answer

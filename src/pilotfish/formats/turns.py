@@ -22,6 +22,24 @@ def only_turns(items: Sequence[Any], *, speaker: str, words: str) -> bool:
     return all(value is None for item in items for key, value in item.items() if key not in known)
 
 
+def answered_turns(
+    items: Sequence[Any],
+    answer: str,
+    *,
+    speaker: str,
+    words: str,
+    roles: Mapping[str, str] = ROLES,
+    name: str = "assistant",
+) -> list[Any]:
+    """The items with `answer` as the words of the last one, where the assistant says it.
+
+    Where it does not, an item is added, spoken by `name`.
+    """
+    if items and roles[items[-1][speaker]] == "assistant":
+        return [*items[:-1], {**items[-1], words: answer}]
+    return [*items, {speaker: name, words: answer}]
+
+
 def _turn(item: Any, speaker: str, words: str, roles: Mapping[str, str]) -> Turn:
     if not isinstance(item, dict):
         raise Unfit("wrong_type", f"a turn is {kind(item)}, not an object")
