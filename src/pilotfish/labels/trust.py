@@ -63,9 +63,11 @@ class Trust:
         head = self.fit(seen)
         x = features(seen.labels, seen.states)
         usable = np.isfinite(x).all(axis=1)
+        rows = np.flatnonzero(usable)
+        rows = rows[np.argsort(ties(seen.labels.ids)[rows])]  # shuffled rows get the same bits
         score = np.full(len(seen), np.nan)
-        score[usable] = head.probability(x[usable])
-        why = np.where(usable, "", "no hidden state or probabilities").astype(object)
+        score[rows] = head.probability(x[rows])
+        why = np.where(usable, "", "no hidden state or no probability").astype(object)
         if self.above is not None:
             return keep_above(seen, score, why, self.above)
         return keep_share(seen, score, why, self.keep or _KEEP, per_class=self.per_class)
@@ -154,21 +156,16 @@ class Scaled:
 
 
 def features(labels: Labels, states: Floats | None) -> Floats:
-    """[n, f] states [n, d], log-probabilities [n, k] and the log confidence; nan where missing.
+    """[n, f] states [n, d], then log-probabilities [n, k] or, without classes, log confidence.
 
-    UsageError where there are neither states nor probabilities.
+    The largest log-probability stands beside the others, since being sure is no linear matter of
+    which class. nan where a row was not measured.
     """
     blocks = [] if states is None else [np.asarray(states, dtype=np.float64)]
-    if labels.probs is not None:
-        blocks.append(_log(labels.probs))
-    if not blocks:
-        raise UsageError(
-            "the filter 'trust' needs hidden states or probabilities of the classes",
-            hint="label with states, or filter by confidence",
-        )
-    if np.isfinite(labels.confidence).any():
-        blocks.append(_log(labels.confidence)[:, None])
-    return np.hstack(blocks)
+    if labels.probs is None:
+        return np.hstack([*blocks, _log(labels.confidence)[:, None]])
+    log_probs = _log(labels.probs)
+    return np.hstack([*blocks, log_probs, log_probs.max(axis=1, initial=_LEAST_LOG)[:, None]])
 
 
 def _log(probs: Floats) -> Floats:

@@ -1,0 +1,29 @@
+"""Draws weak, strong and ceiling arms with a known PGR: thresholds on a latent difficulty."""
+
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+NORMAL = NormalDist()
+ITEM, ARM = 0.55, 0.15  # shares of the latent variance: the item itself, and the arm's view of it
+
+
+def triple(rng, *, seeds=3, items=500, spread=0.01, pgr=0.6, floor=0.65, top=0.9, tied=0.0):
+    """Three arms [seeds, items] of 0/1 with true means floor, floor + pgr (top - floor), top.
+
+    spread: standard deviation of a seed's true mean, one for all arms or one for each. tied:
+    correlation of the student's seed effects with the weak model's.
+    """
+    item = rng.normal(0, sqrt(ITEM), items)
+    effects = rng.normal(0, 1, (3, seeds, 1))
+    effects[1] = tied * effects[0] + sqrt(1 - tied**2) * effects[1]
+    means, spreads = (floor, floor + pgr * (top - floor), top), np.broadcast_to(spread, 3)
+    arms = []
+    for mean, size, effect in zip(means, spreads, effects, strict=True):
+        deep = size / NORMAL.pdf(NORMAL.inv_cdf(mean))  # a spread of shares as one of thresholds
+        level = NORMAL.inv_cdf(mean) * sqrt(1 + deep**2) + deep * effect
+        view = item + rng.normal(0, sqrt(ARM), items)
+        noise = rng.normal(0, sqrt(1 - ITEM - ARM), (seeds, items))
+        arms.append((level + view + noise > 0).astype(float))
+    return arms
