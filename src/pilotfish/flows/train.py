@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pilotfish.train import Checkpoints
 
 # Settings that decide how training is done, and not what comes out.
-_CHANGE_NOTHING = {"save_steps", "save_seconds", "parallel"}
+CHANGE_NOTHING = {"save_steps", "save_seconds", "parallel"}
 
 
 def train_folder(arm: str, seed: int) -> str:
@@ -129,7 +129,7 @@ def _made_from(
         "strong": training.strong_digest,
         "teacher": teacher.digest if teacher else None,
         "steps": training.steps,
-        "config": config.model_dump(mode="json", exclude=_CHANGE_NOTHING),
+        "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
         "rows": fingerprint(rows),
         # trusted rows choose among several learning rates, also for arms that do not learn them
         "chosen_on": fingerprint(training.trusted) if _several(config) else None,
