@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pilotfish._version import __version__
+from pilotfish.cli.compare import compare
 from pilotfish.cli.demo import demo
 from pilotfish.cli.doctor import doctor
 from pilotfish.cli.explain import explain
@@ -46,7 +47,7 @@ def _root(
 
 
 _COMMANDS = (
-    demo, run, inspect, score, select, train, judge,
+    demo, run, inspect, score, select, train, judge, compare,
     report, explain, verify, methods, doctor, schema,
 )  # fmt: skip
 

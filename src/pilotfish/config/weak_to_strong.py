@@ -49,7 +49,7 @@ class WeakToStrong(BaseModel):
     losses: dict[str, str] = Field(default_factory=dict)
     """Further arms on the same rows: arm name -> LOSS, as `logconf: logconf`."""
     filters: dict[str, str] = Field(default_factory=dict)
-    """Further arms on the rows a filter keeps: arm name -> METHOD, as `sure: confidence(keep=0.7)`."""
+    """Further arms on rows a filter keeps: arm name -> METHOD, as `sure: confidence(keep=0.7)`."""
     controls: list[Control] = ["self_training", "gold_half"]
     stopping: list[Stop] = []
     """Early stopping of the naive arm: on weak validation labels, or on gold ones (an oracle)."""

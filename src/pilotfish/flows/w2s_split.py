@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotfish.config import WeakToStrong
@@ -44,9 +44,7 @@ def split_of(recipe: WeakToStrong) -> Split:
     )  # fmt: skip
     test = read_beside(source, recipe.test).examples if recipe.test else []
     rows = read_beside(source, recipe.data, exclude=overlap_keys(test), limit=recipe.limit)
-    found = split(rows.examples, test, recipe)
-    return Split(**{part: getattr(found, part) for part in PARTS}, repeated=found.repeated,
-                 leaked=rows.dropped)  # fmt: skip
+    return replace(split(rows.examples, test, recipe), leaked=rows.dropped)
 
 
 def split(rows: Sequence[Example], test: Sequence[Example], recipe: WeakToStrong) -> Split:
@@ -65,7 +63,7 @@ def split(rows: Sequence[Example], test: Sequence[Example], recipe: WeakToStrong
     if test:
         parts[0] = sorted(judged, key=lambda row: (row.digest, row.id))
     check_apart(parts)
-    return Split(*parts, repeated=len(labelled) - len(ranked))
+    return Split(parts[0], parts[1], parts[2], parts[3], repeated=len(labelled) - len(ranked))
 
 
 def distinct(rows: Sequence[Example], seed: int) -> list[Example]:

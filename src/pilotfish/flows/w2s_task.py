@@ -1,11 +1,13 @@
 """The two kinds of task of a weak-to-strong experiment: choose a class, or write an answer."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import DataError, UsageError
@@ -71,6 +73,12 @@ def gold(rows: Sequence[Example]) -> Lesson:
     return Lesson(rows, np.array([row.response for row in rows], dtype=object))
 
 
+def right_of(rows: Sequence[Example], labels: Texts) -> NDArray[np.bool_]:
+    """[n] whether each label is the row's own, outer white space aside."""
+    pairs = zip(rows, labels, strict=True)
+    return np.array([row.response.strip() == label for row, label in pairs], dtype=bool)
+
+
 class Task(Protocol):
     """How models learn and are asked."""
 
@@ -80,6 +88,11 @@ class Task(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels there are; () where answers are free."""
+        ...
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that decides an answer beside the model and the row."""
         ...
 
     def learn(
@@ -111,6 +124,11 @@ class Classes:
     max_length: int
     metric = "accuracy"
     loss = "soft_ce"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The classes, and how much of a text is read."""
+        return {"classes": list(self.classes), "max_length": self.max_length}
 
     def learn(self, lesson: Lesson, model: str, config: TrainConfig, *, how: How) -> dict[str, Any]:
         """Soft targets where the loss wants a teacher's distribution, else the labels."""
@@ -155,6 +173,11 @@ class Answers:
     classes: tuple[str, ...] = ()
     metric = "exact_match"
     loss = "lm"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The answers that say how long one may get."""
+        return {"like": hashlib.sha256("\n".join(self.like).encode()).hexdigest()}
 
     def learn(self, lesson: Lesson, model: str, config: TrainConfig, *, how: How) -> dict[str, Any]:
         """The rows with their answers replaced by those taught."""

@@ -1,0 +1,80 @@
+"""compare: a weak-to-strong experiment from labelled rows to PGR, resumable anywhere."""
+
+from typing import Any
+
+from pilotfish.config import WeakToStrong
+from pilotfish.flows.extras import need_torch
+from pilotfish.flows.held_out import keep_test
+from pilotfish.flows.progress import SILENT, Progress
+from pilotfish.flows.w2s_arms import w2s_arms
+from pilotfish.flows.w2s_judge import judge_w2s_arm, retire_others
+from pilotfish.flows.w2s_lab import Lab
+from pilotfish.flows.w2s_result import write_result
+from pilotfish.flows.w2s_split import split_of
+from pilotfish.flows.w2s_task import task_of
+from pilotfish.flows.w2s_train import train_w2s_arm
+from pilotfish.store import Run, run_lock
+
+
+def weak_to_strong(
+    recipe: WeakToStrong, out: str, *, force: bool = False, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Run the experiment into `out`; what is finished and unchanged is kept, the rest is done.
+
+    Returns what weak_to_strong.json and the report say. UsageError, naming what changed, where
+    `out` holds the experiment of other rows (unless `force`).
+    """
+    need_torch("a weak-to-strong experiment", extra="train")
+    with run_lock(out) as store:
+        from pilotfish.report import write
+
+        run = Run(store.root)
+        lab = open_lab(run, recipe, force=force, progress=progress)
+        for seed in range(recipe.seeds):
+            for arm in lab.arms:
+                train_w2s_arm(lab, arm, seed)
+                judge_w2s_arm(lab, arm.name, seed)
+        found = write_result(lab)
+        run.update(status="complete")
+        write(run)
+    return found
+
+
+def open_lab(run: Run, recipe: WeakToStrong, *, force: bool, progress: Progress) -> Lab:
+    """Read and split the rows, settle arms and steps, and write down the plan."""
+    progress.note(f"reading {recipe.data}")
+    split = split_of(recipe)
+    others = [*split.student, *split.validation, *split.test]
+    task = task_of(split.weak, others, recipe.train.max_length)
+    arms = w2s_arms(recipe, task.loss)
+
+    # after all that is refused without a model
+    from pilotfish.models import identify
+    from pilotfish.train import plan_steps
+
+    steps = plan_steps(len(split.student), recipe.train)
+    digests = {"weak": identify(recipe.weak), "strong": identify(recipe.strong)}
+    lab = Lab(run, recipe, split, task, arms, steps, digests, progress)
+    _write_plan(lab, force=force)
+    progress.note(
+        f"{len(split.weak):,} rows teach the weak model, {len(split.student):,} it labels, "
+        f"{len(split.validation):,} validate, {len(split.test):,} are judged; "
+        f"{len(arms)} arms x {recipe.seeds} seeds x {steps} steps"
+    )
+    return lab
+
+
+def _write_plan(lab: Lab, *, force: bool) -> None:
+    """run.json: the rows are fixed; settings may change, and redo what hangs on them."""
+    run, recipe = lab.run, lab.recipe
+    run.fix("split", lab.split.facts, force=force)
+    held = "test" if recipe.test else "data"
+    facts = {"data": recipe.test, "held_out": held, "metric": lab.task.metric}
+    keep_test(run, lab.split.test, facts, force=force)
+    retire_others(lab)
+    run.update(
+        experiment="weak_to_strong",
+        status="running",
+        config=recipe.model_dump(mode="json", exclude={"out"}),
+        arms=[arm.name for arm in lab.arms],
+    )
