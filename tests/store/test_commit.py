@@ -235,3 +235,20 @@ def test_a_file_in_the_place_of_the_run_is_named(tmp_path: Path, name: str) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="a file is in its place"), run_lock(tmp_path / name):
         pass
+
+
+def test_a_manifest_with_a_changed_entry_vouches_for_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.attempt("a.json") as attempt:
+        attempt.path("a.bin").write_bytes(b"data")
+    whole = (tmp_path / "a.json").read_text()
+    for old, new in (
+        ('bytes"', 'cytes"'),
+        ('sha256"', 'sha257"'),
+        ("a.bin", "../a"),
+        (": 4", ": 5"),
+    ):
+        changed = whole.replace(old, new, 1)
+        assert changed != whole
+        (tmp_path / "a.json").write_text(changed)
+        assert store.manifest("a.json") is None, new

@@ -191,17 +191,14 @@ class Store:
 
     def damage(self, manifest: Mapping[str, Any]) -> list[str]:
         """The files of a manifest that are missing or changed, by name."""
-        bad = []
-        for rel, facts in manifest["files"].items():
-            path = self.path(rel)
-            intact = (
-                path.is_file()
-                and path.stat().st_size == facts["bytes"]
-                and sha256_file(path) == facts["sha256"]
-            )
-            if not intact:
-                bad.append(rel)
-        return bad
+        return [rel for rel, facts in manifest["files"].items() if not self._intact(rel, facts)]
+
+    def _intact(self, rel: str, facts: Any) -> bool:
+        try:
+            path, size, digest = self.path(rel), facts["bytes"], facts["sha256"]
+        except (KeyError, TypeError, ValueError):  # the manifest itself was changed
+            return False
+        return path.is_file() and path.stat().st_size == size and sha256_file(path) == digest
 
     def require(self, rel: str) -> dict[str, Any]:
         """A manifest that must be there and intact; DamagedRun names what is not."""

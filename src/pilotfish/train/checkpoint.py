@@ -167,7 +167,7 @@ class Keeper:
                 return "unfinished"
             if not _is_sealed(found) or (found["key"] == self._key and store.damage(found)):
                 return "damaged"
-        except (DamagedRun, KeyError, TypeError, ValueError):  # no manifest of ours reads so
+        except DamagedRun:
             return "damaged"
         return "valid" if found["key"] == self._key else "foreign"
 
