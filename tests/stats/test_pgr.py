@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from benchmarks.triples import triple
 
 from pilotfish.stats import difference, pgr, pooled
 from pilotfish.stats.pgr import NO_ITEMS, NOT_ABOVE, ONE_SEED, UNBOUNDED
-from tests.stats.triples import triple
 
 
 def flat(value, seeds=3, items=10):

@@ -4,12 +4,23 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 NORMAL = NormalDist()
 ITEM, ARM = 0.55, 0.15  # shares of the latent variance: the item itself, and the arm's view of it
 
 
-def triple(rng, *, seeds=3, items=500, spread=0.01, pgr=0.6, floor=0.65, top=0.9, tied=0.0):
+def triple(
+    rng: np.random.Generator,
+    *,
+    seeds: int = 3,
+    items: int = 500,
+    spread: ArrayLike = 0.01,
+    pgr: float = 0.6,
+    floor: float = 0.65,
+    top: float = 0.9,
+    tied: float = 0.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Three arms [seeds, items] of 0/1 with true means floor, floor + pgr (top - floor), top.
 
     spread: standard deviation of a seed's true mean, one for all arms or one for each. tied:
@@ -25,5 +36,5 @@ def triple(rng, *, seeds=3, items=500, spread=0.01, pgr=0.6, floor=0.65, top=0.9
         level = NORMAL.inv_cdf(mean) * sqrt(1 + deep**2) + deep * effect
         view = item + rng.normal(0, sqrt(ARM), items)
         noise = rng.normal(0, sqrt(1 - ITEM - ARM), (seeds, items))
-        arms.append((level + view + noise > 0).astype(float))
-    return arms
+        arms.append((level + view + noise > 0).astype(np.float64))
+    return arms[0], arms[1], arms[2]
