@@ -4,7 +4,7 @@ from pilotfish.engine.answers import choice_nll, response_nll
 from pilotfish.engine.batches import default_budget
 from pilotfish.engine.generate import Answers, answer, generate
 from pilotfish.engine.keys import stage_key
-from pilotfish.engine.look import Looker
+from pilotfish.engine.look import Looker, prompt_states
 from pilotfish.engine.memory import find_budget
 from pilotfish.engine.plan import plan
 from pilotfish.engine.sample import sample
@@ -25,6 +25,7 @@ __all__ = [
     "load_seen",
     "measure",
     "plan",
+    "prompt_states",
     "response_nll",
     "sample",
     "seen_of",

@@ -1,14 +1,16 @@
-"""Some rows through a model, outside shards: samples, and rows near a cut looked at again."""
+"""Some rows through a model, outside shards: samples, rows near a cut, and states of prompts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from pilotfish.encode import clamp_max_length, encode_needs
+from pilotfish.encode import Encoded, clamp_max_length, encode_needs, encode_prompts
+from pilotfish.engine.batches import measure_rows
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.scorer import by_pass, run_pass
 from pilotfish.models import Loaded
-from pilotfish.records import Example, Measured, Need, Seen
+from pilotfish.records import Example, Floats, Measured, Need, Seen
 
 
 class Looker:
@@ -38,3 +40,19 @@ class Looker:
             n_response_tokens=np.array([row.n_response for row in first], dtype=np.int64),
             measured=measured,
         )
+
+
+def prompt_states(loaded: Loaded, examples: Sequence[Example], *, token_budget: int) -> Floats:
+    """[n, d] the model's pooled state over each prompt, no answer in it; nan where there is none.
+
+    Pooled as the signal `hidden` does: later tokens, which have seen more, weigh more.
+    """
+    prompts = encode_prompts(examples, loaded.tokenizer, loaded.window or 2**31, 0)
+    rows = [_whole(prompt) for prompt in prompts]
+    found = measure_rows(rows, Forward(loaded), signal="hidden", token_budget=token_budget)
+    return np.asarray(found.columns["state"], dtype=np.float64)
+
+
+def _whole(row: Encoded) -> Encoded:
+    """Every token counts, the first one too: states are pooled, nothing is predicted."""
+    return row if row.reason else replace(row, target=np.ones(len(row.ids), dtype=bool))
