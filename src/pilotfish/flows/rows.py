@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pilotfish.config import TrainConfig
+from pilotfish.flows.answering import answered, look
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.costs import answering_flops, known
+from pilotfish.flows.labelling import LONGEST_ANSWER, Labelling, token_lengths
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import pool_of
 from pilotfish.flows.selection import kept_of
 from pilotfish.pool import Pool
-from pilotfish.records import Example, Turn
+from pilotfish.records import Example
 from pilotfish.store import Run
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-
-LONGEST_ANSWER = 256  # tokens the weak model may spend on one answer
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,15 @@ def relabelled(
             attempt.meta = {"made_from": made_from}
     answers = json.loads(run.store.path(rel).read_text(encoding="utf-8"))
     pairs = zip(examples, answers, strict=True)
-    return [_answered(example, answer) for example, answer in pairs if answer]
+    return [answered(example, answer) for example, answer in pairs if answer]
 
 
 def _answers(run: Run, weak: "Loaded", examples: Sequence[Example], seed: int) -> list[str]:
-    from pilotfish.engine import generate
-
     start = time.monotonic()
     lengths = _lengths([example.response for example in examples], weak)
     room = min(lengths[int(0.99 * (len(lengths) - 1))] + 4, LONGEST_ANSWER) if lengths else 1
-    answers = generate(weak, examples, max_new_tokens=room)
+    how = Labelling("hard", classes=(), max_new_tokens=room)
+    answers = [str(label) for label in look(examples, weak, how).labels.label]
     asked = _lengths(["".join(turn.content for turn in e.prompt) for e in examples], weak)
     flops = answering_flops(weak, len(examples), sum(asked) / max(len(asked), 1), room)
     run.cost(
@@ -112,13 +111,4 @@ def _answers(run: Run, weak: "Loaded", examples: Sequence[Example], seed: int) -
 
 def _lengths(texts: Sequence[str], weak: "Loaded") -> list[int]:
     """Tokens of up to 2,000 of the texts, ascending."""
-    if not texts:
-        return []
-    found = weak.tokenizer(list(texts[:2000]), add_special_tokens=False)["input_ids"]
-    return sorted(len(ids) for ids in found)
-
-
-def _answered(example: Example, answer: str) -> Example:
-    if example.turns:
-        return replace(example, turns=(*example.prompt, Turn("assistant", answer)))
-    return replace(example, label=answer.strip())
+    return token_lengths(texts[:2000], weak)
