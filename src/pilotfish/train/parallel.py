@@ -39,7 +39,7 @@ def spread(learner: nn.Module, how: str, device: torch.device) -> nn.Module:
         return learner
     if how == "fsdp" or (how == "auto" and not fits(learner, device)):
         return _sharded(learner, device)
-    return DistributedDataParallel(learner, broadcast_buffers=False)
+    return DistributedDataParallel(learner)
 
 
 def fits(learner: nn.Module, device: torch.device) -> bool:
