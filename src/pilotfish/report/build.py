@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilotfish.pool import Pool
-from pilotfish.report import choice, evidence, facts
+from pilotfish.report import choice, evidence, facts, w2s
 from pilotfish.report.cost import account
 from pilotfish.report.findings import findings
 from pilotfish.report.page import page
@@ -31,7 +31,8 @@ def build(run: Run) -> dict[str, Any]:
     """The report of a run at whatever stage it is: strict JSON, no time of day, no host.
 
     Beside the contract's verdict, arms, ledger, warnings and provenance: notes, comparisons,
-    missing, pool, selection, scoring, distributions, samples, models, test.
+    missing, pool, selection, scoring, distributions, samples, models, test; and, only in a run
+    that is such an experiment, weak_to_strong.
     """
     found, made = evidence.evidence(run), choice.choice(run)
     told = findings(run, found)
@@ -52,6 +53,10 @@ def build(run: Run) -> dict[str, Any]:
         "ledger": account(facts.costs(run)),
         "provenance": provenance(run),
     }
+    if label_mode := w2s.weak_to_strong(run):
+        report["weak_to_strong"] = label_mode
+        report["notes"] = []  # of selections, of which there is none
+        report["verdict"] |= {"outcome": "not_tested", "sentence": w2s.sentence(label_mode)}
     report["warnings"] = warnings(run, report)
     cleaned: dict[str, Any] = clean(report)
     return cleaned

@@ -1,0 +1,108 @@
+"""The weak-to-strong panel: what weak_to_strong.json says, its one sentence, and its charts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pilotfish.report import words
+from pilotfish.report.charts import Axis, axis
+from pilotfish.store import Run
+
+FILE = "weak_to_strong.json"
+CURVE_HEIGHT = 120  # pixels
+_FLOOR_TO_CEILING = (0.0, 1.0)
+_FARTHEST = 10.0  # PGR beyond which an interval is drawn to the edge, so that others stay legible
+
+Record = Mapping[str, Any]
+
+
+def weak_to_strong(run: Run) -> dict[str, Any] | None:
+    """The experiment's own file; None in a run that is no such experiment (or not yet done)."""
+    return run.store.read_json(FILE)
+
+
+def sentence(found: Record) -> str:
+    """The page's first sentence: what was recovered by the arm that recovered most."""
+    about = "Label mode: the weak model wrote the labels and nothing was selected."
+    told = [arm for arm in found["arms"] if arm["pgr"]["defined"]]
+    if not told:
+        why = next((arm["pgr"]["why"] for arm in found["arms"]), "no arm was trained")
+        return f"{about} PGR is undefined: {why}."
+    best = max(told, key=lambda arm: (arm["pgr"]["raw"], arm["name"]))
+    pgr = best["pgr"]
+    reach = "no interval"
+    if pgr["low"] is not None and pgr["high"] is not None:
+        reach = f"95% interval {words.decimal(pgr['low'], 2)} to {words.decimal(pgr['high'], 2)}"
+    return (
+        f"{about} Of the gap between the weak model ({words.decimal(found['weak']['mean'])}) and "
+        f"the ceiling ({words.decimal(found['ceiling']['mean'])}), {best['name']} recovers "
+        f"{words.decimal(pgr['raw'], 2)} ({reach})."
+    )
+
+
+def charts(report: Record) -> dict[str, Any] | None:
+    """Positions of every mark of the panel; None where there is no panel."""
+    found = report.get("weak_to_strong")
+    if found is None:
+        return None
+    return {"pgr": _pgr(found["arms"]), "curves": [_curve(arm) for arm in _with_curve(found)]}
+
+
+def _pgr(arms: Sequence[Record]) -> dict[str, Any]:
+    """One axis for all arms, from the weak model (0) to the ceiling (1) at the least."""
+    numbers = [arm["pgr"][key] for arm in arms for key in ("raw", "low", "high")]
+    near = [value for value in numbers if value is not None and abs(value) <= _FARTHEST]
+    span = axis([*_FLOOR_TO_CEILING, *near])
+    return {
+        "ticks": span.ticks(),
+        "zero": span.at(0.0),
+        "band": [span.at(edge) for edge in _FLOOR_TO_CEILING],
+        "lines": [_mark(arm["pgr"], span) for arm in arms],
+    }
+
+
+def _mark(pgr: Record, span: Axis) -> dict[str, Any]:
+    places = {"difference": "raw", "low": "low", "high": "high"}
+    return {name: span.at(pgr[key]) for name, key in places.items()}
+
+
+def _with_curve(found: Record) -> list[Record]:
+    return [arm for arm in found["arms"] if arm["curve"]]
+
+
+def _curve(arm: Record) -> dict[str, Any]:
+    """Two lines over steps: agreement where the weak model is right, and where it is wrong."""
+    points = sorted(arm["curve"], key=lambda point: point["step"])
+    steps = [point["step"] for point in points]
+    span = Axis(float(min(steps)), float(max(steps)))
+    return {
+        "name": arm["name"],
+        "ticks": span.ticks(),
+        "first": points[0],
+        "last": points[-1],
+        "right": list(_segments(points, "weak_right", span)),
+        "wrong": list(_segments(points, "weak_wrong", span)),
+    }
+
+
+def _segments(points: Sequence[Record], key: str, span: Axis) -> Iterator[dict[str, float | None]]:
+    """Straight pieces between known neighbours, so that a missing value leaves a gap.
+
+    x in percent, y in pixels from the top; shares run from 0 at the bottom to 1. A value with no
+    known neighbour is a piece of no length, drawn as a dot by its round ends.
+    """
+    known = [index for index, point in enumerate(points) if point[key] is not None]
+    for index in known:
+        joined = index + 1 if index + 1 in known else index
+        if joined == index and index - 1 in known:
+            continue  # the piece before ends here
+        one, two = points[index], points[joined]
+        yield {
+            "x1": span.at(float(one["step"])),
+            "y1": _height(one[key]),
+            "x2": span.at(float(two["step"])),
+            "y2": _height(two[key]),
+        }
+
+
+def _height(share: float) -> float:
+    return round(CURVE_HEIGHT * (1.0 - min(1.0, max(0.0, share))), 1)
