@@ -69,9 +69,10 @@ def forget_checkpoints(run: Run, folder: str) -> None:
         Checkpoints(run.store, folder, key="").clear()
 
 
-def _checkpoints(
+def checkpoints_of(
     run: Run, folder: str, config: TrainConfig, made_from: Mapping[str, Any], progress: Progress
 ) -> "Checkpoints":
+    """Where an arm saves what a kill would cost, for this training and no other one."""
     from pilotfish.train import Checkpoints
 
     def warn(text: str) -> None:
@@ -104,7 +105,7 @@ def _train(
             train, rows, training.strong, config, seed=training.stream(seed),
             folder=attempt.folder(folder), steps=training.steps, learning_rate=rate,
             teacher=teacher,
-            checkpoints=_checkpoints(run, folder, config, facts["made_from"], progress),
+            checkpoints=checkpoints_of(run, folder, config, facts["made_from"], progress),
             on_step=lambda step, steps, loss: progress.step(f"train {name}", step, steps),
         )  # fmt: skip
         attempt.meta = {**result, **facts}
