@@ -132,6 +132,12 @@ def test_probabilities_alone_are_enough_and_without_classes_the_confidence():
     assert features(labels(["a", "b"]), None) == pytest.approx(np.log([[0.5], [0.5]]))
 
 
+def test_states_of_one_side_alone_are_refused():
+    seen, _ = drawn(9)
+    with pytest.raises(ValueError, match="alone"):
+        Trust().sift(dataclasses.replace(seen, gold_states=None))
+
+
 def test_a_probability_of_zero_is_no_infinite_feature():
     table = labels(["a"], probs=np.array([[1.0, 0.0]]), classes=("a", "b"))
     assert np.isfinite(features(table, None)).all()

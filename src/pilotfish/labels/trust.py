@@ -90,6 +90,8 @@ class Trust:
                 "the filter 'trust' needs gold rows that the weak model labelled too",
                 hint="give --trusted DATA, or filter by confidence",
             )
+        if (seen.states is None) != (seen.gold_states is None):
+            raise ValueError("hidden states are given for the pool or for the gold rows alone")
         x = features(seen.gold_labels, seen.gold_states)
         usable = np.isfinite(x).all(axis=1) & seen.gold_labels.ok
         rows = np.flatnonzero(usable)
