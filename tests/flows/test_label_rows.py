@@ -175,12 +175,17 @@ def test_settings_that_make_no_sense_are_refused(how: Labelling, words: str, wea
 
 
 def test_classes_come_from_labels_few_answers_or_the_user(weak: Loaded) -> None:
-    labels: list[str | None] = ["b", "a", "b"]
-    assert settled(Labelling("hard"), weak, labels, []).classes == ("a", "b")
-    assert settled(Labelling("soft", classes=("z", "a")), weak, labels, []).classes == ("z", "a")
-    assert settled(Labelling("hard"), weak, [None] * 3, ["x", "y", "x"]).classes == ()
-    assert settled(Labelling("soft"), weak, [None] * 3, ["x", "y", " x"]).classes == ("x", "y")
+    def found(how: Labelling, labels: list[str | None], *answers: str) -> Labelling:
+        return settled(how, lambda: weak, labels, lambda: answers)
+
+    own: list[str | None] = ["b", "a", "b"]
+    none: list[str | None] = [None] * 3
+    assert found(Labelling("hard"), own).classes == ("a", "b")
+    assert found(Labelling("soft", classes=("z", "a")), own).classes == ("z", "a")
+    assert found(Labelling("hard"), none, "x", "y", "x").classes == ()
+    assert found(Labelling("soft"), none, "x", "y", " x").classes == ("x", "y")
     with pytest.raises(UsageError, match="30 distinct"):
-        settled(Labelling("soft"), weak, [None] * 30, [f"answer {i}" for i in range(30)])
-    room = settled(Labelling(), weak, [None] * 3, ["abc", "abcd", "ab"]).max_new_tokens
-    assert room == 3 + 4  # one in a hundred, here the longest, may be longer
+        found(Labelling("soft"), none, *(f"answer {i}" for i in range(30)))
+    # one in a hundred, here the longest, may be longer
+    assert found(Labelling(), none, "abc", "abcd", "ab").max_new_tokens == 3 + 4
+    assert found(Labelling(), none).max_new_tokens == 32  # no answer known: half the window

@@ -11,6 +11,7 @@ from pilotfish.cli.doctor import doctor
 from pilotfish.cli.explain import explain
 from pilotfish.cli.inspect import inspect
 from pilotfish.cli.judge import judge
+from pilotfish.cli.label import label
 from pilotfish.cli.methods import methods
 from pilotfish.cli.report import report
 from pilotfish.cli.run import run
@@ -47,7 +48,7 @@ def _root(
 
 
 _COMMANDS = (
-    demo, run, inspect, score, select, train, judge, compare,
+    demo, run, inspect, score, select, label, train, judge, compare,
     report, explain, verify, methods, doctor, schema,
 )  # fmt: skip
 

@@ -1,8 +1,9 @@
 """How rows are labelled: the settings of `label`, checked, and what the data decides of them."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from pilotfish.errors import UsageError
@@ -83,14 +84,14 @@ class Labelling:
 
 def settled(
     how: Labelling,
-    weak: "Loaded",
+    weak: Callable[[], "Loaded"],
     labels: Sequence[str | None],
-    answers: Sequence[str],
+    answers: Callable[[], Iterable[str]],
 ) -> Labelling:
     """The same with classes and room for answers decided.
 
-    labels [n]: the rows' own, None where they have none; answers: own answers to prompts. What
-    stands there decides names and lengths only: no row's own answer is shown to the model.
+    labels [n]: the rows' own, None where they have none; answers: their own answers to prompts.
+    What stands there decides names and lengths only: no row's own answer is shown to the model.
     UsageError where soft labels are wanted of free answers.
     """
     classes = how.classes
@@ -98,13 +99,13 @@ def settled(
         classes = () if how.kind == "consistency" else _classes(how, labels, answers)
     room = how.max_new_tokens
     if room is None and not classes:
-        own = [label for label in labels if label is not None] or answers
-        room = room_for(own, weak)
+        own = [label for label in labels if label]
+        room = room_for(own or answers(), weak())
     return replace(how, classes=classes, max_new_tokens=room)
 
 
 def _classes(
-    how: Labelling, labels: Sequence[str | None], answers: Sequence[str]
+    how: Labelling, labels: Sequence[str | None], answers: Callable[[], Iterable[str]]
 ) -> tuple[str, ...]:
     """The distinct labels of the rows; of answers, if few and soft labels need them; else ()."""
     named = sorted({label for label in labels if label})
@@ -112,7 +113,7 @@ def _classes(
         return tuple(named)
     if how.kind == "hard":
         return ()
-    given = sorted({answer.strip() for answer in answers} - {""})
+    given = sorted({answer.strip() for answer in answers()} - {""})
     if not named and 2 <= len(given) <= FEW_ANSWERS:
         return tuple(given)
     raise UsageError(
@@ -127,8 +128,8 @@ def room_for(own: Iterable[str], weak: "Loaded") -> int:
 
     Counted on 2,000 of them, chosen by their text, so that the order of rows says nothing.
     """
-    some = sorted(own, key=_mixed)[:_SAMPLE]
-    lengths = token_lengths([text for text in some if text], weak)
+    some = nsmallest(_SAMPLE, (text for text in own if text), key=_mixed)
+    lengths = token_lengths(some, weak)
     longest = lengths[int(0.99 * (len(lengths) - 1))] + _SPARE if lengths else LONGEST_ANSWER
     return min(longest, LONGEST_ANSWER, max(1, (weak.window or 2 * LONGEST_ANSWER) // 2))
 

@@ -1,6 +1,6 @@
 """label, after the model has answered: abstention, filters, and the gold rows they learn from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,14 +49,15 @@ def label_rows(
     learnt. UsageError where the settings, model and rows do not fit each other.
     """
     how.check()
-    how = settled(how, weak, [row.label for row in examples], own_answers(examples))
+    labels = [row.label for row in examples]
+    how = settled(how, lambda: weak, labels, lambda: own_answers(examples))
     known = gold_of(gold, weak, how, fold=fold) if how.wants_gold else None
     return sift(look(examples, weak, how, fold=fold), how, {fold: known}).labels
 
 
-def own_answers(examples: Sequence[Example]) -> list[str]:
+def own_answers(examples: Iterable[Example]) -> Iterator[str]:
     """The rows' own answers to prompts."""
-    return [row.response for row in examples if row.turns]
+    return (row.response for row in examples if row.turns)
 
 
 def gold_of(
