@@ -103,9 +103,11 @@ def test_padding_of_the_head_weighs_nothing_on_either_side() -> None:
     torch.testing.assert_close(masked.detach(), slow)
 
 
-@pytest.mark.parametrize("vocabulary", [None, 7])
-def test_heads_without_a_common_vocabulary_are_refused(vocabulary: int | None) -> None:
-    with pytest.raises(ValueError, match="heads of 6 and 8 columns"):
+@pytest.mark.parametrize(
+    ("vocabulary", "said"), [(None, "heads of 6 and 8 columns"), (7, "no vocabulary of 7")]
+)
+def test_heads_without_a_common_vocabulary_are_refused(vocabulary: int | None, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         kd(torch.zeros(1, 6), torch.zeros(1, 8), vocabulary=vocabulary)
 
 
@@ -126,13 +128,13 @@ def test_a_missing_teacher_is_an_error_not_a_zero(name: str) -> None:
     ("name", "knobs", "says"),
     [
         ("mixx", {}, "did you mean 'mix'"),
-        ("lm", {"temperature": 1}, "has no temperature; it knows no knobs"),
+        ("lm", {"temperature": 1}, "has no temperature; it knows smoothing"),
         ("kd", {"t": 1}, "has no t; it knows temperature"),
         ("kd", {"temperature": 0}, "above 0"),
         ("kd", {"temperature": "hot"}, "above 0"),
         ("kd", {"temperature": True}, "above 0"),
-        ("mix", {"lm": -1}, ">= 0"),
-        ("mix", {"kd": "half"}, ">= 0"),
+        ("mix", {"lm": -1}, "at least 0"),
+        ("mix", {"kd": "half"}, "at least 0"),
         ("mix", {"lm": 0, "kd": 0}, "learns nothing"),
     ],
 )

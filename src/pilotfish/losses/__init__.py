@@ -4,8 +4,8 @@ Every loss gives nats per row; the trainer divides their sum by the *global* num
 tokens, so that no micro-batch, rank or short answer weighs more than another.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -13,30 +13,53 @@ from torch import Tensor
 from pilotfish.config import parse_method
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.losses.blocks import summed
+from pilotfish.losses.dft import DFT
 from pilotfish.losses.given import Dense, Given, Sampled, Teacher, TopK
 from pilotfish.losses.kd import KD, kd
 from pilotfish.losses.lm import LM, lm
+from pilotfish.losses.logconf import LogConf
+from pilotfish.losses.logconf_tokens import LogConfTokens
 from pilotfish.losses.mix import Mix
+from pilotfish.losses.product import Product
+from pilotfish.losses.soft_ce import SoftCE
+from pilotfish.losses.window import Window, fit_bias
 
 __all__ = [
+    "DFT",
     "KD",
     "LM",
     "LOSSES",
     "Dense",
     "Given",
+    "LogConf",
+    "LogConfTokens",
     "Loss",
     "Mix",
+    "Product",
     "Sampled",
+    "SoftCE",
     "Teacher",
     "TopK",
+    "Window",
     "build_loss",
+    "fit_bias",
     "kd",
     "lm",
     "make_loss",
     "summed",
 ]
 
-HELPERS = {"blocks", "given"}
+HELPERS = {
+    "base",
+    "blocks",
+    "corrected",
+    "divergences",
+    "given",
+    "knobs",
+    "pairs",
+    "schedules",
+    "window",
+}
 
 
 class Loss(Protocol):
@@ -53,7 +76,16 @@ class Loss(Protocol):
         """The loss in words."""
 
 
-LOSSES: dict[str, type[LM] | type[KD] | type[Mix]] = {"lm": LM, "kd": KD, "mix": Mix}
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "lm": LM,
+    "soft_ce": SoftCE,
+    "kd": KD,
+    "mix": Mix,
+    "logconf": LogConf,
+    "logconf_tokens": LogConfTokens,
+    "product": Product,
+    "dft": DFT,
+}
 
 
 def make_loss(text: str) -> Loss:
@@ -66,7 +98,7 @@ def build_loss(name: str, knobs: Mapping[str, Any]) -> Loss:
     """The loss called `name` with these knobs; UsageError for a name or knob that is unknown."""
     if name not in LOSSES:
         raise unknown_name("loss", name, LOSSES)
-    known = [field.name for field in fields(LOSSES[name])]
+    known = list(signature(LOSSES[name]).parameters)
     if wrong := sorted(set(knobs) - set(known)):
         raise UsageError(
             f"the loss '{name}' has no {', '.join(wrong)}; "

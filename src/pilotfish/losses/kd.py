@@ -1,13 +1,42 @@
 """Knowledge distillation: the student's whole next-token distribution follows the teacher's."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses.given import Dense, Given
-from pilotfish.losses.lm import log_probabilities
+from pilotfish.losses.corrected import corrected
+from pilotfish.losses.divergences import (
+    Divergence,
+    forward_kl,
+    jsd,
+    reverse_kl,
+    skew_kl,
+    skew_reverse_kl,
+    total_variation,
+)
+from pilotfish.losses.given import Dense, Given, Sampled
+from pilotfish.losses.knobs import check_choice, check_flag, check_number
+from pilotfish.losses.pairs import both_logs, student_logs
+from pilotfish.losses.soft_ce import sampled_ce
+
+DIVERGENCES: dict[str, tuple[Divergence, str]] = {
+    "forward": (
+        forward_kl,
+        "forward KL(teacher || student): the student covers whatever the teacher finds likely",
+    ),
+    "reverse": (
+        reverse_kl,
+        "reverse KL(student || teacher): the student avoids what the teacher finds unlikely",
+    ),
+    "jsd": (jsd, "generalised JSD between teacher and student"),
+    "skew": (skew_kl, "skewed KL(teacher || teacher mixed into the student)"),
+    "skew_reverse": (skew_reverse_kl, "skewed KL(student || student mixed into the teacher)"),
+    "tv": (total_variation, "total variation between teacher and student"),
+}
 
 
 def kd(
@@ -15,69 +44,120 @@ def kd(
 ) -> Tensor:
     """Forward KL(q_T || p_T) * T^2; q the teacher, p the student. [m, v], [m, u] -> [m] nats >= 0.
 
-    Head columns from `vocabulary` on are padding and weigh nothing on both sides: they are cut
-    off, which is softmax with -inf there. None: both heads have the same width, all of it real.
-    T^2 keeps the size of the gradient as T grows. No gradient reaches the teacher.
     Source: Hinton et al. 2015, arXiv:1503.02531; the weak model as teacher: arXiv:2501.09223.
-
     Raises ValueError where the heads do not both hold the vocabulary.
     """
-    width = logits.shape[-1] if vocabulary is None else vocabulary
-    narrow = min(logits.shape[-1], teacher_logits.shape[-1])
-    if width > narrow or (vocabulary is None and width != teacher_logits.shape[-1]):
-        raise ValueError(
-            f"heads of {logits.shape[-1]} and {teacher_logits.shape[-1]} columns "
-            f"do not share a vocabulary of {width}"
-        )
-    log_p = log_probabilities(logits[:, :width], temperature)
-    log_q = log_probabilities(teacher_logits[:, :width].detach(), temperature)
-    q = log_q.exp()
-    # Where q is 0 the term is 0, although log q is -inf there.
-    terms = torch.where(q > 0, q * (log_q - log_p), 0.0)
-    return terms.sum(-1) * temperature**2
+    return KD(temperature=temperature)(
+        logits, Given(teacher=Dense(teacher_logits), vocabulary=vocabulary)
+    )
 
 
 @dataclass(frozen=True)
 class KD:
     """Learn the teacher's distribution and nothing else.
 
-    temperature: T > 0; 1 leaves the distributions as they are.
+    temperature: T > 0; 1 leaves the distributions as they are. t2_scale: times T^2, which keeps the
+    size of the gradient as T grows. divergence: forward, reverse, jsd, skew, skew_reverse or tv.
+    beta, normalize: of jsd. skew: of the skewed ones, in [0, 1). correct: the margin in probability
+    by which a gold target leads in a teacher whose first choice it was not; 0 is off. gate: learn
+    from the teacher only at tokens where it gives the target more probability than the student.
     """
 
     temperature: float = 1.0
+    divergence: str = "forward"
+    beta: float = 0.5
+    normalize: bool = False
+    skew: float = 0.1
+    t2_scale: bool = True
+    correct: float = 0.0
+    gate: bool = False
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+        check_number("kd", "temperature", self.temperature, open_=True)
+        check_choice("kd", "divergence", self.divergence, tuple(DIVERGENCES))
+        check_number("kd", "beta", self.beta, high=1)
+        check_number("kd", "skew", self.skew, high=0.99)
+        check_number("kd", "correct", self.correct, high=0.99)
+        for knob in ("normalize", "t2_scale", "gate"):
+            check_flag("kd", knob, getattr(self, knob))
 
     @property
     def needs(self) -> frozenset[str]:
-        """Always the teacher."""
-        return frozenset({"teacher"})
+        """The teacher, and which targets are gold where it is corrected."""
+        return frozenset({"teacher", "gold"} if self.correct else {"teacher"})
 
     def __call__(self, logits: Tensor, given: Given) -> Tensor:
-        """[m, v], a teacher -> [m] nats. ValueError without one."""
-        if not isinstance(given.teacher, Dense):
-            raise ValueError("kd needs the teacher's logits")
-        return kd(
-            logits,
-            given.teacher.logits,
-            temperature=self.temperature,
-            vocabulary=given.vocabulary,
-        )
+        """[m, v], a teacher -> [m] nats >= 0. ValueError where something needed is absent.
+
+        A sampled teacher is learnt by forward KL only, up to the entropy of the teacher, which
+        draws do not tell: the value is that of soft_ce. UsageError for knobs that a stored teacher
+        cannot serve.
+        """
+        if isinstance(given.teacher, Sampled):
+            self._check_sampled()
+            return sampled_ce(student_logs(logits, given), given.teacher)
+        log_q, log_p = both_logs(logits, given, self.temperature)
+        if self.correct:
+            log_q = self._corrected(log_q, given)
+        found = self._divergence()(log_q, log_p)
+        if self.t2_scale:
+            found = found * self.temperature**2
+        return found * self._open(logits, given) if self.gate else found
 
     def describe(self) -> str:
-        """The loss in words, with the direction of the KL."""
+        """The loss in words, with the direction of the divergence."""
+        knobs = {
+            "jsd": f", beta {self.beta:g}" + (", normalised" if self.normalize else ""),
+            "skew": f", skew {self.skew:g}",
+            "skew_reverse": f", skew {self.skew:g}",
+        }
+        times = ", times its square" if self.t2_scale else ""
+        more = f"; gold targets lead by {self.correct:g}" if self.correct else ""
+        gate = "; only where the teacher finds the target likelier" if self.gate else ""
         return (
-            "forward KL(teacher || student): the student covers whatever the weak teacher finds "
-            f"likely, at temperature {self.temperature:g}, times its square"
+            f"{DIVERGENCES[self.divergence][1]}{knobs.get(self.divergence, '')}, "
+            f"at temperature {self.temperature:g}{times}{more}{gate}"
         )
 
+    def _divergence(self) -> Divergence:
+        knobs: dict[str, dict[str, Any]] = {
+            "jsd": {"beta": self.beta, "normalize": self.normalize},
+            "skew": {"skew": self.skew},
+            "skew_reverse": {"skew": self.skew},
+        }
+        return partial(DIVERGENCES[self.divergence][0], **knobs.get(self.divergence, {}))
 
-def check_temperature(temperature: float) -> None:
-    """UsageError unless the temperature is a finite number above 0."""
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or not 0 < temperature < float("inf"):
-        raise UsageError(
-            f"the temperature of kd must be a number above 0, not {temperature!r}",
-            hint="write kd(temperature=1)",
-        )
+    def _check_sampled(self) -> None:
+        plain = KD(t2_scale=self.t2_scale)
+        if self != plain:
+            raise UsageError(
+                "a sampled teacher serves kd(divergence=forward) at temperature 1 and nothing else",
+                hint="store its top-k, or train with an online teacher",
+            )
+
+    def _corrected(self, log_q: Tensor, given: Given) -> Tensor:
+        if given.targets is None or given.gold is None:
+            raise ValueError("kd(correct=...) needs the targets and which of them are gold")
+        if not isinstance(given.teacher, Dense):
+            raise UsageError(
+                "kd(correct=...) needs the teacher's whole distribution: the gold token may not be "
+                "among those stored",
+                hint="use an online or dense teacher",
+            )
+        return corrected(log_q, given.targets, given.gold, margin=self.correct)
+
+    @staticmethod
+    @torch.no_grad()
+    def _open(logits: Tensor, given: Given) -> Tensor:
+        """[m] 1 where the teacher gives the target more than the student does, else 0."""
+        if given.targets is None:
+            raise ValueError("kd(gate=true) needs the targets")
+        if not isinstance(given.teacher, Dense):
+            raise UsageError(
+                "kd(gate=true) needs the teacher's whole distribution: the target may not be among "
+                "the tokens stored",
+                hint="use an online or dense teacher",
+            )
+        log_q, log_p = both_logs(logits, given)
+        at = given.targets[:, None]
+        return (log_q.gather(-1, at) > log_p.gather(-1, at)).squeeze(-1).to(log_p.dtype)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.losses.given import Given
+from pilotfish.losses.knobs import check_number
 
 
 def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -22,15 +23,30 @@ def lm(logits: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LM:
-    """Learn the data's own next token (cross-entropy)."""
+    """Learn the data's own next token, or class (cross-entropy).
+
+    smoothing: in [0, 1); the share of the target spread evenly over all (real) outcomes.
+    Source of smoothing: Szegedy et al. 2016, arXiv:1512.00567.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("lm", "smoothing", self.smoothing, high=1)
+
     def __call__(self, logits: Tensor, given: Given) -> Tensor:
         """[m, v], targets [m] -> [m] nats."""
-        assert given.targets is not None
-        return lm(logits, given.targets)
+        if given.targets is None:
+            raise ValueError("lm needs the targets")
+        plain = lm(logits, given.targets)
+        if not self.smoothing:
+            return plain
+        evenly = -log_probabilities(logits)[:, : given.vocabulary].mean(-1)
+        return (1 - self.smoothing) * plain + self.smoothing * evenly
 
     def describe(self) -> str:
         """The loss in words."""
-        return "cross-entropy of the data's own next token"
+        more = f", {self.smoothing:g} of it spread over all tokens" if self.smoothing else ""
+        return f"cross-entropy of the data's own next token{more}"

@@ -1,51 +1,117 @@
-"""A weighted sum of the language-model loss and distillation; at kd=0 it is plain lm."""
+"""A weighted sum of losses with schedules; at kd=0 it is plain lm."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
+from pilotfish.losses.base import to_base
 from pilotfish.losses.given import Given
-from pilotfish.losses.kd import KD, check_temperature
+from pilotfish.losses.kd import KD
+from pilotfish.losses.knobs import check_choice, check_number
 from pilotfish.losses.lm import LM
+from pilotfish.losses.logconf_tokens import confidence
+from pilotfish.losses.pairs import student_logs
+from pilotfish.losses.schedules import SCHEDULES, weight_now
+
+_TERMS = ("lm", "kd", "base", "conf")
 
 
 @dataclass(frozen=True)
 class Mix:
-    """lm * cross-entropy + kd * forward KL to the weak teacher (arXiv:2501.09223, ch. 4).
+    """lm * cross-entropy + kd * distillation + base * KL(student || base) + conf * confidence.
 
-    lm, kd: weights >= 0, not both 0; they need not sum to 1. temperature: as in kd.
+    lm, kd, base, conf: weights >= 0, not all 0; they need not sum to 1. temperature, divergence,
+    beta, normalize, skew, t2_scale, correct, gate: of the kd term, as in kd. above: from which
+    probability on the conf term makes the student surer of a token that is not the target.
+    lm_schedule, kd_schedule, conf_schedule: constant, linear_off, and for kd until_surpass (the
+    teacher is left once the student does better on the same tokens, arXiv:2604.15451).
+    Source of LM + KD from a weak teacher: arXiv:2501.09223, ch. 4.
     """
 
     lm: float = 0.7
     kd: float = 0.3
     temperature: float = 1.0
+    base: float = 0.0
+    conf: float = 0.0
+    divergence: str = "forward"
+    beta: float = 0.5
+    normalize: bool = False
+    skew: float = 0.1
+    t2_scale: bool = True
+    correct: float = 0.0
+    gate: bool = False
+    above: float = 0.9
+    lm_schedule: str = "constant"
+    kd_schedule: str = "constant"
+    conf_schedule: str = "constant"
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        for weight in (self.lm, self.kd):
-            number = isinstance(weight, int | float) and not isinstance(weight, bool)
-            if not number or not 0 <= weight < float("inf"):
-                raise UsageError(f"the weights of mix must be numbers >= 0, not {weight!r}")
-        if self.lm == self.kd == 0:
-            raise UsageError("mix with both weights 0 learns nothing", hint="write mix(lm=1, kd=0)")
+        _ = self._kd  # checks its knobs
+        check_number("mix", "above", self.above, high=1)
+        for name in _TERMS:
+            check_number("mix", name, getattr(self, name))
+        for name in ("lm", "conf"):
+            check_choice(
+                "mix", f"{name}_schedule", getattr(self, f"{name}_schedule"),
+                ("constant", "linear_off"),
+            )  # fmt: skip
+        check_choice("mix", "kd_schedule", self.kd_schedule, tuple(SCHEDULES))
+        if not any(getattr(self, name) for name in _TERMS):
+            raise UsageError("mix with every weight 0 learns nothing", hint="write mix(lm=1, kd=0)")
 
     @property
     def needs(self) -> frozenset[str]:
-        """The teacher, only where it weighs something."""
-        return frozenset({"teacher"} if self.kd > 0 else ())
+        """What its terms need, of those that weigh something."""
+        found = set(self._kd.needs) if self.kd else set()
+        if self.kd and self.kd_schedule == "until_surpass":
+            found.add("surpassed")
+        return frozenset(found | ({"base"} if self.base else set()))
 
     def __call__(self, logits: Tensor, given: Given) -> Tensor:
-        """[m, v], targets [m], a teacher -> [m] nats. A term of weight 0 is not computed."""
+        """[m, v], what it needs -> [m] nats. A term of weight 0 is not computed."""
         total = torch.zeros((), device=logits.device)
-        if self.lm:
-            total = total + self.lm * LM()(logits, given)
-        if self.kd:
-            total = total + self.kd * KD(self.temperature)(logits, given)
-        return total
+        for name, term in self._terms().items():
+            schedule = getattr(self, f"{name}_schedule", "constant")
+            if weight := weight_now(getattr(self, name), schedule, given):
+                total = total + weight * term(logits, given)
+        # every term may have been switched off by now: still [m], still part of the graph
+        return total if total.ndim else total + 0.0 * logits.float().sum(-1)
 
     def describe(self) -> str:
-        """The loss in words, with the direction of the KL."""
-        terms = [(self.lm, LM().describe()), (self.kd, KD(self.temperature).describe())]
-        return " + ".join(f"{weight:g} x ({words})" for weight, words in terms if weight)
+        """The loss in words, with the direction of the divergence."""
+        words = {
+            "lm": LM().describe(),
+            "kd": self._kd.describe(),
+            "base": "KL(student || the model training started from)",
+            "conf": f"the student's own choice where it is surer than {self.above:g} of another "
+            "token than the target",
+        }
+        return " + ".join(
+            f"{getattr(self, name):g} x ({words[name]}{self._when(name)})"
+            for name in _TERMS
+            if getattr(self, name)
+        )
+
+    def _when(self, name: str) -> str:
+        schedule = getattr(self, f"{name}_schedule", "constant")
+        return "" if schedule == "constant" else f", {SCHEDULES[schedule]}"
+
+    def _terms(self) -> dict[str, Callable[[Tensor, Given], Tensor]]:
+        return {"lm": LM(), "kd": self._kd, "base": to_base, "conf": self._conf}
+
+    @property
+    def _kd(self) -> KD:
+        return KD(
+            temperature=self.temperature, divergence=self.divergence, beta=self.beta,
+            normalize=self.normalize, skew=self.skew, t2_scale=self.t2_scale,
+            correct=self.correct, gate=self.gate,
+        )  # fmt: skip
+
+    def _conf(self, logits: Tensor, given: Given) -> Tensor:
+        if given.targets is None:
+            raise ValueError("mix(conf=...) needs the targets")
+        own, sure = confidence(student_logs(logits, given), given.targets, above=self.above)
+        return torch.where(sure, own, torch.zeros_like(own))

@@ -1,0 +1,68 @@
+"""logconf: the student may side with its own confident belief against its weak teacher."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pilotfish.losses.given import Given
+from pilotfish.losses.knobs import check_choice, check_number
+from pilotfish.losses.pairs import dense_logs, student_logs
+
+PRIORS = ("match", "none")
+
+
+def ramp(progress: float, *, alpha: float, warmup: float) -> float:
+    """alpha * min(1, progress / warmup): continuous, also where the warm-up ends.
+
+    Upstream code jumps there (openai/weak-to-strong, pull request 33); warmup 0 is constant.
+    """
+    return alpha * (min(1.0, progress / warmup) if warmup else 1.0)
+
+
+@dataclass(frozen=True)
+class LogConf:
+    """Cross-entropy towards (1 - a) * teacher + a * the student's own hardened class.
+
+    alpha: the largest a, in [0, 1]. warmup: share of the steps over which a rises from 0. prior:
+    `match` hardens to argmax(log p + bias), the bias fitted so that hardened shares match the
+    teacher's mean (`fit_bias`); `none` to argmax p. Source: auxiliary confidence loss,
+    arXiv:2312.09390; more than two classes are our generalisation.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "bias"})
+
+    alpha: float = 0.5
+    warmup: float = 0.1
+    prior: str = "match"
+
+    def __post_init__(self) -> None:
+        check_number("logconf", "alpha", self.alpha, high=1)
+        check_number("logconf", "warmup", self.warmup, high=1)
+        check_choice("logconf", "prior", self.prior, PRIORS)
+
+    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+        """[m, v], a dense teacher, bias [v] (None: 0) -> [m] nats. ValueError without a teacher."""
+        log_q, log_p = dense_logs(logits, given), student_logs(logits, given)
+        share = ramp(given.progress, alpha=self.alpha, warmup=self.warmup)
+        target = (1 - share) * log_q.exp()
+        if share:
+            bias = given.bias if self.prior == "match" else None
+            target = target + share * hardened(log_p, bias)
+        return -(target * log_p).sum(-1)
+
+    def describe(self) -> str:
+        """The loss in words."""
+        how = ", its shares matched to the teacher's" if self.prior == "match" else ""
+        return (
+            f"cross-entropy towards the teacher, up to {self.alpha:g} of it the student's own "
+            f"first choice{how} (rising over the first {self.warmup:.0%} of the steps)"
+        )
+
+
+@torch.no_grad()
+def hardened(log_p: Tensor, bias: Tensor | None) -> Tensor:
+    """[m, w] 1 at argmax(log p + bias), else 0; no gradient."""
+    leaning = log_p if bias is None else log_p + bias.to(log_p)
+    return torch.zeros_like(log_p).scatter_(-1, leaning.argmax(-1, keepdim=True), 1.0)
