@@ -33,8 +33,6 @@ from pilotfish.train.parallel import (
 )
 from pilotfish.train.trail import Trail
 
-KEPT = 2
-
 
 def say_nothing(text: str) -> None:
     """Where nobody listens to warnings."""
@@ -90,6 +88,7 @@ class Keeper:
         self._where, self._plan, self._work = where, plan, work
         facts = {"key": where.key, "plan": asdict(plan), "world": world()}
         self._key = _digest(facts)
+        self._good: str | None = None  # the last checkpoint known to be whole
         self._last = time.monotonic()
 
     def asked(self, step: int, signum: int) -> Asked:
@@ -145,6 +144,7 @@ class Keeper:
             if found == "valid":
                 if damaged:
                     self._where.warn(f"going on from {name}, since {_are(damaged)} damaged")
+                self._good = name
                 return name
             if found == "damaged":
                 damaged.append(name)
@@ -173,11 +173,10 @@ class Keeper:
 
     def _prune(self, newest: str) -> None:
         """Keep this one and our last before it; everything else is of no use any more."""
-        names = self._where.names()
-        older = names[names.index(newest) + 1 :]
-        kept = [newest, *[name for name in older if self._state(name) == "valid"][: KEPT - 1]]
-        for name in set(names) - set(kept):
-            self._where.remove(name)
+        for name in self._where.names():
+            if name not in (newest, self._good):
+                self._where.remove(name)
+        self._good = newest
 
     def _moments(self) -> dict[str, Tensor]:
         """All that the optimizer knows of each weight, whole, on rank 0."""
