@@ -11,7 +11,10 @@ import time
 
 from benchmarks.machine import RESULTS, ROOT
 
-PARTS = ("engine", "growth", "agreement", "audited_cut", "geometry", "memory", "gpu")
+PARTS = (
+    *("engine", "growth", "agreement", "audited_cut", "geometry", "memory", "gpu"),
+    "pgr_coverage",
+)
 
 
 def main() -> int:

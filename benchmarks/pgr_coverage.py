@@ -5,7 +5,7 @@
 Shares of 0/1 items: the weak model is right on .65, the ceiling on .90 (.72 in the rows of a small
 gap), the student at a PGR of .2, .5 or .8. Items are shared, seeds have a spread of their own.
 The bootstrap, which is slow, is asked in the first 300 experiments of each row.
-Writes JSON, prints a markdown table.
+Writes JSON, of which `python -m benchmarks.tables` makes a table.
 """
 
 from collections.abc import Iterator
@@ -96,26 +96,6 @@ def _middle(widths: list[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def table(rows: list[Row]) -> str:
-    """Markdown, a line per setting."""
-    lines = [
-        "| seeds | items | seed spread (weak, student, ceiling) | gap | defined "
-        "| Fieller covers | percentile bootstrap covers | width | bootstrap width |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for each in rows:
-        drawn = each.setting
-        spread = ", ".join(f"{value:g}" for value in drawn.spread)
-        told = f"{spread}; student tied to weak" if drawn.tied else spread
-        numbers = [each.fieller, each.bootstrap, each.width, each.bootstrap_width]
-        shown = " | ".join("–" if number is None else f"{number:.3f}" for number in numbers)
-        lines.append(
-            f"| {drawn.seeds} | {drawn.items:,} | {told} | {drawn.top - 0.65:.2f} "
-            f"| {each.defined:.1%} | {shown} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
     options = parser(__doc__ or "").parse_args()
     count = QUICK if options.quick else EXPERIMENTS
@@ -130,7 +110,6 @@ def main() -> None:
             "rows": [asdict(each) for each in rows],
         },
     )
-    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,16 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.tables import agreement, audited_cut, engine, geometry, gpu, growth, memory
+from benchmarks.tables import (
+    agreement,
+    audited_cut,
+    engine,
+    geometry,
+    gpu,
+    growth,
+    memory,
+    pgr_coverage,
+)
 from benchmarks.tables.words import Found, provenance
 
 BLOCK = re.compile(r"(<!-- from (\w+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -22,6 +31,7 @@ TABLES: dict[str, Callable[[Found], Iterator[str]]] = {
     "geometry": geometry.lines,
     "memory": memory.lines,
     "gpu": gpu.lines,
+    "pgr_coverage": pgr_coverage.lines,
 }
 
 
