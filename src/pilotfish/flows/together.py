@@ -53,15 +53,20 @@ def leading() -> Iterator[None]:
 
 
 def follow() -> None:
-    """Train along until rank 0 says that all is done."""
+    """Train along until rank 0 says that all is done, or is gone: then it has said why."""
+    _join()
+    while (job := _next()) is not None:
+        _along(*job)
+
+
+def _next() -> Any:
     from pilotfish.train.parallel import tell
 
-    _join()
-    # The connection breaks where rank 0 failed, and it has said why.
-    with suppress(RuntimeError):
-        while (job := tell(None)) is not None:
-            _along(*job)
-        _part()
+    with suppress(RuntimeError):  # the connection broke
+        if (job := tell(None)) is None:
+            _part()
+        return job
+    return None
 
 
 def along(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pilotfish.config import TrainConfig
 from pilotfish.errors import DataError, UsageError
 from pilotfish.labels import FAILED, OK, Labels
-from pilotfish.records import Example, Floats, Ints, Texts, Turn
+from pilotfish.records import Example, Floats, Texts, Turn
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -53,24 +53,25 @@ class Said:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Rows and what is taught of each: a label, and a probability per class where it is soft."""
+    """Rows as they are taught, and a probability per class where labels are soft."""
 
     rows: Sequence[Example]
-    label: Texts  # [n]
     probs: Floats | None = None  # [n, K]
     teacher: str = ""  # folder of the model that taught, for losses that ask it anew
 
-    def take(self, places: Ints) -> "Lesson":
-        """Some of the rows."""
-        probs = None if self.probs is None else self.probs[places]
-        return replace(
-            self, rows=[self.rows[i] for i in places], label=self.label[places], probs=probs
-        )
+
+def lesson(rows: Sequence[Example], said: Said, usable: NDArray[np.bool_], teacher: str) -> Lesson:
+    """The usable rows with the labels a model gave them; nothing of their own labels is left."""
+    places = np.flatnonzero(usable).tolist()
+    probs = None if said.log_probs is None else np.exp(said.log_probs[places])
+    taught = [_labelled(rows[i], str(said.label[i])) for i in places]
+    return Lesson(taught, probs, teacher)
 
 
-def gold(rows: Sequence[Example]) -> Lesson:
-    """The rows with their own labels."""
-    return Lesson(rows, np.array([row.response for row in rows], dtype=object))
+def _labelled(row: Example, label: str) -> Example:
+    if row.turns:
+        return replace(row, turns=(*row.prompt, Turn("assistant", label)), raw="")
+    return replace(row, label=label, raw="")
 
 
 def right_of(rows: Sequence[Example], labels: Texts) -> NDArray[np.bool_]:
@@ -139,7 +140,7 @@ class Classes:
         if soft and lesson.probs is None:
             raise UsageError(f"the loss '{config.loss}' needs soft labels")
         place = {name: at for at, name in enumerate(self.classes)}
-        hard = np.array([place[label] for label in lesson.label], dtype=np.int64)
+        hard = np.array([place[str(row.label)] for row in lesson.rows], dtype=np.int64)
         facts: dict[str, Any] = train_classifier(
             lesson.rows, model, config, classes=self.classes,
             targets=lesson.probs if soft else hard,
@@ -180,17 +181,16 @@ class Answers:
         return {"like": hashlib.sha256("\n".join(self.like).encode()).hexdigest()}
 
     def learn(self, lesson: Lesson, model: str, config: TrainConfig, *, how: How) -> dict[str, Any]:
-        """The rows with their answers replaced by those taught."""
+        """The answers as they stand in the rows."""
         from pilotfish.losses import make_loss
         from pilotfish.models import load
         from pilotfish.train import train
 
-        taught = [_answered(row, str(a)) for row, a in zip(lesson.rows, lesson.label, strict=True)]
         asks = "teacher" in make_loss(config.loss).needs
         if asks and not lesson.teacher:
             raise UsageError(f"the loss '{config.loss}' needs a teacher")
         return train(
-            taught, model, config, seed=how.seed, folder=how.folder, steps=how.steps,
+            lesson.rows, model, config, seed=how.seed, folder=how.folder, steps=how.steps,
             teacher=load(lesson.teacher) if asks else None, on_step=how.on_step,
         )  # fmt: skip
 
@@ -237,7 +237,3 @@ def _classes(weak: Sequence[Example], others: Sequence[Example], max_length: int
     if len(known) < 2:
         raise DataError("all rows have the same label: there is nothing to learn")
     return Classes(tuple(sorted(known)), max_length)
-
-
-def _answered(row: Example, answer: str) -> Example:
-    return replace(row, turns=(*row.prompt, Turn("assistant", answer)))

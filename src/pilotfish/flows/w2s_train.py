@@ -3,52 +3,66 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from pilotfish.errors import DataError
 from pilotfish.flows.costs import training_cost
 from pilotfish.flows.reading import fingerprint
 from pilotfish.flows.train import CHANGE_NOTHING, train_folder
 from pilotfish.flows.w2s_arms import NAIVE, WEAK, W2sArm
 from pilotfish.flows.w2s_lab import Lab, digest_of, said_by
-from pilotfish.flows.w2s_task import How, Lesson, Said, gold, right_of
+from pilotfish.flows.w2s_task import How, Lesson, Said, lesson, right_of
 from pilotfish.labels import Candidates, make_filter
 
 
 def train_w2s_arm(lab: Lab, arm: W2sArm, seed: int) -> None:
     """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one."""
-    lesson, about = lesson_of(lab, arm, seed)
-    made_from = _made_from(lab, arm, seed, lesson)
+    taught, about = lesson_of(lab, arm, seed)
+    made_from = _made_from(lab, arm, seed, taught)
     folder = train_folder(arm.name, seed)
     found = lab.run.store.manifest(f"{folder}/manifest.json")
     if found is not None and found.get("made_from") == json.loads(json.dumps(made_from)):
         return
     lab.run.store.forget(f"judge/{arm.name}/seed-{seed}.json")  # another model was judged
-    _train(lab, arm, seed, lesson, {**about, "made_from": made_from})
+    _train(lab, arm, seed, taught, {**about, "made_from": made_from})
 
 
 def lesson_of(lab: Lab, arm: W2sArm, seed: int) -> tuple[Lesson, dict[str, Any]]:
     """The rows and labels of an arm, and what its manifest says of them."""
     if arm.taught == "gold":
-        return gold(lab.split.weak if arm.half == "weak" else lab.split.student), {}
-    by = NAIVE if arm.taught == "own" else WEAK.name
-    rows, task = lab.split.student, lab.task
+        return Lesson(lab.split.weak if arm.half == "weak" else lab.split.student), {}
+    by = teacher_of(arm)
+    rows = lab.split.student
     said = said_by(lab, by, seed, rows, "student", states=_states(lab, by))
-    probs = None if said.log_probs is None else np.exp(said.log_probs)
-    whole = Lesson(rows, said.label, probs, lab.model(by, seed))
     usable = said.reason == ""
     about: dict[str, Any] = {"labelled_by": by, "unlabelled": int((~usable).sum())}
     if arm.filter:
-        seen = candidates(lab, seed, said)
-        sifter = make_filter(arm.filter)
+        seen, sifter = candidates(lab, seed, said), make_filter(arm.filter)
         usable &= sifter.sift(seen).kept
-        used = 0 if seen.gold_labels is None or "trust" not in arm.filter else len(seen.gold_labels)
-        about |= {"filter": arm.filter, "gold_rows": used, "filtered": sifter.facts(seen)}
-    taught = whole.take(np.flatnonzero(usable))
-    right = right_of(taught.rows, taught.label)
-    about["labels_right"] = float(right.mean()) if right.size else None
-    return taught, {**about, "task": task.metric}
+        facts = sifter.facts(seen)
+        used = len(lab.split.validation) if "gold_rows" in facts else 0
+        about |= {"filter": arm.filter, "filtered": facts, "gold_rows": used}
+    if not usable.any():
+        raise _nothing_to_teach(arm, said)
+    about["labels_right"] = float(right_of(rows, said.label)[usable].mean())
+    return lesson(rows, said, usable, lab.model(by, seed)), about
+
+
+def teacher_of(arm: W2sArm) -> str:
+    """The arm whose model labelled the rows of an arm not taught by people."""
+    return NAIVE if arm.taught == "own" else WEAK.name
+
+
+def _nothing_to_teach(arm: W2sArm, said: Said) -> DataError:
+    why = Counter(str(reason) for reason in said.reason if reason).most_common(3)
+    told = "; ".join(f"{reason} ({times:,})" for reason, times in why) or "the filter kept none"
+    return DataError(
+        f"no row is left to teach the arm '{arm.name}': {told}",
+        hint="train the weak model longer (weak_train), or filter less",
+    )
 
 
 def candidates(lab: Lab, seed: int, said: Said) -> Candidates:
@@ -69,28 +83,28 @@ def _states(lab: Lab, by: str) -> bool:
     return bool(lab.recipe.filters) and bool(lab.task.classes) and by == WEAK.name
 
 
-def _made_from(lab: Lab, arm: W2sArm, seed: int, lesson: Lesson) -> dict[str, Any]:
+def _made_from(lab: Lab, arm: W2sArm, seed: int, taught: Lesson) -> dict[str, Any]:
     """All that decides the weights; models by their content, never by their names."""
-    digest = hashlib.sha256("\n".join(map(str, lesson.label)).encode())
-    if lesson.probs is not None:
-        digest.update(np.ascontiguousarray(lesson.probs).tobytes())
+    digest = hashlib.sha256()
+    if taught.probs is not None:
+        digest.update(np.ascontiguousarray(taught.probs).tobytes())
     config = lab.recipe.weak_train if arm.model == "weak" else lab.recipe.train
     return {
         "arm": arm.name,
         "stream": lab.stream(seed),
         "model": lab.digests[arm.model],
-        "teacher": digest_of(lab, WEAK.name, seed) if lesson.teacher else None,
+        "teacher": None if arm.taught == "gold" else digest_of(lab, teacher_of(arm), seed),
         "loss": arm.loss,
         "stop": arm.stop,
         "steps": None if arm.model == "weak" else lab.steps,
         "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
-        "rows": fingerprint(lesson.rows),
-        "labels": digest.hexdigest(),
+        "rows": fingerprint(taught.rows),
+        "probs": digest.hexdigest(),
         "task": lab.task.described,
     }
 
 
-def _train(lab: Lab, arm: W2sArm, seed: int, lesson: Lesson, facts: dict[str, Any]) -> None:
+def _train(lab: Lab, arm: W2sArm, seed: int, taught: Lesson, facts: dict[str, Any]) -> None:
     from pilotfish.models import identify
 
     recipe, name, folder = lab.recipe, f"{arm.name} seed {seed}", train_folder(arm.name, seed)
@@ -103,8 +117,8 @@ def _train(lab: Lab, arm: W2sArm, seed: int, lesson: Lesson, facts: dict[str, An
             lab.stream(seed), temp, None if arm.model == "weak" else lab.steps,
             lambda step, steps, loss: lab.progress.step(f"train {name}", step, steps),
         )  # fmt: skip
-        result = lab.task.learn(lesson, model, shared.changed({"loss": arm.loss}), how=how)
+        result = lab.task.learn(taught, model, shared.changed({"loss": arm.loss}), how=how)
         own = {"arm": arm.name, "seed": seed, "model_digest": identify(str(temp))}
         attempt.meta = {**result, **facts, **own}
     seconds = time.monotonic() - start
-    lab.run.cost("train", name, seconds=seconds, rows=len(lesson.rows), **training_cost(result))
+    lab.run.cost("train", name, seconds=seconds, rows=len(taught.rows), **training_cost(result))
