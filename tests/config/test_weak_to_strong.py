@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.config import WeakToStrong, make_weak_to_strong
+from pilotfish.config import Recipe, WeakToStrong, make_weak_to_strong, recipe_schema
 from pilotfish.errors import UsageError
 
 LEAST = {"data": "d.jsonl", "weak": "w", "strong": "s"}
@@ -62,5 +62,9 @@ def test_set_reaches_into_blocks() -> None:
     assert recipe.losses == {"logconf": "logconf"}
 
 
-def test_every_setting_is_in_the_json_schema() -> None:
-    assert {*WeakToStrong.model_json_schema()["properties"]} == {*WeakToStrong.model_fields}
+def test_the_schema_holds_every_setting_of_both_kinds_of_recipe() -> None:
+    found = recipe_schema()
+    for kind in (Recipe, WeakToStrong):
+        assert {*found["$defs"][kind.__name__]["properties"]} == {*kind.model_fields}
+        assert found["$defs"][kind.__name__]["additionalProperties"] is False
+    assert found["if"] == {"required": ["experiment"]}

@@ -7,10 +7,10 @@ from pilotfish.cli.options import Json
 
 
 def schema(as_json: Json = False) -> None:
-    """Print the JSON Schema of a recipe."""
-    from pilotfish.config import Recipe
+    """Print the JSON Schema of a recipe, of `run` or of `compare`."""
+    from pilotfish.config import recipe_schema
 
-    found = Recipe.model_json_schema()
+    found = recipe_schema()
     if as_json:
         emit(found)
         return

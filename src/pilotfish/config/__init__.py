@@ -2,6 +2,7 @@
 
 from pilotfish.config.method import Method, parse_method, parse_methods, split_commas
 from pilotfish.config.recipe import SEEDS, Recipe, Variant, make_recipe, read_recipe
+from pilotfish.config.schema import recipe_schema
 from pilotfish.config.training import TrainConfig, TuneConfig
 from pilotfish.config.weak_to_strong import WeakToStrong, make_weak_to_strong
 
@@ -18,5 +19,6 @@ __all__ = [
     "parse_method",
     "parse_methods",
     "read_recipe",
+    "recipe_schema",
     "split_commas",
 ]
