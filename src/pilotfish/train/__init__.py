@@ -1,6 +1,8 @@
 """The strong stage: rows and a model in, a trained standard model folder out."""
 
 from pilotfish.train.checkpoint import Checkpoints
+from pilotfish.train.classify import train_classifier
+from pilotfish.train.looks import Looks
 from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.setup import default_learning_rate, unlike_tokenizers
 from pilotfish.train.strong import train
@@ -8,11 +10,13 @@ from pilotfish.train.tune import pick_learning_rate, tune
 
 __all__ = [
     "Checkpoints",
+    "Looks",
     "default_learning_rate",
     "pick_learning_rate",
     "plan_steps",
     "rows_per_step",
     "train",
+    "train_classifier",
     "tune",
     "unlike_tokenizers",
 ]

@@ -15,9 +15,11 @@ from pilotfish.train.checkpoint import NOTHING, Checkpoints, Keeper
 from pilotfish.train.cost import flops
 from pilotfish.train.interrupts import held
 from pilotfish.train.learner import Learner
+from pilotfish.train.looks import Looks
 from pilotfish.train.loop import Plan, Step, Work
 from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.order import plan_steps, rows_per_step
+from pilotfish.train.pupil import Pupil, Texts
 from pilotfish.train.rows import Rows, encode_rows
 from pilotfish.train.save import in_one_piece, save, write_log
 from pilotfish.train.setup import (
@@ -45,6 +47,7 @@ def train(
     teacher: Loaded | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
+    looks: Looks | None = None,
 ) -> dict[str, Any]:
     """Train `strong` on `examples`, write it and log.jsonl into `folder`, return the facts.
 
@@ -54,6 +57,7 @@ def train(
     learning_rate: peak, overrides the config's. teacher: the weak model, for losses that need one.
     on_step(step, steps, loss): called every ten steps and after the last; loss in nats per token.
     checkpoints: where to save what a kill would cost, and to go on from; None: neither.
+    looks: who looks at the model on the way; what was looked at before a kill is not seen again.
 
     Raises UsageError for a loss without its teacher, unequal tokenizers or diverged training,
     DataError when no row has a supervised token.
@@ -65,7 +69,8 @@ def train(
         rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         learner = build_learner(student, loss, rows, teacher)
-        trail = follow(learner, rows, plan, config, on_step=on_step, checkpoints=checkpoints)
+        watched = looks.beside(on_step, student.loaded) if looks else on_step
+        trail = follow(learner, rows, plan, config, on_step=watched, checkpoints=checkpoints)
         student = in_one_piece(
             student, learner, lambda: prepare(strong, config, device=torch.device("cpu"))
         )
@@ -76,7 +81,7 @@ def train(
         "loss": config.loss,
         "loss_in_words": loss.describe(),
         **about(student, rows),
-        **_of_run(plan, rows, config, trail),
+        **of_run(plan, rows, config, trail),
         **flops(student, rows, learnt=trail.inputs, teacher=taught_by),
     }
     save(student, folder)  # last: it merges LoRA into the model
@@ -85,8 +90,8 @@ def train(
 
 
 def follow(
-    learner: Learner,
-    rows: Rows,
+    learner: Learner | Pupil,
+    rows: Rows | Texts,
     plan: Plan,
     config: TrainConfig,
     *,
@@ -139,7 +144,7 @@ def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | No
 
 def make_plan(
     student: Student,
-    rows: Rows,
+    rows: Rows | Texts,
     config: TrainConfig,
     *,
     seed: int,
@@ -158,7 +163,7 @@ def make_plan(
     )
 
 
-def about(student: Student, rows: Rows) -> dict[str, Any]:
+def about(student: Student, rows: Rows | Texts) -> dict[str, Any]:
     """Facts about what is trained and on what; tokens are those of one pass over the rows."""
     return {
         "rows": len(rows),
@@ -174,7 +179,8 @@ def about(student: Student, rows: Rows) -> dict[str, Any]:
     }
 
 
-def _of_run(plan: Plan, rows: Rows, config: TrainConfig, trail: Trail) -> dict[str, Any]:
+def of_run(plan: Plan, rows: Rows | Texts, config: TrainConfig, trail: Trail) -> dict[str, Any]:
+    """Facts about how it went."""
     batch = rows_per_step(config, world=accelerator().num_processes)
     return {
         "steps": plan.steps,
