@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses import LOSSES, Dense, Given, Loss, Sampled, TopK, build_loss
+from pilotfish.losses import LOSSES, Dense, Given, Loss, Sampled, TopK, build_loss, make_loss
+from pilotfish.losses.divergences import FLOOR
+from pilotfish.losses.kd import DIVERGENCES
 
 M, V, K = 11, 7, 3
+Q, P = [0.5, 0.25, 0.25], [0.25, 0.25, 0.5]  # a teacher and a student for values by hand
 
 KNOBS: dict[str, list[dict[str, Any]]] = {
     "lm": [{"smoothing": 0.2}],
@@ -16,14 +19,11 @@ KNOBS: dict[str, list[dict[str, Any]]] = {
     "kd": [
         {"temperature": 2.5},
         {"temperature": 2.5, "t2_scale": False},
-        {"divergence": "reverse"},
-        {"divergence": "jsd"},
+        *({"divergence": each} for each in DIVERGENCES),
         {"divergence": "jsd", "beta": 0.1, "normalize": True},
-        {"divergence": "skew"},
-        {"divergence": "skew_reverse"},
-        {"divergence": "tv"},
         {"correct": 0.2},
         {"gate": True},
+        {"correct": 0.2, "gate": True, "divergence": "reverse"},
     ],
     "mix": [
         {"lm": 1, "kd": 0},
@@ -63,6 +63,16 @@ def draw(form: str, dtype: torch.dtype = torch.float64, *, rows: int = M) -> tup
     gold = torch.arange(rows) % 2 == 0
     given = Given(targets, teacher_of(form, taught), base, gold, bias, progress=0.25)
     return logits, given
+
+
+def logs(*rows: list[float]) -> Tensor:
+    """Log-probabilities of rows of probabilities."""
+    return torch.tensor(rows, dtype=torch.float64).log().clamp(min=FLOOR)
+
+
+def value(text: str, p: list[float], given: Given) -> float:
+    """The loss of one row with a student that believes p."""
+    return float(make_loss(text)(logs(p), given))
 
 
 def teacher_of(form: str, logits: Tensor, *, k: int = K) -> Any:

@@ -6,13 +6,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses import Dense, Given, Sampled, TopK, Window, fit_bias, make_loss
-from pilotfish.losses.corrected import corrected
+from pilotfish.losses import Dense, Given, Window, fit_bias, make_loss
 from pilotfish.losses.divergences import (
-    FLOOR,
     forward_kl,
     jsd,
     reverse_kl,
@@ -21,18 +18,7 @@ from pilotfish.losses.divergences import (
     total_variation,
 )
 from pilotfish.losses.logconf import hardened, ramp
-from pilotfish.losses.pairs import log1mexp
-from tests.losses.cases import V, draw, teacher_of
-
-Q, P = [0.5, 0.25, 0.25], [0.25, 0.25, 0.5]
-
-
-def logs(*rows: list[float]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64).log().clamp(min=FLOOR)
-
-
-def value(text: str, p: list[float], given: Given) -> float:
-    return float(make_loss(text)(logs(p), given))
+from tests.losses.cases import P, Q, V, draw, logs, teacher_of, value
 
 
 @pytest.mark.parametrize(
@@ -67,41 +53,37 @@ def test_a_row_worked_out_by_hand(text: str, by_hand: float) -> None:
     assert value(text, P, given) == pytest.approx(by_hand, abs=1e-12)
 
 
-def test_top_k_with_its_rest_worked_out_by_hand() -> None:
-    # likeliest token of the teacher: 0 with .5; the rest .5 against the student's .75
-    given = Given(teacher=TopK(torch.tensor([[0]]), logs([0.5]), torch.tensor([0.5])))
-    assert value("kd", P, given) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75))
-    assert value("soft_ce", P, given) == pytest.approx(0.5 * math.log(4) - 0.5 * math.log(0.75))
+LOPSIDED = [0.25, 0.125, 0.625]  # forward and reverse differ from Q to here
 
 
-def test_draws_worked_out_by_hand() -> None:
-    draws = Sampled(torch.tensor([[0, 2, 0, 0]]), torch.tensor([[0.25, 0.5, 0.25, 0.0]]))
-    assert value("kd", P, Given(teacher=draws)) == pytest.approx(
-        0.5 * math.log(4) + 0.5 * math.log(2)
-    )
+@pytest.mark.parametrize(
+    ("text", "by_hand"),
+    [
+        ("kd", 0.75 * math.log(2) + 0.25 * math.log(0.4)),
+        ("kd(divergence=reverse)", 0.375 * math.log(0.5) + 0.625 * math.log(2.5)),
+        # .1 q + .9 p = [.275, .1375, .5875]
+        ("kd(divergence=skew)",
+         0.5 * math.log(0.5 / 0.275) + 0.25 * math.log(0.25 / 0.1375)
+         + 0.25 * math.log(0.25 / 0.5875)),
+        # .1 p + .9 q = [.475, .2375, .2875]
+        ("kd(divergence=skew_reverse)",
+         0.25 * math.log(0.25 / 0.475) + 0.125 * math.log(0.125 / 0.2375)
+         + 0.625 * math.log(0.625 / 0.2875)),
+        # m = .2 q + .8 p = [.3, .15, .55]
+        ("kd(divergence=jsd, beta=0.2)",
+         0.2 * (0.5 * math.log(0.5 / 0.3) + 0.25 * math.log(0.25 / 0.15)
+                + 0.25 * math.log(0.25 / 0.55))
+         + 0.8 * (0.25 * math.log(0.25 / 0.3) + 0.125 * math.log(0.125 / 0.15)
+                  + 0.625 * math.log(0.625 / 0.55))),
+    ],
+)  # fmt: skip
+def test_directions_that_differ_worked_out_by_hand(text: str, by_hand: float) -> None:
+    assert value(text, LOPSIDED, Given(teacher=Dense(logs(Q)))) == pytest.approx(by_hand, abs=1e-12)
 
 
 def test_staying_near_the_base_worked_out_by_hand() -> None:
     given = Given(torch.tensor([0]), base=logs(Q))
     assert value("mix(lm=0, kd=0, base=3)", P, given) == pytest.approx(3 * 0.25 * math.log(2))
-
-
-def test_a_teacher_of_a_gold_row_gives_way_by_the_margin_and_no_more() -> None:
-    q = logs([0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.3, 0.6, 0.1])
-    moved = corrected(
-        q, torch.tensor([1, 1, 1]), torch.tensor([True, False, True]), margin=0.2
-    ).exp()
-    share = (0.2 + 0.3) / 1.3
-    by_hand = [(1 - share) * 0.6, (1 - share) * 0.3 + share, (1 - share) * 0.1]
-    torch.testing.assert_close(moved[0], torch.tensor(by_hand, dtype=torch.float64))
-    assert float(moved[0, 1] - moved[0, 0]) == pytest.approx(0.2)
-    torch.testing.assert_close(moved[1:], q[1:].exp())  # not gold; or first choice already
-
-
-def test_the_gate_opens_where_the_teacher_knows_better() -> None:
-    given = Given(torch.tensor([0, 2]), Dense(logs(Q, Q)))
-    open_, shut = make_loss("kd(gate=true)")(logs(P, P), given)
-    assert open_ == pytest.approx(0.25 * math.log(2)) and shut == 0
 
 
 def test_gradients_that_hold_beliefs_fixed() -> None:
@@ -156,44 +138,6 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(text: str, form: str) -
     [pull] = torch.autograd.grad(loss.sum(), logits)
     assert loss.abs().max() < 1e-6
     assert text == "tv" or pull.abs().max() < 1e-6  # tv has a kink there
-
-
-def test_the_k_likeliest_made_to_add_up_to_one_pull_even_where_there_is_nothing_to_learn() -> None:
-    logits, _ = draw("dense")
-    q = torch.softmax(logits, -1)
-    kept, ids = q.topk(2, -1)
-    renormalised = torch.zeros_like(q).scatter(-1, ids, kept / kept.sum(-1, keepdim=True))
-    pull = (q - renormalised).abs().sum(-1)  # gradient of the dense loss towards it, at p = q
-    torch.testing.assert_close(pull, 2 * (1 - kept.sum(-1)))
-    assert pull.mean() > 0.1
-
-
-@pytest.mark.parametrize("text", ["kd", "kd(divergence=reverse)", "kd(divergence=jsd)"])
-def test_more_stored_tokens_come_nearer_to_the_whole_from_below(text: str) -> None:
-    logits, given = draw("dense")
-    assert isinstance(given.teacher, Dense)
-    loss = make_loss(text)
-    whole = loss(logits, given)
-    found = [
-        loss(logits, replace(given, teacher=teacher_of("topk", given.teacher.logits, k=k)))
-        for k in range(1, V + 1)
-    ]
-    for fewer, more in pairwise(found):
-        assert (fewer <= more + 1e-6).all()
-    torch.testing.assert_close(found[-1], whole)
-
-
-def test_draws_tell_the_gradient_without_bias() -> None:
-    logits, given = draw("dense")
-    assert isinstance(given.teacher, Dense)
-    logits.requires_grad_()
-    q = torch.softmax(given.teacher.logits, -1)
-    ids = torch.multinomial(q, 20_000, replacement=True, generator=torch.Generator().manual_seed(1))
-    draws = Sampled(ids, torch.full(ids.shape, 1 / ids.shape[1], dtype=torch.float64))
-    [got] = torch.autograd.grad(
-        make_loss("kd")(logits, replace(given, teacher=draws)).sum(), logits
-    )
-    torch.testing.assert_close(got, torch.softmax(logits, -1).detach() - q, atol=0.02, rtol=0)
 
 
 def test_as_the_temperature_grows_logits_are_matched() -> None:
@@ -283,11 +227,36 @@ def test_the_window_keeps_the_last_rows_and_survives_a_resume() -> None:
         Window(2, rows=10)
 
 
-def test_what_is_left_of_one_is_exact_at_both_ends() -> None:
-    x = torch.tensor([-1e-10, -1e-3, -0.6931, -2.0, -50.0], dtype=torch.float64)
-    by_hand = [math.log(-math.expm1(float(each))) for each in x]
-    torch.testing.assert_close(log1mexp(x), torch.tensor(by_hand, dtype=torch.float64))
-    assert torch.isfinite(log1mexp(torch.zeros(1)))
+def test_terms_switched_off_are_0_even_of_outcomes_ruled_out() -> None:
+    logits = torch.tensor([[0.0, -math.inf]], requires_grad=True)
+    over = make_loss("mix(lm=0, kd=1, kd_schedule=linear_off)")(logits, Given(progress=1.0))
+    over.sum().backward()
+    assert over.item() == 0 and logits.grad is not None and (logits.grad == 0).all()
+
+
+def test_gjsd_jumps_at_its_ends_unless_normalised() -> None:
+    q, p = logs(Q), logs([0.1, 0.2, 0.7])
+    for beta, end in [(1e-4, forward_kl(q, p)), (1 - 1e-4, reverse_kl(q, p))]:
+        assert jsd(q, p, beta=beta) < 1e-3 * end
+        torch.testing.assert_close(jsd(q, p, beta=beta, normalize=True), end, rtol=1e-3, atol=0)
+    torch.testing.assert_close(jsd(q, p, beta=0), forward_kl(q, p))
+
+
+def test_words_tell_the_direction_also_where_jsd_ends_in_a_kl() -> None:
+    for text, words in [
+        ("kd", "KL(teacher || student)"),
+        ("kd(divergence=reverse)", "KL(student || teacher)"),
+        ("kd(divergence=jsd, beta=0)", "KL(teacher || student)"),
+        ("kd(divergence=jsd, beta=1)", "KL(student || teacher)"),
+        ("kd(divergence=jsd)", "beta KL(teacher || mean)"),
+        ("mix(kd=1, divergence=reverse)", "KL(student || teacher)"),
+    ]:
+        assert words in make_loss(text).describe()
+
+
+def test_a_bias_is_asked_for_only_where_shares_are_matched() -> None:
+    assert make_loss("logconf").needs == {"teacher", "bias"}
+    assert make_loss("logconf(prior=none)").needs == {"teacher"}
 
 
 def test_forward_and_reverse_are_one_another_turned_round() -> None:

@@ -1,6 +1,8 @@
 """The laws every loss of the table obeys, with every teacher it can learn from."""
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +15,12 @@ from tests.losses.cases import CASES, FORMS, KNOBS, Case, K, M, V, draw, teacher
 laws = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def test_every_loss_is_under_the_laws_and_learns_from_the_teachers_it_says() -> None:
+def test_every_loss_is_under_the_laws() -> None:
     assert {case.name for case in CASES} == set(LOSSES) and set(KNOBS) <= set(LOSSES)
-    forms = {name: {c.form for c in CASES if c.name == name and not c.knobs} for name in LOSSES}
-    assert forms == {
+
+
+def test_losses_learn_from_the_teachers_they_say() -> None:
+    said = {
         "lm": {"none"},
         "dft": {"none"},
         "logconf_tokens": {"none"},
@@ -25,6 +29,9 @@ def test_every_loss_is_under_the_laws_and_learns_from_the_teachers_it_says() -> 
         "mix": {"dense", "topk", "sampled"},
         "logconf": {"dense"},
         "product": {"dense"},
+    }
+    assert said == {
+        name: {case.form for case in CASES if case.name == name and not case.knobs} for name in said
     }
 
 
@@ -92,15 +99,28 @@ def test_renaming_the_tokens_changes_nothing(case: Case) -> None:
     torch.testing.assert_close(case.loss(logits[:, renamed], moved), case.loss(logits, given))
 
 
+def padded(teacher: Any, pad: Tensor) -> Any:
+    """The same teacher with tokens that no tokenizer has."""
+    if isinstance(teacher, Dense):
+        return Dense(torch.cat([teacher.logits, pad], -1))
+    if teacher is None:
+        return None
+    ids = torch.cat([torch.tensor([V, V + 3]).expand(M, 2), teacher.ids], -1)
+    half = torch.full((M, 2), 0.25, dtype=pad.dtype)
+    if isinstance(teacher, Sampled):
+        return Sampled(ids, torch.cat([half, teacher.weights / 2], -1))
+    return TopK(ids, torch.cat([half.log(), teacher.logs - math.log(2)], -1), teacher.rest / 2)
+
+
 @laws
 def test_padding_of_either_head_changes_nothing(case: Case) -> None:
     logits, given = draw(case.form)
     pad = torch.full((M, 4), 50.0, dtype=logits.dtype)
-    wide = replace(given, vocabulary=V, bias=given.bias)
-    if given.base is not None:
-        wide = replace(wide, base=torch.cat([given.base, pad], -1))
-    if isinstance(given.teacher, Dense):
-        wide = replace(wide, teacher=Dense(torch.cat([given.teacher.logits, pad[:, :2]], -1)))
+    assert given.base is not None and given.bias is not None
+    wide = replace(given, vocabulary=V, bias=torch.cat([given.bias, pad[0]]))
+    wide = replace(
+        wide, base=torch.cat([given.base, pad], -1), teacher=padded(given.teacher, pad[:, :2])
+    )
     if case.name in ("lm", "dft", "logconf_tokens") or (
         case.name == "mix" and case.knobs.get("lm", 1)
     ):
@@ -184,6 +204,18 @@ def test_an_outcome_that_both_rule_out_makes_no_nan(case: Case) -> None:
 
 
 @laws
+def test_a_teacher_that_rules_outcomes_out_makes_no_nan(case: Case) -> None:
+    logits, given = draw(case.form, torch.float32)
+    taught = torch.full((M, V), float("-inf")).index_fill(1, torch.tensor([2]), 0.0)
+    given = replace(given, teacher=teacher_of(case.form, taught))
+    logits.requires_grad_()
+    value = case.loss(logits, given)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+@laws
 def test_the_words_tell_whether_a_teacher_is_followed(case: Case) -> None:
     assert ("teacher" in case.loss.describe()) == ("teacher" in case.loss.needs)
 
@@ -244,8 +276,8 @@ def test_a_stored_teacher_is_refused_what_it_cannot_tell() -> None:
     )
     for knobs, some in [
         ({"temperature": 2.0}, given),
-        ({"correct": 0.2}, given),
-        ({"gate": True}, given),
+        ({"correct": 0.2}, sampled),
+        ({"gate": True}, sampled),
         ({"divergence": "reverse"}, sampled),
         ({"temperature": 2.0}, sampled),
     ]:

@@ -18,9 +18,9 @@ from pilotfish.losses.divergences import (
     skew_reverse_kl,
     total_variation,
 )
-from pilotfish.losses.given import Dense, Given, Sampled
+from pilotfish.losses.given import Dense, Given, Sampled, TopK
 from pilotfish.losses.knobs import check_choice, check_flag, check_number
-from pilotfish.losses.pairs import both_logs, student_logs
+from pilotfish.losses.pairs import both_logs, student_logs, target_column, with_target
 from pilotfish.losses.soft_ce import sampled_ce
 
 DIVERGENCES: dict[str, tuple[Divergence, str]] = {
@@ -32,7 +32,7 @@ DIVERGENCES: dict[str, tuple[Divergence, str]] = {
         reverse_kl,
         "reverse KL(student || teacher): the student avoids what the teacher finds unlikely",
     ),
-    "jsd": (jsd, "generalised JSD between teacher and student"),
+    "jsd": (jsd, "generalised JSD, beta KL(teacher || mean) + (1 - beta) KL(student || mean)"),
     "skew": (skew_kl, "skewed KL(teacher || teacher mixed into the student)"),
     "skew_reverse": (skew_reverse_kl, "skewed KL(student || student mixed into the teacher)"),
     "tv": (total_variation, "total variation between teacher and student"),
@@ -60,7 +60,8 @@ class KD:
     size of the gradient as T grows. divergence: forward, reverse, jsd, skew, skew_reverse or tv.
     beta, normalize: of jsd. skew: of the skewed ones, in [0, 1). correct: the margin in probability
     by which a gold target leads in a teacher whose first choice it was not; 0 is off. gate: learn
-    from the teacher only at tokens where it gives the target more probability than the student.
+    from the teacher only at tokens where it gives the target more probability than the student
+    (a target that a top-k teacher does not name is one that it does not know better).
     """
 
     temperature: float = 1.0
@@ -96,6 +97,8 @@ class KD:
         if isinstance(given.teacher, Sampled):
             self._check_sampled()
             return sampled_ce(student_logs(logits, given), given.teacher)
+        if self.correct or self.gate:
+            given = with_target(given)
         log_q, log_p = both_logs(logits, given, self.temperature)
         if self.correct:
             log_q = self._corrected(log_q, given)
@@ -114,8 +117,10 @@ class KD:
         times = ", times its square" if self.t2_scale else ""
         more = f"; gold targets lead by {self.correct:g}" if self.correct else ""
         gate = "; only where the teacher finds the target likelier" if self.gate else ""
+        ends = {0.0: "forward", 1.0: "reverse"} if self.divergence == "jsd" else {}
+        named = ends.get(self.beta, self.divergence)  # by definition, so it is said as what it is
         return (
-            f"{DIVERGENCES[self.divergence][1]}{knobs.get(self.divergence, '')}, "
+            f"{DIVERGENCES[named][1]}{knobs.get(self.divergence, '')}, "
             f"at temperature {self.temperature:g}{times}{more}{gate}"
         )
 
@@ -136,28 +141,15 @@ class KD:
             )
 
     def _corrected(self, log_q: Tensor, given: Given) -> Tensor:
-        if given.targets is None or given.gold is None:
-            raise ValueError("kd(correct=...) needs the targets and which of them are gold")
-        if not isinstance(given.teacher, Dense):
-            raise UsageError(
-                "kd(correct=...) needs the teacher's whole distribution: the gold token may not be "
-                "among those stored",
-                hint="use an online or dense teacher",
-            )
-        return corrected(log_q, given.targets, given.gold, margin=self.correct)
+        if given.gold is None:
+            raise ValueError("kd(correct=...) needs to know which targets are gold")
+        named = -1 if isinstance(given.teacher, TopK) else None
+        return corrected(log_q, target_column(given), given.gold, margin=self.correct, tokens=named)
 
     @staticmethod
     @torch.no_grad()
     def _open(logits: Tensor, given: Given) -> Tensor:
         """[m] 1 where the teacher gives the target more than the student does, else 0."""
-        if given.targets is None:
-            raise ValueError("kd(gate=true) needs the targets")
-        if not isinstance(given.teacher, Dense):
-            raise UsageError(
-                "kd(gate=true) needs the teacher's whole distribution: the target may not be among "
-                "the tokens stored",
-                hint="use an online or dense teacher",
-            )
         log_q, log_p = both_logs(logits, given)
-        at = given.targets[:, None]
+        at = target_column(given)[:, None]
         return (log_q.gather(-1, at) > log_p.gather(-1, at)).squeeze(-1).to(log_p.dtype)

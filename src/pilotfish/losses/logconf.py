@@ -1,7 +1,6 @@
 """logconf: the student may side with its own confident belief against its weak teacher."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,8 +30,6 @@ class LogConf:
     arXiv:2312.09390; more than two classes are our generalisation.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "bias"})
-
     alpha: float = 0.5
     warmup: float = 0.1
     prior: str = "match"
@@ -41,6 +38,11 @@ class LogConf:
         check_number("logconf", "alpha", self.alpha, high=1)
         check_number("logconf", "warmup", self.warmup, high=1)
         check_choice("logconf", "prior", self.prior, PRIORS)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The teacher, and the bias where hardened shares are to match."""
+        return frozenset({"teacher", "bias"} if self.prior == "match" else {"teacher"})
 
     def __call__(self, logits: Tensor, given: Given) -> Tensor:
         """[m, v], a dense teacher, bias [v] (None: 0) -> [m] nats. ValueError without a teacher."""
@@ -64,5 +66,5 @@ class LogConf:
 @torch.no_grad()
 def hardened(log_p: Tensor, bias: Tensor | None) -> Tensor:
     """[m, w] 1 at argmax(log p + bias), else 0; no gradient."""
-    leaning = log_p if bias is None else log_p + bias.to(log_p)
+    leaning = log_p if bias is None else log_p + bias[: log_p.shape[-1]].to(log_p)
     return torch.zeros_like(log_p).scatter_(-1, leaning.argmax(-1, keepdim=True), 1.0)

@@ -78,7 +78,7 @@ class Mix:
             if weight := weight_now(getattr(self, name), schedule, given):
                 total = total + weight * term(logits, given)
         # every term may have been switched off by now: still [m], still part of the graph
-        return total if total.ndim else total + 0.0 * logits.float().sum(-1)
+        return total if total.ndim else total + logits[:, :0].float().sum(-1)
 
     def describe(self) -> str:
         """The loss in words, with the direction of the divergence."""

@@ -4,6 +4,8 @@ Head columns from `vocabulary` on are padding: they are cut off on both sides, w
 -inf there. Zeros in their place would be real mass.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from pilotfish.losses.divergences import FLOOR, floored
 from pilotfish.losses.given import Dense, Given, TopK
 from pilotfish.losses.lm import log_probabilities
 
+NO_TOKEN = 2**31 - 1  # an id beyond every head: names no outcome
 LEAST_REST = 2.0**-24  # the smallest mass half precision can hold: less was stored as 0
 
 
@@ -53,8 +56,9 @@ def dense_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> Tensor
 def both_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """(log q, log p), [m, w] each: all tokens for a dense teacher, k + 1 buckets for top-k.
 
-    The last bucket is the rest, for the student by logsumexp. Merging tokens into a bucket never
-    makes distributions differ more, so every divergence of buckets is at most the dense one.
+    The last bucket is the rest, for the student the sum of what is not stored. Merging tokens into
+    a bucket never makes distributions differ more, so every divergence of buckets is at most the
+    dense one.
     ValueError without a teacher; UsageError for one that this cannot be read from.
     """
     if given.teacher is None:
@@ -75,26 +79,54 @@ def both_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> tuple[T
     return _buckets(student_logs(logits, given), given.teacher)
 
 
+def with_target(given: Given) -> Given:
+    """The same, where a top-k teacher has every target among its tokens.
+
+    One that was not stored is added with probability 0: all that is known is that it is at most the
+    least one stored. ValueError without targets.
+    """
+    if given.targets is None:
+        raise ValueError("this loss needs the targets")
+    teacher, at = given.teacher, given.targets[:, None]
+    if not isinstance(teacher, TopK):
+        return given
+    stored = (teacher.ids == at).any(-1, keepdim=True)
+    ids = torch.where(stored, NO_TOKEN, at)
+    nothing = torch.full_like(teacher.logs[:, :1], float("-inf"))
+    added = replace(
+        teacher, ids=torch.cat([teacher.ids, ids], -1), logs=torch.cat([teacher.logs, nothing], -1)
+    )
+    return replace(given, teacher=added)
+
+
+def target_column(given: Given) -> Tensor:
+    """[m] where the target stands in the outcomes of `both_logs`, after `with_target`."""
+    assert given.targets is not None
+    if isinstance(given.teacher, TopK):
+        return (given.teacher.ids == given.targets[:, None]).int().argmax(-1)
+    return given.targets
+
+
 def _buckets(log_p: Tensor, teacher: TopK) -> tuple[Tensor, Tensor]:
     width = log_p.shape[-1]
     known = teacher.ids < width  # a token that pads the teacher's head has no place here
     logs = torch.where(known, teacher.logs.detach().to(log_p.dtype), FLOOR)
     picked = torch.where(known, log_p.gather(-1, teacher.ids.clamp(max=width - 1)), FLOOR)
-    if teacher.ids.shape[-1] >= width:  # nothing is left to be a rest
-        return floored(torch.log_softmax(logs, -1)), picked
     rest = teacher.rest.detach().to(log_p.dtype).clamp(min=LEAST_REST).log()
+    rest = torch.where(known.sum(-1) < width, rest, FLOOR)  # else there is nothing to be a rest
     # over all k + 1 buckets, for half precision rounds each: the k alone are never renormalised
     log_q = floored(torch.log_softmax(torch.cat([logs, rest[:, None]], -1), -1))
-    left = log1mexp(torch.logsumexp(picked, -1))
+    left = _rest_of(log_p, torch.where(known, teacher.ids, width))
     return log_q, torch.cat([picked, left[:, None]], -1)
 
 
-def log1mexp(x: Tensor) -> Tensor:
-    """log(1 - exp(x)) for x <= 0, kept finite where x rounds to 0."""
-    x = x.clamp(max=-torch.finfo(x.dtype).eps)
-    near = x > -0.6931
-    return torch.where(
-        near,
-        torch.log(-torch.expm1(torch.where(near, x, -0.1))),
-        torch.log1p(-torch.exp(torch.where(near, -1.0, x))),
-    )
+def _rest_of(log_p: Tensor, ids: Tensor) -> Tensor:
+    """[m] log of the student's probability of all but `ids`; an id of w or more names nothing.
+
+    Summed, not 1 minus the others: a student sure of the ids would round it to 0 in fp32, and the
+    gradient that must raise it with it.
+    """
+    width = log_p.shape[-1]
+    named = torch.zeros(len(log_p), width + 1, dtype=torch.bool, device=log_p.device)
+    named.scatter_(-1, ids, True)
+    return floored(torch.logsumexp(log_p.masked_fill(named[:, :width], FLOOR), -1))

@@ -26,11 +26,13 @@ def soft_ce(logits: Tensor, given: Given) -> Tensor:
 def sampled_ce(log_p: Tensor, teacher: Sampled) -> Tensor:
     """-sum of the draws' weights times log p. [m, w], draws [m, k] -> [m] nats.
 
-    ValueError for a draw outside the vocabulary.
+    Draws of tokens that pad the teacher's head are left out, and the others' weights add up to 1.
     """
-    if len(teacher.ids) and int(teacher.ids.max()) >= log_p.shape[-1]:
-        raise ValueError(f"a draw lies outside the vocabulary of {log_p.shape[-1]}")
-    return -(teacher.weights.detach().to(log_p.dtype) * log_p.gather(-1, teacher.ids)).sum(-1)
+    width = log_p.shape[-1]
+    known = teacher.ids < width
+    weights = teacher.weights.detach().to(log_p.dtype).masked_fill(~known, 0)
+    weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(log_p.dtype).tiny)
+    return -(weights * log_p.gather(-1, teacher.ids.clamp(max=width - 1))).sum(-1)
 
 
 @dataclass(frozen=True)
