@@ -60,6 +60,15 @@ def test_every_strong_arm_takes_the_same_steps(done: tuple[Run, dict[str, Any]])
     }
 
 
+def test_curves_end_where_the_arm_ends(done: tuple[Run, dict[str, Any]]) -> None:
+    _, found = done
+    by_name = {arm["name"]: arm for arm in found["arms"]}
+    assert [point["step"] for point in by_name["naive"]["curve"]] == [10, 20, 25]
+    # fewer than 200 test rows: the last look sees what is judged
+    assert by_name["naive"]["curve"][-1] == {"step": 25, **by_name["naive"]["agreement"]}
+    assert by_name["gold_half"]["curve"] == []
+
+
 def test_a_filter_keeps_some_rows_and_says_how_many_of_the_labels_are_right(
     done: tuple[Run, dict[str, Any]],
 ) -> None:

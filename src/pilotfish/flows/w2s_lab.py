@@ -73,7 +73,7 @@ def asked(
     """Ask the model of an arm now, and charge for it."""
     lab.progress.step(f"{stage} {len(rows):,} rows by {arm} seed {seed}", 0, 1)
     start = time.monotonic()
-    said = lab.task.ask(lab.model(arm, seed), rows, states=states)
+    said = lab.task.ask(lab.task.open(lab.model(arm, seed)), rows, states=states)
     name = f"{arm} seed {seed}"
     lab.run.cost(stage, name, seconds=time.monotonic() - start, rows=len(rows))
     lab.progress.step(f"{stage} {len(rows):,} rows by {arm} seed {seed}", 1, 1)

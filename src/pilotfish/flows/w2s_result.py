@@ -1,5 +1,6 @@
 """From judged arms to what a weak-to-strong experiment found: PGR, inheritance, calibration."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from pilotfish.flows.train import train_folder
 from pilotfish.flows.w2s_arms import CEILING, NAIVE, WEAK, W2sArm
 from pilotfish.flows.w2s_judge import Judged, judged
 from pilotfish.flows.w2s_lab import Lab
+from pilotfish.flows.w2s_train import LOOKS, looked_at
 from pilotfish.records import Floats, Texts
 
 RESULT = "weak_to_strong.json"
@@ -76,8 +78,25 @@ def _arm(lab: Lab, arm: W2sArm, seen: Mapping[str, Judged]) -> dict[str, Any]:
         "alarm": copied.alarm,
         "misfit": _misfit(own, weak),
         **_calibration(own),
-        "curve": [],
+        "curve": _curve(lab, arm.name, weak),
     }
+
+
+def _curve(lab: Lab, arm: str, weak: Judged) -> list[dict[str, Any]]:
+    """Agreement with the weak model at the steps that were looked at, all seeds together."""
+    rows = looked_at(lab)
+    truth = np.array([row.response.strip() for row in rows] * lab.recipe.seeds, dtype=object)
+    taught = np.concatenate([said.label[: len(rows)] for said in weak.said])
+    folders = [lab.run.root / train_folder(arm, seed) for seed in range(lab.recipe.seeds)]
+    looks = [json.loads((folder / LOOKS).read_text(encoding="utf-8")) for folder in folders]
+    points = []
+    for step in sorted(set.intersection(*(set(each) for each in looks)), key=int):
+        said = np.array([label for each in looks for label in each[step]], dtype=object)
+        found = stats.inheritance(said, taught, truth)
+        points.append(
+            {"step": int(step), "weak_right": found.weak_right, "weak_wrong": found.weak_wrong}
+        )
+    return points
 
 
 def _gold(lab: Lab) -> Texts:

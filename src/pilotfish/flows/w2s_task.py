@@ -16,6 +16,7 @@ from pilotfish.records import Example, Floats, Texts, Turn
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
+    from pilotfish.train import Looks
 
 OnStep = Callable[[int, int, float], None]
 
@@ -102,8 +103,12 @@ class Task(Protocol):
         """Train `model` into how.folder; the facts of its manifest."""
         ...
 
-    def ask(self, folder: str, rows: Sequence[Example], *, states: bool = False) -> Said:
-        """What the trained model in `folder` says."""
+    def open(self, folder: str) -> "Loaded":
+        """The trained model in `folder`."""
+        ...
+
+    def ask(self, model: "Loaded", rows: Sequence[Example], *, states: bool = False) -> Said:
+        """What a trained model says."""
         ...
 
 
@@ -115,6 +120,7 @@ class How:
     folder: Path
     steps: int | None = None
     on_step: OnStep | None = None
+    looks: "Looks | None" = None
 
 
 @dataclass(frozen=True)
@@ -143,19 +149,23 @@ class Classes:
         hard = np.array([place[str(row.label)] for row in lesson.rows], dtype=np.int64)
         facts: dict[str, Any] = train_classifier(
             lesson.rows, model, config, classes=self.classes,
-            targets=lesson.probs if soft else hard,
+            targets=lesson.probs if soft and lesson.probs is not None else hard,
             seed=how.seed, folder=how.folder, steps=how.steps, on_step=how.on_step,
+            looks=how.looks,
         )  # fmt: skip
         return facts
 
-    def ask(self, folder: str, rows: Sequence[Example], *, states: bool = False) -> Said:
-        """The likeliest class of every row."""
-        from pilotfish.engine import classify
+    def open(self, folder: str) -> "Loaded":
+        """A classifier of these classes."""
         from pilotfish.models import load_classifier
 
-        found = classify(
-            load_classifier(folder, self.classes), rows, max_length=self.max_length, states=states
-        )
+        return load_classifier(folder, self.classes)
+
+    def ask(self, model: "Loaded", rows: Sequence[Example], *, states: bool = False) -> Said:
+        """The likeliest class of every row."""
+        from pilotfish.engine import classify
+
+        found = classify(model, rows, max_length=self.max_length, states=states)
         usable = found.reason == ""
         names = np.array(self.classes, dtype=object)
         best = np.argmax(np.where(usable[:, None], found.log_probs, 0.0), axis=1)
@@ -192,16 +202,21 @@ class Answers:
         return train(
             lesson.rows, model, config, seed=how.seed, folder=how.folder, steps=how.steps,
             teacher=load(lesson.teacher) if asks else None, on_step=how.on_step,
+            looks=how.looks,
         )  # fmt: skip
 
-    def ask(self, folder: str, rows: Sequence[Example], *, states: bool = False) -> Said:
+    def open(self, folder: str) -> "Loaded":
+        """A causal language model."""
+        from pilotfish.models import load
+
+        return load(folder)
+
+    def ask(self, model: "Loaded", rows: Sequence[Example], *, states: bool = False) -> Said:
         """Greedy answers, outer white space stripped as the metric does."""
         from pilotfish.engine import answer
         from pilotfish.judge.exact_match import answer_room
-        from pilotfish.models import load
 
-        loaded: Loaded = load(folder)
-        found = answer(loaded, rows, max_new_tokens=answer_room(loaded, self.like))
+        found = answer(model, rows, max_new_tokens=answer_room(model, self.like))
         label = np.array([str(text).strip() for text in found.text], dtype=object)
         reason = np.where((label == "") & (found.reason == ""), "empty_answer", found.reason)
         return Said(label, reason.astype(object), found.confidence)

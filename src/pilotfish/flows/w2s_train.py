@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from pilotfish.flows.w2s_arms import NAIVE, WEAK, W2sArm
 from pilotfish.flows.w2s_lab import Lab, digest_of, said_by
 from pilotfish.flows.w2s_task import How, Lesson, Said, lesson, right_of
 from pilotfish.labels import Candidates, make_filter
+from pilotfish.records import Example
+
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
+    from pilotfish.train import Looks
+
+LOOKS = "looks.json"  # in the folder of a model: step -> its answers then
+LOOKED_AT = 200  # test rows, at most: a curve is no result
 
 
 def train_w2s_arm(lab: Lab, arm: W2sArm, seed: int) -> None:
@@ -96,6 +104,7 @@ def _made_from(lab: Lab, arm: W2sArm, seed: int, taught: Lesson) -> dict[str, An
         "teacher": None if arm.taught == "gold" else digest_of(lab, teacher_of(arm), seed),
         "loss": arm.loss,
         "stop": arm.stop,
+        "looks": 0 if arm.taught == "gold" else lab.recipe.looks,
         "steps": None if arm.model == "weak" else lab.steps,
         "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
         "rows": fingerprint(taught.rows),
@@ -113,12 +122,32 @@ def _train(lab: Lab, arm: W2sArm, seed: int, taught: Lesson, facts: dict[str, An
     start = time.monotonic()
     with lab.run.store.attempt(f"{folder}/manifest.json") as attempt:
         temp = attempt.folder(folder)
+        seen: dict[int, list[str]] = {}
         how = How(
             lab.stream(seed), temp, None if arm.model == "weak" else lab.steps,
             lambda step, steps, loss: lab.progress.step(f"train {name}", step, steps),
+            _looks(lab, arm, seen),
         )  # fmt: skip
         result = lab.task.learn(taught, model, shared.changed({"loss": arm.loss}), how=how)
+        (temp / LOOKS).write_text(json.dumps(seen), encoding="utf-8")
         own = {"arm": arm.name, "seed": seed, "model_digest": identify(str(temp))}
         attempt.meta = {**result, **facts, **own}
     seconds = time.monotonic() - start
     lab.run.cost("train", name, seconds=seconds, rows=len(taught.rows), **training_cost(result))
+
+
+def _looks(lab: Lab, arm: W2sArm, seen: dict[int, list[str]]) -> "Looks | None":
+    """Put an arm's answers to some of the test rows into `seen`, by step, while it learns."""
+    if arm.taught == "gold":
+        return None
+    from pilotfish.train import Looks
+
+    def look(step: int, loaded: "Loaded") -> None:
+        seen[step] = [str(label) for label in lab.task.ask(loaded, looked_at(lab)).label]
+
+    return Looks(lab.recipe.looks, look)
+
+
+def looked_at(lab: Lab) -> list[Example]:
+    """The test rows of the curves; they stand in the order of a hash, so they are a sample."""
+    return lab.split.test[:LOOKED_AT]
