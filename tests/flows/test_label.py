@@ -1,6 +1,7 @@
 """label over a pool: what is written, reused, refused and redone, and that nothing leaks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from pilotfish.errors import DataError, UsageError
 from pilotfish.flows import label_parts
 from pilotfish.flows.label import Labelled, label
 from pilotfish.flows.label_files import read_labels
-from pilotfish.flows.label_models import Models, fold_of
+from pilotfish.flows.label_models import fold_of
+from pilotfish.flows.label_task import Models
 from pilotfish.flows.labelling import Labelling
 from pilotfish.flows.reading import Source
 from pilotfish.flows.sifting import label_rows
 from pilotfish.labels import FAILED, FILTERED, OK
-from pilotfish.models import load
+from pilotfish.models import identify, load
 from pilotfish.pool import Pool, overlap_key, read
 from pilotfish.store import Run, Store
 from pilotfish.world.models import shipped
@@ -273,3 +275,76 @@ def test_trust_needs_gold_rows_and_holds_them_out_of_tuning(data: str, tmp_path:
         done(data, tmp_path / "run", few, trusted=trusted)
     [learnt] = folder_rows(Labelled(Run(tmp_path / "run"), "hard", {})).values()
     assert len(learnt) == 14  # of 21
+
+
+def texts(*words: str, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"id": f"t{i}", "text": word, "label": "long" if len(word) > 4 else "short"}
+        for i, word in enumerate(words, start)
+    ]
+
+
+HEADS = Models(
+    WEAK,
+    then=(STRONG,),
+    tune=QUICK.tune,
+    train=TrainConfig(learning_rate=1e-3, use_peft=False, max_steps=4),
+    head=True,
+)
+
+
+def test_heads_are_tuned_in_folds_label_softly_and_teach_the_next_one(tmp_path: Path) -> None:
+    data = write(tmp_path / "pool.jsonl", texts(*WORDS))
+    how = Labelling("soft", folds=2)
+    found = done(data, tmp_path / "run", how, replace(HEADS, then=()))
+    labels = found.labels
+    assert labels.classes == ("long", "short") and labels.probs is not None
+    assert labels.probs.sum(axis=1) == pytest.approx(1, abs=1e-9)
+    assert [labels.classes[k] for k in labels.probs.argmax(axis=1)] == list(labels.label)
+    assert labels.confidence == pytest.approx(labels.probs.max(axis=1))
+    learnt = learnt_by_heads(found)
+    assert {*labels.by} == {*learnt} and len(learnt) == 2
+    keys = [overlap_key(row) for row in Pool.open(found.run.store).examples()]
+    assert not any(key in learnt[by] for by, key in zip(labels.by, keys, strict=True))
+
+    chained = done(data, tmp_path / "run", how, HEADS, name="chain").labels
+    learnt = learnt_by_heads(found)
+    assert len(learnt) == 4 and not {*chained.by} & {*labels.by}
+    assert not any(key in learnt[by] for by, key in zip(chained.by, keys, strict=True))
+
+
+def learnt_by_heads(found: Labelled) -> dict[str, set[str]]:
+    told = {}
+    for path in found.run.root.glob("labels/models/*/rows.jsonl"):
+        lines = path.read_text().splitlines()
+        told[identify(str(path.parent))] = {json.loads(line)["asks"] for line in lines}
+    return told
+
+
+def test_a_trained_head_says_its_own_classes_of_texts_without_labels(tmp_path: Path) -> None:
+    trusted = write(tmp_path / "trusted.jsonl", texts(*WORDS))
+    bare = write(tmp_path / "bare.jsonl", [{"text": f"{word}s"} for word in WORDS])
+    first = done(bare, tmp_path / "run", models=replace(HEADS, then=()), trusted=trusted)
+    [folder] = first.run.root.glob("labels/models/*")
+    again = done(bare, tmp_path / "again", models=Models(str(folder)))
+    assert again.labels.classes == ("long", "short")
+    assert list(again.labels.label) == list(first.labels.label)
+    assert again.labels.confidence == pytest.approx(first.labels.confidence, abs=1e-6)
+    assert {line["label"] for line in lines(again)} <= {"long", "short"}
+    assert again.facts["agreement"] is None and again.facts["agreement_rows"] == 0
+    knn = Labelling(filters=("knn(k=3,keep=0.5)",))
+    assert (
+        done(bare, tmp_path / "again", knn, Models(str(folder)), name="knn").labels.counts[OK] == 5
+    )
+
+
+def test_a_head_that_nobody_trained_and_votes_of_heads_are_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "pool.jsonl", texts(*WORDS))
+    with pytest.raises(UsageError, match="no trained classification head"):
+        done(data, tmp_path / "run", models=replace(HEADS, then=()))
+    with pytest.raises(UsageError, match="classification head"):
+        done(data, tmp_path / "run", Labelling("consistency", folds=2), replace(HEADS, then=()))
+    wrong = write(tmp_path / "trusted.jsonl", [{"text": "x", "label": "other"}, *texts("zebra")])
+    with pytest.raises(UsageError, match="labelled other"):
+        done(data, tmp_path / "run", Labelling(classes=("long", "short")),
+             replace(HEADS, then=()), trusted=wrong)  # fmt: skip

@@ -81,6 +81,14 @@ def label(
             "filter trust.",
         ),
     ] = True,
+    head: Annotated[
+        bool | None,
+        typer.Option(
+            "--head/--no-head",
+            help="Whether the models answer by a classification head; default: those that have "
+            "one, and those that write no text.",
+        ),
+    ] = None,
     then: Annotated[
         str | None,
         typer.Option(
@@ -136,7 +144,7 @@ def label(
     """
     from pilotfish.flows.label import label as flow
     from pilotfish.flows.label import settings
-    from pilotfish.flows.label_models import Models
+    from pilotfish.flows.label_task import Models
     from pilotfish.flows.labelling import Labelling
     from pilotfish.flows.reading import Source, is_run
 
@@ -150,7 +158,7 @@ def label(
         seed=seed, max_new_tokens=max_new_tokens, max_length=max_length,
     )  # fmt: skip
     models = Models(
-        weak, tune, tuple(parse_names(then)), refill, _rule(refill_rule), tuning, training
+        weak, tune, tuple(parse_names(then)), refill, _rule(refill_rule), tuning, training, head
     )
     source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
     found = flow(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pilotfish.errors import UsageError
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.labelling import LONGEST_ANSWER, Labelling
 from pilotfish.labels import FAILED, OK, Labels
@@ -15,6 +16,9 @@ from pilotfish.records import Example, Floats, Texts, Turn
 if TYPE_CHECKING:
     from pilotfish.engine.generate import Written
     from pilotfish.models import Loaded
+
+# of a row with a candidate answer, whichever of its tokens was the first to be cut off
+_TOO_LONG = {"no_response_tokens": "prompt_over_limit"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,22 @@ def look(examples: Sequence[Example], weak: "Loaded", how: Labelling, *, fold: i
     rows = [unanswered(example) for example in examples]
     labels = _answers(rows, weak, how)
     labels = replace(labels, fold=np.full(len(rows), fold, dtype=np.int64))
-    return Looked(labels, _states(rows, weak) if how.wants_states else None)
+    return Looked(labels, _states(rows, weak, how.max_length) if how.wants_states else None)
+
+
+def has_head(weak: "Loaded") -> bool:
+    """Whether a loaded model answers by a classification head."""
+    return type(weak.model).__name__.endswith("ForSequenceClassification")
+
+
+def check_head(name: str, how: Labelling) -> None:
+    """UsageError where a classification head is asked for what it cannot say."""
+    if how.kind == "consistency" or not how.classes:
+        raise UsageError(
+            f"{name} answers by a classification head: its labels are hard or soft, "
+            "and its classes known",
+            hint="--kind soft, with --classes a,b where the data does not name them",
+        )
 
 
 def unanswered(example: Example) -> Example:
@@ -49,6 +68,8 @@ def answered(example: Example, answer: str) -> Example:
 
 
 def _answers(rows: Sequence[Example], weak: "Loaded", how: Labelling) -> Labels:
+    if has_head(weak):
+        check_head(weak.name, how)
     if how.classes:
         return _chosen(rows, weak, how, how.classes)
     return _voted(rows, weak, how) if how.kind == "consistency" else _greedy(rows, weak, how)
@@ -115,11 +136,16 @@ def _log_probs(
     rows: Sequence[Example], weak: "Loaded", classes: Sequence[str], max_length: int
 ) -> tuple[Floats, Texts]:
     """[n, k] log-probabilities of the classes, and [n] why there are none."""
+    if has_head(weak):
+        from pilotfish.engine import classify
+
+        judged = classify(weak, rows, max_length=max_length)
+        return judged.log_probs, judged.reason
     from pilotfish.engine import choice_nll
 
     found = choice_nll(weak, rows, [list(classes)] * len(rows), max_length=max_length)
     nats = -np.array([one.total for one in found], dtype=np.float64).reshape(len(rows), -1)
-    reasons = [next((str(why) for why in one.reason if why), "") for one in found]
+    reasons = [next((_TOO_LONG.get(why, why) for why in one.reason if why), "") for one in found]
     top = np.max(nats, axis=1, keepdims=True, initial=-np.inf)
     with np.errstate(invalid="ignore"):
         whole = top + np.log(np.exp(nats - top).sum(axis=1, keepdims=True))
@@ -151,8 +177,13 @@ def _texts(values: Sequence[str]) -> Texts:
     return found
 
 
-def _states(rows: Sequence[Example], weak: "Loaded") -> Floats:
+def _states(rows: Sequence[Example], weak: "Loaded", max_length: int) -> Floats:
     """[n, d] the model's states over each prompt, later tokens weighing more; no answer in them."""
+    if has_head(weak):
+        from pilotfish.engine import classify
+
+        found = classify(weak, rows, max_length=max_length, states=True).states
+        return np.full((len(rows), 1), np.nan) if found is None else found
     from pilotfish.engine import default_budget, prompt_states
 
     return prompt_states(weak, rows, token_budget=default_budget(weak.device))

@@ -15,8 +15,9 @@ from pilotfish.flows.answering import Looked
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import known_test
 from pilotfish.flows.label_files import own_agreement, read_labels, write_labels
-from pilotfish.flows.label_models import Crew, Models, Task, next_crew, weak_crew
+from pilotfish.flows.label_models import Crew, next_crew, weak_crew
 from pilotfish.flows.label_parts import look_at_pool
+from pilotfish.flows.label_task import Models, Task
 from pilotfish.flows.labelling import Labelling, settled
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import (
@@ -135,6 +136,7 @@ def _made_from(
         "tuning": models.tune.model_dump(mode="json") if tunes else None,
         "then": [identify(model) for model in models.then],
         "refill": [identify(models.refill), asdict(models.rule)] if models.refill else None,
+        "head": models.head,
         "training": models.train.model_dump(mode="json") if trains else None,
         **{key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()},
     }
@@ -208,11 +210,17 @@ def _label(
 
 def _settled(pool: Pool, trusted: Sequence[Example], models: Models, how: Labelling) -> Labelling:
     """Classes and room for answers, decided once for all shards."""
-    from pilotfish.models import load
+    from pilotfish.models import classes_of, is_classifier, load
 
-    own = [*pool.columns("label")["label"], *(row.label for row in trusted)]
+    if how.classes is None and is_classifier(models.weak):
+        how = replace(how, classes=classes_of(models.weak))
+    own = pool.columns("label")["label"]
+    labels = [*(own if any(own) else ()), *(row.label for row in trusted)]
     return settled(
-        how, lambda: load(models.weak), own, lambda: own_answers(chain(pool.examples(), trusted))
+        how,
+        lambda: load(models.weak),
+        labels,
+        lambda: own_answers(chain(pool.examples(), trusted)),
     )
 
 
@@ -220,7 +228,7 @@ def _round(task: Task, crew: Crew) -> tuple[Looked, Sifted]:
     """What a crew says, and what of it stands."""
     looked = look_at_pool(task, crew)
     gold = {
-        each.fold: gold_of(each.gold, each.load(task.run), task.how, fold=each.fold)
+        each.fold: gold_of(each.gold, each.load(task), task.how, fold=each.fold)
         for each in crew.labellers
         if each.gold
     }

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.flows.label_models import Task
 from pilotfish.flows.label_parts import labels_in, table_columns
+from pilotfish.flows.label_task import Task
 from pilotfish.flows.sifting import agrees
 from pilotfish.formats import FORMATS, answered_record
 from pilotfish.labels import OK, Labels

@@ -1,28 +1,20 @@
 """Who labels which rows: models tuned or trained so that none ever labels what it learnt."""
 
 import hashlib
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pilotfish.config import TrainConfig, TuneConfig
 from pilotfish.errors import DataError, UsageError
-from pilotfish.flows.answering import answered
-from pilotfish.flows.costs import training_cost
-from pilotfish.flows.extras import need_torch
+from pilotfish.flows.answering import answered, check_head
 from pilotfish.flows.held_out import hold_out
-from pilotfish.flows.labelling import Labelling
-from pilotfish.flows.progress import Progress
-from pilotfish.flows.reading import fingerprint
-from pilotfish.labels import Labels, Refill
-from pilotfish.pool import Pool, overlap_key, overlap_keys
+from pilotfish.flows.label_task import Task
+from pilotfish.flows.label_training import taught, tuned
+from pilotfish.labels import Labels
+from pilotfish.pool import overlap_key, overlap_keys
 from pilotfish.records import Example, Ints
-from pilotfish.store import Run
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -32,42 +24,11 @@ _GOLD_SHARE = 3  # one trusted row in so many is held out of tuning for a filter
 
 
 @dataclass(frozen=True)
-class Models:
-    """The models of one labelling.
-
-    weak: labels, after being tuned on the trusted rows (unless not `tuned`: then they only serve
-    the filter `trust`). then: each is trained on the labels of the one before, and labels anew.
-    refill: trained on the labels kept, and asked which of the others may come back, by `rule`.
-    """
-
-    weak: str
-    tuned: bool = True
-    then: tuple[str, ...] = ()
-    refill: str | None = None
-    rule: Refill = field(default_factory=Refill)
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-
-
-@dataclass(frozen=True)
-class Task:
-    """The rows to be labelled and how, as all steps of one labelling see them."""
-
-    run: Run
-    pool: Pool
-    keys: Sequence[str]  # [n] what each row asks
-    trusted: Sequence[Example]
-    models: Models
-    how: Labelling
-    progress: Progress
-
-
-@dataclass(frozen=True)
 class Labeller:
     """One model, what it learnt (overlap keys), and the rows of known answer it did not learn.
 
     fold: of the rows it labels, -1 for all it did not learn. folder: below the run, "" for a model
-    that is used as it is.
+    that is used as it is. head: whether it answers by a classification head.
     """
 
     model: str
@@ -75,12 +36,18 @@ class Labeller:
     learnt: frozenset[str] = frozenset()
     gold: tuple[Example, ...] = ()
     folder: str = ""
+    head: bool = False
 
-    def load(self, run: Run) -> "Loaded":
+    def load(self, task: Task) -> "Loaded":
         """The model, ready to be asked."""
+        name = str(task.run.root / self.folder) if self.folder else self.model
+        if self.head:
+            from pilotfish.models import load_classifier
+
+            return load_classifier(name, task.how.classes or ())
         from pilotfish.models import load
 
-        return load(str(run.root / self.folder) if self.folder else self.model)
+        return load(name)
 
 
 @dataclass(frozen=True)
@@ -124,6 +91,8 @@ def weak_crew(task: Task) -> Crew:
             "the filter 'trust' learns from rows whose right answer is known",
             hint="give some with --trusted DATA, or filter by confidence",
         )
+    if _head(task):
+        check_head(task.models.weak, how)
     if not task.models.tuned or not (trusted or how.folds):
         return _as_it_is(task)
     shared = overlap_keys(trusted) & {*task.keys}
@@ -134,9 +103,18 @@ def weak_crew(task: Task) -> Crew:
 
 
 def _as_it_is(task: Task) -> Crew:
-    words = f"{task.models.weak} is used as it is: what it was trained on is not known here"
+    from pilotfish.models import is_classifier
+
+    weak = task.models.weak
+    head = task.models.heads(weak)
+    if head and not is_classifier(weak):
+        raise UsageError(
+            f"{weak} has no trained classification head",
+            hint="tune one: give rows with --trusted DATA, or --folds",
+        )
+    words = f"{weak} is used as it is: what it was trained on is not known here"
     gold = tuple(task.trusted) if task.how.wants_gold else ()
-    return Crew((Labeller(task.models.weak, gold=gold),), words)
+    return Crew((Labeller(weak, gold=gold, head=head),), words)
 
 
 def _tuned_once(task: Task, shared: frozenset[str]) -> Crew:
@@ -155,8 +133,12 @@ def _tuned_once(task: Task, shared: frozenset[str]) -> Crew:
             "trusted rows asks that the weak model was tuned on: they are not labelled "
             "(--folds would label them by models that did not see them)"
         )
-    folder = _tune(task, task.models.weak, learnt)
-    return Crew((Labeller(task.models.weak, -1, keys, tuple(gold), folder),), words)
+    folder = tuned(task, task.models.weak, learnt)
+    return Crew((Labeller(task.models.weak, -1, keys, tuple(gold), folder, _head(task)),), words)
+
+
+def _head(task: Task) -> bool:
+    return task.models.heads(task.models.weak)
 
 
 def _own(task: Task) -> list[Example]:
@@ -178,8 +160,10 @@ def _cross_fitted(task: Task, rows: Sequence[Example]) -> Crew:
         apart = [row for row, place in zip(rows, part, strict=True) if place == fold]
         gold = tuple(apart) if task.how.wants_gold else ()
         task.progress.note(f"fold {fold + 1} of {folds}: tuned on {len(learnt):,} rows")
-        folder = _tune(task, task.models.weak, learnt)
-        labellers.append(Labeller(task.models.weak, fold, overlap_keys(learnt), gold, folder))
+        folder = tuned(task, task.models.weak, learnt)
+        labellers.append(
+            Labeller(task.models.weak, fold, overlap_keys(learnt), gold, folder, _head(task))
+        )
     which = "trusted rows" if task.trusted else "rows of the pool with their own answers"
     words = (
         f"cross-fitted in {folds} folds on {len(rows):,} {which}: the model that labels a fold "
@@ -204,83 +188,11 @@ def next_crew(task: Task, model: str, labels: Labels) -> Crew:
             answered(row, str(labels.label[i]))
             for row, i in zip(task.pool.take(places), places, strict=True)
         ]
-        folder = _train(task, model, rows)
+        soft = None if labels.probs is None else labels.probs[places]
+        folder = taught(task, model, rows, soft)
         learnt = frozenset(task.keys[int(i)] for i in places)
-        labellers.append(Labeller(model, fold, learnt, folder=folder))
+        labellers.append(Labeller(model, fold, learnt, (), folder, task.models.heads(model)))
     words = (
         f"{model}: trained in {folds} folds on {int(labels.ok.sum()):,} labels of the one before"
     )
     return Crew(tuple(labellers), words, folds, seed)
-
-
-def _tune(task: Task, base: str, rows: Sequence[Example]) -> str:
-    """The folder of the base model tuned on rows, made now or found in the run."""
-    from pilotfish.models import identify
-
-    need_torch("tuning the weak model", extra="train")
-    config, seed = task.models.tune, task.how.seed
-    made_from = {
-        "model": identify(base),
-        "trusted": fingerprint(rows),
-        "seed": seed,
-        "config": config.model_dump(mode="json"),
-    }
-    known = task.run.store.manifest("weak/manifest.json")  # a score may have tuned the very same
-    if known and known.get("made_from") == made_from:
-        return "weak"
-
-    def make(folder: Path) -> dict[str, Any]:
-        from pilotfish.train import tune
-
-        return tune(rows, base, seed=seed, folder=folder, config=config)
-
-    return _made(task, "tune", rows, made_from, make=make)
-
-
-def _train(task: Task, base: str, rows: Sequence[Example]) -> str:
-    """The folder of a later model of a chain, trained on labelled rows, made now or found."""
-    from pilotfish.models import identify
-
-    need_torch("training on weak labels", extra="train")
-    config, seed = task.models.train, task.how.seed
-    made_from = {
-        "model": identify(base),
-        "labelled": fingerprint(rows),
-        "seed": seed,
-        "config": config.model_dump(mode="json"),
-    }
-
-    def make(folder: Path) -> dict[str, Any]:
-        from pilotfish.train import train
-
-        return train(rows, base, config, seed=seed, folder=folder)
-
-    return _made(task, "train", rows, made_from, make=make)
-
-
-def _made(
-    task: Task,
-    verb: str,
-    rows: Sequence[Example],
-    made_from: Mapping[str, Any],
-    *,
-    make: Callable[[Path], dict[str, Any]],
-) -> str:
-    """Commit a model under a name that says what it was made from; rows.jsonl names its rows."""
-    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-    folder, store = f"labels/models/{digest}", task.run.store
-    if store.manifest(f"{folder}/manifest.json") is not None:
-        return folder
-    task.progress.note(f"{verb} on {len(rows):,} rows")
-    start = time.monotonic()
-    with store.attempt(f"{folder}/manifest.json") as attempt:
-        temp = attempt.folder(folder)
-        facts = make(temp)
-        lines = (json.dumps({"id": row.id, "asks": overlap_key(row)}) for row in rows)
-        (temp / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        attempt.meta = {"made_from": dict(made_from), **facts}
-    task.run.cost(
-        verb, f"labelling model {digest}", seconds=time.monotonic() - start, rows=len(rows),
-        **training_cost(facts),
-    )  # fmt: skip
-    return folder

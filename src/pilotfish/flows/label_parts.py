@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from pilotfish._version import __version__
 from pilotfish.flows.answering import Looked, look
 from pilotfish.flows.costs import answering_flops, known
-from pilotfish.flows.label_models import LEARNT, Crew, Labeller, Task
+from pilotfish.flows.label_models import LEARNT, Crew, Labeller
+from pilotfish.flows.label_task import Task
 from pilotfish.flows.labelling import token_lengths
 from pilotfish.labels import FILTERED, Labels
 from pilotfish.records import Floats, Ints
@@ -45,7 +46,7 @@ def _by_one(task: Task, labeller: Labeller, mine: Ints, crew: Crew) -> list[Look
     """The labels that one model gives to the rows `mine`, in their order."""
     from pilotfish.models import settle_threads
 
-    weak = labeller.load(task.run)
+    weak = labeller.load(task)
     settle_threads(weak.parameters)
     spec = _spec(task, labeller, weak, crew)
     folder = f"labels/raw/{spec['key']}"
