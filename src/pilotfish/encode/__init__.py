@@ -6,6 +6,7 @@ What is trained on: *every* assistant turn with its end marker.
 
 from pilotfish.encode.render import Segment, preview, render, template_digest
 from pilotfish.encode.scoring import encode_needs, encode_scoring
+from pilotfish.encode.texts import encode_texts
 from pilotfish.encode.tokens import Encoded, Passage, clamp_max_length
 from pilotfish.encode.training import encode_prompts, encode_training, end_ids, end_marker
 
@@ -17,6 +18,7 @@ __all__ = [
     "encode_needs",
     "encode_prompts",
     "encode_scoring",
+    "encode_texts",
     "encode_training",
     "end_ids",
     "end_marker",

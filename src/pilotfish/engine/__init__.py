@@ -2,6 +2,7 @@
 
 from pilotfish.engine.answers import choice_nll, response_nll
 from pilotfish.engine.batches import default_budget
+from pilotfish.engine.classify import Predictions, classify
 from pilotfish.engine.generate import Answers, answer, generate
 from pilotfish.engine.keys import stage_key
 from pilotfish.engine.look import Looker, prompt_states
@@ -15,10 +16,12 @@ __all__ = [
     "LENGTHS",
     "Answers",
     "Looker",
+    "Predictions",
     "Receipt",
     "ShardScorer",
     "answer",
     "choice_nll",
+    "classify",
     "default_budget",
     "find_budget",
     "generate",

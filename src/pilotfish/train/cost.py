@@ -1,20 +1,30 @@
 """What a training cost in FLOPs, by the ledger's formulas, from the tokens that went through."""
 
+from dataclasses import replace
+
 from pilotfish.ledger import Shape, forward, training
 from pilotfish.models import Loaded
+from pilotfish.train.pupil import Texts
 from pilotfish.train.rows import Rows
 from pilotfish.train.setup import Student
 
 
 def flops(
-    student: Student, rows: Rows, *, learnt: int, read: int = 0, teacher: Loaded | None = None
+    student: Student,
+    rows: Rows | Texts,
+    *,
+    learnt: int,
+    read: int = 0,
+    teacher: Loaded | None = None,
 ) -> dict[str, float]:
     """{"flops": ...}; {} where the model's config does not tell its shape.
 
     learnt: input tokens of all steps, which a teacher reads too. read: input tokens only read, to
-    judge by. Attention is counted at the mean number of positions in view, half a row's length.
+    judge by. Attention is counted at the mean number of positions in view: half a row's length, in
+    an encoder all of it.
     """
-    context = sum(length**2 for length in rows.lengths) / (2 * sum(rows.lengths))
+    context = sum(length**2 for length in rows.lengths) / sum(rows.lengths)
+    context /= 1 if _sees_all(student.loaded) else 2
     try:
         shape = shape_of(student.loaded)
         total = training(shape, learnt, context=context, lora=student.peft)
@@ -28,4 +38,18 @@ def flops(
 
 def shape_of(loaded: Loaded) -> Shape:
     """The shape the ledger counts with. KeyError where the config does not tell it."""
-    return Shape.of(loaded.model.config.to_dict(), loaded.parameters)
+    config = loaded.model.config.to_dict()
+    if not _classifies(loaded):
+        return Shape.of(config, loaded.parameters)
+    # one table of embeddings, and a head of a few classes in place of the vocabulary's
+    shape = Shape.of({**config, "tie_word_embeddings": True}, loaded.parameters)
+    return replace(shape, vocab=int(loaded.model.config.num_labels))
+
+
+def _classifies(loaded: Loaded) -> bool:
+    return type(loaded.model).__name__.endswith("ForSequenceClassification")
+
+
+def _sees_all(loaded: Loaded) -> bool:
+    """Encoders look both ways; causal classifiers call their head `score`."""
+    return _classifies(loaded) and not hasattr(loaded.model, "score")

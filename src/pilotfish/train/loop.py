@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +14,7 @@ from pilotfish.train.collate import Batch
 from pilotfish.train.learner import Learner
 from pilotfish.train.order import batches, micro_batches, rows_per_step
 from pilotfish.train.parallel import clip, spread, synced
+from pilotfish.train.pupil import Pupil, Texts
 from pilotfish.train.rows import Rows
 from pilotfish.train.schedule import factor, warmup_length
 from pilotfish.train.setup import build_optimizer
@@ -43,13 +45,15 @@ class Step:
 class Work:
     """A learner made ready: what is called, what learns, and what moves it."""
 
-    learner: Learner
+    learner: Learner | Pupil
     model: nn.Module  # the learner, or DDP around it; FSDP2 changes the learner itself
     trained: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
 
     @classmethod
-    def begin(cls, learner: Learner, config: TrainConfig, accelerator: Accelerator) -> "Work":
+    def begin(
+        cls, learner: Learner | Pupil, config: TrainConfig, accelerator: Accelerator
+    ) -> "Work":
         """Spread the learner over the ranks, then give it an optimizer that has seen nothing."""
         model = spread(learner, config.parallel, accelerator.device)
         trained = [p for p in learner.parameters() if p.requires_grad]
@@ -57,8 +61,8 @@ class Work:
 
 
 def steps(
-    learner: Learner,
-    rows: Rows,
+    learner: Learner | Pupil,
+    rows: Rows | Texts,
     plan: Plan,
     config: TrainConfig,
     *,
@@ -88,7 +92,8 @@ def steps(
             world=world,
         )
         learner.progress = step / plan.steps
-        parts = [learner.collate(rows.take(part)) for part in cut]
+        collate: Callable[[Any], Batch] = learner.collate  # each knows its own kind of rows
+        parts = [collate(rows.take(part)) for part in cut]
         mass = sum(rows.mass[i] for i in chosen)
         loss = accumulate(work.model, parts, mass, bf16=plan.bf16, accelerator=accelerator)
         rate = plan.learning_rate * factor(

@@ -92,11 +92,21 @@ def prepare(name: str, config: TrainConfig, *, device: torch.device | None = Non
     Full fine-tuning keeps fp32 weights (bf16 is autocast). Under LoRA with bf16 the frozen base is
     held in bf16 and the adapters in fp32.
     """
-    bf16 = config.bf16
-    if bf16 is None:
-        bf16 = accelerator().device.type == "cuda" and torch.cuda.is_bf16_supported()
-    precision = "bf16" if bf16 and config.use_peft else "fp32"
+    precision = "bf16" if wants_bf16(config) and config.use_peft else "fp32"
     loaded = load(name, device=str(device or accelerator().device), precision=precision)
+    return dress(loaded, config)
+
+
+def wants_bf16(config: TrainConfig) -> bool:
+    """Whether to compute in bf16: as asked, else on GPUs that have it."""
+    if config.bf16 is not None:
+        return config.bf16
+    return accelerator().device.type == "cuda" and bool(torch.cuda.is_bf16_supported())
+
+
+def dress(loaded: Loaded, config: TrainConfig, *, task: str = "CAUSAL_LM") -> Student:
+    """A loaded model with the parameters that are to learn made ready; `task` is peft's word."""
+    bf16 = wants_bf16(config)
     size = sum(p.numel() for p in loaded.model.parameters())
     peft = config.use_peft if config.use_peft is not None else size >= LORA_FROM
     if not peft:
@@ -104,14 +114,14 @@ def prepare(name: str, config: TrainConfig, *, device: torch.device | None = Non
         return Student(loaded, loaded.model, False, bf16)
     if bf16:
         loaded.model.to(torch.bfloat16)
-    return Student(loaded, _with_lora(loaded, config), True, bf16)
+    return Student(loaded, _with_lora(loaded, config, task), True, bf16)
 
 
-def _with_lora(loaded: Loaded, config: TrainConfig) -> Any:
+def _with_lora(loaded: Loaded, config: TrainConfig, task: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task,
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,

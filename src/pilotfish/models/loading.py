@@ -1,4 +1,4 @@
-"""Safe loading of causal language models, and their digests; nothing else knows a device.
+"""Safe loading of causal language models, and their digests.
 
 Safetensors only, never remote code, evaluation mode. Importing this file without
 torch or transformers raises MissingExtra with the pip line, so callers import it inside functions.
@@ -73,12 +73,19 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
     """
     place = pick_device(device)
     dtype = pick_dtype(precision, place)
-    if _is_local(name):
-        _check_folder(Path(name))
+    if is_local(name):
+        check_folder(name)
     with quiet():
         tokenizer = load_tokenizer(name)
         model = _placed(_load_model(name, dtype), place, name).eval()
     model.requires_grad_(False)
+    return dressed(name, model, tokenizer, place, dtype, precision)
+
+
+def dressed(
+    name: str, model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype, precision: str
+) -> Loaded:
+    """A loaded model with everything that names it."""
     return Loaded(
         model=model,
         tokenizer=tokenizer,
@@ -87,7 +94,7 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
         tokenizer_digest=tokenizer_digest(tokenizer),
         template_digest=_sha(getattr(tokenizer, "chat_template", None)),
         window=window_of(model.config),
-        device=place,
+        device=device,
         dtype=dtype,
         parameters=sum(weight.numel() for weight in model.parameters()),
         precision=name_of(precision, dtype),
@@ -97,7 +104,7 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
 
 def load_tokenizer(name: str) -> Any:
     """Only the tokenizer of a model: no weights are read. Raises UsageError."""
-    local = _is_local(name)
+    local = is_local(name)
     if local and not any((Path(name) / file).is_file() for file in _TOKENIZER_FILES):
         raise UsageError(
             f"{name} holds no tokenizer",
@@ -107,7 +114,7 @@ def load_tokenizer(name: str) -> Any:
         try:
             return transformers.AutoTokenizer.from_pretrained(name, local_files_only=local, **_SAFE)
         except Exception as error:
-            raise _unloadable(name, "tokenizer", error, local) from error
+            raise unloadable(name, "tokenizer", error) from error
 
 
 def settle_threads(parameters: int) -> None:
@@ -145,7 +152,7 @@ def window_of(config: Any) -> int | None:
 
 def model_digest(name: str, *, commit: str | None = None) -> str:
     """sha256 that names a model: of its files for a folder, of name and commit for the hub."""
-    if not _is_local(name):
+    if not is_local(name):
         return _sha(["hub", name, commit])
     found = {path for pattern in _IDENTITY for path in Path(name).glob(pattern)}
     return _sha([[path.name, sha256_file(path)] for path in sorted(found)])
@@ -153,24 +160,25 @@ def model_digest(name: str, *, commit: str | None = None) -> str:
 
 def identify(name: str) -> str:
     """`Loaded.digest` of a model, without loading its weights."""
-    return model_digest(name, commit=getattr(_config(name), "_commit_hash", None))
+    return model_digest(name, commit=getattr(config_of(name), "_commit_hash", None))
 
 
 def count_parameters(name: str) -> int:
     """Weights of a model, from its config alone: nothing is loaded or downloaded but that."""
-    config = _config(name)
+    config = config_of(name)
     with quiet(), torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     return sum(weight.numel() for weight in model.parameters())
 
 
-def _config(name: str) -> Any:
-    local = _is_local(name)
+def config_of(name: str) -> Any:
+    """A model's config, nothing else of it read. UsageError where there is none."""
+    local = is_local(name)
     with quiet():
         try:
             return transformers.AutoConfig.from_pretrained(name, local_files_only=local, **_SAFE)
         except Exception as error:
-            raise _unloadable(name, "config", error, local) from error
+            raise unloadable(name, "config", error) from error
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -195,7 +203,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def _load_model(name: str, dtype: torch.dtype) -> Any:
-    local, config = _is_local(name), _config(name)
+    local, config = is_local(name), config_of(name)
     caps = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     try:
         model, facts = transformers.AutoModelForCausalLM.from_pretrained(
@@ -210,7 +218,7 @@ def _load_model(name: str, dtype: torch.dtype) -> Any:
             **_SAFE,
         )
     except Exception as error:
-        raise _unloadable(name, "model", error, local) from error
+        raise unloadable(name, "model", error) from error
     if missing := sorted(facts.get("missing_keys", ())):
         raise UsageError(
             f"the weights of {name} lack {len(missing)} tensors its config asks for, "
@@ -229,7 +237,9 @@ def _placed(model: Any, device: torch.device, name: str) -> Any:
         ) from error
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(name: str) -> None:
+    """UsageError unless a local folder holds a model as safetensors."""
+    folder = Path(name)
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a model folder")
     if any(folder.glob("*.safetensors")):
@@ -246,7 +256,7 @@ def _check_folder(folder: Path) -> None:
     )
 
 
-def _unloadable(name: str, what: str, error: Exception, local: bool) -> UsageError:
+def unloadable(name: str, what: str, error: Exception) -> UsageError:
     """One sentence for the many ways transformers fails to load something."""
     first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if "trust_remote_code" in str(error):
@@ -254,7 +264,7 @@ def _unloadable(name: str, what: str, error: Exception, local: bool) -> UsageErr
             f"{name} brings its own code, which is never run",
             hint="use a model whose architecture transformers knows",
         )
-    if local:
+    if is_local(name):
         return UsageError(f"cannot load the {what} in {name}: {first}")
     return UsageError(
         f"cannot load the {what} '{name}': there is no such folder, and the hub says: {first}",
@@ -262,7 +272,8 @@ def _unloadable(name: str, what: str, error: Exception, local: bool) -> UsageErr
     )
 
 
-def _is_local(name: str) -> bool:
+def is_local(name: str) -> bool:
+    """Whether a model is a folder here; UsageError for a path that leads nowhere."""
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if not Path(name).exists() and looks_like_path:
         raise UsageError(f"there is no model folder {name}", hint="check the path")
