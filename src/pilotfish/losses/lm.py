@@ -10,10 +10,14 @@ from pilotfish.losses.given import Given
 from pilotfish.losses.knobs import check_number
 
 
+def in_fp32(logits: Tensor) -> Tensor:
+    """The same in fp32; fp64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """log softmax(logits / T) over the last axis, in fp32 at least. [m, v] -> [m, v] nats <= 0."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return torch.log_softmax(wide / temperature, dim=-1)
+    return torch.log_softmax(in_fp32(logits) / temperature, dim=-1)
 
 
 def lm(logits: Tensor, targets: Tensor) -> Tensor:

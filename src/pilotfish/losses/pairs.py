@@ -12,7 +12,7 @@ from torch import Tensor
 from pilotfish.errors import UsageError
 from pilotfish.losses.divergences import FLOOR, floored
 from pilotfish.losses.given import Dense, Given, TopK
-from pilotfish.losses.lm import log_probabilities
+from pilotfish.losses.lm import in_fp32, log_probabilities
 
 NO_TOKEN = 2**31 - 1  # an id beyond every head: names no outcome
 LEAST_REST = 2.0**-24  # the smallest mass half precision can hold: less was stored as 0
@@ -76,7 +76,7 @@ def both_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> tuple[T
             f"{temperature:g}: what is not stored would change too",
             hint="use temperature=1, or an online or dense teacher",
         )
-    return _buckets(student_logs(logits, given), given.teacher)
+    return _buckets(in_fp32(logits[:, : width_of(logits, given)]), given.teacher)
 
 
 def with_target(given: Given) -> Given:
@@ -107,26 +107,23 @@ def target_column(given: Given) -> Tensor:
     return given.targets
 
 
-def _buckets(log_p: Tensor, teacher: TopK) -> tuple[Tensor, Tensor]:
-    width = log_p.shape[-1]
-    known = teacher.ids < width  # a token that pads the teacher's head has no place here
-    logs = torch.where(known, teacher.logs.detach().to(log_p.dtype), FLOOR)
-    picked = torch.where(known, log_p.gather(-1, teacher.ids.clamp(max=width - 1)), FLOOR)
-    rest = teacher.rest.detach().to(log_p.dtype).clamp(min=LEAST_REST).log()
-    rest = torch.where(known.sum(-1) < width, rest, FLOOR)  # else there is nothing to be a rest
-    # over all k + 1 buckets, for half precision rounds each: the k alone are never renormalised
-    log_q = floored(torch.log_softmax(torch.cat([logs, rest[:, None]], -1), -1))
-    left = _rest_of(log_p, torch.where(known, teacher.ids, width))
-    return log_q, torch.cat([picked, left[:, None]], -1)
+def _buckets(logits: Tensor, teacher: TopK) -> tuple[Tensor, Tensor]:
+    """(log q, log p), [m, k + 1] each, of the student's real columns [m, w] and its teacher.
 
-
-def _rest_of(log_p: Tensor, ids: Tensor) -> Tensor:
-    """[m] log of the student's probability of all but `ids`; an id of w or more names nothing.
-
-    Summed, not 1 minus the others: a student sure of the ids would round it to 0 in fp32, and the
-    gradient that must raise it with it.
+    The student's rest is an outcome whose logit sums up the tokens not stored. 1 minus the stored
+    ones would be 0 in fp32 for a student sure of them, and so would the gradient that must raise
+    the rest.
     """
-    width = log_p.shape[-1]
-    named = torch.zeros(len(log_p), width + 1, dtype=torch.bool, device=log_p.device)
-    named.scatter_(-1, ids, True)
-    return floored(torch.logsumexp(log_p.masked_fill(named[:, :width], FLOOR), -1))
+    width, ids = logits.shape[-1], teacher.ids
+    known = ids < width  # a token that pads the teacher's head has no place here
+    logs = torch.where(known, teacher.logs.detach().to(logits.dtype), FLOOR)
+    rest = teacher.rest.detach().to(logits.dtype).clamp(min=LEAST_REST).log()
+    rest = torch.where(known.sum(-1) < width, rest, FLOOR)  # else there is nothing to be a rest
+    stored = torch.where(known, logits.gather(-1, ids.clamp(max=width - 1)), FLOOR)
+    # unknown ids repeat a known one, so that they take nothing out of the rest
+    out = torch.where(known, ids, ids.amin(-1, keepdim=True)).clamp(max=width - 1)
+    left = torch.logsumexp(logits.scatter(-1, out, FLOOR), -1)
+    # over all k + 1 buckets, for half precision rounds each: the k alone are never renormalised
+    log_q = torch.log_softmax(torch.cat([logs, rest[:, None]], -1), -1)
+    log_p = torch.log_softmax(torch.cat([stored, left[:, None]], -1), -1)
+    return floored(log_q), floored(log_p)
