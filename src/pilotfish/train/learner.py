@@ -1,14 +1,20 @@
 """A model together with its loss: one call gives the summed loss of a micro-batch."""
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pilotfish.losses import Dense, Given, Loss, summed
 from pilotfish.train.collate import Batch, collate
+from pilotfish.train.race import Race
 from pilotfish.train.rows import Rows
+from pilotfish.train.taught import stack
 
 BLOCK_FLOATS = 2**24  # logits of one block: 64 MiB in fp32
 
@@ -59,14 +65,35 @@ class Reader:
         return state is not None and torch.allclose(head(state), whole, rtol=1e-3, atol=1e-4)
 
 
-class Learner(nn.Module):
-    """Student, loss and, where the loss asks for one, a frozen teacher.
+class Base:
+    """The model training started from: a frozen copy, or under LoRA the same one without it."""
 
-    The teacher is no submodule: it has no parameters to train, to save or to send between ranks.
+    def __init__(self, model: Any, *, lora: Any = None) -> None:
+        """`lora`: peft's wrapper around `model`, whose adapters are switched off to read it."""
+        self._lora = lora
+        self._reader = Reader(model) if lora is not None else _frozen(copy.deepcopy(model))
+
+    def logits(self, batch: Batch) -> Tensor:
+        """[m, v] at the supervised positions, dropout off."""
+        off = self._lora.disable_adapter() if self._lora is not None else nullcontext()
+        with torch.no_grad(), off, _evaluated(self._reader.causal):
+            return self._reader.logits(self._reader.rows(batch))
+
+
+class Learner(nn.Module):
+    """Student, loss and, where the loss asks for them, a frozen teacher and the frozen base.
+
+    Neither is a submodule: they have no parameters to train, to save or to send between ranks.
     """
 
     def __init__(
-        self, model: nn.Module, loss: Loss, *, teacher: Any = None, vocabulary: int | None = None
+        self,
+        model: nn.Module,
+        loss: Loss,
+        *,
+        teacher: Any = None,
+        base: Base | None = None,
+        vocabulary: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -75,32 +102,91 @@ class Learner(nn.Module):
         self.progress = 0.0  # share of the steps done; the loop sets it before each step
         self._reader = Reader(model)
         self._teacher = _frozen(teacher) if teacher is not None else None
+        self._base = base
         self._block = max(256, BLOCK_FLOATS // self._reader.width)
+        self.race = Race() if "surpassed" in loss.needs else None
 
     def collate(self, rows: Rows) -> Batch:
-        """A micro-batch of those rows, on the CPU."""
-        return collate(rows.encoded)
+        """A micro-batch of those rows, on the CPU, with all that is known about its tokens."""
+        batch = collate(rows.encoded)
+        given = batch.given
+        if rows.taught is not None:
+            given = replace(given, teacher=stack(rows.taught))
+        if rows.gold is not None:
+            marks = np.repeat(np.array(rows.gold, dtype=bool), rows.tokens)
+            given = replace(given, gold=torch.from_numpy(marks))
+        weights = None
+        if rows.weights is not None:
+            weights = torch.from_numpy(np.concatenate(rows.weights).astype(np.float32))
+        return replace(batch, given=given, weights=weights)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Scalar nats, summed over the supervised tokens of the batch; the caller divides."""
+        """Scalar nats, summed over the supervised tokens of the batch as they are weighted; the
+        caller divides."""
         rows = self._reader.rows(batch)
-        given = replace(batch.given, vocabulary=self.vocabulary, progress=self.progress)
-        if self._teacher is None:
-            return summed(self._alone, rows, given, block=self._block)
+        given = replace(
+            batch.given,
+            vocabulary=self.vocabulary,
+            progress=self.progress,
+            base=self._base.logits(batch) if self._base else None,
+            surpassed=self.race.won if self.race else False,
+        )
         with torch.no_grad():  # the same ids as the student's, at the same positions
-            taught = self._teacher.rows(batch)
-        return summed(self._taught, rows, given, taught, block=self._block)
+            taught = self._teacher.rows(batch) if self._teacher else None
+        if self.race and not self.race.won:
+            self._watch(rows, given, taught)
+        count = batch.weights
+        more = [one for one in (taught, count) if one is not None]
 
-    def _alone(self, rows: Tensor, given: Given) -> Tensor:
-        return self.loss(self._reader.logits(rows), given)
+        def term(some: Tensor, about: Given, *rest: Tensor) -> Tensor:
+            if taught is not None:
+                about = replace(about, teacher=self._said(rest[0]))
+            each = self.loss(self._reader.logits(some), about)
+            return each if count is None else each * rest[-1]
 
-    def _taught(self, rows: Tensor, given: Given, taught: Tensor) -> Tensor:
+        return summed(term, rows, given, *more, block=self._block)
+
+    def after_step(self) -> None:
+        """Look at what the step has shown."""
+        if self.race:
+            self.race.after_step()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold beside the weights."""
+        return self.race.state() if self.race else {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        if self.race:
+            self.race.load_state(state)
+
+    def _said(self, taught: Tensor) -> Dense:
         assert self._teacher is not None
         with torch.no_grad():
-            teacher = Dense(self._teacher.logits(taught))
-        return self._alone(rows, replace(given, teacher=teacher))
+            return Dense(self._teacher.logits(taught))
+
+    @torch.no_grad()
+    def _watch(self, rows: Tensor, given: Given, taught: Tensor | None) -> None:
+        """Tell the race what both paid for the same tokens; one more pass of the head."""
+        assert self.race is not None
+        for start in range(0, len(rows), self._block):
+            cut = slice(start, start + self._block)
+            some = given[cut]
+            if taught is not None:
+                some = replace(some, teacher=self._said(taught[cut]))
+            self.race.add(self._reader.logits(rows[cut]), some)
 
 
 def _frozen(teacher: Any) -> Reader:
     teacher.eval()
     return Reader(teacher)
+
+
+@contextmanager
+def _evaluated(model: Any) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

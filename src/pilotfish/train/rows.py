@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pilotfish.encode import Encoded, encode_training
 from pilotfish.errors import DataError
 from pilotfish.models import Loaded
-from pilotfish.records import Example
+from pilotfish.records import Example, Floats
 from pilotfish.train.collate import supervised
 from pilotfish.train.order import shuffled
+from pilotfish.train.taught import Taught
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,19 @@ class Rows:
     names: list[str]  # id and content: what the data order hangs on
     tokens: list[int]  # supervised tokens
     unsupervised: int = 0  # rows left out
+    weights: list[Floats] | None = None  # [tokens] each: what every supervised token counts
+    gold: list[bool] | None = None  # whether a person vouches for the row
+    taught: list[Taught] | None = None  # what a stored teacher says at its supervised tokens
 
     def __len__(self) -> int:
         return len(self.encoded)
 
     @property
     def mass(self) -> list[float]:
-        """What each row weighs in the mean that a loss is: its supervised tokens."""
-        return [float(count) for count in self.tokens]
+        """What each row weighs in the mean that a loss is: its supervised tokens, as weighted."""
+        if self.weights is None:
+            return [float(count) for count in self.tokens]
+        return [float(each.sum()) for each in self.weights]
 
     @property
     def lengths(self) -> list[int]:
@@ -45,7 +52,17 @@ class Rows:
             [self.encoded[i] for i in positions],
             [self.names[i] for i in positions],
             [self.tokens[i] for i in positions],
+            weights=_some(self.weights, positions),
+            gold=_some(self.gold, positions),
+            taught=_some(self.taught, positions),
         )
+
+
+T = TypeVar("T")
+
+
+def _some(values: list[T] | None, positions: Sequence[int]) -> list[T] | None:
+    return None if values is None else [values[i] for i in positions]
 
 
 def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) -> Rows:

@@ -14,7 +14,7 @@ from pilotfish.records import Example
 from pilotfish.train.checkpoint import NOTHING, Checkpoints, Keeper
 from pilotfish.train.cost import flops
 from pilotfish.train.interrupts import held
-from pilotfish.train.learner import Learner
+from pilotfish.train.learner import Base, Learner
 from pilotfish.train.looks import Looks
 from pilotfish.train.loop import Plan, Step, Work
 from pilotfish.train.loop import steps as optimizer_steps
@@ -133,13 +133,21 @@ def window(config: TrainConfig, loaded: Loaded) -> int:
 
 
 def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | None) -> Learner:
-    """Student and loss, with the teacher checked and attached only where the loss needs it."""
+    """Student and loss, with teacher and base attached only where the loss needs them.
+
+    Rows that bring what a stored teacher says need no teacher in memory.
+    """
+    base = None
+    if "base" in loss.needs:
+        base = Base(student.causal, lora=student.model if student.peft else None)
     if "teacher" not in loss.needs:
-        return Learner(student.causal, loss)
+        return Learner(student.causal, loss, base=base)
+    vocabulary = len(student.loaded.tokenizer)
+    if rows.taught is not None:
+        return Learner(student.causal, loss, base=base, vocabulary=vocabulary)
     taught = check_teacher(student.loaded, teacher, max(rows.lengths))
     taught.model.to(accelerator().device)
-    vocabulary = len(student.loaded.tokenizer)
-    return Learner(student.causal, loss, teacher=taught.model, vocabulary=vocabulary)
+    return Learner(student.causal, loss, teacher=taught.model, base=base, vocabulary=vocabulary)
 
 
 def make_plan(
