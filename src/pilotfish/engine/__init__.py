@@ -1,6 +1,6 @@
 """Runs models over rows: batch plan, forward, shard scorer, greedy answers."""
 
-from pilotfish.engine.answers import choice_nll, response_nll
+from pilotfish.engine.answers import choice_nll, choices, response_nll
 from pilotfish.engine.batches import default_budget
 from pilotfish.engine.classify import Predictions, classify
 from pilotfish.engine.generate import Answers, answer, generate
@@ -21,6 +21,7 @@ __all__ = [
     "ShardScorer",
     "answer",
     "choice_nll",
+    "choices",
     "classify",
     "default_budget",
     "find_budget",

@@ -7,6 +7,7 @@ import numpy as np
 
 from pilotfish.encode import Encoded, clamp_max_length, encode_scoring, encode_training
 from pilotfish.engine.batches import default_budget, measure_rows
+from pilotfish.engine.classify import Predictions
 from pilotfish.engine.forward import Forward
 from pilotfish.models import Loaded
 from pilotfish.records import Example, Measured, Need, Turn
@@ -52,6 +53,36 @@ def choice_nll(
     ends = np.cumsum([len(some) for some in choices])[:-1]
     pieces = (np.split(column, ends) for column in (flat.total, flat.count, flat.reason))
     return [Measured(*columns) for columns in zip(*pieces, strict=True)] if examples else []
+
+
+def choices(
+    loaded: Loaded,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    *,
+    max_length: int,
+    token_budget: int | None = None,
+) -> Predictions:
+    """A language model asked as a classifier: log softmax over what each class costs as an answer.
+
+    The cost is summed over the answer's tokens and its end mark, as in `choice_nll`. A row with a
+    class that cannot be scored has that one's reason.
+    """
+    found = choice_nll(
+        loaded,
+        examples,
+        [classes] * len(examples),
+        max_length=max_length,
+        token_budget=token_budget,
+    )
+    costs = np.stack([one.total for one in found]) if found else np.zeros((0, len(classes)))
+    reason = np.array([next(filter(None, one.reason), "") for one in found], dtype=object)
+    unknown = ~np.isfinite(costs).all(axis=1)
+    reason[unknown & (reason == "")] = "nonfinite"
+    costs[unknown] = 0.0  # nothing to warn about: these rows say nothing
+    logs = -costs - np.logaddexp.reduce(-costs, axis=1, keepdims=True)
+    logs[unknown] = np.nan
+    return Predictions(logs, reason)
 
 
 def _answered(example: Example, answer: str) -> Example:

@@ -32,9 +32,15 @@ def judge_arm(
 ) -> None:
     """Judge one arm and seed into judge/<arm>/seed-<n>.jsonl, or reuse intact results."""
     from pilotfish.judge import METRICS
+    from pilotfish.judge.accuracy import head_of
     from pilotfish.judge.files import judge_model
 
     arm, seed = model
+    if metric != "accuracy" and head_of(loaded):
+        raise UsageError(
+            f"the model of {arm} seed {seed} is a classifier, which '{metric}' cannot judge",
+            hint="judge with --metric accuracy",
+        )
     progress.step(f"judge {arm} seed {seed}", 0, 1)
     start = time.monotonic()
     fresh = judge_model(
@@ -106,14 +112,19 @@ def judge(
 
 
 def _model(run: Run, arm: str, seed: int) -> "Loaded":
-    from pilotfish.models import load
-
     if arm == "weak":
         return weak_of_run(run, seed)
     if arm == "base":
-        return load(_strong(run))
+        return open_model(_strong(run))
     run.store.require(f"{train_folder(arm, seed)}/manifest.json")
-    return load(str(run.root / train_folder(arm, seed)))
+    return open_model(str(run.root / train_folder(arm, seed)))
+
+
+def open_model(name: str) -> "Loaded":
+    """A language model, or a classifier of the classes it was trained for."""
+    from pilotfish.models import classes_of, is_classifier, load, load_classifier
+
+    return load_classifier(name, classes_of(name)) if is_classifier(name) else load(name)
 
 
 def _strong(run: Run) -> str:

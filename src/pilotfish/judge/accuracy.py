@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pilotfish.judge.items import UNBOUNDED, Item
-from pilotfish.records import Example, Measured
+from pilotfish.records import Example, Floats, Measured
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -23,13 +23,18 @@ class Accuracy:
     content. A candidate's end mark counts, so that no answer wins by being another's beginning;
     long candidates pay for their length: this is P(answer | prompt), not a mean.
     A row with a candidate that cannot be scored cannot be judged (value None).
+
+    A classifier answers by its head instead: the likeliest of its own classes, with the
+    probability it gives it. An expected answer that is none of them counts as missed.
     """
 
     name: str = "accuracy"
     higher_is_better: bool = True
 
     def items(self, loaded: "Loaded", examples: Sequence[Example]) -> list[Item]:
-        """Every row against every candidate."""
+        """Every row against every candidate, or against every class of a head."""
+        if classes := head_of(loaded):
+            return self._classified(loaded, examples, classes)
         from pilotfish.engine import choice_nll
 
         candidates = sorted({example.response for example in examples})
@@ -44,9 +49,38 @@ class Accuracy:
             for example, costs in zip(examples, found, strict=True)
         ]
 
+    def _classified(
+        self, loaded: "Loaded", examples: Sequence[Example], classes: Sequence[str]
+    ) -> list[Item]:
+        from pilotfish.engine import classify
+
+        found = classify(loaded, examples, max_length=loaded.window or UNBOUNDED)
+        rows = zip(examples, found.log_probs, found.reason, strict=True)
+        return [
+            Item(example.id, self.name, None, None, example.response)
+            if reason
+            else self._chosen(example, classes, logs)
+            for example, logs, reason in rows
+        ]
+
+    def _chosen(self, example: Example, classes: Sequence[str], logs: Floats) -> Item:
+        """log_probs [K] -> the class they favour, the first of equals."""
+        best = int(np.argmax(logs))
+        right = float(classes[best] == example.response)
+        sure = min(float(np.exp(logs[best])), 1.0)
+        return Item(example.id, self.name, right, classes[best], example.response, sure)
+
     def _item(self, example: Example, candidates: Sequence[str], costs: Measured) -> Item:
         if not np.isfinite(costs.total).all():
             return Item(example.id, self.name, None, None, example.response)
         chosen = candidates[int(np.argmin(costs.total))]
         right = float(chosen == example.response)
         return Item(example.id, self.name, right, chosen, example.response)
+
+
+def head_of(loaded: "Loaded") -> tuple[str, ...]:
+    """The classes of a classifier in the order of its head; () for a language model."""
+    if not type(loaded.model).__name__.endswith("ForSequenceClassification"):
+        return ()
+    labels = loaded.model.config.id2label
+    return tuple(str(labels[at]) for at in sorted(labels))

@@ -22,6 +22,7 @@ class Item:
 
     value: None where the row could not be judged, never a number that stands for failure.
     output: the model's answer, None where the metric asks for none. expected: the row's own.
+    confidence: the probability a classifier gives its answer; None (and left out) for other models.
     """
 
     id: str
@@ -29,16 +30,19 @@ class Item:
     value: float | None
     output: str | None
     expected: str | None
+    confidence: float | None = None
 
     def line(self) -> str:
         """One line of strict JSON, its keys in the order of the contract."""
-        fields = {
+        fields: dict[str, str | float | None] = {
             "id": self.id,
             "metric": self.metric,
             "value": self.value,
             "output": self.output,
             "expected": self.expected,
         }
+        if self.confidence is not None:
+            fields["confidence"] = self.confidence
         text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
         # A lone surrogate of the dataset has no UTF-8 form; escaped it survives.
         return text if _encodes(text) else json.dumps(fields, allow_nan=False)
