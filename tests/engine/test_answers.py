@@ -113,7 +113,7 @@ def test_choices_cost_their_tokens_and_their_end(loaded: Loaded) -> None:
 
 def test_a_choice_that_does_not_fit_whole_has_no_number() -> None:
     [found] = choice_nll(build("llama"), EXAMPLES[:1], [["ok", "o" * 99]], max_length=20)
-    assert found.reason.tolist() == ["", "no_response_tokens"]
+    assert found.reason.tolist() == ["", "prompt_over_limit"]
     assert choice_nll(build("llama"), [], [], max_length=20) == []
 
 
