@@ -17,6 +17,7 @@ BASE: dict[str, Any] = {"data": "d.jsonl", "weak": "w", "strong": "s"}
         ("ifd", "ifd", {}, "ifd"),
         (" perplexity( span = response )", "perplexity", {"span": "response"}, None),
         ("a(x=1, y=2.5, z=true, w=null)", "a", {"x": 1, "y": 2.5, "z": True, "w": None}, None),
+        ("a(x=.5, y=-.25, z=.)", "a", {"x": 0.5, "y": -0.25, "z": "."}, None),
         ("a(t='x, (y) z')", "a", {"t": "x, (y) z"}, "a(t='x, (y) z')"),
         ("my_module:MyThing", "my_module:MyThing", {}, None),
         ("pkg.mod:Thing(k='1')", "pkg.mod:Thing", {"k": "1"}, None),

@@ -11,6 +11,7 @@ from typing import Any
 from pilotfish.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z_][\w.\-]*(:[A-Za-z_]\w*)?")
+_BARE_POINT = re.compile(r"^(-?)\.(?=\d)")
 _KEY = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -74,7 +75,8 @@ def _value(text: str, whole: str) -> Any:
     if not text:
         raise UsageError(f"in '{whole}': a value is missing")
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        # people write .5, JSON wants 0.5
+        value = json.loads(_BARE_POINT.sub(r"\g<1>0.", text), parse_constant=_no_constant)
     except ValueError:
         return text  # a bare word
     if isinstance(value, dict | list):
