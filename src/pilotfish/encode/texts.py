@@ -46,7 +46,11 @@ def _cut(text: str, ids: list[int], tokenizer: Any, max_length: int) -> Encoded:
 def _ids(texts: Sequence[str], tokenizer: Any, limit: int | None) -> list[list[int] | None]:
     if not texts:
         return []
-    options: dict[str, Any] = {"truncation": limit is not None, "max_length": limit}
+    options: dict[str, Any] = {
+        "truncation": limit is not None,
+        "max_length": limit,
+        "split_special_tokens": True,  # a control token spelled in a text stays plain characters
+    }
     try:
         found = tokenizer(list(texts), verbose=False, return_attention_mask=False, **options)
         return list(found["input_ids"])

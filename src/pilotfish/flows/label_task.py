@@ -34,8 +34,7 @@ class Models:
 
     def heads(self, model: str) -> bool:
         """Whether one of the models answers by a classification head."""
-        from pilotfish.models import is_classifier
-        from pilotfish.models.loading import config_of
+        from pilotfish.models import config_of, is_classifier
 
         if self.head is not None:
             return self.head

@@ -1,26 +1,37 @@
-"""Safe loading of models and what names them; nothing else knows a device."""
+"""Safe loading of models and what names them; nothing else knows a device.
 
-from pilotfish.models.classifier import classes_of, is_classifier, load_classifier
+Importing this room without torch or transformers raises MissingExtra with the pip line, so callers
+import it inside functions.
+"""
+
+from pilotfish.errors import MissingExtra
+
+try:
+    import torch  # noqa: F401
+    import transformers  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtra("running a model", "models") from error
+
+from pilotfish.models.classifier import classes_of, load_classifier
+from pilotfish.models.digests import identify, model_digest, tokenizer_digest
 from pilotfish.models.loading import (
     TINY,
     Loaded,
     count_parameters,
-    identify,
     load,
     load_tokenizer,
-    model_digest,
     pick_device,
-    quiet,
     settle_threads,
-    tokenizer_digest,
     window_of,
 )
+from pilotfish.models.safe import config_of, is_classifier, quiet
 from pilotfish.precision import pick_dtype
 
 __all__ = [
     "TINY",
     "Loaded",
     "classes_of",
+    "config_of",
     "count_parameters",
     "identify",
     "is_classifier",

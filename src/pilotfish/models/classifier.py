@@ -1,6 +1,7 @@
 """Sequence classifiers: an encoder or a causal language model with a head of K classes on top."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,26 +9,16 @@ import transformers
 from torch import nn
 
 from pilotfish.errors import UsageError
-from pilotfish.models.loading import (
-    Loaded,
+from pilotfish.models.loading import Loaded, dressed, load_tokenizer, pick_device, placed
+from pilotfish.models.safe import (
     check_folder,
     config_of,
-    dressed,
+    is_classifier,
     is_local,
-    load_tokenizer,
-    pick_device,
     quiet,
     unloadable,
 )
 from pilotfish.precision import pick_dtype
-
-_ENDING = "ForSequenceClassification"
-
-
-def is_classifier(name: str) -> bool:
-    """Whether a model folder or hub id holds a trained classifier, by its config alone."""
-    made = getattr(config_of(name), "architectures", None) or []
-    return any(str(each).endswith(_ENDING) for each in made)
 
 
 def classes_of(name: str) -> tuple[str, ...]:
@@ -58,9 +49,20 @@ def load_classifier(
         check_folder(name)
     with quiet():
         tokenizer = load_tokenizer(name)
-        model = _model(name, classes, dtype, tokenizer, trained=trained).to(place).eval()
+        model = _model(name, classes, dtype, tokenizer, trained=trained)
+        model = placed(model, place, name).eval()
     model.requires_grad_(False)
-    return dressed(name, model, tokenizer, place, dtype, precision)
+    loaded = dressed(name, model, tokenizer, place, dtype, precision)
+    return replace(loaded, window=_window(model, loaded.window))
+
+
+def _window(model: Any, known: int | None) -> int | None:
+    """Tokens a text may have: RoBERTa counts positions from behind its padding id."""
+    for name, module in model.base_model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None and known is not None:
+            return known - int(padding) - 1
+    return known
 
 
 def _check_classes(name: str, classes: Sequence[str]) -> None:
@@ -125,8 +127,17 @@ def _zero(head: nn.Linear) -> None:
 
 
 def _name_padding(model: Any, tokenizer: Any) -> None:
-    """Name an id that pads, as other tools need one; here the mask alone says what is padding."""
+    """Tell other tools which id pads, as theirs need it; here the mask alone says what is padding.
+
+    Theirs read a causal model where the last token stands that does not pad: never one that the
+    tokenizer itself ends texts with.
+    """
     text = model.config.get_text_config()
-    if text.pad_token_id is None:
-        known = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-        text.pad_token_id = next(each for each in known if each is not None)
+    ends = tokenizer("a")["input_ids"][-1:]
+    known = (text.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
+    others = (tokenizer.unk_token_id, tokenizer.bos_token_id, 0)
+    text.pad_token_id = next(
+        each for each in (*known, *others) if each is not None and each not in ends
+    )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(text.pad_token_id)

@@ -1,36 +1,25 @@
-"""Safe loading of causal language models, and their digests.
+"""Causal language models and their tokenizers, in evaluation mode; devices, threads, windows."""
 
-Safetensors only, never remote code, evaluation mode. Importing this file without
-torch or transformers raises MissingExtra with the pip line, so callers import it inside functions.
-"""
-
-import hashlib
-import json
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pilotfish.errors import MissingExtra, UsageError
+import torch
+import transformers
+
+from pilotfish.errors import UsageError
+from pilotfish.models.digests import TOKENIZER_FILES, model_digest, sha, tokenizer_digest
+from pilotfish.models.safe import (
+    SAFE,
+    check_folder,
+    config_of,
+    is_classifier,
+    is_local,
+    quiet,
+    unloadable,
+)
 from pilotfish.precision import name_of, pick_dtype
-from pilotfish.store import sha256_file
 
-try:
-    import torch
-    import transformers
-except ModuleNotFoundError as error:
-    raise MissingExtra("running a model", "models") from error
-
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt",
-    "vocab.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-)  # fmt: skip
-_IDENTITY = ("config.json", "*.safetensors", *_TOKENIZER_FILES)
-_SAFE: dict[str, Any] = {"trust_remote_code": False}  # said aloud: left open, it would ask
 TINY = 2_000_000  # parameters
 # Names under which configs keep the number of positions a model can tell apart.
 _WINDOW = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
@@ -75,9 +64,14 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
     dtype = pick_dtype(precision, place)
     if is_local(name):
         check_folder(name)
+    if is_classifier(name):  # one whose embeddings are tied would load, and say nonsense
+        raise UsageError(
+            f"{name} is a classifier, and a language model is needed here",
+            hint="give the model it was trained from",
+        )
     with quiet():
         tokenizer = load_tokenizer(name)
-        model = _placed(_load_model(name, dtype), place, name).eval()
+        model = placed(_load_model(name, dtype), place, name).eval()
     model.requires_grad_(False)
     return dressed(name, model, tokenizer, place, dtype, precision)
 
@@ -92,7 +86,7 @@ def dressed(
         name=name,
         digest=model_digest(name, commit=getattr(model.config, "_commit_hash", None)),
         tokenizer_digest=tokenizer_digest(tokenizer),
-        template_digest=_sha(getattr(tokenizer, "chat_template", None)),
+        template_digest=sha(getattr(tokenizer, "chat_template", None)),
         window=window_of(model.config),
         device=device,
         dtype=dtype,
@@ -105,14 +99,14 @@ def dressed(
 def load_tokenizer(name: str) -> Any:
     """Only the tokenizer of a model: no weights are read. Raises UsageError."""
     local = is_local(name)
-    if local and not any((Path(name) / file).is_file() for file in _TOKENIZER_FILES):
+    if local and not any((Path(name) / file).is_file() for file in TOKENIZER_FILES):
         raise UsageError(
             f"{name} holds no tokenizer",
             hint="save one beside the weights: tokenizer.save_pretrained(FOLDER)",
         )
     with quiet():
         try:
-            return transformers.AutoTokenizer.from_pretrained(name, local_files_only=local, **_SAFE)
+            return transformers.AutoTokenizer.from_pretrained(name, local_files_only=local, **SAFE)
         except Exception as error:
             raise unloadable(name, "tokenizer", error) from error
 
@@ -150,56 +144,14 @@ def window_of(config: Any) -> int | None:
     return None
 
 
-def model_digest(name: str, *, commit: str | None = None) -> str:
-    """sha256 that names a model: of its files for a folder, of name and commit for the hub."""
-    if not is_local(name):
-        return _sha(["hub", name, commit])
-    found = {path for pattern in _IDENTITY for path in Path(name).glob(pattern)}
-    return _sha([[path.name, sha256_file(path)] for path in sorted(found)])
-
-
-def identify(name: str) -> str:
-    """`Loaded.digest` of a model, without loading its weights."""
-    return model_digest(name, commit=getattr(config_of(name), "_commit_hash", None))
-
-
 def count_parameters(name: str) -> int:
     """Weights of a model, from its config alone: nothing is loaded or downloaded but that."""
-    config = config_of(name)
+    config, auto = config_of(name), transformers.AutoModelForCausalLM
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:  # many an encoder
+        auto = transformers.AutoModel
     with quiet(), torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = auto.from_config(config)
     return sum(weight.numel() for weight in model.parameters())
-
-
-def config_of(name: str) -> Any:
-    """A model's config, nothing else of it read. UsageError where there is none."""
-    local = is_local(name)
-    with quiet():
-        try:
-            return transformers.AutoConfig.from_pretrained(name, local_files_only=local, **_SAFE)
-        except Exception as error:
-            raise unloadable(name, "config", error) from error
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """sha256 of how text becomes ids: vocabulary, merges, pipeline, added tokens.
-
-    Which token plays EOS or PAD, padding state and the chat template are left out on purpose:
-    two tokenizers with equal digests give equal ids for equal text.
-    """
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda pair: (pair[1], pair[0]))
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    core: Any = type(tokenizer).__name__
-    if backend is not None:
-        parts = json.loads(backend.to_str())
-        model = {key: value for key, value in parts["model"].items() if key != "vocab"}
-        # A merge is written "a b" by old files and ["a", "b"] by new ones.
-        model["merges"] = [
-            merge if isinstance(merge, str) else " ".join(merge)
-            for merge in model.get("merges") or []
-        ]
-        core = [model, parts.get("normalizer"), parts.get("pre_tokenizer")]
-    return _sha([vocabulary, core])
 
 
 def _load_model(name: str, dtype: torch.dtype) -> Any:
@@ -215,7 +167,7 @@ def _load_model(name: str, dtype: torch.dtype) -> Any:
             output_loading_info=True,
             # The fused kernel leaves the soft cap on attention scores out.
             attn_implementation="eager" if caps else None,
-            **_SAFE,
+            **SAFE,
         )
     except Exception as error:
         raise unloadable(name, "model", error) from error
@@ -228,76 +180,11 @@ def _load_model(name: str, dtype: torch.dtype) -> Any:
     return model
 
 
-def _placed(model: Any, device: torch.device, name: str) -> Any:
+def placed(model: Any, device: torch.device, name: str) -> Any:
+    """The model on that device; UsageError where it does not fit."""
     try:
         return model.to(device)
     except torch.OutOfMemoryError as error:
         raise UsageError(
             f"{name} does not fit into the memory of {device}", hint="use a smaller model, or cpu"
         ) from error
-
-
-def check_folder(name: str) -> None:
-    """UsageError unless a local folder holds a model as safetensors."""
-    folder = Path(name)
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is a file, not a model folder")
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
-    if pickled:
-        raise UsageError(
-            f"{folder} holds its weights as a pickle ({pickled[0]}), which can run any code",
-            hint="convert them once: model.save_pretrained(FOLDER) writes safetensors",
-        )
-    raise UsageError(
-        f"{folder} is no model folder: it holds no *.safetensors",
-        hint="give a folder written by save_pretrained, or a hub id",
-    )
-
-
-def unloadable(name: str, what: str, error: Exception) -> UsageError:
-    """One sentence for the many ways transformers fails to load something."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    if "trust_remote_code" in str(error):
-        return UsageError(
-            f"{name} brings its own code, which is never run",
-            hint="use a model whose architecture transformers knows",
-        )
-    if is_local(name):
-        return UsageError(f"cannot load the {what} in {name}: {first}")
-    return UsageError(
-        f"cannot load the {what} '{name}': there is no such folder, and the hub says: {first}",
-        hint="check the spelling, the network and HF_HUB_OFFLINE, or give a local folder",
-    )
-
-
-def is_local(name: str) -> bool:
-    """Whether a model is a folder here; UsageError for a path that leads nowhere."""
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if not Path(name).exists() and looks_like_path:
-        raise UsageError(f"there is no model folder {name}", hint="check the path")
-    return Path(name).exists()
-
-
-def _sha(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """transformers says nothing inside, unless TRANSFORMERS_VERBOSITY asks it to."""
-    log = transformers.utils.logging
-    hub = logging.getLogger("huggingface_hub")
-    before = log.get_verbosity(), log.is_progress_bar_enabled(), hub.level
-    if "TRANSFORMERS_VERBOSITY" not in os.environ:
-        log.set_verbosity_error()
-        hub.setLevel(logging.ERROR)
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(before[0])
-        hub.setLevel(before[2])
-        if before[1]:
-            log.enable_progress_bar()

@@ -1,0 +1,94 @@
+"""What may be loaded: safetensors only, never remote code; and the words for what may not."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from pilotfish.errors import UsageError
+
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+SAFE: dict[str, Any] = {"trust_remote_code": False}  # said aloud: left open, it would ask
+_HEADED = "ForSequenceClassification"
+
+
+def config_of(name: str) -> Any:
+    """A model's config, nothing else of it read. UsageError where there is none."""
+    local = is_local(name)
+    with quiet():
+        try:
+            return transformers.AutoConfig.from_pretrained(name, local_files_only=local, **SAFE)
+        except Exception as error:
+            raise unloadable(name, "config", error) from error
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a model folder or hub id holds a trained classifier, by its config alone."""
+    made = getattr(config_of(name), "architectures", None) or []
+    return any(str(each).endswith(_HEADED) for each in made)
+
+
+def check_folder(name: str) -> None:
+    """UsageError unless a local folder holds a model as safetensors."""
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a model folder")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
+    if pickled:
+        raise UsageError(
+            f"{folder} holds its weights as a pickle ({pickled[0]}), which can run any code",
+            hint="convert them once: model.save_pretrained(FOLDER) writes safetensors",
+        )
+    raise UsageError(
+        f"{folder} is no model folder: it holds no *.safetensors",
+        hint="give a folder written by save_pretrained, or a hub id",
+    )
+
+
+def unloadable(name: str, what: str, error: Exception) -> UsageError:
+    """One sentence for the many ways transformers fails to load something."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if "trust_remote_code" in str(error):
+        return UsageError(
+            f"{name} brings its own code, which is never run",
+            hint="use a model whose architecture transformers knows",
+        )
+    if is_local(name):
+        return UsageError(f"cannot load the {what} in {name}: {first}")
+    return UsageError(
+        f"cannot load the {what} '{name}': there is no such folder, and the hub says: {first}",
+        hint="check the spelling, the network and HF_HUB_OFFLINE, or give a local folder",
+    )
+
+
+def is_local(name: str) -> bool:
+    """Whether a model is a folder here; UsageError for a path that leads nowhere."""
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not Path(name).exists() and looks_like_path:
+        raise UsageError(f"there is no model folder {name}", hint="check the path")
+    return Path(name).exists()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers says nothing inside, unless TRANSFORMERS_VERBOSITY asks it to."""
+    log = transformers.utils.logging
+    hub = logging.getLogger("huggingface_hub")
+    before = log.get_verbosity(), log.is_progress_bar_enabled(), hub.level
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        log.set_verbosity_error()
+        hub.setLevel(logging.ERROR)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(before[0])
+        hub.setLevel(before[2])
+        if before[1]:
+            log.enable_progress_bar()
