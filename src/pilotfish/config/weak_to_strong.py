@@ -12,9 +12,8 @@ from pilotfish.errors import UsageError
 
 NAME = "weak_to_strong"
 Control = Literal["self_training", "gold_half"]
-Stop = Literal["honest", "oracle"]
 # Arms that every such experiment has, or may have, under names of their own.
-RESERVED = ("weak", "ceiling", "naive", "self_training", "gold_half", "honest_stop", "oracle_stop")
+RESERVED = ("weak", "ceiling", "naive", "self_training", "gold_half")
 _ARM = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
@@ -40,7 +39,7 @@ class WeakToStrong(BaseModel):
     rows: int | None = Field(None, ge=2)
     """Rows that every strong arm learns from; None: the rest."""
     validation_rows: int = Field(200, ge=0)
-    """Rows kept apart for early stopping and for the trust head's gold labels."""
+    """Rows kept apart; the trust head is told their true labels."""
     test_rows: int = Field(1000, ge=2)
     """Rows judged, at most."""
     loss: str | None = None
@@ -51,8 +50,6 @@ class WeakToStrong(BaseModel):
     filters: dict[str, str] = Field(default_factory=dict)
     """Further arms on rows a filter keeps: arm name -> METHOD, as `sure: confidence(keep=0.7)`."""
     controls: list[Control] = ["self_training", "gold_half"]
-    stopping: list[Stop] = []
-    """Early stopping of the naive arm: on weak validation labels, or on gold ones (an oracle)."""
     looks: int = Field(4, ge=0)
     """Points of the error-inheritance curves, the last step among them; 0: none."""
     min_gap: float = Field(0.02, gt=0)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pilotfish.config import WeakToStrong
-from pilotfish.errors import UsageError
 
 Taught = Literal["gold", "weak", "own"]  # by people; by the weak model; by a student before it
 
@@ -13,8 +12,7 @@ Taught = Literal["gold", "weak", "own"]  # by people; by the weak model; by a st
 class W2sArm:
     """One arm. Strong arms learn the student half, unless `half` says otherwise.
 
-    filter: METHOD of the filter that keeps some of the rows. stop: whose validation labels end
-    the training early, "" for nobody's.
+    filter: METHOD of the filter that keeps some of the rows.
     """
 
     name: str
@@ -23,7 +21,6 @@ class W2sArm:
     half: Literal["student", "weak"] = "student"
     model: Literal["strong", "weak"] = "strong"
     filter: str = ""
-    stop: Literal["", "honest", "oracle"] = ""
 
     @property
     def is_rung(self) -> bool:
@@ -49,9 +46,6 @@ def w2s_arms(recipe: WeakToStrong, default_loss: str) -> list[W2sArm]:
         arms.append(W2sArm("self_training", loss, "own"))
     if "gold_half" in recipe.controls:
         arms.append(W2sArm("gold_half", "lm", "gold", "weak"))
-    arms += [W2sArm(f"{whose}_stop", loss, stop=whose) for whose in recipe.stopping]
-    if recipe.stopping and not recipe.validation_rows:
-        raise UsageError("early stopping needs validation rows", hint="raise validation_rows")
     _check(arms)
     return arms
 

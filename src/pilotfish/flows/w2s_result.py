@@ -65,7 +65,6 @@ def _arm(lab: Lab, arm: W2sArm, seen: Mapping[str, Judged]) -> dict[str, Any]:
         "taught": arm.taught,
         "half": arm.half,
         "filter": arm.filter or None,
-        "stop": arm.stop or None,
         "rows": _mean([one["rows"] for one in facts]),
         "gold_rows": max(one.get("gold_rows", 0) for one in facts),
         "labels_right": _mean([one.get("labels_right") for one in facts]),

@@ -103,7 +103,6 @@ def _made_from(lab: Lab, arm: W2sArm, seed: int, taught: Lesson) -> dict[str, An
         "model": lab.digests[arm.model],
         "teacher": None if arm.taught == "gold" else digest_of(lab, teacher_of(arm), seed),
         "loss": arm.loss,
-        "stop": arm.stop,
         "looks": 0 if arm.taught == "gold" else lab.recipe.looks,
         "steps": None if arm.model == "weak" else lab.steps,
         "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
