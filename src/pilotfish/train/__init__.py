@@ -7,10 +7,12 @@ from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.setup import default_learning_rate, unlike_tokenizers
 from pilotfish.train.strong import train
 from pilotfish.train.tune import pick_learning_rate, tune
+from pilotfish.train.validation import Validation
 
 __all__ = [
     "Checkpoints",
     "Looks",
+    "Validation",
     "default_learning_rate",
     "pick_learning_rate",
     "plan_steps",

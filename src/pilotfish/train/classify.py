@@ -12,10 +12,12 @@ from pilotfish.records import Example, Floats, Ints
 from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.cost import flops
 from pilotfish.train.looks import Looks
+from pilotfish.train.order import rows_per_step
 from pilotfish.train.pupil import Pupil, encode_classified
-from pilotfish.train.save import save, write_log
+from pilotfish.train.save import in_one_piece, save, write_log
 from pilotfish.train.setup import Student, accelerator, dress, peak_rate, seeded
 from pilotfish.train.strong import OnStep, about, follow, make_plan, of_run, window
+from pilotfish.train.validation import Validation, Watch
 
 # What a classifier can be taught by: the others speak of tokens, or of a frozen base.
 _NEEDS = frozenset({"teacher", "bias"})
@@ -36,6 +38,7 @@ def train_classifier(
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
     looks: Looks | None = None,
+    validation: Validation | None = None,
 ) -> dict[str, Any]:
     """Train a classifier of `classes` on texts, write a standard folder, return the facts.
 
@@ -43,6 +46,9 @@ def train_classifier(
     classes by number, or [n, K] distributions for losses that learn from a teacher (soft_ce, kd,
     logconf, product). weights: [n] >= 0, what each row counts; None: 1. Everything else as in
     `train`: the same order, schedule, LoRA, ledger and resume; the mean of a loss is over texts.
+    validation: rows to look at after every epoch; the curves are among the facts, and where it
+    says what to stop by, the best epoch is what is saved. It goes without checkpoints: of what was
+    looked at before a kill nothing would be known.
 
     Raises UsageError for a loss that does not fit the targets or a model that cannot classify,
     DataError for targets that are none.
@@ -57,7 +63,18 @@ def train_classifier(
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         pupil = Pupil(student.causal, loss, classes=len(classes))
         watched = looks.beside(on_step, student.loaded) if looks else on_step
-        trail = follow(pupil, rows, plan, config, on_step=watched, checkpoints=checkpoints)
+        watch = Watch.over(validation, student, limit) if validation else None
+        if watch:
+            epochs = plan.steps * rows_per_step(config, world=accelerator().num_processes)
+            watched = watch.looks(epochs / len(rows)).beside(watched, student.loaded)
+        trail = follow(
+            pupil, rows, plan, config,
+            on_step=watched, checkpoints=None if watch else checkpoints,
+        )  # fmt: skip
+        seen = watch.finish() if watch else {}
+        student = in_one_piece(
+            student, pupil, lambda: prepare_classifier(name, classes, config, device="cpu")
+        )
     facts = {
         "strong": name,
         "strong_digest": student.loaded.digest,
@@ -66,16 +83,23 @@ def train_classifier(
         "loss_in_words": loss.describe(),
         **about(student, rows),
         **of_run(plan, rows, config, trail),
-        **flops(student, rows, learnt=trail.inputs),
+        **flops(student, rows, learnt=trail.inputs, read=watch.read if watch else 0),
+        **seen,
     }
     save(student, folder)  # last: it merges LoRA into the model
     write_log(trail.lines, folder)
     return facts
 
 
-def prepare_classifier(name: str, classes: Sequence[str], config: TrainConfig) -> Student:
-    """The classifier on the accelerator's device, in LoRA if asked; its head always learns."""
-    loaded = load_classifier(name, classes, device=str(accelerator().device), precision="fp32")
+def prepare_classifier(
+    name: str, classes: Sequence[str], config: TrainConfig, *, device: str | None = None
+) -> Student:
+    """The classifier, on the accelerator's device where none is named, in LoRA if asked.
+
+    Its head always learns as a whole.
+    """
+    place = device or str(accelerator().device)
+    loaded = load_classifier(name, classes, device=place, precision="fp32")
     return dress(loaded, config, task="SEQ_CLS")
 
 

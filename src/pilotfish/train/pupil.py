@@ -72,13 +72,18 @@ def encode_classified(
 ) -> Texts:
     """Tokenise texts with their targets: classes [n], or distributions over them [n, K].
 
-    DataError, naming what is wrong, for targets that do not fit, or where no text is usable.
+    A text of weight 0 is left out, as if it were not there. DataError, naming what is wrong, for
+    targets that do not fit, or where no text is usable.
     """
     _check(examples, targets, weights, int(loaded.model.config.num_labels))
     encoded = encode_texts(examples, loaded.tokenizer, max_length)
-    usable = [i for i, row in enumerate(encoded) if not row.reason]
+    worth = np.ones(len(encoded)) if weights is None else weights
+    usable = [i for i, row in enumerate(encoded) if not row.reason and worth[i] > 0]
     if not usable:
-        raise DataError("none of the texts can be read: they are empty, or the tokenizer fails")
+        raise DataError(
+            f"none of the {len(encoded)} texts can be learnt: they are empty, weigh nothing, or "
+            "the tokenizer fails"
+        )
     soft = np.asarray(targets, dtype=np.float64) if np.ndim(targets) == 2 else None
     everything = Texts(
         encoded,
@@ -94,11 +99,11 @@ def _check(examples: Sequence[Example], targets: Any, weights: Floats | None, cl
     for what, values in (("target", targets), ("weight", weights)):
         if values is not None and len(values) != len(examples):
             raise DataError(f"{len(examples)} texts have {len(values)} {what}s")
-    if weights is not None and not (np.isfinite(weights).all() and np.min(weights) >= 0):
+    if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise DataError("weights must be numbers of at least 0")
     if np.ndim(targets) == 2:
-        sums = np.sum(targets, axis=1)
-        if np.shape(targets)[1] != classes or np.min(targets) < 0 or abs(sums - 1).max() > 1e-3:
+        sums, fit = np.sum(targets, axis=1), np.shape(targets)[1] == classes
+        if not (fit and (targets >= 0).all() and (abs(sums - 1) <= 1e-3).all()):
             raise DataError(f"soft targets must be distributions over {classes} classes")
     elif len(targets) and not (np.min(targets) >= 0 and np.max(targets) < classes):
         raise DataError(f"targets must be classes from 0 to {classes - 1}")
@@ -129,7 +134,7 @@ class Pupil(nn.Module):
         """Scalar nats, summed over the texts of the batch; the caller divides."""
         assert batch.mask is not None
         logits, _ = read(self.model, batch.ids, batch.mask)
-        bias = self._window.bias() if self._window else None
+        bias = None if self._window is None else self._window.bias()
         given = replace(
             batch.given, progress=self.progress, bias=None if bias is None else bias.to(logits)
         )
@@ -148,7 +153,7 @@ class Pupil(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold beside the weights."""
-        return self._window.state() if self._window else {}
+        return {} if self._window is None else self._window.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from a checkpoint."""

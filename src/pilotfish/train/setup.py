@@ -120,19 +120,37 @@ def dress(loaded: Loaded, config: TrainConfig, *, task: str = "CAUSAL_LM") -> St
 def _with_lora(loaded: Loaded, config: TrainConfig, task: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
+    heads = _heads(loaded.model) if task == "SEQ_CLS" else []
     lora = LoraConfig(
         task_type=task,
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=config.lora_target_modules or "all-linear",
+        # A new head has learnt nothing yet that a few ranks could change: it learns as a whole.
+        modules_to_save=heads or None,
+        exclude_modules=rf"({'|'.join(heads)})(\..*)?" if heads else None,
         # GPT-2 keeps its linear weights transposed.
         fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in loaded.model.modules()),
     )
     with warnings.catch_warnings():
         # peft asks transformers for a property by a name that is on its way out.
         warnings.simplefilter("ignore", FutureWarning)
-        return get_peft_model(loaded.model, lora)
+        model = get_peft_model(loaded.model, lora)
+    for weight in model.parameters():
+        if weight.requires_grad:  # a head cut from a base in bf16 would not see its small steps
+            weight.data = weight.data.float()
+    return model
+
+
+def _heads(model: Any) -> list[str]:
+    """What a classifier has beside its body, by name."""
+    body = model.base_model
+    return [
+        name
+        for name, child in model.named_children()
+        if child is not body and any(True for _ in child.parameters())
+    ]
 
 
 def build_optimizer(trained: Sequence[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:

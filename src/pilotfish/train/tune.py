@@ -1,12 +1,11 @@
 """Small searches on trusted rows: tuning the weak model, and picking a learning rate."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pilotfish.config import TrainConfig, TuneConfig
@@ -22,6 +21,7 @@ from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.rows import Rows, encode_rows, split_fifth
 from pilotfish.train.save import save, write_log
 from pilotfish.train.setup import Student, accelerator, default_learning_rate, prepare, seeded
+from pilotfish.train.snapshot import restore, snapshot
 from pilotfish.train.strong import about, build_learner, make_plan, window
 
 EPOCHS = 10
@@ -59,15 +59,15 @@ def tune(
         student = prepare(base, settings)
     rows = encode_rows(examples, student.loaded, window(settings, student.loaded))
     learned, held = split_fifth(rows, seed=seed)
-    few, start = _for_few_rows(settings, len(learned)), _snapshot(student)
+    few, start = _for_few_rows(settings, len(learned)), snapshot(student)
     trials = []
     for rate in _rates(config, student):
-        _restore(student, start)
+        restore(student, start)
         plan = make_plan(student, learned, few, seed=seed, steps=None, learning_rate=rate)
         with seeded(seed):
             trials.append(_try(student, learned, held, plan=plan, config=few))
     best = min(trials, key=lambda trial: min(trial.losses))
-    _restore(student, best.weights)
+    restore(student, best.weights)
     inputs, looks = sum(t.inputs for t in trials), sum(len(t.losses) for t in trials)
     facts = {
         "base": base,
@@ -176,7 +176,7 @@ def _try(student: Student, learned: Rows, held: Rows, *, plan: Plan, config: Tra
     losses = [held_out_loss(student, held)]
     if not math.isfinite(losses[0]):
         raise UsageError(f"'{student.loaded.name}' gives held-out rows a loss of {losses[0]}")
-    best, kept, inputs, done = _snapshot(student), 0, 0, 0
+    best, kept, inputs, done = snapshot(student), 0, 0, 0
     learner = Learner(student.causal, LM())
     for step in optimizer_steps(learner, learned, plan, config, accelerator=accelerator()):
         inputs, done = inputs + step.inputs, step.step
@@ -185,19 +185,7 @@ def _try(student: Student, learned: Rows, held: Rows, *, plan: Plan, config: Tra
         loss = held_out_loss(student, held)
         losses.append(loss if math.isfinite(loss) else math.inf)
         if losses[-1] < losses[kept]:
-            best, kept = _snapshot(student), len(losses) - 1
+            best, kept = snapshot(student), len(losses) - 1
         if len(losses) - 1 - kept >= PATIENCE:
             break
     return Trial(plan.learning_rate, losses, best, done, inputs)
-
-
-def _snapshot(student: Student) -> dict[str, Tensor]:
-    named = student.model.named_parameters()
-    return {name: weight.detach().clone() for name, weight in named if weight.requires_grad}
-
-
-@torch.no_grad()
-def _restore(student: Student, weights: Mapping[str, Tensor]) -> None:
-    for name, weight in student.model.named_parameters():
-        if name in weights:
-            weight.copy_(weights[name])

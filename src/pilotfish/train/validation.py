@@ -1,0 +1,104 @@
+"""Validation of a classifier while it learns: curves, and the epoch whose weights are kept.
+
+Stopping on true labels, which label mode does not have, is an oracle: the honest arm stops on weak
+ones. Both can be followed beside each other.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pilotfish.engine.classify import padded, read
+from pilotfish.errors import UsageError
+from pilotfish.models import Loaded
+from pilotfish.records import Example, Floats, Ints
+from pilotfish.train.looks import Looks
+from pilotfish.train.order import micro_batches
+from pilotfish.train.pupil import Texts, encode_classified
+from pilotfish.train.setup import Student
+from pilotfish.train.snapshot import restore, snapshot
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Rows kept apart, and one or more sets of labels for them, each under a name of its own.
+
+    labels: classes [n] or distributions [n, K], as `train_classifier` takes them: {"weak": ...,
+    "gold": ...}. stop: the name of the labels by whose loss the best epoch is chosen and kept; "":
+    the last step is kept. All steps are made in any case, so that arms cost the same.
+    """
+
+    examples: Sequence[Example]
+    labels: Mapping[str, Ints | Floats]
+    stop: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise UsageError("validation needs labels for its rows")
+        if self.stop and self.stop not in self.labels:
+            raise UsageError(f"there are no validation labels '{self.stop}' to stop by")
+
+
+@dataclass
+class Watch:
+    """Follows one training, looks after every epoch, and remembers the best."""
+
+    student: Student
+    rows: dict[str, Texts]  # by the name of their labels
+    stop: str
+    curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    read: int = 0  # input tokens read to validate by
+    _best: tuple[float, int, dict[str, Tensor]] | None = None
+
+    @classmethod
+    def over(cls, validation: Validation, student: Student, max_length: int) -> "Watch":
+        """Tokenise the rows. DataError for labels that do not fit them."""
+        rows = {
+            name: encode_classified(validation.examples, labels, None, student.loaded, max_length)
+            for name, labels in validation.labels.items()
+        }
+        return cls(student, rows, validation.stop, {name: [] for name in rows})
+
+    def looks(self, epochs: float) -> Looks:
+        """One look an epoch, the last step's among them."""
+        return Looks(max(1, math.ceil(epochs)), self.look)
+
+    def look(self, step: int, loaded: Loaded) -> None:
+        """Add a point to every curve; keep the weights where the loss is the lowest yet."""
+        for name, rows in self.rows.items():
+            loss, accuracy = measured(loaded, rows, bf16=self.student.bf16)
+            self.read += sum(rows.lengths)
+            self.curves[name].append({"step": step, "loss": loss, "accuracy": accuracy})
+            if name == self.stop and (self._best is None or loss < self._best[0]):
+                self._best = loss, step, snapshot(self.student)
+
+    def finish(self) -> dict[str, Any]:
+        """Put the best epoch's weights back where they are wanted. -> facts, curves in them."""
+        facts: dict[str, Any] = {"validation": self.curves}
+        if self._best is not None:
+            restore(self.student, self._best[2])
+            facts |= {"stopped_by": self.stop, "kept_step": self._best[1]}
+        return facts
+
+
+@torch.no_grad()
+def measured(loaded: Loaded, rows: Texts, *, bf16: bool) -> tuple[float, float]:
+    """(mean cross-entropy in nats, share of rows whose likeliest class is the label's)."""
+    nats, right = 0.0, 0
+    for part in micro_batches(range(len(rows)), rows.lengths, BATCH):
+        some = rows.take(part)
+        ids, mask = (each.to(loaded.device) for each in padded(some.encoded))
+        with torch.autocast(loaded.device.type, dtype=torch.bfloat16, enabled=bf16):
+            logits, _ = read(loaded.model, ids, mask)
+        logs = torch.log_softmax(logits.double(), -1).cpu().numpy()
+        share = np.eye(logs.shape[1])[some.hard] if some.soft is None else some.soft
+        nats -= float((share * logs).sum())
+        right += int((logs.argmax(1) == some.hard).sum())
+    return nats / len(rows), right / len(rows)
