@@ -15,7 +15,8 @@ from pilotfish.errors import DataError, UsageError
 from pilotfish.losses import make_loss
 from pilotfish.models import identify, load_classifier
 from pilotfish.records import Example
-from pilotfish.train import Validation, train_classifier
+from pilotfish.store import run_lock
+from pilotfish.train import Checkpoints, Validation, train_classifier
 from pilotfish.train.loop import accumulate
 from pilotfish.train.pupil import Pupil, Texts, encode_classified
 from pilotfish.train.setup import accelerator, dress
@@ -290,3 +291,28 @@ def test_stopping_keeps_the_weights_of_the_best_epoch(
     assert -kept[np.arange(8), 1 - hard(8)].mean() == pytest.approx(best["loss"], abs=1e-4)
     with pytest.raises(UsageError, match="no validation labels 'other'"):
         Validation(texts(8), {"weak": hard(8)}, stop="other")
+
+
+@pytest.mark.parametrize("loss", ["logconf(warmup=0)", "soft_ce"])
+def test_a_killed_training_goes_on_to_the_same_bits(
+    loss: str, models: dict[str, str], tmp_path: Path
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(step: int, steps: int, nats: float) -> None:
+        if step == 10:
+            raise Killed
+
+    config = settings(loss=loss, max_steps=20)
+    how: dict[str, Any] = {"config": config, "targets": soft(16)}
+    teach(models["dropping"], tmp_path / "whole", **how)
+    with run_lock(tmp_path / "run") as store:
+        kept = Checkpoints(store, "train", "key", steps=4)
+        with pytest.raises(Killed):
+            teach(models["dropping"], tmp_path / "no", checkpoints=kept, on_step=kill, **how)
+        assert kept.names()[0].endswith("00000008")
+        teach(models["dropping"], tmp_path / "again", checkpoints=kept, **how)
+    assert identify(str(tmp_path / "again")) == identify(str(tmp_path / "whole"))
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
