@@ -73,11 +73,17 @@ class Base:
         self._lora = lora
         self._reader = Reader(model) if lora is not None else _frozen(copy.deepcopy(model))
 
-    def logits(self, batch: Batch) -> Tensor:
-        """[m, v] at the supervised positions, dropout off."""
+    def rows(self, batch: Batch) -> Tensor:
+        """What `logits` needs at each supervised position, dropout off."""
         off = self._lora.disable_adapter() if self._lora is not None else nullcontext()
         with torch.no_grad(), off, _evaluated(self._reader.causal):
-            return self._reader.logits(self._reader.rows(batch))
+            return self._reader.rows(batch)
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """[m, ...] of `rows` -> [m, v]; adapters on the head itself are off too."""
+        off = self._lora.disable_adapter() if self._lora is not None else nullcontext()
+        with torch.no_grad(), off:
+            return self._reader.logits(rows)
 
 
 class Learner(nn.Module):
@@ -128,23 +134,35 @@ class Learner(nn.Module):
             batch.given,
             vocabulary=self.vocabulary,
             progress=self.progress,
-            base=self._base.logits(batch) if self._base else None,
             surpassed=self.race.won if self.race else False,
         )
-        with torch.no_grad():  # the same ids as the student's, at the same positions
-            taught = self._teacher.rows(batch) if self._teacher else None
+        beside = self._beside(batch)
         if self.race and not self.race.won:
-            self._watch(rows, given, taught)
-        count = batch.weights
-        more = [one for one in (taught, count) if one is not None]
+            self._watch(rows, given, beside.get("taught"))
 
-        def term(some: Tensor, about: Given, *rest: Tensor) -> Tensor:
-            if taught is not None:
-                about = replace(about, teacher=self._said(rest[0]))
-            each = self.loss(self._reader.logits(some), about)
-            return each if count is None else each * rest[-1]
+        def term(some: Tensor, about: Given, *more: Tensor) -> Tensor:
+            own = dict(zip(beside, more, strict=True))
+            each = self.loss(self._reader.logits(some), self._told(about, own))
+            return each * own["weights"] if "weights" in own else each
 
-        return summed(term, rows, given, *more, block=self._block)
+        return summed(term, rows, given, *beside.values(), block=self._block)
+
+    def _beside(self, batch: Batch) -> dict[str, Tensor]:
+        """[m, ...] what goes with the student's rows block by block: no full logits of anybody."""
+        found = {} if batch.weights is None else {"weights": batch.weights}
+        with torch.no_grad():  # the same ids as the student's, at the same positions
+            if self._teacher:
+                found["taught"] = self._teacher.rows(batch)
+            if self._base:
+                found["base"] = self._base.rows(batch)
+        return found
+
+    def _told(self, given: Given, own: dict[str, Tensor]) -> Given:
+        if "taught" in own:
+            given = replace(given, teacher=self._said(own["taught"]))
+        if "base" in own and self._base:
+            given = replace(given, base=self._base.logits(own["base"]))
+        return given
 
     def after_step(self) -> None:
         """Look at what the step has shown."""
