@@ -87,7 +87,8 @@ class Need:
     signal: a name in the table of signals ("nll"); `size` is its k, where it has one ("topk").
     text: the text form ("template": chat template or the plain one; "superfiltering": published).
     given: what the response is conditioned on, "prompt" or "nothing".
-    span: which tokens are scored, "response" or "full".
+    span: which tokens are scored, "response" or "full"; or "supervised", what training learns:
+    every reply with its end mark, cut as training cuts it. seed: of a signal that draws.
     aligned: score only tokens that a model can score with the prompt and without it. Without a
     start token that leaves out the first response token; a need that stands alone keeps it.
     end: score the token that ends the response too, where the template writes one.
@@ -96,15 +97,17 @@ class Need:
     signal: str
     text: str = "template"
     given: Literal["prompt", "nothing"] = "prompt"
-    span: Literal["response", "full"] = "response"
+    span: Literal["response", "full", "supervised"] = "response"
     aligned: bool = True
     end: bool = False
     size: int = 0
+    seed: int = 0
 
     @property
     def name(self) -> str:
         """A file-safe name, also the key of what was seen: `nll.template.prompt.response`."""
         more = ("" if self.aligned else ".every") + (".end" if self.end else "")
+        more += f".seed{self.seed}" if self.seed else ""
         return f"{self.signal}{self.size or ''}.{self.text}.{self.given}.{self.span}{more}"
 
     @property

@@ -40,7 +40,7 @@ def rows_for(need: Need, n: int = 9, *, seed: int = 0) -> list[Encoded]:
         if need.span == "response":
             first = prompt + (0 if need.pools or not need.aligned else 1)
         stop = len(ids) - (not need.end)
-        passage = Passage(ids, (prompt, prompt + 1, len(ids) - 1))
+        passage = Passage(ids, (prompt, prompt + 1, len(ids) - 1), prompt)
         target = np.arange(stop) >= first
         rows.append(Encoded(ids[:stop], target, prompt, answer, False, "", passage))
     return rows
@@ -138,13 +138,13 @@ def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> No
     sizes: list[tuple[int, ...]] = []
     real = head.facts
 
-    def seen(tiles: Any, *rest: Any) -> Any:
+    def seen(tiles: Any, *rest: Any, **named: Any) -> Any:
         def watched() -> Any:
             for first, tile in tiles:
                 sizes.append(tuple(tile.shape))
                 yield first, tile
 
-        return real(watched(), *rest)
+        return real(watched(), *rest, **named)
 
     monkeypatch.setattr(head, "facts", seen)
     together(build("llama"), budget=10_000)
@@ -211,4 +211,6 @@ FORWARD = Forward(LLAMA)
 
 def test_tables_hold_a_model_for_every_shape_named() -> None:
     assert set(PLAIN) <= set(SHAPES)
-    assert batches.SIGNALS.keys() == {"nll", "token_nll", "entropy", "top1", "topk", "hidden"}
+    assert batches.SIGNALS.keys() == {
+        "nll", "token_nll", "entropy", "top1", "topk", "hidden", "dense", "sampled",
+    }  # fmt: skip

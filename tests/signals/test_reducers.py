@@ -107,10 +107,12 @@ def test_a_row_without_a_token_stays_at_zero_over_zero() -> None:
 def test_every_entry_of_the_table_follows_the_protocol(name: str) -> None:
     signal = SIGNALS[name](2)
     signal.start(2)
-    head = signal.facets - {"state"}
+    head = signal.facets - {"state", "draws"}
     found = tiled(torch.zeros(1, 4), torch.tensor([1]), 4, *head, k=2)
     if "state" in signal.facets:
         found["state"] = np.ones((1, 3), np.float32)
+    if "draws" in signal.facets:
+        found["draws"] = np.array([[1, 1]], np.int32)
     signal.block(Tokens(np.array([1]), np.array([0]), found))
     columns = signal.finish()
     assert {"total", "count"} <= columns.keys()

@@ -38,6 +38,14 @@ class TrainConfig(TuneConfig):
 
     loss: str = "lm"
     """LOSS: `lm`, `kd(temperature=1)`, or `mix(lm=0.7, kd=0.3, temperature=1)`."""
+    teacher: Literal["online", "cached"] = "online"
+    """For losses that learn from the weak model: read it at every step, or store what it says of an
+    arm's rows once and train without it in memory."""
+    teacher_kind: Literal["topk", "dense", "sampled"] = "topk"
+    """What a cached teacher stores per token: its likeliest ids and the rest as one, every id (of
+    small vocabularies), or draws."""
+    teacher_top_k: int = Field(64, gt=0)
+    """Ids stored per token by topk, draws by sampled."""
     num_train_epochs: float = Field(3.0, gt=0)
     """Passes over the *selected* rows; every arm takes the same number of steps."""
     max_steps: int | None = Field(None, gt=0)

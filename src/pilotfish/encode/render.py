@@ -180,6 +180,23 @@ class Renderer:
         return shielded, holes
 
 
+def render_rows(
+    examples: Sequence[Example], renderer: Renderer, *, prompts: bool = False
+) -> tuple[list[tuple[Segment, ...]], list[bool]]:
+    """Segments of every row, and which rows the template refuses (their segments are empty)."""
+    write = renderer.prompt if prompts else renderer.segments
+    rows: list[tuple[Segment, ...]] = []
+    broken = []
+    for example in examples:
+        try:
+            rows.append(write(example))
+            broken.append(False)
+        except UsageError:
+            rows.append(())
+            broken.append(True)
+    return rows, broken
+
+
 def _superfiltering(example: Example, turns: Sequence[Turn]) -> tuple[Segment, ...]:
     """Li et al. 2024 (arXiv:2402.00530): each prompt turn and a line feed, response glued on."""
     asked = turns[:-1] if turns and turns[-1].role == "assistant" else turns

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.encode.render import Renderer, Segment
+from pilotfish.encode.render import Renderer, Segment, render_rows
 from pilotfish.encode.tokens import (
     Encoded,
     Ids,
@@ -26,7 +26,7 @@ from pilotfish.encode.tokens import (
     tokenize_segments,
     unusable,
 )
-from pilotfish.errors import UsageError
+from pilotfish.encode.training import encode_training
 from pilotfish.records import Example, Need
 
 
@@ -54,15 +54,21 @@ def encode_needs(
 ) -> dict[Need, list[Encoded]]:
     """`encode_scoring` for several needs; texts are cut into tokens once per text form.
 
-    Needs of equal form and condition (`text` and `given`) share every row's `passage`.
+    Needs of equal form and condition (`text` and `given`) share every row's `passage`. Those of the
+    span `supervised` read rows as training does, every reply with its end mark: `encode_training`.
     """
     found: dict[Need, list[Encoded]] = {}
-    for text in dict.fromkeys(need.text for need in needs):
+    learnt = [need for need in needs if need.span == "supervised"]
+    for text in dict.fromkeys(need.text for need in learnt):
+        trained = encode_training(examples, tokenizer, max_length, form=text)
+        found |= {need: trained for need in learnt if need.text == text}
+    for text in dict.fromkeys(need.text for need in needs if need not in learnt):
         renderer = Renderer.of(tokenizer, text)
         cut = _cut_published if text == "superfiltering" else _cut_template
         rows = cut(examples, renderer)
         for given in ("prompt", "nothing"):
-            asked = [need for need in needs if (need.text, need.given) == (text, given)]
+            alike = [need for need in needs if (need.text, need.given) == (text, given)]
+            asked = [need for need in alike if need not in learnt]
             passes = [_pass(row, given, max_length) for row in rows] if asked else []
             found |= {need: [each.encoded(need) for each in passes] for need in asked}
     return {need: found[need] for need in needs}
@@ -113,23 +119,6 @@ def _pass(row: "_Joint | _Published | str", given: str, max_length: int) -> _Pas
     if isinstance(row, _Joint):
         return _templated(row, given, max_length)
     return _published(row, given, max_length)
-
-
-def render_rows(
-    examples: Sequence[Example], renderer: Renderer, *, prompts: bool = False
-) -> tuple[list[tuple[Segment, ...]], list[bool]]:
-    """Segments of every row, and which rows the template refuses (their segments are empty)."""
-    write = renderer.prompt if prompts else renderer.segments
-    rows: list[tuple[Segment, ...]] = []
-    broken = []
-    for example in examples:
-        try:
-            rows.append(write(example))
-            broken.append(False)
-        except UsageError:
-            rows.append(())
-            broken.append(True)
-    return rows, broken
 
 
 def _cut_template(examples: Sequence[Example], renderer: Renderer) -> list["_Joint | str"]:
@@ -195,7 +184,7 @@ def _templated(joint: _Joint, given: str, max_length: int) -> _Pass:
     begin = len(before)
     aligned = max(begin + (0 if joint.start else 1), 1)
     marks = (max(begin, 1), aligned, begin + n_response)
-    passage = Passage(np.asarray(before + survives, dtype=np.int32), marks)
+    passage = Passage(np.asarray(before + survives, dtype=np.int32), marks, begin)
     full = max(len(joint.start), 1) if given == "prompt" else aligned
     return _Pass(passage, **facts, full=full, begin=begin)
 
@@ -251,7 +240,7 @@ def _published(row: _Published, given: str, max_length: int) -> _Pass:
         facts["nothing_left"] = "too_few_tokens"
         start, begin = 1, 0
     first = max(start, 1)
-    passage = Passage(np.asarray(kept, dtype=np.int32), (first, first, len(kept)))
+    passage = Passage(np.asarray(kept, dtype=np.int32), (first, first, len(kept)), begin)
     return _Pass(passage, **facts, begin=begin)
 
 

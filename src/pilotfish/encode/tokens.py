@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,15 @@ class Encoded:
     def read(self) -> "Passage":
         """The passage, or where none was named the row's own ids, scored from its first target."""
         first = max(int(self.target.argmax()), 1) if self.target.any() else 1
-        return self.passage or Passage(self.ids, (first, first, len(self.ids)))
+        return self.passage or Passage(self.ids, (first, first, len(self.ids)), first)
+
+    @property
+    def digest(self) -> int:
+        """64 bits over the ids and which of them are targets: equal iff both are."""
+        both = blake2b(len(self.ids).to_bytes(8, "little"), digest_size=8)
+        both.update(self.ids.astype(np.int32).tobytes())
+        both.update(self.target.tobytes())
+        return int.from_bytes(both.digest(), "little")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +54,13 @@ class Passage:
     ids: [t] int32, the longest that any need of the pass reads (with the end marker), of which
     theirs are a beginning; empty where no need can read the row. marks: where the response
     begins (at least 1), where the aligned part of it begins, and where its end marker begins.
+    begin: where the response begins, 0 too: states are pooled from there on, and then a prompt of
+    one token is not an empty one.
     """
 
     ids: NDArray[np.int32]
     marks: tuple[int, int, int]
+    begin: int
 
 
 def usable(ids: Sequence[int], target: NDArray[np.bool_], **facts: Any) -> Encoded:

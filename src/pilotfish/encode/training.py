@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.encode.render import Renderer, turns_of
-from pilotfish.encode.scoring import render_rows
+from pilotfish.encode.render import Renderer, render_rows, turns_of
 from pilotfish.encode.tokens import (
     Encoded,
     added_ids,

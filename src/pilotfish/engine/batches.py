@@ -13,7 +13,7 @@ from pilotfish.encode import Encoded
 from pilotfish.engine.forward import Ask, Forward
 from pilotfish.engine.plan import Distinct, distinct, plan
 from pilotfish.records import Ints, Need, Ragged, Texts
-from pilotfish.signals import SIGNALS, Column
+from pilotfish.signals import SIGNALS, Column, Sampled
 
 Tick = Callable[[int], None]
 
@@ -105,6 +105,8 @@ class _Job:
 
     def _ask(self, need: Need, rows: Sequence[Encoded]) -> Ask:
         reducer = SIGNALS[need.signal](need.size)
+        if isinstance(reducer, Sampled):
+            reducer.seed = need.seed
         reducer.start(len(self.found.first))
         return Ask(reducer, [_target(rows[i]) for i in self.places[self.found.first]])
 

@@ -13,8 +13,8 @@ from pilotfish.encode import Passage
 from pilotfish.engine.ways import Chosen, Way, alone_above, choose, states_of
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
-from pilotfish.records import Ints
-from pilotfish.signals import HEAD_FACETS, Signal, Tokens
+from pilotfish.records import Floats, Ints
+from pilotfish.signals import HEAD_FACETS, Sampled, Signal, Tokens
 
 Mask = NDArray[np.bool_]
 
@@ -39,8 +39,9 @@ class _Places:
 class Forward:
     """A loaded model with the leanest way that gives the plain model's numbers."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._loaded = loaded
+    def __init__(self, loaded: Loaded, *, real_ids: int | None = None) -> None:
+        """`real_ids`: ids from here on pad the head and get no probability; None: all may."""
+        self._loaded, self._real_ids = loaded, real_ids
 
     @cached_property
     def chosen(self) -> Chosen:
@@ -105,7 +106,11 @@ class Forward:
         true = np.concatenate(ids).astype(np.int64)[_flat_ids(ids, places)]
         k = max(getattr(ask.reducer, "k", 0) for ask in asks)
         targets = torch.from_numpy(true).to(device)
-        found = self.chosen.head.facts(states[before], targets, facets, k)
+        chance = _chances(ids, places, asks)
+        found = self.chosen.head.facts(
+            states[before], targets, facets, k, real_ids=self._real_ids,
+            uniform=None if chance is None else torch.from_numpy(chance).to(device),
+        )  # fmt: skip
         return {name: values.cpu().numpy() for name, values in found.items()}
 
     def _pooled(
@@ -127,6 +132,19 @@ def _places(begin: Ints, end: Ints, base: Ints) -> _Places:
     row = np.repeat(np.arange(len(size)), size)
     at = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size) + begin[row]
     return _Places(row, at, base[row] + at)
+
+
+def _chances(ids: Sequence[NDArray[Any]], places: _Places, asks: Sequence[Ask]) -> Floats | None:
+    """[m, n] what the draws of these tokens are made of; None where nobody draws.
+
+    ValueError where two needs of a pass draw.
+    """
+    drawing = [ask.reducer for ask in asks if isinstance(ask.reducer, Sampled)]
+    if not drawing:
+        return None
+    [one] = drawing
+    every = np.concatenate([one.uniforms(row) for row in ids])
+    return np.asarray(every[_flat_ids(ids, places)])
 
 
 def _flat_ids(ids: Sequence[NDArray[Any]], places: _Places) -> Ints:

@@ -22,11 +22,22 @@ class TiledHead:
         self._rows, self._width = tile_size(device)
 
     def facts(
-        self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
+        self,
+        states: torch.Tensor,
+        targets: torch.Tensor,
+        facets: Collection[str],
+        k: int,
+        *,
+        real_ids: int | None = None,
+        uniform: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Facts of m tokens, from the states [m, d] that predict them; ids `targets` [m]."""
-        blocks = blocks_of(states, targets, self._rows)
-        return joined([facts(self.tiles(some), ids, facets, k) for some, ids in blocks])
+        return joined(
+            [
+                facts(self.tiles(some), ids, facets, k, real_ids=real_ids, uniform=chance)
+                for some, ids, chance in blocks_of(states, targets, uniform, self._rows)
+            ]
+        )
 
     def tiles(self, states: torch.Tensor) -> Iterator[Tile]:
         """Logits [m, w] in fp32, of ids first, first + 1, ..."""
@@ -40,18 +51,31 @@ class WholeHead:
     """For models whose logits cannot be made apart: `states` are the logits [m, v]."""
 
     def facts(
-        self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
+        self,
+        states: torch.Tensor,
+        targets: torch.Tensor,
+        facets: Collection[str],
+        k: int,
+        *,
+        real_ids: int | None = None,
+        uniform: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """See `TiledHead`."""
-        blocks = blocks_of(states, targets, _WHOLE)
-        return joined([facts([(0, some.float())], ids, facets, k) for some, ids in blocks])
+        return joined(
+            [
+                facts([(0, some.float())], ids, facets, k, real_ids=real_ids, uniform=chance)
+                for some, ids, chance in blocks_of(states, targets, uniform, _WHOLE)
+            ]
+        )
 
 
 def blocks_of(
-    states: torch.Tensor, targets: torch.Tensor, size: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """States and targets, at most `size` tokens at a time."""
-    return list(zip(torch.split(states, size), torch.split(targets, size), strict=True))
+    states: torch.Tensor, targets: torch.Tensor, uniform: torch.Tensor | None, size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """States, targets and chances, at most `size` tokens at a time; none at all are one block."""
+    for first in range(0, max(len(states), 1), size):
+        here = slice(first, first + size)
+        yield states[here], targets[here], None if uniform is None else uniform[here]
 
 
 def joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -63,6 +63,8 @@ def _arrow(values: Column) -> pa.Array:
 def _numpy(array: pa.Array) -> NDArray[Any] | Ragged:
     if pa.types.is_null(array.type):
         return np.zeros((len(array), 0), dtype=np.float32)
+    if not (pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type)):
+        return np.asarray(array.to_numpy(zero_copy_only=False))
     flat = array.flatten().to_numpy(zero_copy_only=False)
     if pa.types.is_fixed_size_list(array.type):
         known = array.is_valid().to_numpy(zero_copy_only=False)

@@ -67,6 +67,8 @@ def _digest(row: Encoded) -> bytes:
     digest = hashlib.blake2b(len(passage.ids).to_bytes(8, "little"), digest_size=16)
     digest.update(passage.ids.tobytes())
     digest.update(np.array(passage.marks).tobytes())
+    if passage.begin != passage.marks[0]:  # no prompt at all
+        digest.update(b"begin")
     if row.passage is None:
         digest.update(row.target.tobytes())
     return digest.digest()

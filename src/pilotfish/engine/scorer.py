@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,20 @@ class Prepared(NamedTuple):
     encoded: Mapping[Need, Sequence[Encoded]]
 
 
+class Shards(Protocol):
+    """Rows in shards, as a scorer asks for them: a Pool, or rows in memory."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the rows and how they are cut into shards."""
+
+    def shard(self, i: int) -> list[Example]:
+        """The rows of one shard."""
+
+    def bounds(self, i: int) -> tuple[int, int]:
+        """Where they begin and end among all rows."""
+
+
 class ShardScorer:
     """Called with a shard number: reads, encodes, measures, commits. Knows no executor.
 
@@ -57,7 +71,7 @@ class ShardScorer:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Shards,
         needs: Sequence[Need],
         loaded: Loaded,
         store: Store,
@@ -68,7 +82,7 @@ class ShardScorer:
     ) -> None:
         self._pool, self._loaded, self._store = pool, loaded, store
         self._only = only
-        self._forward = Forward(loaded)
+        self._forward = Forward(loaded, real_ids=_real_ids(needs, loaded))
         self._max_length = clamp_max_length(max_length, loaded.window)
         self._budget = token_budget or default_budget(loaded.device)
         self._specs = {
@@ -139,7 +153,9 @@ class ShardScorer:
     def _commit(self, need: Need, work: Prepared, found: Measurement) -> None:
         name = part(self.keys[need], work.shard)
         with self._store.attempt(f"{name}.json") as attempt:
-            write_part(attempt.path(f"{name}.parquet"), work.rows, work.encoded[need], found)
+            rows = work.encoded[need]
+            marked = _marked(need, rows, found)
+            write_part(attempt.path(f"{name}.parquet"), work.rows, rows, marked)
             attempt.meta = {
                 "rows": len(work.rows),
                 "spec": self._specs[need],
@@ -147,6 +163,22 @@ class ShardScorer:
                 "batching": None if need == LENGTHS else self._forward.way.batching,
                 "reasons": _counts(found.reason),
             }
+
+
+def _real_ids(needs: Sequence[Need], loaded: Loaded) -> int | None:
+    """What a student is taught is said over the tokenizer's ids, not over what pads the head."""
+    spans = {need.span == "supervised" for need in needs}
+    if len(spans) > 1:
+        raise ValueError("what is taught and what is scored are measured by two scorers")
+    return len(loaded.tokenizer) if spans == {True} else None
+
+
+def _marked(need: Need, rows: Sequence[Encoded], found: Measurement) -> Measurement:
+    """With the digest of the ids that each row was read as, where others must match them."""
+    if need.span != "supervised":
+        return found
+    digests = np.array([row.digest for row in rows], dtype=np.uint64)
+    return found._replace(columns={**found.columns, "ids": digests})
 
 
 def _unread(row: Encoded) -> Encoded:
@@ -157,7 +189,9 @@ def _unread(row: Encoded) -> Encoded:
 
 def _pass_of(need: Need) -> tuple[str, str]:
     """Needs with the same answer read the same passages."""
-    return (need.signal, "") if need == LENGTHS else (need.text, need.given)
+    if need == LENGTHS:
+        return need.signal, ""
+    return need.text, need.span if need.span == "supervised" else need.given
 
 
 def by_pass(

@@ -6,9 +6,11 @@ the facets it asks for, which are gathered over tiles of the vocabulary: full lo
 
 from typing import Protocol
 
+from pilotfish.signals.dense import Dense
 from pilotfish.signals.entropy import Entropy
 from pilotfish.signals.hidden import Hidden
 from pilotfish.signals.nll import Nll
+from pilotfish.signals.sampled import Sampled
 from pilotfish.signals.token_nll import TokenNll
 from pilotfish.signals.tokens import Column, Columns, Tokens
 from pilotfish.signals.top1 import Top1
@@ -22,7 +24,7 @@ class Signal(Protocol):
     facets: frozenset[str]
 
     def __init__(self, size: int = 0) -> None:
-        """`size` is a Need's: the k of `topk`."""
+        """`size` is a Need's: the k of `topk`, the draws of `sampled`."""
 
     def start(self, n: int) -> None:
         """Make room for n rows."""
@@ -42,6 +44,8 @@ SIGNALS: dict[str, type[Signal]] = {
     "top1": Top1,
     "topk": TopK,
     "hidden": Hidden,
+    "dense": Dense,
+    "sampled": Sampled,
 }
 
 __all__ = [
@@ -49,9 +53,11 @@ __all__ = [
     "SIGNALS",
     "Column",
     "Columns",
+    "Dense",
     "Entropy",
     "Hidden",
     "Nll",
+    "Sampled",
     "Signal",
     "Tile",
     "TokenNll",

@@ -20,7 +20,7 @@ class Tokens:
     rows: [m] which row each belongs to, in [0, n). at: [m] its place in the row's passage.
     facets: what is known of each: `nll` [m] nats, `entropy` [m] nats, `hit` [m] bool (the likeliest
     token was the true one), `top_ids` [m, k] int32 and `top_logs` [m, k] nats (likeliest first),
-    `state` [m, d].
+    `state` [m, d], `logs` [m, v] nats, `draws` [m, n] int32 ids.
     """
 
     rows: Ints

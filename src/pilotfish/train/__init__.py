@@ -4,15 +4,19 @@ from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.classify import train_classifier
 from pilotfish.train.looks import Looks
 from pilotfish.train.order import plan_steps, rows_per_step
-from pilotfish.train.setup import default_learning_rate, unlike_tokenizers
+from pilotfish.train.setup import check_reach, default_learning_rate, unlike_tokenizers
 from pilotfish.train.strong import train
+from pilotfish.train.taught import Taught, check_stored
 from pilotfish.train.tune import pick_learning_rate, tune
 from pilotfish.train.validation import Validation
 
 __all__ = [
     "Checkpoints",
     "Looks",
+    "Taught",
     "Validation",
+    "check_reach",
+    "check_stored",
     "default_learning_rate",
     "pick_learning_rate",
     "plan_steps",

@@ -1,12 +1,12 @@
 """The rows of an arm, tokenised once; rows without a supervised token are left out and counted."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pilotfish.encode import Encoded, encode_training
-from pilotfish.errors import DataError
+from pilotfish.errors import DataError, UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Example, Floats
 from pilotfish.train.collate import supervised
@@ -82,6 +82,34 @@ def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) ->
         [supervised(encoded[i]) for i in usable],
         len(encoded) - len(usable),
     )
+
+
+def with_taught(rows: Rows, taught: Mapping[str, Taught]) -> Rows:
+    """The rows with what a stored teacher says of each; `taught` is keyed by `Rows.names`.
+
+    UsageError where a row has none, or it was captured on other tokens than are learnt now: it is
+    never shifted to fit.
+    """
+    found = [taught.get(name) for name in rows.names]
+    known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        raise UsageError(
+            f"the stored teacher says nothing of {len(found) - len(known):,} of the {len(found):,} "
+            "rows",
+            hint="capture it anew for these rows, or train with --set train.teacher=online",
+        )
+    other = sum(
+        one.read not in (None, row.digest) or len(one) != count
+        for one, row, count in zip(known, rows.encoded, rows.tokens, strict=True)
+    )
+    if other:
+        raise UsageError(
+            f"{other:,} of {len(found):,} rows are other tokens now than the stored teacher read: "
+            "another chat template, tokenizer or max_length",
+            hint="capture it anew with the settings of this training, or train with "
+            "--set train.teacher=online",
+        )
+    return replace(rows, taught=known)
 
 
 def split_fifth(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:

@@ -193,10 +193,15 @@ def check_teacher(student: Loaded, teacher: Loaded | None, longest: int) -> Load
         )
     if teacher.tokenizer_digest != student.tokenizer_digest:
         raise unlike_tokenizers(teacher.name, student.name)
+    check_reach(teacher, longest)
+    return teacher
+
+
+def check_reach(teacher: Loaded, longest: int) -> None:
+    """UsageError where the teacher cannot read a row of `longest` tokens."""
     if teacher.window is not None and longest > teacher.window:
         raise UsageError(
             f"the longest row has {longest} tokens, but the teacher '{teacher.name}' reads only "
             f"{teacher.window}",
             hint=f"pass --set train.max_length={teacher.window}, or train with --loss lm",
         )
-    return teacher

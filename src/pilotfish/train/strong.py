@@ -1,6 +1,6 @@
 """Trains the strong model on the rows of one arm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pilotfish.train.loop import Plan, Step, Work
 from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.pupil import Pupil, Texts
-from pilotfish.train.rows import Rows, encode_rows
+from pilotfish.train.rows import Rows, encode_rows, with_taught
 from pilotfish.train.save import in_one_piece, save, write_log
 from pilotfish.train.setup import (
     Student,
@@ -30,6 +30,7 @@ from pilotfish.train.setup import (
     prepare,
     seeded,
 )
+from pilotfish.train.taught import Taught, captured_mass, check_stored
 from pilotfish.train.trail import LOOK_EVERY, Trail
 
 OnStep = Callable[[int, int, float], None]
@@ -45,6 +46,7 @@ def train(
     steps: int | None = None,
     learning_rate: float | None = None,
     teacher: Loaded | None = None,
+    taught: Mapping[str, Taught] | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
     looks: Looks | None = None,
@@ -55,17 +57,20 @@ def train(
     same call again gives the same weights, bit for bit on a CPU.
     steps: optimizer steps (None: `plan_steps` of these rows); rows are cycled to fill them.
     learning_rate: peak, overrides the config's. teacher: the weak model, for losses that need one.
+    taught: what a stored teacher says of each row (by `Rows.names`), in the teacher's place.
     on_step(step, steps, loss): called every ten steps and after the last; loss in nats per token.
     checkpoints: where to save what a kill would cost, and to go on from; None: neither.
     looks: who looks at the model on the way; what was looked at before a kill is not seen again.
 
-    Raises UsageError for a loss without its teacher, unequal tokenizers or diverged training,
+    Raises UsageError for a loss without its teacher, unequal tokenizers, a stored teacher of other
+    tokens or diverged training,
     DataError when no row has a supervised token.
     """
     loss = make_loss(config.loss)
     with seeded(seed):
         student = prepare(strong, config)
         rows = encode_rows(examples, student.loaded, window(config, student.loaded))
+        rows = attached(rows, loss, config, taught)
         rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         learner = build_learner(student, loss, rows, teacher)
@@ -74,7 +79,7 @@ def train(
         student = in_one_piece(
             student, learner, lambda: prepare(strong, config, device=torch.device("cpu"))
         )
-    taught_by = teacher if "teacher" in loss.needs else None
+    taught_by = teacher if "teacher" in loss.needs and rows.taught is None else None
     facts = {
         "strong": strong,
         "strong_digest": student.loaded.digest,
@@ -83,6 +88,7 @@ def train(
         **about(student, rows),
         **of_run(plan, rows, config, trail),
         **flops(student, rows, learnt=trail.inputs, teacher=taught_by),
+        **_stored(rows),
     }
     save(student, folder)  # last: it merges LoRA into the model
     write_log(trail.lines, folder)
@@ -125,6 +131,34 @@ def follow(
             if asked.signum:
                 signals.answer(asked.signum)
     return trail
+
+
+def attached(
+    rows: Rows, loss: Loss, config: TrainConfig, taught: Mapping[str, Taught] | None
+) -> Rows:
+    """The rows with the stored teacher that the loss learns from, where one is given.
+
+    UsageError where the loss cannot, and where the config says `cached` and none is there.
+    """
+    if "teacher" not in loss.needs:
+        return rows
+    if taught is None:
+        if config.teacher == "cached":
+            raise UsageError(
+                "train.teacher is 'cached', but nothing was stored for this training",
+                hint="pass --set train.teacher=online",
+            )
+        return rows
+    check_stored(loss, config.loss, next(iter(taught.values())).kind if taught else "topk")
+    return with_taught(rows, taught)
+
+
+def _stored(rows: Rows) -> dict[str, Any]:
+    if rows.taught is None:
+        return {}
+    mass = captured_mass(rows.taught)
+    told = {"stored_teacher": rows.taught[0].kind}
+    return told if mass is None else {**told, "captured_mass": mass}
 
 
 def window(config: TrainConfig, loaded: Loaded) -> int:

@@ -1,7 +1,7 @@
 """Small searches on trusted rows: tuning the weak model, and picking a learning rate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from pilotfish.train.rows import Rows, encode_rows, split_fifth
 from pilotfish.train.save import save, write_log
 from pilotfish.train.setup import Student, accelerator, default_learning_rate, prepare, seeded
 from pilotfish.train.snapshot import restore, snapshot
-from pilotfish.train.strong import about, build_learner, make_plan, window
+from pilotfish.train.strong import about, attached, build_learner, make_plan, window
+from pilotfish.train.taught import Taught
 
 EPOCHS = 10
 PATIENCE = 3  # epochs without a better held-out loss after which a rate is given up
@@ -121,6 +122,7 @@ def pick_learning_rate(
     seed: int,
     steps: int | None = None,
     teacher: Loaded | None = None,
+    taught: Mapping[str, Taught] | None = None,
 ) -> float:
     """The candidate whose model has the lowest response loss on `heldout`; ties: the smaller.
 
@@ -135,6 +137,7 @@ def pick_learning_rate(
             student = prepare(strong, config)
             longest = window(config, student.loaded)
             rows = encode_rows(examples, student.loaded, longest)
+            rows = attached(rows, make_loss(config.loss), config, taught)
             plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
             learner = build_learner(student, make_loss(config.loss), rows, teacher)
             for _ in optimizer_steps(learner, rows, plan, config, accelerator=accelerator()):

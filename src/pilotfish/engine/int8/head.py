@@ -28,18 +28,32 @@ class Int8Head:
         self._after = after
 
     def facts(
-        self, states: torch.Tensor, targets: torch.Tensor, facets: Collection[str], k: int
+        self,
+        states: torch.Tensor,
+        targets: torch.Tensor,
+        facets: Collection[str],
+        k: int,
+        *,
+        real_ids: int | None = None,
+        uniform: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Facets of m tokens, from the states [m, d] that predict them; ids `targets` [m].
 
-        `nll` is always made the same way, whatever else is asked for.
+        `nll` is always made the same way, whatever else is asked for; over real ids alone it is
+        made as the others are.
         """
         found: list[dict[str, torch.Tensor]] = []
-        others = [name for name in facets if name != "nll"]
+        others = [name for name in facets if name != "nll" or real_ids is not None]
         for first in range(0, max(len(states), 1), _ROWS):
-            some, ids = states[first : first + _ROWS], targets[first : first + _ROWS]
-            part = facts(self.head_tiles(some), ids, others, k) if others else {}
-            if "nll" in facets:
+            here = slice(first, first + _ROWS)
+            some, ids = states[here], targets[here]
+            chance = None if uniform is None else uniform[here]
+            part: dict[str, torch.Tensor] = {}
+            if others:
+                part = facts(
+                    self.head_tiles(some), ids, others, k, real_ids=real_ids, uniform=chance
+                )
+            if "nll" in facets and "nll" not in part:
                 part["nll"] = self.nll(some, ids)
             found.append(part)
         return {name: torch.cat([part[name] for part in found]) for name in facets}
