@@ -10,7 +10,7 @@ from pilotfish.engine.memory import find_budget
 from pilotfish.engine.plan import plan
 from pilotfish.engine.sample import sample
 from pilotfish.engine.scorer import LENGTHS, Receipt, ShardScorer, measure
-from pilotfish.engine.seen import load_seen, seen_of
+from pilotfish.engine.seen import load_part, load_seen, seen_of
 
 __all__ = [
     "LENGTHS",
@@ -26,6 +26,7 @@ __all__ = [
     "default_budget",
     "find_budget",
     "generate",
+    "load_part",
     "load_seen",
     "measure",
     "plan",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pilotfish.engine.parts import measured, part
 from pilotfish.errors import DamagedRun
 from pilotfish.pool import Pool
-from pilotfish.records import Need, Seen, Texts
+from pilotfish.records import Measured, Need, Seen, Texts
 from pilotfish.store import Store
 
 
@@ -39,6 +39,12 @@ def load_seen(
     ids = np.asarray(pool.columns("id")["id"], dtype=object)
     shards = range(pool.shards)
     return _seen(ids, {need: _read(store, key, shards) for need, key in keys.items()}, lengths_need)
+
+
+def load_part(store: Store, key: str, shard: int) -> tuple[Texts, Measured]:
+    """(ids [n], what was measured) of one shard of one need. DamagedRun where it is not intact."""
+    table = _read(store, key, [shard])
+    return np.array(table["id"].to_pylist(), dtype=object), measured(table)
 
 
 def _seen(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pilotfish.config import Method, Recipe, parse_method
+from pilotfish.config import Method, Recipe, TrainConfig, parse_method
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.held_out import hold_out, hold_out_of_pool
 from pilotfish.flows.progress import Progress
@@ -85,11 +85,23 @@ def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
     from pilotfish.models import load_tokenizer, tokenizer_digest
     from pilotfish.train import unlike_tokenizers
 
-    losses = [make_loss(arm.config(recipe.train).loss) for arm in arms if arm.trained]
+    configs = [arm.config(recipe.train) for arm in arms if arm.trained]
+    check_teachers(configs)
+    losses = [make_loss(config.loss) for config in configs]
     if any("teacher" in loss.needs for loss in losses):
         weak, strong = (tokenizer_digest(load_tokenizer(m)) for m in (recipe.weak, recipe.strong))
         if weak != strong:
             raise unlike_tokenizers(recipe.weak, recipe.strong)
+
+
+def check_teachers(configs: Sequence[TrainConfig]) -> None:
+    """Refuse losses that cannot learn from what is to be stored of the teacher."""
+    from pilotfish.losses import make_loss
+    from pilotfish.train import check_stored
+
+    for config in configs:
+        if config.teacher == "cached":
+            check_stored(make_loss(config.loss), config.loss, config.teacher_kind)
 
 
 def the_method(recipe: Recipe) -> tuple[Method, str]:

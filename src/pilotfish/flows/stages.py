@@ -15,6 +15,7 @@ from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import existing, pool_of, read_beside, source_of_run, warn
 from pilotfish.flows.rows import Training, selection_of
 from pilotfish.flows.selection import kept_of
+from pilotfish.flows.setup import check_teachers
 from pilotfish.flows.together import follow, follows, leading
 from pilotfish.flows.train import forget_checkpoints, train_arm, train_folder
 from pilotfish.flows.weak import weak_of_run
@@ -54,6 +55,7 @@ def train_stage(
         run = Run(store.root)
         chosen = _arms(arms, trusted=bool(trusted or run.section("weak").get("trusted")))
         config = _config(run, overrides, loss)
+        check_teachers([arm.config(config) for arm in chosen])
         asks = any(arm.trusted for arm in chosen) or isinstance(config.learning_rate, list)
         rows = _trusted(run, trusted) if asks else ()
         training = _training(run, strong, config, weak=weak, trusted=rows)

@@ -13,9 +13,10 @@ from pilotfish.flows.costs import training_cost
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import hold_out
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.reading import fingerprint
+from pilotfish.flows.reading import fingerprint, warn
 from pilotfish.flows.rows import Training, rows_of, selection_of
 from pilotfish.flows.selection import freshen
+from pilotfish.flows.teacher import captured_as, taught_rows
 from pilotfish.flows.together import along
 from pilotfish.pool import overlap_keys
 from pilotfish.records import Example
@@ -23,10 +24,14 @@ from pilotfish.store import Run
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.train import Checkpoints
+    from pilotfish.train import Checkpoints, Taught
 
 # Settings that decide how training is done, and not what comes out.
-CHANGE_NOTHING = {"save_steps", "save_seconds", "parallel"}
+CHANGE_NOTHING = {
+    "save_steps", "save_seconds", "parallel",
+    "teacher", "teacher_kind", "teacher_top_k",  # a stored teacher is named by itself
+}  # fmt: skip
+LITTLE = 0.95  # of a teacher's probability: less stored is warned of
 
 
 def train_folder(arm: str, seed: int) -> str:
@@ -56,7 +61,17 @@ def train_arm(
             "rows_digest": made_from["rows"],
             "made_from": made_from,
         }
-        _train(run, rows, training, config, facts=facts, teacher=teacher, progress=progress)
+        taught = None
+        if "taught" in made_from and teacher is not None:
+            taught = taught_rows(
+                run, rows, teacher, config, strong=training.strong, seed=training.seed,
+                progress=progress,
+            )  # fmt: skip
+            teacher = None  # from here on it is not in memory
+        _train(
+            run, rows, training, config, facts=facts, teacher=teacher, taught=taught,
+            progress=progress,
+        )  # fmt: skip
     forget_checkpoints(run, folder)
     freshen(run, folder)
 
@@ -75,13 +90,13 @@ def checkpoints_of(
     """Where an arm saves what a kill would cost, for this training and no other one."""
     from pilotfish.train import Checkpoints
 
-    def warn(text: str) -> None:
+    def say(text: str) -> None:
         progress.note(f"warning: {text}")
         run.event("warning", text=text)
 
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     return Checkpoints(
-        run.store, folder, key, steps=config.save_steps, seconds=config.save_seconds, warn=warn
+        run.store, folder, key, steps=config.save_steps, seconds=config.save_seconds, warn=say
     )
 
 
@@ -93,18 +108,19 @@ def _train(
     *,
     facts: Mapping[str, Any],
     teacher: "Loaded | None",
+    taught: "Mapping[str, Taught] | None",
     progress: Progress,
 ) -> None:
     from pilotfish.train import train
 
     arm, seed = facts["arm"], facts["seed"]
     name, folder, start = f"{arm} seed {seed}", train_folder(arm, seed), time.monotonic()
-    rate = _rate(run, rows, training, config, facts=facts, teacher=teacher)
+    rate = _rate(run, rows, training, config, facts=facts, teacher=teacher, taught=taught)
     with run.store.attempt(f"{folder}/manifest.json") as attempt:
         result = along(
             train, rows, training.strong, config, seed=training.stream(seed),
             folder=attempt.folder(folder), steps=training.steps, learning_rate=rate,
-            teacher=teacher,
+            teacher=teacher, taught=taught,
             checkpoints=checkpoints_of(run, folder, config, facts["made_from"], progress),
             on_step=lambda step, steps, loss: progress.step(f"train {name}", step, steps),
         )  # fmt: skip
@@ -112,6 +128,13 @@ def _train(
     run.cost(
         "train", name, seconds=time.monotonic() - start, rows=len(rows), **training_cost(result)
     )
+    if (mass := result.get("captured_mass", 1.0)) < LITTLE:
+        text = (
+            f"the stored teacher of arm {arm} holds {mass:.1%} of its probability: raise "
+            "train.teacher_top_k"
+        )
+        progress.note(f"warning: {text}")
+        warn(run, [text])
 
 
 def _made_from(
@@ -124,6 +147,7 @@ def _made_from(
     teacher: "Loaded | None",
 ) -> dict[str, Any]:
     """All that decides the weights; models by their content, never by their names."""
+    cached = teacher is not None and config.teacher == "cached"
     return {
         "arm": arm.name,
         "stream": training.stream(seed),
@@ -134,6 +158,7 @@ def _made_from(
         "rows": fingerprint(rows),
         # trusted rows choose among several learning rates, also for arms that do not learn them
         "chosen_on": fingerprint(training.trusted) if _several(config) else None,
+        **({"taught": captured_as(config, training.strong, training.seed)} if cached else {}),
         **({"world": world} if (world := _world()) > 1 else {}),  # each rank adds rows to a step
     }
 
@@ -165,6 +190,7 @@ def _rate(
     *,
     facts: Mapping[str, Any],
     teacher: "Loaded | None",
+    taught: "Mapping[str, Taught] | None",
 ) -> float | None:
     """The learning rate of a list: the best on held-out trusted rows; seed 0 chooses for all."""
     several = _several(config)
@@ -185,7 +211,7 @@ def _rate(
     plain = config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
     picked: float = along(
         pick_learning_rate, kept, training.strong, plain, several, held,
-        seed=training.stream(facts["seed"]), steps=training.steps, teacher=teacher,
+        seed=training.stream(facts["seed"]), steps=training.steps, teacher=teacher, taught=taught,
     )  # fmt: skip
     return picked
 
@@ -202,4 +228,5 @@ def held_for_rates(
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two trainings of an arm differ by their seed alone, and what it drew."""
-    return all(one[key] == other[key] for key in ("strong", "steps", "config", "chosen_on"))
+    alike = ("strong", "steps", "config", "chosen_on", "taught")
+    return all(one.get(key) == other.get(key) for key in alike)

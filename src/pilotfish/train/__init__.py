@@ -4,6 +4,7 @@ from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.classify import train_classifier
 from pilotfish.train.looks import Looks
 from pilotfish.train.order import plan_steps, rows_per_step
+from pilotfish.train.rows import row_name
 from pilotfish.train.setup import check_reach, default_learning_rate, unlike_tokenizers
 from pilotfish.train.strong import train
 from pilotfish.train.taught import Taught, check_stored
@@ -20,6 +21,7 @@ __all__ = [
     "default_learning_rate",
     "pick_learning_rate",
     "plan_steps",
+    "row_name",
     "rows_per_step",
     "train",
     "train_classifier",

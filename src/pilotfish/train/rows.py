@@ -24,6 +24,7 @@ class Rows:
     unsupervised: int = 0  # rows left out
     weights: list[Floats] | None = None  # [tokens] each: what every supervised token counts
     gold: list[bool] | None = None  # whether a person vouches for the row
+    sources: list[str] | None = None  # pool, gold or replay: where the row comes from
     taught: list[Taught] | None = None  # what a stored teacher says at its supervised tokens
 
     def __len__(self) -> int:
@@ -54,6 +55,7 @@ class Rows:
             [self.tokens[i] for i in positions],
             weights=_some(self.weights, positions),
             gold=_some(self.gold, positions),
+            sources=_some(self.sources, positions),
             taught=_some(self.taught, positions),
         )
 
@@ -78,10 +80,15 @@ def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) ->
         )
     return Rows(
         [encoded[i] for i in usable],
-        [f"{examples[i].id}\0{examples[i].digest}" for i in usable],
+        [row_name(examples[i]) for i in usable],
         [supervised(encoded[i]) for i in usable],
         len(encoded) - len(usable),
     )
+
+
+def row_name(example: Example) -> str:
+    """Id and content: what a row is called while it is learnt."""
+    return f"{example.id}\0{example.digest}"
 
 
 def with_taught(rows: Rows, taught: Mapping[str, Taught]) -> Rows:
