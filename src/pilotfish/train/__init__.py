@@ -10,9 +10,11 @@ from pilotfish.train.strong import train
 from pilotfish.train.taught import Taught, check_stored
 from pilotfish.train.tune import pick_learning_rate, tune
 from pilotfish.train.validation import Validation
+from pilotfish.train.weighing import Known
 
 __all__ = [
     "Checkpoints",
+    "Known",
     "Looks",
     "Taught",
     "Validation",

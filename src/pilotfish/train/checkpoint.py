@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors.torch import load, load_file, save, save_file
@@ -71,6 +71,16 @@ class Checkpoints:
             self.remove(name)
 
 
+class Carrier(Protocol):
+    """Something that carries a state from step to step beside the weights."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold."""
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from it; `state` may hold that of others too."""
+
+
 class Asked(NamedTuple):
     """What is to be done after a step, the same on every rank."""
 
@@ -84,8 +94,13 @@ NOTHING = Asked(save=False, signum=0)
 class Keeper:
     """Saves one training as it goes, and takes it up where it stopped."""
 
-    def __init__(self, where: Checkpoints, plan: Plan, work: Work) -> None:
+    def __init__(
+        self, where: Checkpoints, plan: Plan, work: Work, also: Carrier | None = None
+    ) -> None:
+        """also: what else than the learner carries a state."""
         self._where, self._plan, self._work = where, plan, work
+        carriers: list[Any] = [work.learner, also]
+        self._carriers = [one for one in carriers if hasattr(one, "state")]
         facts = {"key": where.key, "plan": asdict(plan), "world": world()}
         self._key = _digest(facts)
         self._good: str | None = None  # the last checkpoint known to be whole
@@ -205,9 +220,9 @@ class Keeper:
         own = {"rng.cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             own["rng.cuda"] = torch.cuda.get_rng_state()
-        state: Any = getattr(self._work.learner, "state", None)
-        carried: Mapping[str, Tensor] = {} if state is None else state()
-        return own | {f"learner.{name}": _plain(value) for name, value in carried.items()}
+        for carrier in self._carriers:
+            own |= {f"learner.{name}": _plain(value) for name, value in carrier.state().items()}
+        return own
 
     def _put_of_rank(self, own: Mapping[str, Tensor]) -> None:
         torch.set_rng_state(own["rng.cpu"])
@@ -218,9 +233,8 @@ class Keeper:
             for name, value in own.items()
             if name.startswith("learner.")
         }
-        load_state: Any = getattr(self._work.learner, "load_state", None)
-        if load_state is not None:
-            load_state(carried)
+        for carrier in self._carriers:
+            carrier.load_state(carried)
 
 
 def _plain(value: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ from pilotfish.models import load_classifier
 from pilotfish.records import Example, Floats, Ints
 from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.cost import flops
+from pilotfish.train.lesson import window
 from pilotfish.train.looks import Looks
 from pilotfish.train.order import rows_per_step
 from pilotfish.train.pupil import Pupil, encode_classified
 from pilotfish.train.save import in_one_piece, save, write_log
 from pilotfish.train.setup import Student, accelerator, dress, peak_rate, seeded
-from pilotfish.train.strong import OnStep, about, follow, make_plan, of_run, window
+from pilotfish.train.strong import OnStep, about, follow, make_plan, of_run
 from pilotfish.train.validation import Validation, Watch
 
 # What a classifier can be taught by: the others speak of tokens, or of a frozen base.
@@ -53,6 +54,8 @@ def train_classifier(
     Raises UsageError for a loss that does not fit the targets or a model that cannot classify,
     DataError for targets that are none.
     """
+    if config.of_texts_only:
+        raise UsageError(f"classifiers are trained without train.{config.of_texts_only[0]}")
     loss = make_loss(config.loss)
     _check_loss(loss, config.loss, soft=targets.ndim == 2)
     with seeded(seed):

@@ -16,12 +16,13 @@ def flops(
     learnt: int,
     read: int = 0,
     teacher: Loaded | None = None,
+    reference: tuple[Loaded, int] | None = None,
 ) -> dict[str, float]:
     """{"flops": ...}; {} where the model's config does not tell its shape.
 
     learnt: input tokens of all steps, which a teacher reads too. read: input tokens only read, to
-    judge by. Attention is counted at the mean number of positions in view: half a row's length, in
-    an encoder all of it.
+    judge by. reference: another model, and what it read once. Attention is counted at the mean
+    number of positions in view: half a row's length, in an encoder all of it.
     """
     context = sum(length**2 for length in rows.lengths) / sum(rows.lengths)
     context /= 1 if _sees_all(student.loaded) else 2
@@ -31,6 +32,8 @@ def flops(
         total += forward(shape, read, context=context)
         if teacher is not None:
             total += forward(shape_of(teacher), learnt, context=context)
+        if reference is not None:
+            total += forward(shape_of(reference[0]), reference[1], context=context)
     except KeyError:
         return {}
     return {"flops": total}

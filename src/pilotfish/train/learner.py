@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pilotfish.losses import Dense, Given, Loss, summed
+from pilotfish.losses import Dense, Given, Loss, lm, summed
 from pilotfish.train.collate import Batch, collate
 from pilotfish.train.race import Race
 from pilotfish.train.rows import Rows
@@ -106,6 +106,7 @@ class Learner(nn.Module):
         self.loss = loss
         self.vocabulary = vocabulary
         self.progress = 0.0  # share of the steps done; the loop sets it before each step
+        self.plain = False  # whether to be a language model and nothing else for a while
         self._reader = Reader(model)
         self._teacher = _frozen(teacher) if teacher is not None else None
         self._base = base
@@ -130,6 +131,11 @@ class Learner(nn.Module):
         """Scalar nats, summed over the supervised tokens of the batch as they are weighted; the
         caller divides."""
         rows = self._reader.rows(batch)
+        if self.plain:
+            return summed(
+                lambda some, about: lm(self._reader.logits(some), about.targets),
+                rows, batch.given, block=self._block,
+            )  # fmt: skip
         given = replace(
             batch.given,
             vocabulary=self.vocabulary,
@@ -166,7 +172,7 @@ class Learner(nn.Module):
 
     def after_step(self) -> None:
         """Look at what the step has shown."""
-        if self.race:
+        if self.race and not self.plain:
             self.race.after_step()
 
     def state(self) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The training loop: one generator, one step at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pilotfish.config import TrainConfig
 from pilotfish.train.collate import Batch
 from pilotfish.train.learner import Learner
-from pilotfish.train.order import batches, micro_batches, rows_per_step
+from pilotfish.train.mixing import drawn
+from pilotfish.train.order import micro_batches, rows_per_step
 from pilotfish.train.parallel import clip, spread, synced
 from pilotfish.train.pupil import Pupil, Texts
 from pilotfish.train.rows import Rows
@@ -28,6 +29,8 @@ class Plan:
     learning_rate: float  # peak
     seed: int  # of the data order
     bf16: bool = False
+    shares: Mapping[str, float] = field(default_factory=dict)  # of sources, as in `mixing`
+    warm: int = 0  # of the steps: the first ones, which learn prompts alone
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def steps(
     accelerator: Accelerator,
     work: Work | None = None,
     done: int = 0,
+    prompts: Rows | None = None,
 ) -> Iterator[Step]:
     """Train `learner` on `rows` in place, yielding after every optimizer step.
 
@@ -77,13 +81,16 @@ def steps(
     knows the whole step, since the order is a pure function, so the count needs no message.
 
     work, done: a learner and its optimizer as they stood after `done` steps, to go on from there.
+    prompts: what the plan's warm steps learn, by plain LM loss.
     """
     work = work or Work.begin(learner, config, accelerator)
-    world, lengths = accelerator.num_processes, rows.lengths
+    world = accelerator.num_processes
     warmup = warmup_length(config.warmup_steps, plan.steps)
-    order = batches(rows.names, rows_per_step(config, world=world), plan.steps, seed=plan.seed)
+    course = _course(rows, prompts, plan, rows_per_step(config, world=world))
+    measures = {id(one): (one.lengths, one.mass) for one in (rows, prompts) if one is not None}
     learner.train()
-    for step, chosen in islice(enumerate(order), done, None):
+    for step, (some, chosen) in islice(enumerate(course), done, None):
+        lengths, weigh = measures[id(some)]
         cut = micro_batches(
             chosen,
             lengths,
@@ -91,17 +98,29 @@ def steps(
             rank=accelerator.process_index,
             world=world,
         )
-        learner.progress = step / plan.steps
+        learner.plain = some is prompts
+        learner.progress = max(0, step - plan.warm) / (plan.steps - plan.warm)
         collate: Callable[[Any], Batch] = learner.collate  # each knows its own kind of rows
-        parts = [collate(rows.take(part)) for part in cut]
-        mass = sum(rows.mass[i] for i in chosen)
+        parts = [collate(some.take(part)) for part in cut]
+        mass = sum(weigh[i] for i in chosen)
         loss = accumulate(work.model, parts, mass, bf16=plan.bf16, accelerator=accelerator)
         rate = plan.learning_rate * factor(
             step, plan.steps, warmup=warmup, shape=config.lr_scheduler_type
         )
         _move(work, rate, config.max_grad_norm)
-        tokens = sum(rows.tokens[i] for i in chosen)
+        tokens = sum(some.tokens[i] for i in chosen)
         yield Step(step + 1, loss, rate, tokens, sum(lengths[i] for i in chosen))
+
+
+def _course(
+    rows: Rows | Texts, prompts: Rows | None, plan: Plan, size: int
+) -> Iterator[tuple[Rows | Texts, list[int]]]:
+    """Of every step: from which rows, and which of them. A pure function of its arguments."""
+    if prompts is not None:
+        for chosen in drawn(prompts, {}, size, plan.warm, seed=plan.seed):
+            yield prompts, chosen
+    for chosen in drawn(rows, plan.shares, size, plan.steps - plan.warm, seed=plan.seed):
+        yield rows, chosen
 
 
 def _move(work: Work, rate: float, limit: float) -> None:

@@ -15,12 +15,14 @@ from pilotfish.train.checkpoint import NOTHING, Checkpoints, Keeper
 from pilotfish.train.cost import flops
 from pilotfish.train.interrupts import held
 from pilotfish.train.learner import Base, Learner
+from pilotfish.train.lesson import lesson_of, window
 from pilotfish.train.looks import Looks
 from pilotfish.train.loop import Plan, Step, Work
 from pilotfish.train.loop import steps as optimizer_steps
+from pilotfish.train.mixing import mix_facts, shares_of
 from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.pupil import Pupil, Texts
-from pilotfish.train.rows import Rows, encode_rows, with_taught
+from pilotfish.train.rows import Rows, encode_rows
 from pilotfish.train.save import in_one_piece, save, write_log
 from pilotfish.train.setup import (
     Student,
@@ -30,8 +32,10 @@ from pilotfish.train.setup import (
     prepare,
     seeded,
 )
-from pilotfish.train.taught import Taught, captured_mass, check_stored
+from pilotfish.train.stopping import Rule, Stopping, Unstopped
+from pilotfish.train.taught import Taught
 from pilotfish.train.trail import LOOK_EVERY, Trail
+from pilotfish.train.weighing import Known
 
 OnStep = Callable[[int, int, float], None]
 
@@ -47,6 +51,8 @@ def train(
     learning_rate: float | None = None,
     teacher: Loaded | None = None,
     taught: Mapping[str, Taught] | None = None,
+    known: Known | None = None,
+    validation: Mapping[str, Sequence[Example]] | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
     looks: Looks | None = None,
@@ -56,30 +62,39 @@ def train(
     folder: where to write; the caller commits it. An interrupted call leaves nothing behind; the
     same call again gives the same weights, bit for bit on a CPU.
     steps: optimizer steps (None: `plan_steps` of these rows); rows are cycled to fill them.
-    learning_rate: peak, overrides the config's. teacher: the weak model, for losses that need one.
-    taught: what a stored teacher says of each row (by `Rows.names`), in the teacher's place.
+    learning_rate: peak, overrides the config's. teacher: the weak model, for losses that need one,
+    and for a focus. taught: what a stored teacher says of each row (by `Rows.names`), in the place
+    of the loss's teacher. known: where each example comes from, and what it counts.
+    validation: held-out rows by whose labels they bear, "weak" or "gold", where config.stop names
+    one of them; the weights that do best on it are kept.
     on_step(step, steps, loss): called every ten steps and after the last; loss in nats per token.
     checkpoints: where to save what a kill would cost, and to go on from; None: neither.
     looks: who looks at the model on the way; what was looked at before a kill is not seen again.
 
-    Raises UsageError for a loss without its teacher, unequal tokenizers, a stored teacher of other
-    tokens or diverged training,
-    DataError when no row has a supervised token.
+    Raises UsageError for a loss or focus without its teacher, unequal tokenizers, a stored teacher
+    of other tokens or diverged training, DataError when no row has a supervised token.
     """
     loss = make_loss(config.loss)
     with seeded(seed):
         student = prepare(strong, config)
-        rows = encode_rows(examples, student.loaded, window(config, student.loaded))
-        rows = attached(rows, loss, config, taught)
+        lesson = lesson_of(
+            examples, student, loss, config, known=known, teacher=teacher, taught=taught
+        )
+        rows = lesson.rows
         rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         learner = build_learner(student, loss, rows, teacher)
         watched = looks.beside(on_step, student.loaded) if looks else on_step
-        trail = follow(learner, rows, plan, config, on_step=watched, checkpoints=checkpoints)
+        stopping = stopping_of(student, learner, plan, config, validation or {})
+        trail = follow(
+            learner, rows, plan, config, prompts=lesson.prompts, stopping=stopping,
+            on_step=watched, checkpoints=checkpoints,
+        )  # fmt: skip
         student = in_one_piece(
             student, learner, lambda: prepare(strong, config, device=torch.device("cpu"))
         )
-    taught_by = teacher if "teacher" in loss.needs and rows.taught is None else None
+    read = lesson.read + (stopping.read if stopping else 0)
+    read += trail.inputs if "base" in loss.needs else 0
     facts = {
         "strong": strong,
         "strong_digest": student.loaded.digest,
@@ -87,9 +102,16 @@ def train(
         "loss_in_words": loss.describe(),
         **about(student, rows),
         **of_run(plan, rows, config, trail),
-        **flops(student, rows, learnt=trail.inputs, teacher=taught_by),
-        **_stored(rows),
-    }
+        **mix_facts(rows, plan.shares, step_size(config), plan.steps - plan.warm, seed=plan.seed),
+        **flops(
+            student, rows, learnt=trail.inputs, read=read,
+            teacher=teacher if "teacher" in loss.needs and rows.taught is None else None,
+            reference=(teacher, lesson.read) if teacher and lesson.read else None,
+        ),
+        **lesson.facts,
+        **(stopping.facts() if stopping else {}),
+        **({"surpassed_at": learner.race.won_at or None} if learner.race else {}),
+    }  # fmt: skip
     save(student, folder)  # last: it merges LoRA into the model
     write_log(trail.lines, folder)
     return facts
@@ -101,69 +123,66 @@ def follow(
     plan: Plan,
     config: TrainConfig,
     *,
+    prompts: Rows | None = None,
+    stopping: Stopping | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trail:
     """Run all steps of a plan, looking at the loss every `LOOK_EVERY`.
 
+    prompts: what the warm steps of the plan learn. stopping: what may end it early, and leaves the
+    best weights behind.
     checkpoints: where to take up what was killed, and to save what is due. While there are any,
     SIGINT and SIGTERM wait for the step to be done and saved (four seconds at most).
     """
     trail, pending = Trail(), list[Step]()
     work = Work.begin(learner, config, accelerator())
-    keeper = Keeper(checkpoints, plan, work) if checkpoints else None
+    keeper = Keeper(checkpoints, plan, work, stopping) if checkpoints else None
     done = keeper.resume(trail) if keeper else 0
     moving = optimizer_steps(
-        learner, rows, plan, config, accelerator=accelerator(), work=work, done=done
-    )
+        learner, rows, plan, config, accelerator=accelerator(), work=work, done=done,
+        prompts=prompts,
+    )  # fmt: skip
+    watch = stopping or Unstopped()
+    if not done:
+        watch.look(0)
     with held(keeper is not None) as signals:
-        for step in moving:
+        while not watch.over and (step := next(moving, None)):
             pending.append(step)
             asked = keeper.asked(step.step, signals.signum) if keeper else NOTHING
             look = step.step % LOOK_EVERY == 0 or step.step == plan.steps
-            if look or asked.save:
+            judged = watch.due(step.step, plan.steps)
+            if look or judged or asked.save:
                 trail.add(pending)
                 pending.clear()
+            if judged:
+                trail.lines[-1]["validation"] = watch.look(step.step)
             if look and on_step:
                 on_step(step.step, plan.steps, trail.lines[-1]["loss"])
             if keeper and asked.save:
                 keeper.save(step.step, trail)
             if asked.signum:
                 signals.answer(asked.signum)
+    watch.restore()
     return trail
 
 
-def attached(
-    rows: Rows, loss: Loss, config: TrainConfig, taught: Mapping[str, Taught] | None
-) -> Rows:
-    """The rows with the stored teacher that the loss learns from, where one is given.
-
-    UsageError where the loss cannot, and where the config says `cached` and none is there.
-    """
-    if "teacher" not in loss.needs:
-        return rows
-    if taught is None:
-        if config.teacher == "cached":
-            raise UsageError(
-                "train.teacher is 'cached', but nothing was stored for this training",
-                hint="pass --set train.teacher=online",
-            )
-        return rows
-    check_stored(loss, config.loss, next(iter(taught.values())).kind if taught else "topk")
-    return with_taught(rows, taught)
-
-
-def _stored(rows: Rows) -> dict[str, Any]:
-    if rows.taught is None:
-        return {}
-    mass = captured_mass(rows.taught)
-    told = {"stored_teacher": rows.taught[0].kind}
-    return told if mass is None else {**told, "captured_mass": mass}
-
-
-def window(config: TrainConfig, loaded: Loaded) -> int:
-    """Tokens a row may have: the config's limit, clamped to the model's window."""
-    return min(config.max_length, loaded.window or config.max_length)
+def stopping_of(
+    student: Student,
+    learner: Learner,
+    plan: Plan,
+    config: TrainConfig,
+    validation: Mapping[str, Sequence[Example]],
+) -> Stopping | None:
+    """What ends the training early and keeps the best weights, where the config asks for it."""
+    if config.stop == "none":
+        return None
+    limit = window(config, student.loaded)
+    rows = {name: encode_rows(held, student.loaded, limit) for name, held in validation.items()}
+    rule = Rule.of(
+        config.stop, plan.steps, every=config.stop_every, patience=config.stop_patience
+    )  # fmt: skip
+    return Stopping(learner, rows, rule, bf16=student.bf16)
 
 
 def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | None) -> Learner:
@@ -198,10 +217,12 @@ def make_plan(
         raise UsageError(f"training takes at least 1 step, not {steps}")
     world = accelerator().num_processes
     return Plan(
-        steps=steps or plan_steps(len(rows), config, world=world),
+        steps=config.warmup_lm + (steps or plan_steps(len(rows), config, world=world)),
         learning_rate=learning_rate,
         seed=seed,
         bf16=student.bf16,
+        shares=shares_of(rows, config),
+        warm=config.warmup_lm,
     )
 
 
@@ -223,10 +244,10 @@ def about(student: Student, rows: Rows | Texts) -> dict[str, Any]:
 
 def of_run(plan: Plan, rows: Rows | Texts, config: TrainConfig, trail: Trail) -> dict[str, Any]:
     """Facts about how it went."""
-    batch = rows_per_step(config, world=accelerator().num_processes)
+    batch, done = step_size(config), len(trail.lines)
     return {
-        "steps": plan.steps,
-        "epochs": plan.steps * batch / len(rows),
+        "steps": done,
+        "epochs": max(0, done - plan.warm) * batch / len(rows),
         "batch_size": batch,
         "learning_rate": plan.learning_rate,
         "tokens_seen": trail.tokens,
@@ -234,3 +255,8 @@ def of_run(plan: Plan, rows: Rows | Texts, config: TrainConfig, trail: Trail) ->
         "first_loss": trail.lines[0]["loss"],
         "final_loss": trail.final,
     }
+
+
+def step_size(config: TrainConfig) -> int:
+    """Rows behind one optimizer step, all ranks together."""
+    return rows_per_step(config, world=accelerator().num_processes)

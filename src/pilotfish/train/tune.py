@@ -16,14 +16,16 @@ from pilotfish.records import Example
 from pilotfish.train.cost import flops
 from pilotfish.train.held_out import held_out_loss
 from pilotfish.train.learner import Learner
+from pilotfish.train.lesson import lesson_of, window
 from pilotfish.train.loop import Plan
 from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.rows import Rows, encode_rows, split_fifth
 from pilotfish.train.save import save, write_log
 from pilotfish.train.setup import Student, accelerator, default_learning_rate, prepare, seeded
 from pilotfish.train.snapshot import restore, snapshot
-from pilotfish.train.strong import about, attached, build_learner, make_plan, window
+from pilotfish.train.strong import about, build_learner, make_plan
 from pilotfish.train.taught import Taught
+from pilotfish.train.weighing import Known
 
 EPOCHS = 10
 PATIENCE = 3  # epochs without a better held-out loss after which a rate is given up
@@ -123,28 +125,35 @@ def pick_learning_rate(
     steps: int | None = None,
     teacher: Loaded | None = None,
     taught: Mapping[str, Taught] | None = None,
+    known: Known | None = None,
 ) -> float:
     """The candidate whose model has the lowest response loss on `heldout`; ties: the smaller.
 
     Each candidate gets a full training of `steps` steps (None: `plan_steps` of the rows), so this
-    costs as much as the arms do. A candidate that diverges is out; UsageError when all do.
+    costs as much as the arms do; none is stopped early. A candidate that diverges is out;
+    UsageError when all do.
     """
     if not candidates:
         raise UsageError("there is no learning rate to try")
     found: list[tuple[float, float]] = []
+    loss = make_loss(config.loss)
     for rate in sorted(set(candidates)):
         with seeded(seed):
             student = prepare(strong, config)
             longest = window(config, student.loaded)
-            rows = encode_rows(examples, student.loaded, longest)
-            rows = attached(rows, make_loss(config.loss), config, taught)
+            lesson = lesson_of(
+                examples, student, loss, config, known=known, teacher=teacher, taught=taught
+            )
+            rows = lesson.rows
             plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
-            learner = build_learner(student, make_loss(config.loss), rows, teacher)
-            for _ in optimizer_steps(learner, rows, plan, config, accelerator=accelerator()):
+            learner = build_learner(student, loss, rows, teacher)
+            for _ in optimizer_steps(
+                learner, rows, plan, config, accelerator=accelerator(), prompts=lesson.prompts
+            ):
                 pass
-            loss = held_out_loss(student, encode_rows(heldout, student.loaded, longest))
-        if math.isfinite(loss):
-            found.append((loss, rate))
+            nats = held_out_loss(student, encode_rows(heldout, student.loaded, longest))
+        if math.isfinite(nats):
+            found.append((nats, rate))
     if not found:
         raise UsageError(
             f"training diverged at every learning rate tried: {sorted(set(candidates))}",
