@@ -1,6 +1,9 @@
 """Training with a stored teacher: as online, captured once, and refused where it cannot serve."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +189,24 @@ def test_a_stored_teacher_names_what_it_was_made_from(world: World) -> None:
     run = selected(world, world.out)
     teach(run, world, CACHED, "train.teacher_top_k=5")
     assert manifest(run, "selected")["made_from"]["taught"]["need"].startswith("topk5.")
+
+
+@pytest.mark.slow
+def test_torchrun_hands_the_stored_teacher_to_every_process(world: World) -> None:
+    run = selected(world, world.out)
+    words = ["train", str(world.out), "--strong", world.strong, "--json", "--quiet", "--loss", "kd"]
+    changes = ["train.per_device_train_batch_size=2", "train.max_steps=4", CACHED]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "pilotfish", *words, *(word for change in changes for word in ("--set", change))],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    two = manifest(run, "selected")
+    one = train_stage(
+        str(run.root), world.strong, arms=["selected"], loss="kd",
+        overrides=["train.per_device_train_batch_size=4", "train.max_steps=4", CACHED],
+    )[0]  # fmt: skip
+    assert two["stored_teacher"] == one["stored_teacher"] == "topk"
+    assert two["final_loss"] == pytest.approx(one["final_loss"], rel=1e-5)
+    assert len(captures(run)) == 1
