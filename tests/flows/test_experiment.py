@@ -8,8 +8,8 @@ import pytest
 
 from pilotfish.errors import UsageError
 from pilotfish.flows.held_out import test_rows as stored_test
+from pilotfish.flows.material import Material, held_gold
 from pilotfish.flows.rows import Training
-from pilotfish.flows.train import held_for_rates
 from pilotfish.records import Example, Turn
 from tests.flows.worlds import World, kept, manifest, report, rows, write
 from tests.tiny.models import tiny_llama
@@ -117,10 +117,12 @@ def test_a_learning_rate_is_not_chosen_on_rows_the_arm_learns() -> None:
     arm = [example(str(i), f"pool {i}") for i in range(10)]
     arm += [example(f"trusted:{each.id}", each.prompt[0].content) for each in trusted]
     training = Training("m", "d", None, lambda seed: None, trusted)  # type: ignore[arg-type, return-value]
-    held, learnt = held_for_rates(arm, training)
+    held = held_gold(training)
+    learnt = Material(arm, ["pool"] * 10 + ["gold"] * 10).without(held)
     asked = {row.prompt for row in held}
-    assert len(held) == 2 and len(learnt) == 18
-    assert not asked & {row.prompt for row in learnt}
+    assert len(held) == 2 and len(learnt.rows) == 18
+    assert learnt.sources == ["pool"] * 10 + ["gold"] * 8
+    assert not asked & {row.prompt for row in learnt.rows}
 
 
 def test_a_resumed_run_keeps_the_learning_rate_that_seed_0_chose(

@@ -95,6 +95,10 @@ class WeakToStrong(BaseModel):
             raise ValueError("the arms decide the loss: set `loss` or `losses` of the recipe")
         if isinstance(config.learning_rate, list):
             raise ValueError("learning_rate must be one value here")
+        if config.teacher == "cached":
+            raise ValueError("teacher must be online here: nothing is stored in such an experiment")
+        if config.of_texts_only:
+            raise ValueError(f"{config.of_texts_only[0]} is not known here")
         return config
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pilotfish.config import Method, Recipe, TrainConfig, parse_method
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.held_out import hold_out, hold_out_of_pool
+from pilotfish.flows.material import check_material
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.reading import Source, read_beside, warn
 from pilotfish.pool import overlap_keys
@@ -83,15 +84,19 @@ def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
     """Refuse, before anything is spent, a loss that is unknown or needs another tokenizer."""
     from pilotfish.losses import make_loss
     from pilotfish.models import load_tokenizer, tokenizer_digest
-    from pilotfish.train import unlike_tokenizers
+    from pilotfish.train import unlike_reference, unlike_tokenizers
 
-    configs = [arm.config(recipe.train) for arm in arms if arm.trained]
+    plans = [(arm, arm.config(recipe.train)) for arm in arms if arm.trained]
+    configs = [config for _, config in plans]
+    check_material(plans, trusted=bool(recipe.trusted))
     check_teachers(configs)
     losses = [make_loss(config.loss) for config in configs]
-    if any("teacher" in loss.needs for loss in losses):
+    taught, focus = any("teacher" in loss.needs for loss in losses), any(c.focus for c in configs)
+    if taught or focus:
         weak, strong = (tokenizer_digest(load_tokenizer(m)) for m in (recipe.weak, recipe.strong))
         if weak != strong:
-            raise unlike_tokenizers(recipe.weak, recipe.strong)
+            refusal = unlike_tokenizers if taught else unlike_reference
+            raise refusal(recipe.weak, recipe.strong)
 
 
 def check_teachers(configs: Sequence[TrainConfig]) -> None:

@@ -11,6 +11,7 @@ from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test, known_test, test_rows
 from pilotfish.flows.judge import judge
+from pilotfish.flows.material import as_oracle, check_material
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import existing, pool_of, read_beside, source_of_run, warn
 from pilotfish.flows.rows import Training, selection_of
@@ -55,9 +56,11 @@ def train_stage(
         run = Run(store.root)
         chosen = _arms(arms, trusted=bool(trusted or run.section("weak").get("trusted")))
         config = _config(run, overrides, loss)
+        chosen = [as_oracle(arm, config) for arm in chosen]
         check_teachers([arm.config(config) for arm in chosen])
         asks = any(arm.trusted for arm in chosen) or isinstance(config.learning_rate, list)
-        rows = _trusted(run, trusted) if asks else ()
+        rows = _trusted(run, trusted) if asks or config.stop != "none" else ()
+        check_material([(arm, config) for arm in chosen], trusted=bool(rows))
         training = _training(run, strong, config, weak=weak, trusted=rows)
         settle_threads(count_parameters(strong))
         training = replace(training, steps=_steps(run, training, chosen[0]))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.config import TrainConfig
@@ -11,15 +11,13 @@ from pilotfish.errors import UsageError
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.costs import training_cost
 from pilotfish.flows.extras import need_torch
-from pilotfish.flows.held_out import hold_out
+from pilotfish.flows.material import GOLD, REPLAY, Material, held_gold, material_of
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import fingerprint, warn
-from pilotfish.flows.rows import Training, rows_of, selection_of
+from pilotfish.flows.rows import Training, selection_of
 from pilotfish.flows.selection import freshen
 from pilotfish.flows.teacher import captured_as, taught_rows
 from pilotfish.flows.together import along
-from pilotfish.pool import overlap_keys
-from pilotfish.records import Example
 from pilotfish.store import Run
 
 if TYPE_CHECKING:
@@ -45,9 +43,9 @@ def train_arm(
     """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one."""
     need_torch("training", extra="train")
     config = arm.config(training.config)
-    rows = rows_of(run, arm, seed, training, progress=progress)
-    teacher = _teacher(config.loss, seed, training)
-    made_from = _made_from(arm, seed, training, config, rows=rows, teacher=teacher)
+    material = material_of(run, arm, seed, training, config, progress=progress)
+    teacher = _teacher(config, seed, training)
+    made_from = _made_from(arm, seed, training, config, material=material, teacher=teacher)
     folder = train_folder(arm.name, seed)
     found = run.store.manifest(f"{folder}/manifest.json")
     if found is None or found.get("made_from") != made_from:
@@ -57,19 +55,20 @@ def train_arm(
             "arm": arm.name,
             "seed": seed,
             "selection": selection,
-            "trusted_rows": len(training.trusted) if arm.trusted else 0,
+            "trusted_rows": material.count(GOLD),
+            **({"replay_rows": material.count(REPLAY)} if config.replay else {}),
             "rows_digest": made_from["rows"],
             "made_from": made_from,
         }
         taught = None
         if "taught" in made_from and teacher is not None:
             taught = taught_rows(
-                run, rows, teacher, config, strong=training.strong, seed=training.seed,
+                run, material.rows, teacher, config, strong=training.strong, seed=training.seed,
                 progress=progress,
             )  # fmt: skip
-            teacher = None  # from here on it is not in memory
+            teacher = teacher if config.focus else None  # from here on it is not in memory
         _train(
-            run, rows, training, config, facts=facts, teacher=teacher, taught=taught,
+            run, material, training, config, facts=facts, teacher=teacher, taught=taught,
             progress=progress,
         )  # fmt: skip
     forget_checkpoints(run, folder)
@@ -102,7 +101,7 @@ def checkpoints_of(
 
 def _train(
     run: Run,
-    rows: Sequence[Example],
+    material: Material,
     training: Training,
     config: TrainConfig,
     *,
@@ -115,26 +114,37 @@ def _train(
 
     arm, seed = facts["arm"], facts["seed"]
     name, folder, start = f"{arm} seed {seed}", train_folder(arm, seed), time.monotonic()
-    rate = _rate(run, rows, training, config, facts=facts, teacher=teacher, taught=taught)
+    rate = _rate(run, material, training, config, facts=facts, teacher=teacher, taught=taught)
     with run.store.attempt(f"{folder}/manifest.json") as attempt:
         result = along(
-            train, rows, training.strong, config, seed=training.stream(seed),
+            train, material.rows, training.strong, config, seed=training.stream(seed),
             folder=attempt.folder(folder), steps=training.steps, learning_rate=rate,
-            teacher=teacher, taught=taught,
+            teacher=teacher, taught=taught, known=material.known,
+            validation=material.validation,
             checkpoints=checkpoints_of(run, folder, config, facts["made_from"], progress),
             on_step=lambda step, steps, loss: progress.step(f"train {name}", step, steps),
         )  # fmt: skip
         attempt.meta = {**result, **facts}
     run.cost(
-        "train", name, seconds=time.monotonic() - start, rows=len(rows), **training_cost(result)
-    )
+        "train", name, seconds=time.monotonic() - start, rows=len(material.rows),
+        **training_cost(result),
+    )  # fmt: skip
+    _say(run, arm, result, progress)
+
+
+def _say(run: Run, arm: str, result: Mapping[str, Any], progress: Progress) -> None:
+    """What a reader of the run must know about how this model came to be."""
+    texts = [f"arm {arm}: {text}" for text in result.get("warnings", ())]
+    if result.get("oracle"):
+        texts.append(f"the arm {arm} is an oracle: it was stopped by labels that nobody would have")
     if (mass := result.get("captured_mass", 1.0)) < LITTLE:
-        text = (
+        texts.append(
             f"the stored teacher of arm {arm} holds {mass:.1%} of its probability: raise "
             "train.teacher_top_k"
         )
+    for text in texts:
         progress.note(f"warning: {text}")
-        warn(run, [text])
+    warn(run, texts)
 
 
 def _made_from(
@@ -143,11 +153,12 @@ def _made_from(
     training: Training,
     config: TrainConfig,
     *,
-    rows: Sequence[Example],
+    material: Material,
     teacher: "Loaded | None",
 ) -> dict[str, Any]:
     """All that decides the weights; models by their content, never by their names."""
-    cached = teacher is not None and config.teacher == "cached"
+    cached = config.teacher == "cached" and _is_taught(config.loss)
+    held = {name: fingerprint(rows) for name, rows in material.validation.items()}
     return {
         "arm": arm.name,
         "stream": training.stream(seed),
@@ -155,7 +166,8 @@ def _made_from(
         "teacher": teacher.digest if teacher else None,
         "steps": training.steps,
         "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
-        "rows": fingerprint(rows),
+        "rows": fingerprint(material.rows),
+        **({"validation": held} if held else {}),
         # trusted rows choose among several learning rates, also for arms that do not learn them
         "chosen_on": fingerprint(training.trusted) if _several(config) else None,
         **({"taught": captured_as(config, training.strong, training.seed)} if cached else {}),
@@ -169,12 +181,16 @@ def _world() -> int:
     return world()
 
 
-def _teacher(loss: str, seed: int, training: Training) -> "Loaded | None":
+def _teacher(config: TrainConfig, seed: int, training: Training) -> "Loaded | None":
+    """The weak model, where the loss learns from it or the focus compares with it."""
+    asked = config.focus or _is_taught(config.loss)
+    return training.weak(seed if training.tuned else 0) if asked else None
+
+
+def _is_taught(loss: str) -> bool:
     from pilotfish.losses import make_loss
 
-    return (
-        training.weak(seed if training.tuned else 0) if "teacher" in make_loss(loss).needs else None
-    )
+    return "teacher" in make_loss(loss).needs
 
 
 def _several(config: TrainConfig) -> list[float] | None:
@@ -184,7 +200,7 @@ def _several(config: TrainConfig) -> list[float] | None:
 
 def _rate(
     run: Run,
-    rows: Sequence[Example],
+    material: Material,
     training: Training,
     config: TrainConfig,
     *,
@@ -206,24 +222,16 @@ def _rate(
         return float(first["learning_rate"])
     from pilotfish.train import pick_learning_rate
 
-    held, kept = held_for_rates(rows, training)
+    held = held_gold(training)
+    kept = material.without(held)
     # rates are judged by whole models, which FSDP2 does not leave on any rank
     plain = config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
     picked: float = along(
-        pick_learning_rate, kept, training.strong, plain, several, held,
+        pick_learning_rate, kept.rows, training.strong, plain, several, held,
         seed=training.stream(facts["seed"]), steps=training.steps, teacher=teacher, taught=taught,
+        known=kept.known,
     )  # fmt: skip
     return picked
-
-
-def held_for_rates(
-    rows: Sequence[Example], training: Training
-) -> tuple[list[Example], list[Example]]:
-    """(a fifth of the trusted rows, the arm's rows that ask none of its questions)."""
-    count = max(1, len(training.trusted) // 5)
-    _, held = hold_out(training.trusted, count, training.stream(0))
-    asked = overlap_keys(held)
-    return held, [row for row in rows if not overlap_keys([row]) & asked]
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.classify import train_classifier
+from pilotfish.train.focus import make_focus, unlike_reference
 from pilotfish.train.looks import Looks
 from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.rows import row_name
@@ -21,6 +22,7 @@ __all__ = [
     "check_reach",
     "check_stored",
     "default_learning_rate",
+    "make_focus",
     "pick_learning_rate",
     "plan_steps",
     "row_name",
@@ -28,5 +30,6 @@ __all__ = [
     "train",
     "train_classifier",
     "tune",
+    "unlike_reference",
     "unlike_tokenizers",
 ]

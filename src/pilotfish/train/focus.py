@@ -121,6 +121,15 @@ def token_nll(
     return found
 
 
+def unlike_reference(reference: str, student: str) -> UsageError:
+    """The refusal of a focus between models that cut text differently."""
+    return UsageError(
+        f"train.focus compares losses token by token, but '{reference}' (reference) and "
+        f"'{student}' (student) have different tokenizers",
+        hint="leave train.focus out, or choose models of one tokenizer",
+    )
+
+
 def _check(student: Loaded, reference: Loaded | None, longest: int) -> Loaded:
     if reference is None:
         raise UsageError(
@@ -128,10 +137,6 @@ def _check(student: Loaded, reference: Loaded | None, longest: int) -> Loaded:
             hint="name the weak model, or leave train.focus out",
         )
     if reference.tokenizer_digest != student.tokenizer_digest:
-        raise UsageError(
-            f"train.focus compares losses token by token, but '{reference.name}' (reference) and "
-            f"'{student.name}' (student) have different tokenizers",
-            hint="leave train.focus out, or choose models of one tokenizer",
-        )
+        raise unlike_reference(reference.name, student.name)
     check_reach(reference, longest)
     return reference

@@ -13,7 +13,6 @@ from pilotfish.models import Loaded
 from pilotfish.records import Example
 from pilotfish.train.collate import supervised
 from pilotfish.train.focus import focused
-from pilotfish.train.mixing import GOLD, shares_of
 from pilotfish.train.rows import Rows, encode_rows, with_taught
 from pilotfish.train.setup import Student
 from pilotfish.train.taught import Taught, captured_mass, check_stored
@@ -116,8 +115,6 @@ def _warnings(rows: Rows, loss: Loss, config: TrainConfig) -> list[str]:
     found = []
     if "gold" in loss.needs and not any(rows.gold or ()):
         found.append(f"the loss '{config.loss}' treats trusted rows otherwise, and there are none")
-    if config.gold_share and GOLD not in shares_of(rows, config):
-        found.append("train.gold_share has no effect: not both trusted and other rows are learnt")
     if config.normalize == "rows" and (config.gold_share or config.replay):
         found.append("with train.normalize=rows the shares of sources are shares of rows")
     return found
