@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from pilotfish.config import TrainConfig, parse_method
+from pilotfish.config import TrainConfig, make_weak_to_strong, parse_method
 from pilotfish.errors import UsageError
 from pilotfish.flows import teacher as flow
 from pilotfish.flows import train as training
@@ -21,7 +21,7 @@ from pilotfish.flows.stages import train_stage
 from pilotfish.models import load
 from pilotfish.records import Example, Turn
 from pilotfish.store import Run
-from tests.flows.worlds import World, manifest
+from tests.flows.worlds import World, manifest, report
 from tests.tiny.models import tiny_llama
 
 METHOD = parse_method("perplexity(direction=low)")
@@ -189,6 +189,25 @@ def test_a_stored_teacher_names_what_it_was_made_from(world: World) -> None:
     run = selected(world, world.out)
     teach(run, world, CACHED, "train.teacher_top_k=5")
     assert manifest(run, "selected")["made_from"]["taught"]["need"].startswith("topk5.")
+
+
+def test_a_whole_run_stores_its_teacher_too(world: World) -> None:
+    settings = {"max_steps": 2, "use_peft": False, "learning_rate": 1e-3, "loss": "kd"}
+    run = world.run(
+        trusted=world.trusted, arms=["selected", "trusted_selected"],
+        train={**settings, "teacher": "cached"},
+    )  # fmt: skip
+    assert manifest(run, "trusted_selected")["stored_teacher"] == "topk"
+    # the selected rows once, for both arms, and the trusted ones beside them
+    assert [event["rows"] for event in captures(run)] == [6, 10]
+    told = {stage["stage"]: stage for stage in report(run)["ledger"]["stages"]}
+    assert told["teacher"]["flops"] > 0
+
+
+def test_label_experiments_refuse_what_they_would_not_store() -> None:
+    settings = {"data": "d", "weak": "w", "strong": "s", "train": {"teacher": "cached"}}
+    with pytest.raises(UsageError, match="teacher must be online"):
+        make_weak_to_strong({"experiment": "weak_to_strong", **settings})
 
 
 @pytest.mark.slow

@@ -93,7 +93,9 @@ class TrainConfig(TuneConfig):
     def of_texts_only(self) -> list[str]:
         """The settings in use that classifiers and label experiments do not know."""
         plain = TrainConfig()
-        names = ("normalize", "weights", "focus", "gold_share", "replay", "warmup_lm", "stop")
+        names = (
+            "normalize", "weights", "focus", "gold_share", "replay", "warmup_lm", "stop", "teacher",
+        )  # fmt: skip
         return [name for name in names if getattr(self, name) != getattr(plain, name)]
 
     def changed(self, changes: Mapping[str, Any]) -> "TrainConfig":
