@@ -1,11 +1,14 @@
-"""LM against KD mixes, and label mode against selection mode, on the demo's dirty pool.
+"""LM against KD mixes, label mode against selection mode, ways to stop: on the demo's dirty pool.
 
-    python examples/tiny_losses.py --out runs/tiny-losses       # writes a world and a recipe
-    pilotfish run runs/tiny-losses/recipe.yaml                  # trains and judges: ten minutes
+    python examples/tiny_losses.py --out runs/tiny-losses       # writes a world and two recipes
+    pilotfish run runs/tiny-losses/losses.yaml                  # trains and judges: ten minutes
+    pilotfish run runs/tiny-losses/ways.yaml                    # five minutes
 
-The recipe is the demo's, its rows and models too; only the arms differ: the selected rows learnt by
-other losses, and all rows with the weak model's own answers (label mode). The weak model is the
-teacher of every KD term.
+The recipes are the demo's, its rows and models too; only the arms differ. `losses`: the selected
+rows learnt by other losses, and all rows with the weak model's own answers (label mode); the weak
+model is the teacher of every KD term. `ways`: stopping where held-out rows say so, labelled as the
+arm's own (honest) or by a person (oracle), learning only tokens of high excess loss, a fixed share
+of trusted rows.
 """
 
 import argparse
@@ -30,7 +33,19 @@ LOSSES = {
     "dft": "dft",
     "smooth": "lm(smoothing=0.1)",
 }
-ARMS = ["weak", "random", "selected", "trusted", "relabel_all"]
+LABELS = {"relabel_confident": "logconf_tokens", "relabel_kd": "kd"}
+STOP = {"stop_every": 10, "max_steps": 200}
+WAYS: dict[str, dict[str, Any]] = {
+    "longer": {"of": "selected", "train": {"max_steps": 200}},
+    "stop_honest": {"of": "selected", "train": {"stop": "weak", **STOP}},
+    "stop_oracle": {"of": "selected", "train": {"stop": "gold", **STOP}},
+    "relabel_longer": {"of": "relabel_all", "train": {"max_steps": 200}},
+    "relabel_stop_honest": {"of": "relabel_all", "train": {"stop": "weak", **STOP}},
+    "relabel_stop_oracle": {"of": "relabel_all", "train": {"stop": "gold", **STOP}},
+    "random_focus": {"of": "random", "train": {"focus": "excess(keep=0.6)"}},
+    "selected_focus": {"of": "selected", "train": {"focus": "excess(keep=0.6)"}},
+    "half_trusted": {"of": "trusted_selected", "train": {"gold_share": 0.5}},
+}
 
 
 def main() -> None:
@@ -39,21 +54,25 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=3)
     options = made.parse_args()
     world = build_world(CHAPTERS[0], options.out / "world", seed=0)
-    recipe: dict[str, Any] = settings(CHAPTERS[0], world, 0)
-    recipe |= {
-        "arms": ARMS,
-        "seeds": options.seeds,
-        "losses": {},
-        "variants": {
-            **{name: {"of": "selected", "train": {"loss": loss}} for name, loss in LOSSES.items()},
-            "relabel_confident": {"of": "relabel_all", "train": {"loss": "logconf_tokens"}},
-            "relabel_kd": {"of": "relabel_all", "train": {"loss": "kd"}},
-        },
-        "out": str(options.out / "run"),
+    losses = {
+        **{name: {"of": "selected", "train": {"loss": loss}} for name, loss in LOSSES.items()},
+        **{name: {"of": "relabel_all", "train": {"loss": loss}} for name, loss in LABELS.items()},
     }
-    target = options.out / "recipe.yaml"
-    target.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    print(f"pilotfish run {target}")
+    always = ["weak", "random", "selected", "trusted", "relabel_all"]
+    for name, variants, arms in (
+        ("losses", losses, always),
+        ("ways", WAYS, ["random", "selected", "relabel_all", "trusted_selected"]),
+    ):
+        recipe = settings(CHAPTERS[0], world, 0) | {
+            "arms": arms,
+            "seeds": options.seeds,
+            "losses": {},
+            "variants": variants,
+            "out": str(options.out / name),
+        }
+        target = options.out / f"{name}.yaml"
+        target.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+        print(f"pilotfish run {target}")
 
 
 if __name__ == "__main__":
