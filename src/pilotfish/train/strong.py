@@ -93,6 +93,8 @@ def train(
         student = in_one_piece(
             student, learner, lambda: prepare(strong, config, device=torch.device("cpu"))
         )
+    if learner.race and learner.race.won:
+        trail.lines[plan.warm + learner.race.won_at - 1]["surpassed"] = True
     read = lesson.read + (stopping.read if stopping else 0)
     read += trail.inputs if "base" in loss.needs else 0
     facts = {
