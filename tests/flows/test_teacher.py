@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from pilotfish.config import TrainConfig, make_weak_to_strong, parse_method
+from pilotfish.encode import encode_training
 from pilotfish.errors import UsageError
 from pilotfish.flows import teacher as flow
 from pilotfish.flows import train as training
@@ -22,7 +23,7 @@ from pilotfish.models import load
 from pilotfish.records import Example, Turn
 from pilotfish.store import Run
 from tests.flows.worlds import World, manifest, report
-from tests.tiny.models import tiny_llama
+from tests.tiny.models import byte_tokenizer, tiny_llama
 
 METHOD = parse_method("perplexity(direction=low)")
 CACHED = "train.teacher=cached"
@@ -172,6 +173,30 @@ def test_trusted_rows_stand_apart_and_the_others_are_not_captured_twice(
     assert all(both[name].read == alone[name].read for name in alone)
     taught(rows, max_length=12)
     assert len(captures(run)) == 4
+
+
+def test_rows_cut_otherwise_are_another_shelf() -> None:
+    """Also where no setting tells: a start token that only a post-processor adds."""
+    row = Example("a", "s", 0, turns=(Turn("user", "p"), Turn("assistant", "xy")))
+    shelves = [
+        flow.Shelf.of([row], encode_training([row], byte_tokenizer(bos=bos), 64), 8).fingerprint
+        for bos in (False, True, True)
+    ]
+    assert shelves[0] != shelves[1] == shelves[2]
+
+
+def test_shards_hold_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "SHARD_BYTES", 100)
+    rows = [
+        Example(str(i), "s", i, turns=(Turn("user", "p"), Turn("assistant", "x" * size)))
+        for i, size in enumerate([1, 2, 3, 50, 4, 5, 6, 7])
+    ]
+    encoded = encode_training(rows, byte_tokenizer(), 64)
+    shelf = flow.Shelf.of(rows, encoded, 8)
+    sizes = [int(shelf.learnt[slice(*shelf.bounds(i))].sum()) * 8 for i in range(shelf.shards)]
+    rows_in = [len(shelf.shard(i)) for i in range(shelf.shards)]
+    assert sum(rows_in) == 8 and min(rows_in) >= 1 and len(sizes) > 3
+    assert all(size <= 100 or count == 1 for size, count in zip(sizes, rows_in, strict=True))
 
 
 def test_a_row_too_long_for_the_teacher_is_refused_before_it_is_read(

@@ -113,8 +113,10 @@ class Shelf:
             held += size
         edges = [*edges, len(order)]
         kept = [rows[i] for i in order]
-        named = json.dumps([fingerprint(kept), edges]).encode()
-        return cls(kept, [encoded[i] for i in order], edges, hashlib.sha256(named).hexdigest())
+        learnt = [encoded[i] for i in order]
+        # by their ids too: some of what a tokenizer adds is in no digest of it
+        named = json.dumps([fingerprint(kept), edges, [row.digest for row in learnt]]).encode()
+        return cls(kept, learnt, edges, hashlib.sha256(named).hexdigest())
 
     @property
     def shards(self) -> int:
