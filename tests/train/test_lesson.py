@@ -110,7 +110,10 @@ def test_warm_steps_come_first_and_on_top(llama: str, tmp_path: Path) -> None:
     train(rows, llama, SMALL, seed=0, folder=tmp_path / "cold")
     assert weights(tmp_path / "cold") != weights(tmp_path / "warm")
     warm, cold = (
-        [json.loads(line)["tokens"] for line in (tmp_path / name / "log.jsonl").open()]
+        [
+            json.loads(line)["tokens"]
+            for line in (tmp_path / name / "log.jsonl").read_text().splitlines()
+        ]
         for name in ("warm", "cold")
     )
     assert warm[4:] == cold and min(warm[:4]) > max(cold)  # prompts are longer than answers

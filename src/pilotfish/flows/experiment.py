@@ -10,6 +10,7 @@ from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test
 from pilotfish.flows.judge import ArmSeed, judge_arm, judged_models, retire
+from pilotfish.flows.material import replayed
 from pilotfish.flows.price import price_lines
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import open_pool
@@ -111,6 +112,8 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
     metric = the_metric(recipe, beside.test, progress)
     facts = {"data": recipe.test, "held_out": beside.held_out, "metric": metric}
     keep_test(run, beside.test, facts, force=force)
+    for data in sorted({arm.config(recipe.train).replay or "" for arm in arms} - {""}):
+        replayed(run, data, limit=1)  # what cannot be read is said now
     say_what_is_known(run, beside)
     progress.note(f"method: {method.text} ({why})")
     training = _training(run, recipe, beside, force=force, progress=progress)
