@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from pilotfish.config import TrainConfig
-from pilotfish.train import train
+from pilotfish.train import Known, train
 from tests.train.words import backwards
 
 WORKER = """
@@ -19,10 +20,14 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from pilotfish.config import TrainConfig
-from pilotfish.train import train
+from pilotfish.train import Known, train
 from tests.train.words import backwards
 config = TrainConfig.model_validate_json(sys.argv[2])
-train(backwards(20), sys.argv[1], config, seed=0, folder=Path(sys.argv[3]), steps=4)
+held = {"weak": backwards(6, seed=5)}
+train(
+    backwards(20), sys.argv[1], config, seed=0, folder=Path(sys.argv[3]), validation=held,
+    known=Known(sources=["pool"] * 16 + ["gold"] * 4),
+)
 torch.distributed.destroy_process_group()
 """
 
@@ -33,14 +38,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("size", "accumulation"), [(4, 1), (2, 2)])
-def test_two_ranks_learn_what_one_learns(
-    size: int, accumulation: int, llama: str, tmp_path: Path
-) -> None:
-    alone = TrainConfig(per_device_train_batch_size=8)
-    train(backwards(20), llama, alone, seed=0, folder=tmp_path / "one", steps=4)
-    shared = TrainConfig(per_device_train_batch_size=size, gradient_accumulation_steps=accumulation)
+def two_ranks(model: str, config: TrainConfig, folder: Path) -> None:
+    """Train by two processes."""
     port = str(free_port())
     ranks = []
     for rank in ("0", "1"):
@@ -50,7 +49,7 @@ def test_two_ranks_learn_what_one_learns(
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
             "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        words = [llama, shared.model_dump_json(), str(tmp_path / "two")]
+        words = [model, config.model_dump_json(), str(folder)]
         ranks.append(
             subprocess.Popen(
                 [sys.executable, "-c", WORKER, *words],
@@ -63,6 +62,19 @@ def test_two_ranks_learn_what_one_learns(
     for rank_process in ranks:
         _, errors = rank_process.communicate(timeout=120)
         assert rank_process.returncode == 0, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "accumulation"), [(4, 1), (2, 2)])
+def test_two_ranks_learn_what_one_learns(
+    size: int, accumulation: int, llama: str, tmp_path: Path
+) -> None:
+    alone = TrainConfig(per_device_train_batch_size=8, max_steps=4)
+    train(backwards(20), llama, alone, seed=0, folder=tmp_path / "one")
+    shared = alone.changed(
+        {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation}
+    )
+    two_ranks(llama, shared, tmp_path / "two")
     logs = [
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -71,3 +83,34 @@ def test_two_ranks_learn_what_one_learns(
     for one, two in zip(*logs, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
         assert two["lr"] == one["lr"]
+
+
+@pytest.mark.slow
+def test_two_ranks_of_fsdp_keep_the_best_weights_that_one_process_keeps(
+    llama: str, tmp_path: Path
+) -> None:
+    """With a share of gold and a warm-up; the best step is not the last one."""
+    alone = TrainConfig(
+        per_device_train_batch_size=8, max_steps=16, learning_rate=2e-2, gold_share=0.3,
+        warmup_lm=2, stop="weak", stop_every=2, stop_patience=2, parallel="fsdp",
+        lr_scheduler_type="constant",
+    )  # fmt: skip
+    facts = train(
+        backwards(20), llama, alone, seed=0, folder=tmp_path / "one",
+        known=Known(sources=["pool"] * 16 + ["gold"] * 4),
+        validation={"weak": backwards(6, seed=5)},
+    )  # fmt: skip
+    assert 0 < facts["kept_step"] < facts["steps"]
+    two_ranks(llama, alone.changed({"per_device_train_batch_size": 4}), tmp_path / "two")
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert len(logs[0]) == len(logs[1]) == facts["steps"]
+    for one, two in zip(*logs, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-3)
+        seen = (one.get("validation"), two.get("validation"))
+        assert seen[0] == seen[1] or seen[1] == pytest.approx(seen[0], abs=1e-3)
+    saved = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for name, weight in saved[0].items():
+        assert saved[1][name] == pytest.approx(weight, abs=2e-3)
