@@ -316,3 +316,22 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert identify(str(tmp_path / "again")) == identify(str(tmp_path / "whole"))
     for name in ("model.safetensors", "log.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_killed_training_remembers_its_validation(models: dict[str, str], tmp_path: Path) -> None:
+    def kill(step: int, steps: int, nats: float) -> None:
+        if step == 30:
+            raise KeyboardInterrupt
+
+    held = Validation(texts(8), {"weak": 1 - np.eye(2)[hard(8)], "gold": hard(8)}, stop="weak")
+    config = settings(max_steps=40, learning_rate=1e-2, lr_scheduler_type="constant")
+    how: dict[str, Any] = {"config": config, "validation": held}
+    whole = teach(models["dropping"], tmp_path / "whole", **how)
+    assert whole["kept_step"] < 28, "kept before the checkpoint that is gone on from"
+    with run_lock(tmp_path / "run") as store:
+        kept = Checkpoints(store, "train", "key", steps=4)
+        with pytest.raises(KeyboardInterrupt):
+            teach(models["dropping"], tmp_path / "no", checkpoints=kept, on_step=kill, **how)
+        assert kept.names()[0].endswith("00000028")
+        assert teach(models["dropping"], tmp_path / "again", checkpoints=kept, **how) == whole
+    assert identify(str(tmp_path / "again")) == identify(str(tmp_path / "whole"))

@@ -48,8 +48,7 @@ def train_classifier(
     logconf, product). weights: [n] >= 0, what each row counts; None: 1. Everything else as in
     `train`: the same order, schedule, LoRA, ledger and resume; the mean of a loss is over texts.
     validation: rows to look at after every epoch; the curves are among the facts, and where it
-    says what to stop by, the best epoch is what is saved. It goes without checkpoints: of what was
-    looked at before a kill nothing would be known.
+    says what to stop by, the best epoch is what is saved.
 
     Raises UsageError for a loss that does not fit the targets or a model that cannot classify,
     DataError for targets that are none.
@@ -71,8 +70,7 @@ def train_classifier(
             epochs = plan.steps * rows_per_step(config, world=accelerator().num_processes)
             watched = watch.looks(epochs / len(rows)).beside(watched, student.loaded)
         trail = follow(
-            pupil, rows, plan, config,
-            on_step=watched, checkpoints=None if watch else checkpoints,
+            pupil, rows, plan, config, on_step=watched, checkpoints=checkpoints, also=watch,
         )  # fmt: skip
         seen = watch.finish() if watch else {}
         student = in_one_piece(

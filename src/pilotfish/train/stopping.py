@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 
 from pilotfish.errors import UsageError
 from pilotfish.train.collate import collate
@@ -22,6 +21,7 @@ from pilotfish.train.order import micro_batches
 from pilotfish.train.parallel import tell
 from pilotfish.train.rows import Rows
 from pilotfish.train.setup import accelerator
+from pilotfish.train.snapshot import local
 
 BATCH = 16
 LOOKS = 20  # on the way to the last step, where nothing else is asked
@@ -77,7 +77,7 @@ class Stopping:
         self._looks.append([float(step), *losses])
         if self._kept == len(self._looks) - 1:
             self._best = {
-                name: _local(weight).detach().to("cpu", copy=True) for name, weight in self._named()
+                name: local(weight).detach().to("cpu", copy=True) for name, weight in self._named()
             }
         return self._told(self._looks[-1])
 
@@ -85,7 +85,7 @@ class Stopping:
     def restore(self) -> None:
         """Put the best weights back."""
         for name, weight in self._named():
-            _local(weight).copy_(self._best[name])
+            local(weight).copy_(self._best[name])
 
     def facts(self) -> dict[str, Any]:
         """By what and when it was stopped, and both curves."""
@@ -157,11 +157,6 @@ class Unstopped:
 
     def restore(self) -> None:
         """The last weights stay."""
-
-
-def _local(weight: Tensor) -> Tensor:
-    """This rank's part of a weight that may be sharded."""
-    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 @contextmanager

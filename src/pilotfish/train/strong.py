@@ -11,7 +11,7 @@ from pilotfish.errors import UsageError
 from pilotfish.losses import Loss, make_loss
 from pilotfish.models import Loaded
 from pilotfish.records import Example
-from pilotfish.train.checkpoint import NOTHING, Checkpoints, Keeper
+from pilotfish.train.checkpoint import NOTHING, Carrier, Checkpoints, Keeper
 from pilotfish.train.cost import flops
 from pilotfish.train.interrupts import held
 from pilotfish.train.learner import Base, Learner
@@ -129,17 +129,19 @@ def follow(
     stopping: Stopping | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
+    also: Carrier | None = None,
 ) -> Trail:
     """Run all steps of a plan, looking at the loss every `LOOK_EVERY`.
 
     prompts: what the warm steps of the plan learn. stopping: what may end it early, and leaves the
     best weights behind.
-    checkpoints: where to take up what was killed, and to save what is due. While there are any,
+    checkpoints: where to take up what was killed, and to save what is due; `also`: who beside
+    learner and stopping has a state to save. While there are any,
     SIGINT and SIGTERM wait for the step to be done and saved (four seconds at most).
     """
     trail, pending = Trail(), list[Step]()
     work = Work.begin(learner, config, accelerator())
-    keeper = Keeper(checkpoints, plan, work, stopping) if checkpoints else None
+    keeper = Keeper(checkpoints, plan, work, stopping or also) if checkpoints else None
     done = keeper.resume(trail) if keeper else 0
     moving = optimizer_steps(
         learner, rows, plan, config, accelerator=accelerator(), work=work, done=done,

@@ -24,6 +24,7 @@ from pilotfish.train.setup import Student
 from pilotfish.train.snapshot import restore, snapshot
 
 BATCH = 32
+_POINT = ("step", "loss", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class Validation:
 
 @dataclass
 class Watch:
-    """Follows one training, looks after every epoch, and remembers the best."""
+    """Follows one training, looks after every epoch, and remembers the best.
+
+    Owned state: `state` and `load_state` carry it through a resume.
+    """
 
     student: Student
     rows: dict[str, Texts]  # by the name of their labels
@@ -79,6 +83,30 @@ class Watch:
             if name == self.stop and (self._best is None or loss < self._best[0]):
                 self._best = loss, step, snapshot(self.student)
 
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold."""
+        found = {f"watch.curve.{name}": _flat(curve) for name, curve in self.curves.items()}
+        found["watch.read"] = torch.tensor(self.read)
+        if self._best is None:
+            return found
+        loss, step, weights = self._best
+        found["watch.best"] = torch.tensor([loss, step], dtype=torch.float64)
+        return {**found, **{f"watch.weight.{name}": value for name, value in weights.items()}}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from it."""
+        for name in self.curves:
+            points = state[f"watch.curve.{name}"].tolist()
+            self.curves[name] = [
+                dict(zip(_POINT, (int(p[0]), *p[1:]), strict=True)) for p in points
+            ]
+        self.read = int(state["watch.read"])
+        if "watch.best" in state:
+            loss, step = state["watch.best"].tolist()
+            prefix = "watch.weight."
+            weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            self._best = loss, int(step), weights
+
     def finish(self) -> dict[str, Any]:
         """Put the best epoch's weights back where they are wanted. -> facts, curves in them."""
         facts: dict[str, Any] = {"validation": self.curves}
@@ -86,6 +114,11 @@ class Watch:
             restore(self.student, self._best[2])
             facts |= {"stopped_by": self.stop, "kept_step": self._best[1]}
         return facts
+
+
+def _flat(curve: Sequence[Mapping[str, Any]]) -> Tensor:
+    points = [[float(point[key]) for key in _POINT] for point in curve]
+    return torch.tensor(points, dtype=torch.float64).reshape(-1, len(_POINT))
 
 
 @torch.no_grad()
