@@ -129,6 +129,20 @@ def test_the_command_line_reaches_all_of_it(run: Run, world: World) -> None:
     assert again == [told]
 
 
+def test_a_loss_may_tell_gold_rows_from_weak_answers(run: Run, world: World) -> None:
+    """B5: distil on all rows, learn the answer where a person vouches for it."""
+    told = train_stage(
+        str(run.root), world.strong, arms=["trusted_relabel_all", "relabel_all", "selected"],
+        trusted=world.trusted, loss="mix(lm=1, kd=1, lm_on=gold)",
+        overrides=["train.max_steps=2", "train.use_peft=false", "train.gold_share=0.5"],
+    )  # fmt: skip
+    both, weak, chosen = told
+    assert both["trusted_rows"] == 10 and both["mix"]["gold"]["asked"] == 0.5
+    assert "warnings" not in both
+    assert "there are none" in weak["warnings"][0] and "there are none" in chosen["warnings"][0]
+    assert "of gold rows" in both["loss_in_words"]
+
+
 @pytest.mark.parametrize(
     ("train", "said"),
     [

@@ -29,6 +29,7 @@ KNOBS: dict[str, list[dict[str, Any]]] = {
         {"lm": 1, "kd": 0},
         {"lm": 0, "kd": 2.0, "temperature": 0.5},
         {"lm": 1, "kd": 0.5, "kd_schedule": "until_surpass", "divergence": "reverse"},
+        {"lm": 1, "kd": 0.5, "lm_on": "gold"},
         {"lm": 1, "kd": 1, "base": 0.5, "conf": 0.3, "above": 0.3, "kd_schedule": "linear_off"},
     ],
     "logconf": [{"alpha": 1.0, "warmup": 0}, {"prior": "none"}],

@@ -45,6 +45,7 @@ ARMS: dict[str, Arm] = {
         Arm("trusted_full", "all", trusted=True),
         Arm("trusted_selected", "selection", "selected", trusted=True),
         Arm("relabel_all", "relabelled"),
+        Arm("trusted_relabel_all", "relabelled", trusted=True),
     )
 }
 
@@ -53,7 +54,9 @@ _LEVELS: dict[str, tuple[str, ...]] = {
     "quick": ("base", "random", "selected"),
     "full": tuple(name for name, arm in ARMS.items() if not arm.trusted),
 }
-_TRUSTED = tuple(name for name, arm in ARMS.items() if arm.trusted)
+# trusted_relabel_all is trained where it is named: weak labels beside true ones are for losses that
+# tell them apart
+_TRUSTED = tuple(n for n, arm in ARMS.items() if arm.trusted and arm.rows != "relabelled")
 
 
 def arms_of(

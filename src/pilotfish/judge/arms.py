@@ -25,6 +25,7 @@ ORDER = (
     "trusted_full",
     "trusted_selected",
     "relabel_all",
+    "trusted_relabel_all",
 )
 
 

@@ -26,8 +26,10 @@ class Mix:
     lm, kd, base, conf: weights >= 0, not all 0; they need not sum to 1. temperature, divergence,
     beta, normalize, skew, t2_scale, correct, gate: of the kd term, as in kd. above: from which
     probability on the conf term makes the student surer of a token that is not the target.
-    lm_schedule, kd_schedule, conf_schedule: constant, linear_off, and for kd until_surpass (the
-    teacher is left once the student does better on the same tokens, arXiv:2604.15451).
+    lm_on: all, or gold: only where a person vouches for the target (the lm term of other rows is
+    0, and they still count in the mean). lm_schedule, kd_schedule, conf_schedule: constant,
+    linear_off, and for kd until_surpass (the teacher is left once the student does better on the
+    same tokens, arXiv:2604.15451).
     Source of LM + KD from a weak teacher: arXiv:2501.09223, ch. 4.
     """
 
@@ -44,6 +46,7 @@ class Mix:
     correct: float = 0.0
     gate: bool = False
     above: float = 0.9
+    lm_on: str = "all"
     lm_schedule: str = "constant"
     kd_schedule: str = "constant"
     conf_schedule: str = "constant"
@@ -58,6 +61,7 @@ class Mix:
                 "mix", f"{name}_schedule", getattr(self, f"{name}_schedule"),
                 ("constant", "linear_off"),
             )  # fmt: skip
+        check_choice("mix", "lm_on", self.lm_on, ("all", "gold"))
         check_choice("mix", "kd_schedule", self.kd_schedule, tuple(SCHEDULES))
         if not any(getattr(self, name) for name in _TERMS):
             raise UsageError("mix with every weight 0 learns nothing", hint="write mix(lm=1, kd=0)")
@@ -68,6 +72,8 @@ class Mix:
         found = set(self._kd.needs) if self.kd else set()
         if self.kd and self.kd_schedule == "until_surpass":
             found.add("surpassed")
+        if self.lm and self.lm_on == "gold":
+            found.add("gold")
         return frozenset(found | ({"base"} if self.base else set()))
 
     def __call__(self, logits: Tensor, given: Given) -> Tensor:
@@ -83,7 +89,7 @@ class Mix:
     def describe(self) -> str:
         """The loss in words, with the direction of the divergence."""
         words = {
-            "lm": LM().describe(),
+            "lm": LM().describe() + (" of gold rows" if self.lm_on == "gold" else ""),
             "kd": self._kd.describe(),
             "base": "KL(student || the model training started from)",
             "conf": f"the student's own choice where it is surer than {self.above:g} of another "
@@ -100,7 +106,15 @@ class Mix:
         return "" if schedule == "constant" else f", {SCHEDULES[schedule]}"
 
     def _terms(self) -> dict[str, Callable[[Tensor, Given], Tensor]]:
-        return {"lm": LM(), "kd": self._kd, "base": to_base, "conf": self._conf}
+        return {"lm": self._lm, "kd": self._kd, "base": to_base, "conf": self._conf}
+
+    def _lm(self, logits: Tensor, given: Given) -> Tensor:
+        nats = LM()(logits, given)
+        if self.lm_on == "all":
+            return nats
+        if given.gold is None:
+            raise ValueError("mix(lm_on=gold) needs to know which targets are gold")
+        return torch.where(given.gold, nats, torch.zeros_like(nats))
 
     @property
     def _kd(self) -> KD:

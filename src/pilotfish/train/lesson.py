@@ -42,6 +42,8 @@ def lesson_of(
     """Tokenise, attach what is known, and weigh. DataError or UsageError for what does not fit."""
     rows = encode_rows(examples, student.loaded, window(config, student.loaded))
     rows = marked(attached(rows, loss, config, taught), examples, known)
+    if "gold" in loss.needs and rows.gold is None:  # nobody vouches for any
+        rows = replace(rows, gold=[False] * len(rows))
     facts: dict[str, Any] = {}
     read = sum(rows.lengths) if config.focus else 0
     if config.focus:
