@@ -90,7 +90,7 @@ class TrainConfig(TuneConfig):
         return self
 
     @property
-    def of_texts_only(self) -> list[str]:
+    def of_language_models(self) -> list[str]:
         """The settings in use that classifiers and label experiments do not know."""
         plain = TrainConfig()
         names = (

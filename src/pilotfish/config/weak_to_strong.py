@@ -12,10 +12,29 @@ from pilotfish.errors import UsageError
 
 NAME = "weak_to_strong"
 Control = Literal["self_training", "gold_half"]
+Stop = Literal["honest", "oracle"]
 # Arms that every such experiment has, or may have, under names of their own.
-RESERVED = ("weak", "ceiling", "naive", "self_training", "gold_half")
+RESERVED = (
+    "weak", "ceiling", "naive", "stop_honest", "stop_oracle", "self_training", "gold_half",
+)  # fmt: skip
 _ARM = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+
+
+class LabelsConfig(BaseModel):
+    """The `labels:` block: how rows are labelled, by the weak model and in a second round."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["hard", "soft", "consistency"] | None = None
+    """soft: probabilities of the classes; hard: the likeliest class or the greedy answer;
+    consistency: the most frequent of sampled answers. None: soft for classes, hard for answers."""
+    samples: int = Field(8, ge=2)
+    """Answers sampled per row, for consistency."""
+    temperature: float = Field(0.7, gt=0)
+    """At which they are sampled."""
+    abstain: float | None = Field(None, ge=0, le=1)
+    """Confidence (for consistency, share of the samples) below which a label is not taught."""
 
 
 class WeakToStrong(BaseModel):
@@ -39,7 +58,7 @@ class WeakToStrong(BaseModel):
     rows: int | None = Field(None, ge=2)
     """Rows that every strong arm learns from; None: the rest."""
     validation_rows: int = Field(200, ge=0)
-    """Rows kept apart; the trust head is told their true labels."""
+    """Rows kept apart; the trust head and the stopping oracle are told their true labels."""
     test_rows: int = Field(1000, ge=2)
     """Rows judged, at most."""
     loss: str | None = None
@@ -49,6 +68,10 @@ class WeakToStrong(BaseModel):
     """Further arms on the same rows: arm name -> LOSS, as `logconf: logconf`."""
     filters: dict[str, str] = Field(default_factory=dict)
     """Further arms on rows a filter keeps: arm name -> METHOD, as `sure: confidence(keep=0.7)`."""
+    stopping: list[Stop] = []
+    """Further arms, the naive student at the step that does best on the validation rows: by their
+    weak labels (`stop_honest`) or by their true ones, an oracle (`stop_oracle`)."""
+    labels: LabelsConfig = LabelsConfig()
     controls: list[Control] = ["self_training", "gold_half"]
     looks: int = Field(4, ge=0)
     """Points of the error-inheritance curves, the last step among them; 0: none."""
@@ -97,8 +120,8 @@ class WeakToStrong(BaseModel):
             raise ValueError("learning_rate must be one value here")
         if config.teacher == "cached":
             raise ValueError("teacher must be online here: nothing is stored in such an experiment")
-        if config.of_texts_only:
-            raise ValueError(f"{config.of_texts_only[0]} is not known here")
+        if config.of_language_models:
+            raise ValueError(f"{config.of_language_models[0]} is not known here")
         return config
 
 
@@ -106,8 +129,12 @@ def make_weak_to_strong(
     settings: dict[str, Any], overrides: list[str] | None = None
 ) -> WeakToStrong:
     """Check the settings of an experiment with `--set a.b=value` laid on top."""
-    parts: dict[object, type[BaseModel]] = {"train": TrainConfig, "weak_train": TrainConfig}
+    parts: dict[object, type[BaseModel]] = {
+        "train": TrainConfig, "weak_train": TrainConfig, "labels": LabelsConfig,
+    }  # fmt: skip
     recipe = checked(WeakToStrong, settings, overrides, parts=parts)
     if twice := sorted({*recipe.losses} & {*recipe.filters}):
         raise UsageError(f"'{twice[0]}' names an arm in both `losses` and `filters`")
+    if recipe.stopping and not recipe.validation_rows:
+        raise UsageError("`stopping` chooses by validation rows: set validation_rows above 0")
     return recipe

@@ -1,17 +1,19 @@
 """compare: a weak-to-strong experiment from labelled rows to PGR, resumable anywhere."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pilotfish.config import WeakToStrong
+from pilotfish.errors import UsageError
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.w2s_arms import w2s_arms
+from pilotfish.flows.w2s_arms import W2sArm, w2s_arms
 from pilotfish.flows.w2s_judge import judge_w2s_arm, retire_others
 from pilotfish.flows.w2s_lab import Lab
 from pilotfish.flows.w2s_result import write_result
 from pilotfish.flows.w2s_split import split_of
-from pilotfish.flows.w2s_task import task_of
+from pilotfish.flows.w2s_task import Task, task_of
 from pilotfish.flows.w2s_train import train_w2s_arm
 from pilotfish.store import Run, run_lock
 
@@ -26,9 +28,11 @@ def weak_to_strong(
     """
     need_torch("a weak-to-strong experiment", extra="train")
     with run_lock(out) as store:
+        from pilotfish.models import count_parameters, settle_threads
         from pilotfish.report import write
 
         run = Run(store.root)
+        settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
         lab = open_lab(run, recipe, force=force, progress=progress)
         for seed in range(recipe.seeds):
             for arm in lab.arms:
@@ -46,7 +50,10 @@ def open_lab(run: Run, recipe: WeakToStrong, *, force: bool, progress: Progress)
     split = split_of(recipe)
     others = [*split.student, *split.validation, *split.test]
     task = task_of(split.weak, others, recipe.train.max_length)
-    arms = w2s_arms(recipe, task.loss)
+    kind = recipe.labels.kind or task.kinds[0]
+    check_kind(kind, task)
+    arms = w2s_arms(recipe, task.loss(kind))
+    check_soft(arms, kind, task)
 
     # after all that is refused without a model
     from pilotfish.models import identify
@@ -62,6 +69,31 @@ def open_lab(run: Run, recipe: WeakToStrong, *, force: bool, progress: Progress)
         f"{len(arms)} arms x {recipe.seeds} seeds x {steps} steps"
     )
     return lab
+
+
+def check_kind(kind: str, task: Task) -> None:
+    """UsageError for labels that such rows cannot have."""
+    if kind not in task.kinds:
+        asks = "chosen among classes" if task.classes else "written"
+        raise UsageError(
+            f"labels.kind is {kind}, but the answers to these rows are {asks}",
+            hint=f"take {' or '.join(task.kinds)}",
+        )
+
+
+def check_soft(arms: Sequence[W2sArm], kind: str, task: Task) -> None:
+    """UsageError for a loss that learns a distribution over classes, where labels are hard."""
+    from pilotfish.losses import make_loss
+
+    if not task.classes or kind == "soft":
+        return
+    for arm in arms:
+        if "teacher" in make_loss(arm.loss).needs:
+            raise UsageError(
+                f"the arm '{arm.name}' learns from probabilities ({arm.loss}), and labels.kind "
+                "is hard",
+                hint="set its loss to lm, or labels.kind to soft",
+            )
 
 
 def _write_plan(lab: Lab, *, force: bool) -> None:

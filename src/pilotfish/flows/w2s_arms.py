@@ -12,7 +12,8 @@ Taught = Literal["gold", "weak", "own"]  # by people; by the weak model; by a st
 class W2sArm:
     """One arm. Strong arms learn the student half, unless `half` says otherwise.
 
-    filter: METHOD of the filter that keeps some of the rows.
+    filter: METHOD of the filter that keeps some of the rows. stop: by whose labels of the
+    validation rows the step that is kept is chosen; "": the last one is.
     """
 
     name: str
@@ -21,6 +22,12 @@ class W2sArm:
     half: Literal["student", "weak"] = "student"
     model: Literal["strong", "weak"] = "strong"
     filter: str = ""
+    stop: Literal["", "weak", "gold"] = ""
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether it is chosen by true labels that label mode does not have."""
+        return self.stop == "gold"
 
     @property
     def is_rung(self) -> bool:
@@ -42,6 +49,10 @@ def w2s_arms(recipe: WeakToStrong, default_loss: str) -> list[W2sArm]:
     arms = [WEAK, CEILING, W2sArm(NAIVE, loss)]
     arms += [W2sArm(name, text) for name, text in recipe.losses.items()]
     arms += [W2sArm(name, loss, filter=text) for name, text in recipe.filters.items()]
+    if "honest" in recipe.stopping:
+        arms.append(W2sArm("stop_honest", loss, stop="weak"))
+    if "oracle" in recipe.stopping:
+        arms.append(W2sArm("stop_oracle", loss, stop="gold"))
     if "self_training" in recipe.controls:
         arms.append(W2sArm("self_training", loss, "own"))
     if "gold_half" in recipe.controls:

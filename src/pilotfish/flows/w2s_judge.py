@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from pilotfish.flows.judge import judged_models, retire
 from pilotfish.flows.reading import fingerprint
 from pilotfish.flows.w2s_lab import Lab, asked, digest_of, read_said, table_of
-from pilotfish.flows.w2s_task import Said
+from pilotfish.flows.w2s_said import Said
 from pilotfish.judge import Item
 from pilotfish.records import Example, Floats, Texts
 

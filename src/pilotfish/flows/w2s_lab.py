@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.config import WeakToStrong
+from pilotfish.flows.labelling import Labelling
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.reading import fingerprint
 from pilotfish.flows.rows import stream
 from pilotfish.flows.train import train_folder
 from pilotfish.flows.w2s_arms import W2sArm
+from pilotfish.flows.w2s_said import Said
 from pilotfish.flows.w2s_split import Split
-from pilotfish.flows.w2s_task import Said, Task
+from pilotfish.flows.w2s_task import Task
 from pilotfish.records import Example
 from pilotfish.store import Run
 
@@ -38,6 +40,20 @@ class Lab:
         """What one seed of the experiment draws with."""
         return stream(self.recipe.seed, seed)
 
+    @property
+    def kind(self) -> str:
+        """Of the labels that students learn."""
+        return self.recipe.labels.kind or self.task.kinds[0]
+
+    def votes(self, seed: int) -> Labelling | None:
+        """How answers are sampled, where labels are those that most of them agree on."""
+        how = self.recipe.labels
+        if self.kind != "consistency":
+            return None
+        return Labelling(
+            self.kind, samples=how.samples, temperature=how.temperature, seed=self.stream(seed)
+        )
+
     def model(self, arm: str, seed: int) -> str:
         """The folder of a trained model."""
         return str(self.run.root / train_folder(arm, seed))
@@ -54,13 +70,15 @@ def said_by(
 ) -> Said:
     """What an arm's model says to a part of the rows: from labels/<arm>/, or asked now."""
     rel = f"labels/{arm}/seed-{seed}-{part}"
+    votes = lab.votes(seed)
     facts = {
         "model_digest": digest_of(lab, arm, seed), "rows": fingerprint(rows), "states": states,
         "task": lab.task.described,
+        "votes": [votes.samples, votes.temperature, votes.seed] if votes else None,
     }  # fmt: skip
     found = lab.run.store.manifest(f"{rel}.json")
     if found is None or {**found, **facts} != found:
-        said = asked(lab, arm, seed, rows, stage="label", states=states)
+        said = asked(lab, arm, seed, rows, stage="label", states=states, votes=votes)
         with lab.run.store.attempt(f"{rel}.json") as attempt:
             pq.write_table(table_of(rows, said), attempt.path(f"{rel}.parquet"))
             attempt.meta = {**facts, "arm": arm, "seed": seed, "part": part}
@@ -68,14 +86,23 @@ def said_by(
 
 
 def asked(
-    lab: Lab, arm: str, seed: int, rows: Sequence[Example], *, stage: str, states: bool = False
+    lab: Lab,
+    arm: str,
+    seed: int,
+    rows: Sequence[Example],
+    *,
+    stage: str,
+    states: bool = False,
+    votes: Labelling | None = None,
 ) -> Said:
     """Ask the model of an arm now, and charge for it."""
     lab.progress.step(f"{stage} {len(rows):,} rows by {arm} seed {seed}", 0, 1)
     start = time.monotonic()
-    said = lab.task.ask(lab.task.open(lab.model(arm, seed)), rows, states=states)
-    name = f"{arm} seed {seed}"
-    lab.run.cost(stage, name, seconds=time.monotonic() - start, rows=len(rows))
+    model = lab.task.open(lab.model(arm, seed))
+    said = lab.task.ask(model, rows, states=states, votes=votes)
+    seconds, times = time.monotonic() - start, votes.samples if votes else 1
+    price = {name: times * spent for name, spent in lab.task.price(model, rows).items()}
+    lab.run.cost(stage, f"{arm} seed {seed}", seconds=seconds, rows=len(rows), **price)
     lab.progress.step(f"{stage} {len(rows):,} rows by {arm} seed {seed}", 1, 1)
     return said
 

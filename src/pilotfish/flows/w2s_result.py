@@ -13,7 +13,7 @@ from pilotfish.flows.train import train_folder
 from pilotfish.flows.w2s_arms import CEILING, NAIVE, WEAK, W2sArm
 from pilotfish.flows.w2s_judge import Judged, judged
 from pilotfish.flows.w2s_lab import Lab
-from pilotfish.flows.w2s_train import LOOKS, looked_at
+from pilotfish.flows.w2s_looks import LOOKS, looked_at
 from pilotfish.records import Floats, Texts
 
 RESULT = "weak_to_strong.json"
@@ -69,6 +69,9 @@ def _arm(lab: Lab, arm: W2sArm, seen: Mapping[str, Judged]) -> dict[str, Any]:
         "gold_rows": max(one.get("gold_rows", 0) for one in facts),
         "labels_right": _mean([one.get("labels_right") for one in facts]),
         "steps": facts[0]["steps"],
+        "oracle": arm.is_oracle,
+        "stopped_by": arm.stop or None,
+        "kept_steps": [one["kept_step"] for one in facts] if arm.stop else None,
         **_told(stats.mean(own.right)),
         "pgr": {key: told[key] for key in _PGR},
         "agreement": {"weak_right": copied.weak_right, "weak_wrong": copied.weak_wrong},
@@ -151,6 +154,12 @@ def _alarms(lab: Lab, seen: Mapping[str, Judged], arms: list[dict[str, Any]]) ->
             "the strong model taught the weak model's own rows by people does at least as well as "
             "the student of its labels: labelling more rows with it bought nothing"
         )
+    said += [
+        f"{arm['name']} is an oracle: the step that is kept was chosen by the true labels of "
+        f"{arm['gold_rows']:,} validation rows, which label mode does not have"
+        for arm in arms
+        if arm["oracle"]
+    ]
     lost = {name: int(np.isnan(one.right).any(axis=0).sum()) for name, one in seen.items()}
     said += [f"{name}: {n} test rows could not be judged" for name, n in lost.items() if n]
     return said

@@ -4,88 +4,38 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import DataError, UsageError
-from pilotfish.labels import FAILED, OK, Labels
-from pilotfish.records import Example, Floats, Texts, Turn
+from pilotfish.flows.answering import look
+from pilotfish.flows.costs import answering_flops, known
+from pilotfish.flows.labelling import Labelling
+from pilotfish.flows.w2s_said import Held, Lesson, Said
+from pilotfish.records import Example, Floats, Ints, Texts
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.train import Looks
+    from pilotfish.train import Checkpoints, Looks, Validation
 
 OnStep = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one model says to n rows.
-
-    label [n]: the answer, "" where there is none, and reason [n] then says why. confidence [n] in
-    [0, 1], nan where unknown. log_probs [n, K] in nats, states [n, d]: of classifiers only.
-    """
-
-    label: Texts
-    reason: Texts
-    confidence: Floats
-    log_probs: Floats | None = None
-    states: Floats | None = None
-
-    def labels(self, rows: Sequence[Example], classes: Sequence[str], by: str) -> Labels:
-        """The same as a table of labels, made by the model with the digest `by`."""
-        n = len(rows)
-        return Labels(
-            ids=np.array([row.id for row in rows], dtype=object),
-            label=self.label,
-            status=np.where(self.reason == "", OK, FAILED).astype(object),
-            reason=self.reason,
-            confidence=self.confidence,
-            round=np.zeros(n, dtype=np.int64),
-            fold=np.full(n, -1, dtype=np.int64),
-            by=np.full(n, by, dtype=object),
-            classes=tuple(classes),
-            probs=None if self.log_probs is None else np.exp(self.log_probs),
-        )
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """Rows as they are taught, and a probability per class where labels are soft."""
-
-    rows: Sequence[Example]
-    probs: Floats | None = None  # [n, K]
-    teacher: str = ""  # folder of the model that taught, for losses that ask it anew
-
-
-def lesson(rows: Sequence[Example], said: Said, usable: NDArray[np.bool_], teacher: str) -> Lesson:
-    """The usable rows with the labels a model gave them; nothing of their own labels is left."""
-    places = np.flatnonzero(usable).tolist()
-    probs = None if said.log_probs is None else np.exp(said.log_probs[places])
-    taught = [_labelled(rows[i], str(said.label[i])) for i in places]
-    return Lesson(taught, probs, teacher)
-
-
-def _labelled(row: Example, label: str) -> Example:
-    if row.turns:
-        return replace(row, turns=(*row.prompt, Turn("assistant", label)), raw="")
-    return replace(row, label=label, raw="")
-
-
-def right_of(rows: Sequence[Example], labels: Texts) -> NDArray[np.bool_]:
-    """[n] whether each label is the row's own, outer white space aside."""
-    pairs = zip(rows, labels, strict=True)
-    return np.array([row.response.strip() == label for row, label in pairs], dtype=bool)
 
 
 class Task(Protocol):
     """How models learn and are asked."""
 
     metric: str
-    loss: str  # of the naive arm where the recipe names none
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of labels that fit; the first where the recipe names none."""
+        ...
+
+    def loss(self, kind: str) -> str:
+        """Of the naive arm, taught labels of that kind, where the recipe names none."""
+        ...
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -107,8 +57,19 @@ class Task(Protocol):
         """The trained model in `folder`."""
         ...
 
-    def ask(self, model: "Loaded", rows: Sequence[Example], *, states: bool = False) -> Said:
-        """What a trained model says."""
+    def ask(
+        self,
+        model: "Loaded",
+        rows: Sequence[Example],
+        *,
+        states: bool = False,
+        votes: Labelling | None = None,
+    ) -> Said:
+        """What a trained model says; votes: the most frequent of so many sampled answers."""
+        ...
+
+    def price(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
+        """Tokens and FLOPs of asking once, as far as they are known."""
         ...
 
 
@@ -121,6 +82,8 @@ class How:
     steps: int | None = None
     on_step: OnStep | None = None
     looks: "Looks | None" = None
+    checkpoints: "Checkpoints | None" = None
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +93,11 @@ class Classes:
     classes: tuple[str, ...]
     max_length: int
     metric = "accuracy"
-    loss = "soft_ce"
+    kinds: ClassVar[tuple[str, ...]] = ("soft", "hard")
+
+    def loss(self, kind: str) -> str:
+        """Cross-entropy against what there is: probabilities, or classes."""
+        return "soft_ce" if kind == "soft" else "lm"
 
     @property
     def described(self) -> dict[str, Any]:
@@ -145,15 +112,28 @@ class Classes:
         soft = "teacher" in make_loss(config.loss).needs
         if soft and lesson.probs is None:
             raise UsageError(f"the loss '{config.loss}' needs soft labels")
-        place = {name: at for at, name in enumerate(self.classes)}
-        hard = np.array([place[str(row.label)] for row in lesson.rows], dtype=np.int64)
         facts: dict[str, Any] = train_classifier(
             lesson.rows, model, config, classes=self.classes,
-            targets=lesson.probs if soft and lesson.probs is not None else hard,
-            seed=how.seed, folder=how.folder, steps=how.steps, on_step=how.on_step,
-            looks=how.looks,
+            targets=self._targets(lesson, soft=soft), seed=how.seed, folder=how.folder,
+            steps=how.steps, on_step=how.on_step, looks=how.looks, checkpoints=how.checkpoints,
+            validation=self._validation(how.held, soft=soft) if how.held else None,
         )  # fmt: skip
         return facts
+
+    def _targets(self, lesson: Lesson, *, soft: bool) -> Ints | Floats:
+        if soft and lesson.probs is not None:
+            return lesson.probs
+        place = {name: at for at, name in enumerate(self.classes)}
+        return np.array([place[str(row.label)] for row in lesson.rows], dtype=np.int64)
+
+    def _validation(self, held: Held, *, soft: bool) -> "Validation":
+        from pilotfish.train import Validation
+
+        labels = {
+            "weak": self._targets(held.weak, soft=soft),
+            "gold": self._targets(Lesson(held.gold), soft=False),
+        }
+        return Validation(held.weak.rows, labels, stop=held.stop)
 
     def open(self, folder: str) -> "Loaded":
         """A classifier of these classes."""
@@ -161,8 +141,15 @@ class Classes:
 
         return load_classifier(folder, self.classes)
 
-    def ask(self, model: "Loaded", rows: Sequence[Example], *, states: bool = False) -> Said:
-        """The likeliest class of every row."""
+    def ask(
+        self,
+        model: "Loaded",
+        rows: Sequence[Example],
+        *,
+        states: bool = False,
+        votes: Labelling | None = None,
+    ) -> Said:
+        """The likeliest class of every row. Of classes nothing is sampled."""
         from pilotfish.engine import classify
 
         found = classify(model, rows, max_length=self.max_length, states=states)
@@ -175,6 +162,15 @@ class Classes:
             np.where(usable, np.minimum(sure, 1.0), np.nan), found.log_probs, found.states,
         )  # fmt: skip
 
+    def price(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
+        """Every text is read once."""
+        from pilotfish.encode import clamp_max_length, encode_texts
+        from pilotfish.train.cost import reading
+
+        limit = clamp_max_length(self.max_length, model.window)
+        lengths = [len(row.ids) for row in encode_texts(rows, model.tokenizer, limit)]
+        return known(tokens=float(sum(lengths)), flops=reading(model, lengths))
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -183,7 +179,11 @@ class Answers:
     like: tuple[str, ...]  # answers of the weak half: they say how long one may get
     classes: tuple[str, ...] = ()
     metric = "exact_match"
-    loss = "lm"
+    kinds: ClassVar[tuple[str, ...]] = ("hard", "consistency")
+
+    def loss(self, kind: str) -> str:
+        """The answers are learnt as they are."""
+        return "lm"
 
     @property
     def described(self) -> dict[str, Any]:
@@ -199,10 +199,15 @@ class Answers:
         asks = "teacher" in make_loss(config.loss).needs
         if asks and not lesson.teacher:
             raise UsageError(f"the loss '{config.loss}' needs a teacher")
+        held: dict[str, Sequence[Example]] = {}
+        if how.held and how.steps:
+            # patience without end: all arms make the same steps, and both curves are whole
+            config = config.changed({"stop": how.held.stop, "stop_patience": how.steps + 1})
+            held = {"weak": how.held.weak.rows, "gold": how.held.gold}
         return train(
             lesson.rows, model, config, seed=how.seed, folder=how.folder, steps=how.steps,
             teacher=load(lesson.teacher) if asks else None, on_step=how.on_step,
-            looks=how.looks,
+            looks=how.looks, checkpoints=how.checkpoints, validation=held,
         )  # fmt: skip
 
     def open(self, folder: str) -> "Loaded":
@@ -211,15 +216,44 @@ class Answers:
 
         return load(folder)
 
-    def ask(self, model: "Loaded", rows: Sequence[Example], *, states: bool = False) -> Said:
-        """Greedy answers, outer white space stripped as the metric does."""
+    def ask(
+        self,
+        model: "Loaded",
+        rows: Sequence[Example],
+        *,
+        states: bool = False,
+        votes: Labelling | None = None,
+    ) -> Said:
+        """Greedy answers, or voted ones, outer white space stripped as the metric does."""
         from pilotfish.engine import answer
+
+        room = self._room(model)
+        if votes:
+            found = look(rows, model, replace(votes, classes=(), max_new_tokens=room)).labels
+            return _stripped(found.label, found.reason, found.confidence)
+        written = answer(model, rows, max_new_tokens=room)
+        return _stripped(written.text, written.reason, written.confidence)
+
+    def price(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
+        """Every answer as long as it may get."""
+        from pilotfish.encode import encode_prompts
+        from pilotfish.judge.items import UNBOUNDED
+
+        room = self._room(model)
+        asked = encode_prompts(rows, model.tokenizer, model.window or UNBOUNDED, room)
+        mean = sum(len(row.ids) for row in asked) / max(len(asked), 1)
+        return known(flops=answering_flops(model, len(rows), mean, room))
+
+    def _room(self, model: "Loaded") -> int:
         from pilotfish.judge.exact_match import answer_room
 
-        found = answer(model, rows, max_new_tokens=answer_room(model, self.like))
-        label = np.array([str(text).strip() for text in found.text], dtype=object)
-        reason = np.where((label == "") & (found.reason == ""), "empty_answer", found.reason)
-        return Said(label, reason.astype(object), found.confidence)
+        return answer_room(model, self.like)
+
+
+def _stripped(text: Texts, reason: Texts, confidence: Floats) -> Said:
+    label = np.array([str(one).strip() for one in text], dtype=object)
+    why = np.where((label == "") & (reason == ""), "empty_answer", reason)
+    return Said(label, why.astype(object), confidence)
 
 
 def task_of(weak: Sequence[Example], others: Sequence[Example], max_length: int) -> Task:

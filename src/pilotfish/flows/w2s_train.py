@@ -4,59 +4,79 @@ import hashlib
 import json
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pilotfish.errors import DataError
 from pilotfish.flows.costs import training_cost
 from pilotfish.flows.reading import fingerprint
-from pilotfish.flows.train import CHANGE_NOTHING, train_folder
+from pilotfish.flows.train import CHANGE_NOTHING, checkpoints_of, forget_checkpoints, train_folder
 from pilotfish.flows.w2s_arms import NAIVE, WEAK, W2sArm
 from pilotfish.flows.w2s_lab import Lab, digest_of, said_by
-from pilotfish.flows.w2s_task import How, Lesson, Said, lesson, right_of
-from pilotfish.labels import Candidates, make_filter
+from pilotfish.flows.w2s_looks import Seen
+from pilotfish.flows.w2s_said import Held, Lesson, Said, lesson, right_of
+from pilotfish.flows.w2s_task import How
+from pilotfish.labels import ABSTAINED, FAILED, Candidates, Labels, make_filter
 from pilotfish.records import Example
-
-if TYPE_CHECKING:
-    from pilotfish.models import Loaded
-    from pilotfish.train import Looks
-
-LOOKS = "looks.json"  # in the folder of a model: step -> its answers then
-LOOKED_AT = 200  # test rows, at most: a curve is no result
 
 
 def train_w2s_arm(lab: Lab, arm: W2sArm, seed: int) -> None:
-    """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one."""
-    taught, about = lesson_of(lab, arm, seed)
-    made_from = _made_from(lab, arm, seed, taught)
+    """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one.
+
+    One that was killed goes on from its newest checkpoint.
+    """
+    course = course_of(lab, arm, seed)
+    made_from = _made_from(lab, arm, seed, course)
     folder = train_folder(arm.name, seed)
     found = lab.run.store.manifest(f"{folder}/manifest.json")
-    if found is not None and found.get("made_from") == json.loads(json.dumps(made_from)):
-        return
-    lab.run.store.forget(f"judge/{arm.name}/seed-{seed}.json")  # another model was judged
-    _train(lab, arm, seed, taught, {**about, "made_from": made_from})
+    seen = Seen(lab, arm, seed, made_from)
+    if found is None or found.get("made_from") != json.loads(json.dumps(made_from)):
+        lab.run.store.forget(f"judge/{arm.name}/seed-{seed}.json")  # another model was judged
+        _train(lab, arm, seed, course, made_from=made_from, seen=seen)
+    forget_checkpoints(lab.run, folder)
+    seen.forget()
 
 
-def lesson_of(lab: Lab, arm: W2sArm, seed: int) -> tuple[Lesson, dict[str, Any]]:
-    """The rows and labels of an arm, and what its manifest says of them."""
+@dataclass(frozen=True)
+class Course:
+    """All that an arm learns from. held: what may choose the step that is kept."""
+
+    taught: Lesson
+    held: Held | None
+    about: dict[str, Any]  # what its manifest says of it
+
+
+def course_of(lab: Lab, arm: W2sArm, seed: int) -> Course:
+    """The rows and labels of an arm. DataError where a weak model leaves none to teach."""
     if arm.taught == "gold":
-        return Lesson(lab.split.weak if arm.half == "weak" else lab.split.student), {}
-    by = teacher_of(arm)
-    rows = lab.split.student
+        return Course(Lesson(lab.split.weak if arm.half == "weak" else lab.split.student), None, {})
+    by, rows = teacher_of(arm), lab.split.student
     said = said_by(lab, by, seed, rows, "student", states=_states(lab, by))
-    usable = said.reason == ""
-    about: dict[str, Any] = {"labelled_by": by, "unlabelled": int((~usable).sum())}
+    labels = _labels(lab, by, seed, rows, said)
+    about: dict[str, Any] = {
+        "labelled_by": by,
+        "unlabelled": labels.counts[FAILED],
+        "abstained": labels.counts[ABSTAINED],
+        "gold_rows": 0,
+    }
+    usable = labels.ok
     if arm.filter:
-        seen, sifter = candidates(lab, seed, said), make_filter(arm.filter)
+        seen, sifter = _candidates(lab, seed, labels, said), make_filter(arm.filter)
         usable &= sifter.sift(seen).kept
         facts = sifter.facts(seen)
-        used = len(lab.split.validation) if "gold_rows" in facts else 0
-        about |= {"filter": arm.filter, "filtered": facts, "gold_rows": used}
+        about |= {"filter": arm.filter, "filtered": facts}
+        about["gold_rows"] = len(lab.split.validation) if "gold_rows" in facts else 0
     if not usable.any():
-        raise _nothing_to_teach(arm, said)
+        raise _nothing_to_teach(arm, labels)
+    held = _held(lab, arm, seed) if arm.stop else None
+    if held and arm.is_oracle:
+        about["gold_rows"] = len(held.gold)
     about["labels_right"] = float(right_of(rows, said.label)[usable].mean())
-    return lesson(rows, said, usable, lab.model(by, seed)), about
+    taught = lesson(rows, said, usable, soft=lab.kind == "soft", teacher=lab.model(by, seed))
+    return Course(taught, held, about)
 
 
 def teacher_of(arm: W2sArm) -> str:
@@ -64,39 +84,63 @@ def teacher_of(arm: W2sArm) -> str:
     return NAIVE if arm.taught == "own" else WEAK.name
 
 
-def _nothing_to_teach(arm: W2sArm, said: Said) -> DataError:
-    why = Counter(str(reason) for reason in said.reason if reason).most_common(3)
+def _nothing_to_teach(arm: W2sArm, labels: Labels) -> DataError:
+    why = Counter(str(reason) for reason in labels.reason if reason).most_common(3)
     told = "; ".join(f"{reason} ({times:,})" for reason, times in why) or "the filter kept none"
     return DataError(
         f"no row is left to teach the arm '{arm.name}': {told}",
-        hint="train the weak model longer (weak_train), or filter less",
+        hint="train the weak model longer (weak_train), filter less, or lower labels.abstain",
     )
 
 
-def candidates(lab: Lab, seed: int, said: Said) -> Candidates:
+def _labels(lab: Lab, by: str, seed: int, rows: Sequence[Example], said: Said) -> Labels:
+    """What a model said as labels, those it is not sure enough of set aside."""
+    labels = said.labels(
+        rows, lab.task.classes, digest_of(lab, by, seed), voted=lab.kind == "consistency"
+    )
+    least = lab.recipe.labels.abstain
+    if least is None:
+        return labels
+    with np.errstate(invalid="ignore"):
+        unsure = ~(labels.confidence >= least)
+    return labels.set_aside(unsure, ABSTAINED, "confidence below labels.abstain")
+
+
+def _validation(lab: Lab, seed: int) -> tuple[Said, Labels]:
+    """What the weak model says to the validation rows."""
+    rows = lab.split.validation
+    states = _states(lab, WEAK.name)
+    said = said_by(lab, WEAK.name, seed, rows, "validation", states=states)
+    return said, _labels(lab, WEAK.name, seed, rows, said)
+
+
+def _candidates(lab: Lab, seed: int, labels: Labels, said: Said) -> Candidates:
     """The weak labels of the student half, and of the validation rows whose true ones are known."""
-    by = digest_of(lab, WEAK.name, seed)
-    labels = said.labels(lab.split.student, lab.task.classes, by)
-    if not lab.split.validation:
-        return Candidates(labels, said.states)
     held = lab.split.validation
-    seen = said_by(lab, WEAK.name, seed, held, "validation", states=_states(lab, WEAK.name))
-    right = right_of(held, seen.label)
-    return Candidates(
-        labels, said.states, seen.labels(held, lab.task.classes, by), seen.states, right
-    )
+    if not held:
+        return Candidates(labels, said.states)
+    seen, known = _validation(lab, seed)
+    return Candidates(labels, said.states, known, seen.states, right_of(held, seen.label))
+
+
+def _held(lab: Lab, arm: W2sArm, seed: int) -> Held:
+    """The validation rows that have a weak label, the same for both kinds of labels."""
+    rows = lab.split.validation
+    said, labels = _validation(lab, seed)
+    if not labels.ok.any():
+        raise _nothing_to_teach(arm, labels)
+    gold = [row for row, ok in zip(rows, labels.ok, strict=True) if ok]
+    return Held(lesson(rows, said, labels.ok, soft=lab.kind == "soft"), gold, arm.stop)
 
 
 def _states(lab: Lab, by: str) -> bool:
     return bool(lab.recipe.filters) and bool(lab.task.classes) and by == WEAK.name
 
 
-def _made_from(lab: Lab, arm: W2sArm, seed: int, taught: Lesson) -> dict[str, Any]:
+def _made_from(lab: Lab, arm: W2sArm, seed: int, course: Course) -> dict[str, Any]:
     """All that decides the weights; models by their content, never by their names."""
-    digest = hashlib.sha256()
-    if taught.probs is not None:
-        digest.update(np.ascontiguousarray(taught.probs).tobytes())
     config = lab.recipe.weak_train if arm.model == "weak" else lab.recipe.train
+    rows, probs = _marks(course.taught)
     return {
         "arm": arm.name,
         "stream": lab.stream(seed),
@@ -106,47 +150,48 @@ def _made_from(lab: Lab, arm: W2sArm, seed: int, taught: Lesson) -> dict[str, An
         "looks": 0 if arm.taught == "gold" else lab.recipe.looks,
         "steps": None if arm.model == "weak" else lab.steps,
         "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
-        "rows": fingerprint(taught.rows),
-        "probs": digest.hexdigest(),
+        "rows": rows,
+        "probs": probs,
         "task": lab.task.described,
+        **({"held": _marks_of_held(course.held)} if course.held else {}),
     }
 
 
-def _train(lab: Lab, arm: W2sArm, seed: int, taught: Lesson, facts: dict[str, Any]) -> None:
+def _marks(taught: Lesson) -> tuple[str, str]:
+    """(of the rows and their labels, of the probabilities)."""
+    digest = hashlib.sha256()
+    if taught.probs is not None:
+        digest.update(np.ascontiguousarray(taught.probs).tobytes())
+    return fingerprint(taught.rows), digest.hexdigest()
+
+
+def _marks_of_held(held: Held) -> dict[str, Any]:
+    return {"by": held.stop, "weak": _marks(held.weak), "gold": fingerprint(held.gold)}
+
+
+def _train(
+    lab: Lab, arm: W2sArm, seed: int, course: Course, *, made_from: dict[str, Any], seen: Seen
+) -> None:
     from pilotfish.models import identify
 
     recipe, name, folder = lab.recipe, f"{arm.name} seed {seed}", train_folder(arm.name, seed)
     shared = recipe.weak_train if arm.model == "weak" else recipe.train
     model = recipe.weak if arm.model == "weak" else recipe.strong
+    config = shared.changed({"loss": arm.loss})
     start = time.monotonic()
     with lab.run.store.attempt(f"{folder}/manifest.json") as attempt:
         temp = attempt.folder(folder)
-        seen: dict[int, list[str]] = {}
         how = How(
             lab.stream(seed), temp, None if arm.model == "weak" else lab.steps,
             lambda step, steps, loss: lab.progress.step(f"train {name}", step, steps),
-            _looks(lab, arm, seen),
+            seen.looks(),
+            checkpoints_of(lab.run, folder, config, made_from, lab.progress),
+            course.held,
         )  # fmt: skip
-        result = lab.task.learn(taught, model, shared.changed({"loss": arm.loss}), how=how)
-        (temp / LOOKS).write_text(json.dumps(seen), encoding="utf-8")
+        result = lab.task.learn(course.taught, model, config, how=how)
+        seen.write(temp)
         own = {"arm": arm.name, "seed": seed, "model_digest": identify(str(temp))}
-        attempt.meta = {**result, **facts, **own}
-    seconds = time.monotonic() - start
-    lab.run.cost("train", name, seconds=seconds, rows=len(taught.rows), **training_cost(result))
-
-
-def _looks(lab: Lab, arm: W2sArm, seen: dict[int, list[str]]) -> "Looks | None":
-    """Put an arm's answers to some of the test rows into `seen`, by step, while it learns."""
-    if arm.taught == "gold":
-        return None
-    from pilotfish.train import Looks
-
-    def look(step: int, loaded: "Loaded") -> None:
-        seen[step] = [str(label) for label in lab.task.ask(loaded, looked_at(lab)).label]
-
-    return Looks(lab.recipe.looks, look)
-
-
-def looked_at(lab: Lab) -> list[Example]:
-    """The test rows of the curves; they stand in the order of a hash, so they are a sample."""
-    return lab.split.test[:LOOKED_AT]
+        stopped = {"oracle": arm.is_oracle} if arm.stop else {}
+        attempt.meta = {**result, **course.about, **stopped, **own, "made_from": made_from}
+    seconds, rows = time.monotonic() - start, len(course.taught.rows)
+    lab.run.cost("train", name, seconds=seconds, rows=rows, **training_cost(result))

@@ -53,8 +53,8 @@ def train_classifier(
     Raises UsageError for a loss that does not fit the targets or a model that cannot classify,
     DataError for targets that are none.
     """
-    if config.of_texts_only:
-        raise UsageError(f"classifiers are trained without train.{config.of_texts_only[0]}")
+    if config.of_language_models:
+        raise UsageError(f"classifiers are trained without train.{config.of_language_models[0]}")
     loss = make_loss(config.loss)
     _check_loss(loss, config.loss, soft=targets.ndim == 2)
     with seeded(seed):

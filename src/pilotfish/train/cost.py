@@ -1,5 +1,6 @@
 """What a training cost in FLOPs, by the ledger's formulas, from the tokens that went through."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pilotfish.ledger import Shape, forward, training
@@ -24,8 +25,7 @@ def flops(
     judge by. reference: another model, and what it read once. Attention is counted at the mean
     number of positions in view: half a row's length, in an encoder all of it.
     """
-    context = sum(length**2 for length in rows.lengths) / sum(rows.lengths)
-    context /= 1 if _sees_all(student.loaded) else 2
+    context = _in_view(student.loaded, rows.lengths)
     try:
         shape = shape_of(student.loaded)
         total = training(shape, learnt, context=context, lora=student.peft)
@@ -37,6 +37,21 @@ def flops(
     except KeyError:
         return {}
     return {"flops": total}
+
+
+def reading(loaded: Loaded, lengths: Sequence[int]) -> float | None:
+    """FLOPs of reading texts of so many tokens once; None where the model's shape is unknown."""
+    try:
+        shape = shape_of(loaded)
+    except KeyError:
+        return None
+    tokens = sum(lengths)
+    return forward(shape, tokens, context=_in_view(loaded, lengths)) if tokens else 0.0
+
+
+def _in_view(loaded: Loaded, lengths: Sequence[int]) -> float:
+    context = sum(length**2 for length in lengths) / sum(lengths)
+    return context if _sees_all(loaded) else context / 2
 
 
 def shape_of(loaded: Loaded) -> Shape:
