@@ -1,4 +1,4 @@
-"""`pilotfish compare`: a weak-to-strong experiment from a recipe, in one command."""
+"""`pilotfish compare`: arms from a recipe, from finished runs, or from files judged elsewhere."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,50 @@ from pilotfish.cli.console import Console, emit, out
 from pilotfish.cli.options import Force, Json, Quiet, Set
 from pilotfish.errors import UsageError
 
+RECIPES = (".yaml", ".yml")
+
 
 def compare(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE.yaml", help="A recipe with experiment: weak_to_strong."),
-    ],
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE.yaml | RUN..]", help="One recipe, or the run folders to join."
+        ),
+    ] = None,
+    results: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARM:SEED=FILE",
+            help="Judged items of a model trained elsewhere, ours or lm-eval's; more of the same "
+            "kind may follow.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which metric, where the files hold several."),
+    ] = None,
+    lower_is_better: Annotated[
+        bool,
+        typer.Option("--lower-is-better", help="Less is better, for a metric not known here."),
+    ] = False,
+    margin: Annotated[
+        float | None, typer.Option(help="Differences inside +- this count as equivalent.")
+    ] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A non-inferiority gate, as safe(arm=selected, against=base, margin=0.02); may "
+            "be repeated.",
+        ),
+    ] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The arm the verdict is on; default: selected."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its rival; default: random.")
+    ] = None,
     out_: Annotated[
         str | None,
         typer.Option("--out", metavar="RUN", help="The run folder; default: runs/<recipe name>."),
@@ -28,14 +66,47 @@ def compare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare floor, ceiling and students of a weak teacher.
+    """Compare arms of a recipe, of runs, or of models trained elsewhere.
 
-    A weak model learns one half of the rows and labels the other half, on which strong models
-    learn: from its labels, from the true ones, and by every loss and filter that the recipe names.
-    PGR is the share of the gap between floor and ceiling that a student recovers.
+    A recipe with `experiment: weak_to_strong` compares floor, ceiling and students of a weak
+    teacher: a weak model learns one half of the rows and labels the other half, on which strong
+    models learn. PGR is the share of the gap between floor and ceiling that a student recovers.
 
-    pilotfish compare examples/w2s_sst2.yaml --out runs/w2s
+    \b
+    Examples:
+      pilotfish compare examples/w2s_sst2.yaml --out runs/w2s
+      pilotfish compare runs/a runs/b --out runs/both
+      pilotfish compare --results selected:0=s0.jsonl random:0=r0.jsonl --out runs/elsewhere
     """
+    given = what or []
+    if results is None and len(given) == 1 and given[0].endswith(RECIPES):
+        compare_recipe(
+            given[0], out_, seed=seed, set_=set_, force=force, as_json=as_json, quiet=quiet
+        )
+        return
+    from pilotfish.cli.compare_results import compare_results
+
+    compare_results(
+        given, results or [], out_,
+        asked={
+            "metric": metric, "lower_is_better": lower_is_better, "margin": margin,
+            "gates": gate or [], "arm": arm, "against": against,
+        },
+        force=force, as_json=as_json,
+    )  # fmt: skip
+
+
+def compare_recipe(
+    recipe: str,
+    out_: str | None,
+    *,
+    seed: int | None,
+    set_: list[str] | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """The recipe branch: what it asks for is trained, judged and reported."""
     from pilotfish.config import make_weak_to_strong
     from pilotfish.flows.w2s import weak_to_strong
 
@@ -60,11 +131,6 @@ def read_experiment(path: str) -> dict[str, Any]:
     hint = (
         "compare takes a recipe with `experiment: weak_to_strong`, such as examples/w2s_sst2.yaml"
     )
-    if not path.endswith((".yaml", ".yml")):
-        raise UsageError(
-            f"'{path}' is no recipe: comparing finished runs or judged files is not possible yet",
-            hint=hint,
-        )
     settings = read_recipe(path)
     kind = settings.get("experiment")
     if kind is None:
