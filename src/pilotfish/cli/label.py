@@ -22,6 +22,7 @@ from pilotfish.cli.options import (
     parse_names,
 )  # fmt: skip
 from pilotfish.errors import UsageError
+from pilotfish.labels import STATUSES
 
 if TYPE_CHECKING:
     from pilotfish.flows.label import Labelled
@@ -201,7 +202,8 @@ def _files(found: "Labelled") -> dict[str, str]:
 
 def _show(found: "Labelled") -> None:
     facts = found.facts
-    counts = ", ".join(f"{status} {n:,}" for status, n in facts["counts"].items())
+    # a manifest that was read back has its keys sorted
+    counts = ", ".join(f"{status} {facts['counts'][status]:,}" for status in STATUSES)
     out(f"{found.name}: {facts['rows']:,} rows labelled {facts['kind']}: {counts}")
     for reason, n in facts["reasons"].items():
         out(f"  {n:,} {reason}")
