@@ -66,7 +66,7 @@ def compare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare arms of a recipe, of runs, or of models trained elsewhere.
+    """Compare the arms of a recipe, of runs, or of judged files.
 
     A recipe with `experiment: weak_to_strong` compares floor, ceiling and students of a weak
     teacher: a weak model learns one half of the rows and labels the other half, on which strong
