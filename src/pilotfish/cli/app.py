@@ -13,6 +13,7 @@ from pilotfish.cli.inspect import inspect
 from pilotfish.cli.judge import judge
 from pilotfish.cli.label import label
 from pilotfish.cli.methods import methods
+from pilotfish.cli.plan import plan
 from pilotfish.cli.report import report
 from pilotfish.cli.run import run
 from pilotfish.cli.schema import schema
@@ -48,7 +49,7 @@ def _root(
 
 
 _COMMANDS = (
-    demo, run, inspect, score, select, label, train, judge, compare,
+    demo, run, inspect, plan, score, select, label, train, judge, compare,
     report, explain, verify, methods, doctor, schema,
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The options that several commands share, declared once."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -118,3 +118,16 @@ def parse_map(text: str | None) -> dict[str, str]:
 def parse_names(text: str | None) -> list[str]:
     """A comma-separated list of names."""
     return [piece.strip() for piece in (text or "").split(",") if piece.strip()]
+
+
+def given(context: typer.Context, typed: dict[str, Any], *, from_recipe: bool) -> dict[str, Any]:
+    """What the person typed; beside a recipe, defaults that nobody typed must not win."""
+    if not from_recipe:
+        return {key: value for key, value in typed.items() if value is not None}
+    names = {"out": "out_", "map": "map_"}
+    return {
+        key: value
+        for key, value in typed.items()
+        if key != "data"
+        and getattr(context.get_parameter_source(names.get(key, key)), "name", "") == "COMMANDLINE"
+    }

@@ -6,7 +6,7 @@ where that check passes and the cut can be audited.
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,6 @@ def _formats(
 ) -> tuple[Formats | None, str]:
     """The fast format in question beside fp32, None where there is none; and why."""
     from pilotfish.models import load
-    from pilotfish.precision import int8_supported
 
     if not any(selector.needs for selector in selectors.values()):
         return None, "nothing is measured"
@@ -91,15 +90,33 @@ def _formats(
     if weak.precision != "fp32":
         exact = load(weak.path, device=str(weak.device), precision="fp32")
         return Formats(weak, exact), f"it is the {'choice' if asked != 'auto' else 'default'} here"
-    if asked != "auto" or weak.device.type != "cpu":
-        return None, "it was asked for" if asked != "auto" else "it is the default here"
-    if weak.parameters < WORTH_PARAMETERS or len(pool) < WORTH_ROWS:
-        return None, "the model or the pool is too small for int8 to pay"
-    if not int8_supported():
-        return None, "this CPU has no int8 dot products"
-    if any(_uncut(each) for each in selectors.values()):
-        return None, "a method has no cut that could be audited"
+    if why := why_not_int8(weak, asked, len(pool), list(selectors.values())):
+        return None, why
     return Formats(_as(weak, "int8"), weak), "int8 is faster on this CPU"
+
+
+def why_not_int8(weak: "Loaded", asked: str, rows: int, selectors: Sequence[Selector]) -> str:
+    """Why a model that computes in fp32 does not score a pool of `rows` rows in int8; "" if so."""
+    from pilotfish.precision import int8_supported
+
+    if asked != "auto" or weak.device.type != "cpu":
+        return "it was asked for" if asked != "auto" else "it is the default here"
+    if weak.parameters < WORTH_PARAMETERS or rows < WORTH_ROWS:
+        return "the model or the pool is too small for int8 to pay"
+    if not int8_supported():
+        return "this CPU has no int8 dot products"
+    if any(_uncut(each) for each in selectors):
+        return "a method has no cut that could be audited"
+    return ""
+
+
+def fast_format(weak: "Loaded", asked: str, rows: int, selectors: Sequence[Selector]) -> str:
+    """The format that is going to score `rows` rows if it agrees with fp32; "" for fp32 itself."""
+    if not any(each.needs for each in selectors):
+        return ""
+    if weak.precision != "fp32":
+        return weak.precision
+    return "" if why_not_int8(weak, asked, rows, selectors) else "int8"
 
 
 def _uncut(selector: Selector) -> bool:

@@ -62,7 +62,7 @@ def tune(
         student = prepare(base, settings)
     rows = encode_rows(examples, student.loaded, window(settings, student.loaded))
     learned, held = split_fifth(rows, seed=seed)
-    few, start = _for_few_rows(settings, len(learned)), snapshot(student)
+    few, start = for_few_rows(settings, len(learned)), snapshot(student)
     trials = []
     for rate in _rates(config, student):
         restore(student, start)
@@ -171,7 +171,7 @@ def _rates(config: TuneConfig, student: Student) -> list[float]:
     return sorted(set(given)) if isinstance(given, list) else [given]
 
 
-def _for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
+def for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
     """The tuning settings: batches small enough to make some steps."""
     batch = min(config.per_device_train_batch_size, max(4, n_rows // STEPS_PER_EPOCH))
     per_epoch = math.ceil(n_rows / (batch * accelerator().num_processes))

@@ -1,0 +1,159 @@
+"""How fast the stages of a run are here: measured by a probe, or worked out from FLOPs."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilotfish.flows.plan_tokens import Model
+from pilotfish.ledger import Shape, forward, generation, training
+
+# Share of the machine's measured matmul speed that models reach on short rows: a guess, good only
+# to give an order of magnitude.
+UTILISATION = 0.3
+# Small operations of one layer's forward pass; a training step has three times as many.
+OPERATIONS = 25
+SELECT_ROW = 1e-5  # seconds a row more takes to be ranked and written down; benchmarks/memory.py
+WRITE_BYTES = 2e8  # bytes a second that are hashed and forced to disk
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A line: `fixed` seconds, and `each` more for every unit."""
+
+    fixed: float
+    each: float
+
+    def __call__(self, units: float) -> float:
+        """Seconds for so many units."""
+        return self.fixed + self.each * units
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The weak model reads a pool."""
+
+    load: float  # its weights, and their digest
+    start: float  # once: which batches are safe, what is compiled, memory asked for
+    encode: float  # seconds per row to cut it into tokens for every need
+    token: float  # seconds per token that a forward pass reads
+    shard: float  # seconds to write down what was measured of one
+    fixed: float  # files and manifests around it all
+    select: Pace  # of pool rows: rank them, and write every decision down
+    control: Pace  # of pool rows: draw and write a control
+    precision: str = "fp32"
+    exact: float = 0.0  # seconds per token in fp32, where a faster format is checked against it
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A model learns, or is tuned."""
+
+    load: float
+    row: float  # seconds per row to make it ready
+    step: Pace  # of padded positions: one optimizer step
+    save: float
+    look: float = 0.0  # seconds per token to take a held-out loss
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A model is asked a set of rows: seconds for all of them."""
+
+    load: float
+    trained: float  # once it knows when an answer ends
+    untrained: float  # while it may go on to the end of its room
+    prompt: float  # tokens read
+    fresh: float  # tokens written
+
+    @property
+    def tokens(self) -> float:
+        """Both together."""
+        return self.prompt + self.fresh
+
+
+@dataclass(frozen=True)
+class Rates:
+    """All of it. learning: by the settings of a training, as `key_of` names them."""
+
+    how: str  # probe | formula
+    words: str
+    scoring: Scoring
+    learning: Mapping[str, Learning]
+    judging: Answering
+    tuning: Learning | None = None
+    judging_weak: Answering | None = None
+    labelling: Answering | None = None  # the weak model answers the whole pool
+    peak: Mapping[str, int] = field(default_factory=dict)  # stage -> bytes measured
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what was measured, as numbers
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A matrix product's speed, and what any operation costs, however small."""
+
+    flops: float  # FLOP/s
+    operation: float  # seconds
+
+    def forward(self, shape: Shape | None, *, parameters: int) -> float:
+        """Seconds per token of a forward pass."""
+        shape = shape or plain_shape(parameters)
+        return forward(shape, 1.0) / (UTILISATION * self.flops)
+
+    def step(self, shape: Shape | None, *, parameters: int, lora: bool) -> Pace:
+        """An optimizer step, by padded positions; AdamW moves 16 bytes a parameter or so."""
+        shape = shape or plain_shape(parameters)
+        each = training(shape, 1.0, lora=lora) / (UTILISATION * self.flops)
+        moved = 0.0 if lora else parameters * 16 / 5e9
+        return Pace(3 * OPERATIONS * shape.layers * self.operation + moved, each)
+
+    def answers(
+        self, shape: Shape | None, *, parameters: int, rows: int, prompt: float, room: float
+    ) -> float:
+        """Seconds of greedy answers; memory is read once a token, whoever shares the batch."""
+        shape = shape or plain_shape(parameters)
+        work = generation(shape, prompt, room, rows=rows) / (UTILISATION * self.flops)
+        batches = max(1.0, rows * (prompt + room) / 8192)
+        return work + batches * room * OPERATIONS * shape.layers * self.operation
+
+
+def plain_shape(parameters: int) -> Shape:
+    """Where a config does not tell: a body of that many parameters, and 2N FLOPs a token."""
+    return Shape(parameters, 0, 0, 12)
+
+
+def machine_speed() -> Machine:
+    """Measured in about a fifth of a second, on the device that models will use."""
+    import torch
+
+    from pilotfish.models import pick_device
+    from pilotfish.precision import pick_dtype
+
+    device = pick_device()
+    size = 512 if device.type == "cpu" else 4096
+    square = torch.ones(size, size, device=device, dtype=pick_dtype("auto", device))
+    few = torch.ones(8, device=device)
+    product = _clock(lambda: square @ square, lambda made: float(made[0, 0]), 10)
+    return Machine(
+        2 * size**3 / product, _clock(lambda: few + few, lambda made: float(made[0]), 200)
+    )
+
+
+def _clock(work: Any, wait: Any, times: int) -> float:
+    """Seconds of one call, the device's queue drained before and after."""
+    wait(work())
+    start = time.perf_counter()
+    for _ in range(times):
+        last = work()
+    wait(last)
+    return (time.perf_counter() - start) / times
+
+
+def loading(model: Model, bytes_each: int = 4) -> float:
+    """Seconds to read and hash weights of which nothing was loaded yet: a guess."""
+    return 0.1 + model.parameters * bytes_each / 5e8
+
+
+def saving(model: Model) -> float:
+    """Seconds to write weights, hash them and force them to disk."""
+    return 0.05 + model.parameters * 4 / WRITE_BYTES

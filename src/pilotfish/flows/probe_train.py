@@ -1,0 +1,107 @@
+"""A few optimizer steps as a run takes them, timed: of usual rows, and of the longest ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pilotfish.config import TrainConfig
+from pilotfish.flows.plan_rates import Learning, Pace
+from pilotfish.flows.plan_tokens import padded_step
+from pilotfish.flows.probe import timed
+from pilotfish.records import Example
+
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
+    from pilotfish.train.loop import Work
+    from pilotfish.train.rows import Rows
+
+MOST_STEPS = 12  # timed of each kind
+
+
+def learn_some(
+    name: str,
+    rows: Sequence[Example],
+    config: TrainConfig,
+    *,
+    seconds: float,
+    save: float,
+    teacher: "Loaded | None" = None,
+) -> Learning:
+    """Train on `rows` for about so many seconds, with the real batch, loss and LoRA."""
+    from pilotfish.losses import make_loss
+    from pilotfish.train.held_out import held_out_loss
+    from pilotfish.train.lesson import lesson_of
+    from pilotfish.train.loop import Work
+    from pilotfish.train.setup import accelerator, prepare, seeded
+    from pilotfish.train.strong import build_learner
+
+    loss = make_loss(config.loss)
+    with seeded(0):
+        load, student = timed(lambda: prepare(name, config))
+        ready, lesson = timed(lambda: lesson_of(rows, student, loss, config, teacher=teacher))
+        more, learner = timed(lambda: build_learner(student, loss, lesson.rows, teacher))
+        steps = _Steps(Work.begin(learner, config, accelerator()), lesson.rows, config)
+        pace = steps.pace(seconds, bf16=student.bf16)
+        some = lesson.rows.take(range(min(16, len(lesson.rows))))
+        look, _ = timed(lambda: held_out_loss(student, some))
+    return Learning(load + more, ready / len(rows), pace, save, look / sum(some.lengths))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Steps of one learner, each of rows that are chosen for it."""
+
+    work: "Work"
+    rows: "Rows"
+    config: TrainConfig
+
+    def pace(self, seconds: float, *, bf16: bool) -> Pace:
+        """A line through what steps of usual and of long rows took, by padded positions."""
+        usual, long = self._usual(), self._longest()
+        self._take(usual, 1, bf16=bf16)  # the optimizer's memory, first kernels
+        each = max(self._take(long, 1, bf16=bf16)[0], 1e-4)
+        count = int(np.clip(seconds / (2 * each), 1, MOST_STEPS))
+        found = [(self._positions(kind), self._take(kind, count, bf16=bf16))
+                 for kind in (usual, long)]  # fmt: skip
+        return line(*[(positions, float(np.median(times))) for positions, times in found])
+
+    def _usual(self) -> list[int]:
+        """The rows of one step, as long as rows are."""
+        from pilotfish.train import rows_per_step
+
+        order = np.argsort(self.rows.lengths, kind="stable")
+        size = rows_per_step(self.config)
+        return [int(i) for i in order[np.linspace(0, len(order) - 1, size).round().astype(int)]]
+
+    def _longest(self) -> list[int]:
+        from pilotfish.train import rows_per_step
+
+        order = np.argsort(self.rows.lengths, kind="stable")[::-1]
+        return [int(i) for i in np.resize(order[: rows_per_step(self.config)],
+                                          rows_per_step(self.config))]  # fmt: skip
+
+    def _positions(self, chosen: Sequence[int]) -> float:
+        lengths = self.rows.lengths
+        return padded_step([lengths[i] for i in chosen], self.config)
+
+    def _take(self, chosen: Sequence[int], count: int, *, bf16: bool) -> list[float]:
+        """Seconds of each of `count` steps on these very rows."""
+        from pilotfish.train.loop import Plan, steps
+        from pilotfish.train.setup import accelerator
+
+        plan = Plan(steps=count, learning_rate=1e-6, seed=0, bf16=bf16)
+        moving = steps(
+            self.work.learner, self.rows.take(chosen), plan, self.config,
+            accelerator=accelerator(), work=self.work,
+        )  # fmt: skip
+        return [timed(lambda: next(moving))[0] for _ in range(count)]
+
+
+def line(usual: tuple[float, float], long: tuple[float, float]) -> Pace:
+    """Through two points (positions, seconds), neither part below zero, and right at the first."""
+    (x, a), (y, b) = usual, long
+    slope = (b - a) / (y - x) if y > 1.2 * x else a / x
+    slope = float(np.clip(slope, 0.0, a / x))
+    return Pace(a - slope * x, slope)
