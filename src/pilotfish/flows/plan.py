@@ -1,7 +1,7 @@
 """plan: the numbered steps of a run and what each takes, before anything is spent."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from pilotfish.config import SEEDS, Method, Recipe, TrainConfig
 from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.plan_data import hold
-from pilotfish.flows.plan_even import Even, break_even
+from pilotfish.flows.plan_even import break_even
 from pilotfish.flows.plan_formula import Judging, formula
 from pilotfish.flows.plan_models import Grounds, jobs_of
 from pilotfish.flows.plan_probe import Probe, facts_of, probe
 from pilotfish.flows.plan_rates import Rates
-from pilotfish.flows.plan_steps import Counting, Step, key_of, steps_of
+from pilotfish.flows.plan_result import Level, Plan
+from pilotfish.flows.plan_steps import Counting, key_of, steps_of
 from pilotfish.flows.plan_tokens import Model, lengths_of, trained_lengths
 from pilotfish.flows.planned import needs_of
 from pilotfish.flows.progress import SILENT, Progress
@@ -28,73 +29,6 @@ from pilotfish.selectors import Selector, make
 from pilotfish.store import Store
 
 SECONDS = 20.0  # of probing, loading of models aside
-
-
-@dataclass(frozen=True)
-class Level:
-    """What one level of evidence takes."""
-
-    steps: Sequence[Step]
-    seeds: int
-
-    @property
-    def seconds(self) -> float:
-        """All steps, one after the other."""
-        return sum(step.seconds for step in self.steps)
-
-    @property
-    def flops(self) -> float | None:
-        """Of the steps whose FLOPs are known; None where a model's shape is not."""
-        known = [step.flops for step in self.steps if step.tokens is not None]
-        return None if None in known else float(sum(each or 0.0 for each in known))
-
-    @property
-    def models(self) -> int:
-        """Strong models trained."""
-        return sum(step.models for step in self.steps if step.stage == "train")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything `plan` says."""
-
-    recipe: Recipe
-    chosen: Level
-    levels: Mapping[str, Level]
-    even: Even
-    machine: Mapping[str, Any]
-    notes: Sequence[str]
-    per_hour: float | None = None
-
-    def money(self, seconds: float) -> float | None:
-        """At the price of an hour, where one was given."""
-        return None if self.per_hour is None else seconds / 3600 * self.per_hour
-
-    def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            "steps": [self._step(step) for step in self.chosen.steps],
-            "total": self._level(self.chosen),
-            "break_even": self.even.as_dict(),
-            "evidence": {name: self._level(level) for name, level in self.levels.items()},
-            "machine": dict(self.machine),
-            "notes": list(self.notes),
-        }
-
-    def _step(self, step: Step) -> dict[str, Any]:
-        names = ("n", "stage", "name", "rows", "tokens", "flops", "memory_bytes", "memory",
-                 "models", "steps", "seconds")  # fmt: skip
-        return {**{name: getattr(step, name) for name in names}, "money": self.money(step.seconds)}
-
-    def _level(self, level: Level) -> dict[str, Any]:
-        return {
-            "models": level.models,
-            "seeds": level.seeds,
-            "flops": level.flops,
-            "memory_bytes": max(step.memory_bytes or 0 for step in level.steps),
-            "seconds": level.seconds,
-            "money": self.money(level.seconds),
-        }
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from pilotfish import ledger
 from pilotfish.flows.arms import ARMS
+from pilotfish.flows.durations import duration
 from pilotfish.flows.plan_models import jobs_of
 from pilotfish.flows.plan_steps import Counting, Step, train_step
 from pilotfish.flows.plan_tokens import in_view
-from pilotfish.flows.plan_words import duration
 from pilotfish.selectors import Selector
 
 

@@ -2,27 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pilotfish.flows.plan import Level, Plan
-    from pilotfish.flows.plan_steps import Step
+from pilotfish.flows.durations import duration
+from pilotfish.flows.plan_result import Level, Plan
+from pilotfish.flows.plan_steps import Step
 
 HEAD = ("step", "stage", "what", "rows", "tokens", "FLOPs", "memory", "time")
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words of at most three digits."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 86400:.0f} days"
-
-
-def lines(plan: "Plan") -> list[str]:
+def lines(plan: Plan) -> list[str]:
     """For people."""
     money = plan.per_hour is not None
     head = [*HEAD, *(["money"] if money else [])]
@@ -35,7 +23,7 @@ def lines(plan: "Plan") -> list[str]:
 
 
 def level_words(
-    name: str, level: "Level", money: Callable[[float], float | None] = lambda seconds: None
+    name: str, level: Level, money: Callable[[float], float | None] = lambda seconds: None
 ) -> str:
     """The price of one level of evidence."""
     flops = "" if level.flops is None else f"{level.flops:.2e} FLOPs, "
@@ -47,10 +35,10 @@ def level_words(
     )
 
 
-def _groups(steps: Sequence["Step"]) -> Iterator[list["Step"]]:
+def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
     """Steps of one stage and arm together, whichever their seed; they need not be neighbours."""
 
-    def key(step: "Step") -> str:
+    def key(step: Step) -> str:
         return f"{step.stage} {step.name.partition(' seed ')[0]}"
 
     first = {key(step): step.n for step in reversed(steps)}
@@ -58,7 +46,7 @@ def _groups(steps: Sequence["Step"]) -> Iterator[list["Step"]]:
     yield from (list(group) for _, group in groupby(ordered, key))
 
 
-def _row(group: Sequence["Step"], money: Callable[[float], float | None]) -> list[str]:
+def _row(group: Sequence[Step], money: Callable[[float], float | None]) -> list[str]:
     one, seconds = group[0], sum(step.seconds for step in group)
     name = one.name.partition(" seed ")[0] if len(group) > 1 else one.name
     paid = money(seconds)
@@ -81,7 +69,7 @@ def _sum(values: Sequence[float | None], form: str) -> str:
     return form.format(sum(known)) if len(known) == len(values) else "-"
 
 
-def _memory(step: "Step") -> str:
+def _memory(step: Step) -> str:
     if not step.memory_bytes:
         return "-"
     mark = "" if step.memory == "measured" else "~"
@@ -96,7 +84,7 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join([*left, *right]).rstrip()
 
 
-def _total(plan: "Plan") -> list[str]:
+def _total(plan: Plan) -> list[str]:
     paid = plan.money(plan.chosen.seconds)
     flops = "" if plan.chosen.flops is None else f", {plan.chosen.flops:.2e} FLOPs"
     return [
