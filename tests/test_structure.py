@@ -17,8 +17,8 @@ FLOORS = {
     "precision": 2,
     "budget": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2, "ledger": 2,
     "audit": 3, "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3, "geometry": 3,
-    "labels": 3,
-    "engine": 4,
+    "labels": 3, "order": 3,
+    "engine": 4, "exports": 4,
     "train": 5,
     "selectors": 6, "judge": 6,
     "report": 7, "world": 7,
@@ -30,6 +30,7 @@ FLOORS = {
 TABLES = {
     "formats": "FORMATS", "pickers": "PICKERS", "losses": "LOSSES", "signals": "SIGNALS",
     "selectors": "SELECTORS", "judge": "METRICS", "labels": "FILTERS",
+    "exports": "TARGETS",
 }  # fmt: skip
 
 

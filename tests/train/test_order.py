@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from pilotfish.config import TrainConfig
+from pilotfish.order import shuffled
 from pilotfish.train import plan_steps
-from pilotfish.train.order import batches, micro_batches, shuffled
+from pilotfish.train.order import batches, micro_batches
 
 NAMES = [f"row {i}" for i in range(23)]
 

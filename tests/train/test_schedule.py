@@ -2,7 +2,8 @@
 
 import pytest
 
-from pilotfish.train.schedule import Shape, factor, warmup_length
+from pilotfish.order import warmup_length
+from pilotfish.train.schedule import Shape, factor
 
 
 @pytest.mark.parametrize(

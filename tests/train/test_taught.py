@@ -14,10 +14,11 @@ from pilotfish.encode import encode_training
 from pilotfish.errors import UsageError
 from pilotfish.losses import make_loss
 from pilotfish.models import Loaded, load
+from pilotfish.order import row_name
 from pilotfish.records import Example, Turn
 from pilotfish.train import Taught, check_stored, train
 from pilotfish.train.learner import Learner
-from pilotfish.train.rows import Rows, encode_rows, row_name, with_taught
+from pilotfish.train.rows import Rows, encode_rows, with_taught
 from pilotfish.train.taught import captured_mass
 from tests.train.words import backwards
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pilotfish.errors import DataError
-from pilotfish.records import Example
+from pilotfish.records import Example, content_digest
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -23,6 +23,8 @@ class Item:
     value: None where the row could not be judged, never a number that stands for failure.
     output: the model's answer, None where the metric asks for none. expected: the row's own.
     confidence: the probability a classifier gives its answer; None (and left out) for other models.
+    hash: of what was asked and expected (`item_hash`), task: which group of rows it belongs to;
+    left out where None.
     """
 
     id: str
@@ -31,6 +33,8 @@ class Item:
     output: str | None
     expected: str | None
     confidence: float | None = None
+    hash: str | None = None
+    task: str | None = None
 
     def line(self) -> str:
         """One line of strict JSON, its keys in the order of the contract."""
@@ -41,8 +45,8 @@ class Item:
             "output": self.output,
             "expected": self.expected,
         }
-        if self.confidence is not None:
-            fields["confidence"] = self.confidence
+        more = {"confidence": self.confidence, "hash": self.hash, "task": self.task}
+        fields |= {name: value for name, value in more.items() if value is not None}
         text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
         # A lone surrogate of the dataset has no UTF-8 form; escaped it survives.
         return text if _encodes(text) else json.dumps(fields, allow_nan=False)
@@ -54,6 +58,11 @@ def _encodes(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def item_hash(example: Example) -> str:
+    """32 hex digits of a row's question and answer, its id and unused columns aside."""
+    return content_digest(example.turns, example.text, example.label, {})
 
 
 class Metric(Protocol):

@@ -1,11 +1,10 @@
 """The strong stage: rows and a model in, a trained standard model folder out."""
 
+from pilotfish.order import plan_steps, row_name, rows_per_step
 from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.classify import train_classifier
 from pilotfish.train.focus import make_focus, unlike_reference
 from pilotfish.train.looks import Looks
-from pilotfish.train.order import plan_steps, rows_per_step
-from pilotfish.train.rows import row_name
 from pilotfish.train.setup import check_reach, default_learning_rate, unlike_tokenizers
 from pilotfish.train.strong import train
 from pilotfish.train.taught import Taught, check_stored

@@ -8,12 +8,12 @@ from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
 from pilotfish.losses import Loss, make_loss
 from pilotfish.models import load_classifier
+from pilotfish.order import rows_per_step
 from pilotfish.records import Example, Floats, Ints
 from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.cost import flops
 from pilotfish.train.lesson import window
 from pilotfish.train.looks import Looks
-from pilotfish.train.order import rows_per_step
 from pilotfish.train.pupil import Pupil, encode_classified
 from pilotfish.train.save import in_one_piece, save, write_log
 from pilotfish.train.setup import Student, accelerator, dress, peak_rate, seeded

@@ -10,14 +10,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pilotfish.config import TrainConfig
+from pilotfish.order import rows_per_step, warmup_length
 from pilotfish.train.collate import Batch
 from pilotfish.train.learner import Learner
 from pilotfish.train.mixing import drawn
-from pilotfish.train.order import micro_batches, rows_per_step
+from pilotfish.train.order import micro_batches
 from pilotfish.train.parallel import clip, spread, synced
 from pilotfish.train.pupil import Pupil, Texts
 from pilotfish.train.rows import Rows
-from pilotfish.train.schedule import factor, warmup_length
+from pilotfish.train.schedule import factor
 from pilotfish.train.setup import build_optimizer
 
 

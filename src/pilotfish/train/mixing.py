@@ -5,7 +5,8 @@ from itertools import count
 from typing import Any
 
 from pilotfish.config import TrainConfig
-from pilotfish.train.order import batches, shuffled
+from pilotfish.order import shuffled
+from pilotfish.train.order import batches
 from pilotfish.train.pupil import Texts
 from pilotfish.train.rows import Rows
 

@@ -8,9 +8,9 @@ from typing import TypeVar
 from pilotfish.encode import Encoded, encode_training
 from pilotfish.errors import DataError, UsageError
 from pilotfish.models import Loaded
+from pilotfish.order import row_name, shuffled
 from pilotfish.records import Example, Floats
 from pilotfish.train.collate import supervised
-from pilotfish.train.order import shuffled
 from pilotfish.train.taught import Taught
 
 
@@ -84,11 +84,6 @@ def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) ->
         [supervised(encoded[i]) for i in usable],
         len(encoded) - len(usable),
     )
-
-
-def row_name(example: Example) -> str:
-    """Id and content: what a row is called while it is learnt."""
-    return f"{example.id}\0{example.digest}"
 
 
 def with_taught(rows: Rows, taught: Mapping[str, Taught]) -> Rows:

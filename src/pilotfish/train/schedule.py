@@ -6,12 +6,6 @@ from typing import Literal
 Shape = Literal["linear", "cosine", "constant"]
 
 
-def warmup_length(warmup: float, steps: int) -> int:
-    """Steps of warm-up: a share of `steps` below 1, else a number; always shorter than the run."""
-    wanted = round(warmup * steps) if warmup < 1 else int(warmup)
-    return min(wanted, steps - 1)
-
-
 def factor(step: int, steps: int, *, warmup: int, shape: Shape) -> float:
     """Share of the peak in (0, 1] at `step` (0-based): rises through the warm-up, then falls.
 

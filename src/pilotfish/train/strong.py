@@ -10,6 +10,7 @@ from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
 from pilotfish.losses import Loss, make_loss
 from pilotfish.models import Loaded
+from pilotfish.order import plan_steps, rows_per_step
 from pilotfish.records import Example
 from pilotfish.train.checkpoint import NOTHING, Carrier, Checkpoints, Keeper
 from pilotfish.train.cost import flops
@@ -20,7 +21,6 @@ from pilotfish.train.looks import Looks
 from pilotfish.train.loop import Plan, Step, Work
 from pilotfish.train.loop import steps as optimizer_steps
 from pilotfish.train.mixing import mix_facts, shares_of
-from pilotfish.train.order import plan_steps, rows_per_step
 from pilotfish.train.pupil import Pupil, Texts
 from pilotfish.train.rows import Rows, encode_rows
 from pilotfish.train.save import in_one_piece, save, write_log
