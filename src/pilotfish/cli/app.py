@@ -9,6 +9,7 @@ from pilotfish.cli.compare import compare
 from pilotfish.cli.demo import demo
 from pilotfish.cli.doctor import doctor
 from pilotfish.cli.explain import explain
+from pilotfish.cli.export import export
 from pilotfish.cli.inspect import inspect
 from pilotfish.cli.judge import judge
 from pilotfish.cli.label import label
@@ -50,7 +51,7 @@ def _root(
 
 _COMMANDS = (
     demo, run, inspect, plan, score, select, label, train, judge, compare,
-    report, explain, verify, methods, doctor, schema,
+    report, explain, export, verify, methods, doctor, schema,
 )  # fmt: skip
 
 for _command in _COMMANDS:

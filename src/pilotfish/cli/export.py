@@ -1,0 +1,50 @@
+"""`pilotfish export`: an arm's rows and settings, written for a trainer elsewhere."""
+
+from typing import Annotated
+
+import typer
+
+from pilotfish.cli.console import Console, emit, out
+from pilotfish.cli.options import Force, Json, Quiet, RunFolder, parse_names
+
+
+def export(
+    run: RunFolder,
+    to: Annotated[str, typer.Option(metavar="TARGET", help="jsonl, trl, llamafactory or axolotl.")],
+    arms: Annotated[
+        str,
+        typer.Option(metavar="NAME,..", help="Which arms; random-0 names one seed's."),
+    ] = "selected",
+    out_: Annotated[
+        str | None,
+        typer.Option("--out", metavar="DIR", help="Where to; default: RUN/exports/TARGET."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Only this seed; default: every one of the run's.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write an arm's rows and settings for a trainer elsewhere.
+
+    Rows are in the order of training, in the trainer's own format; all arms share steps, batch
+    size, learning rate and LoRA settings, so that they can be compared. README.md in the folder
+    says how the results come back.
+
+    \b
+    Example:
+      pilotfish export RUN --to trl --arms selected,random,length_matched
+    """
+    from pilotfish.flows.export import export as write
+
+    told = write(
+        run, to, arms=parse_names(arms), folder=out_, seed=seed, force=force,
+        progress=Console(quiet=quiet),
+    )  # fmt: skip
+    if as_json:
+        emit(told)
+        return
+    for arm in told["arms"]:
+        out(f"{arm['file']}: {arm['rows']:,} rows of {arm['arm']}, seed {arm['seed']}")
+    out(f"next: {told['folder']}/README.md")
