@@ -34,12 +34,10 @@ LOSSES = {
     "smooth": "lm(smoothing=0.1)",
 }
 LABELS = {"relabel_confident": "logconf_tokens", "relabel_kd": "kd"}
-STOP = {"stop_every": 10, "max_steps": 200}
+STOP = {"stop_every": 10}
 WAYS: dict[str, dict[str, Any]] = {
-    "longer": {"of": "selected", "train": {"max_steps": 200}},
     "stop_honest": {"of": "selected", "train": {"stop": "weak", **STOP}},
     "stop_oracle": {"of": "selected", "train": {"stop": "gold", **STOP}},
-    "relabel_longer": {"of": "relabel_all", "train": {"max_steps": 200}},
     "relabel_stop_honest": {"of": "relabel_all", "train": {"stop": "weak", **STOP}},
     "relabel_stop_oracle": {"of": "relabel_all", "train": {"stop": "gold", **STOP}},
     "random_focus": {"of": "random", "train": {"focus": "excess(keep=0.6)"}},

@@ -34,6 +34,11 @@ class Budget:
         plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
         return f"{plain}%" if self.kind == "percent" else f"{plain}{self.kind}"
 
+    @property
+    def slug(self) -> str:
+        """The same as part of a file's name: `10pct`, `500rows`."""
+        return self.text.replace("%", "pct")
+
 
 def parse_budget(text: str) -> Budget:
     """Read a budget. UsageError (exit 2) says what was wrong and how to write it.

@@ -19,11 +19,11 @@ def arms(asked: Recipe, *, trusted: bool = False) -> dict[str, Arm]:
 def test_a_variant_takes_the_rows_of_its_arm_and_changes_only_what_it_names() -> None:
     asked = recipe(
         train={"max_steps": 7, "loss": "kd"},
-        variants={"short": {"of": "relabel_all", "train": {"max_steps": 3}}},
+        variants={"slow": {"of": "relabel_all", "train": {"learning_rate": 1e-5}}},
     )
-    short = arms(asked)["short"]
+    short = arms(asked)["slow"]
     assert short.rows == "relabelled"
-    assert short.config(asked.train).max_steps == 3
+    assert short.config(asked.train).learning_rate == 1e-5
     assert short.config(asked.train).loss == "kd"
     assert arms(asked)["selected"].config(asked.train) == asked.train
 
@@ -47,7 +47,13 @@ def test_what_no_variant_can_be_is_refused(variants: dict[str, object], said: st
         arms(recipe(variants=variants))
 
 
-@pytest.mark.parametrize("train", [{"max_step": 3}, {"max_steps": 0}])
+@pytest.mark.parametrize("train", [{"learning_rte": 3}, {"lora_r": 0}])
 def test_settings_of_a_variant_are_checked_before_anything_starts(train: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="max_step"):
+    with pytest.raises(UsageError, match=r"learning_rate|lora_r"):
         recipe(variants={"x": {"train": train}})
+
+
+@pytest.mark.parametrize("length", ["max_steps", "num_train_epochs"])
+def test_no_variant_is_longer_than_the_others(length: str) -> None:
+    with pytest.raises(UsageError, match="every arm takes the same number of steps"):
+        recipe(variants={"x": {"train": {length: 3}}})

@@ -108,7 +108,7 @@ def run(
         "revision": revision, "max_length": max_length, "precision": precision,
         "allow_short": allow_short, "seed": seed, "out": out_,
     }  # fmt: skip
-    settings |= _given(context, typed, from_recipe=bool(settings))
+    settings |= several_budgets(_given(context, typed, from_recipe=bool(settings)))
     for name in ("weak", "strong"):
         if not settings.get(name):
             raise UsageError(f"`run` needs --{name} MODEL", hint="pilotfish run --help")
@@ -134,6 +134,12 @@ def _given(context: typer.Context, typed: dict[str, Any], *, from_recipe: bool) 
         if key != "data"
         and getattr(context.get_parameter_source(names.get(key, key)), "name", "") == "COMMANDLINE"
     }
+
+
+def several_budgets(typed: dict[str, Any]) -> dict[str, Any]:
+    """`--budget 5%,10%` as a sweep; the verdict is on the first."""
+    several = [text.strip() for text in typed.get("budget", "").split(",") if text.strip()]
+    return {**typed, "budget": several[0], "budgets": several} if len(several) > 1 else typed
 
 
 def default_out(data: str) -> str:

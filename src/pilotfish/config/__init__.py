@@ -1,14 +1,24 @@
 """Recipes and the small grammars of the command line."""
 
 from pilotfish.config.method import Method, parse_method, parse_methods, split_commas
-from pilotfish.config.recipe import SEEDS, Recipe, Variant, make_recipe, read_recipe
+from pilotfish.config.recipe import (
+    SEEDS,
+    Gate,
+    Money,
+    Recipe,
+    Variant,
+    make_recipe,
+    read_recipe,
+)
 from pilotfish.config.schema import recipe_schema
 from pilotfish.config.training import TrainConfig, TuneConfig
 from pilotfish.config.weak_to_strong import WeakToStrong, make_weak_to_strong
 
 __all__ = [
     "SEEDS",
+    "Gate",
     "Method",
+    "Money",
     "Recipe",
     "TrainConfig",
     "TuneConfig",

@@ -4,7 +4,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pilotfish.config.settings import checked
 from pilotfish.config.training import TrainConfig, TuneConfig
@@ -14,8 +21,13 @@ MAX_BYTES = 1_000_000
 SEEDS = {"none": 1, "quick": 2, "full": 3}  # of each level of evidence
 
 
+Equal = Literal["steps", "epochs", "tokens", "compute"]
+# Settings of `train:` that say how long, which no variant has for itself.
+_LENGTH = ("max_steps", "num_train_epochs")
+
+
 class Variant(BaseModel):
-    """An arm trained in another way: `{of: selected, train: {loss: lm, max_steps: 50}}`."""
+    """An arm trained in another way: `{of: selected, train: {loss: kd, learning_rate: 1e-4}}`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,12 +39,37 @@ class Variant(BaseModel):
     @field_validator("train")
     @classmethod
     def _known(cls, train: dict[str, Any]) -> dict[str, Any]:
+        if found := [name for name in _LENGTH if name in train]:
+            raise ValueError(f"train.{found[0]}: every arm takes the same number of steps")
         try:
             TrainConfig().changed(train)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"train.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         return train
+
+
+class Gate(BaseModel):
+    """A guard: `{arm: selected, against: base, margin: 0.02}` must not be worse by the margin."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arm: str = "selected"
+    against: str = "base"
+    """An arm of this run, another run folder (its `selected`), or FOLDER:ARM."""
+    task: str | None = None
+    """Only the test rows of this task; None: all."""
+    margin: float = Field(0.02, gt=0)
+    """In the units of the metric: how much worse is still no loss."""
+
+
+class Money(BaseModel):
+    """What an hour of the machine costs: `{per_hour: 2.5, currency: EUR}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per_hour: float = Field(gt=0)
+    currency: str = "USD"
 
 
 class Recipe(BaseModel):
@@ -47,10 +84,19 @@ class Recipe(BaseModel):
     strong: str
     """MODEL that learns."""
     budget: str = "10%"
-    """`10%`, `500rows` or `2Mtokens`."""
+    """`10%`, `500rows` or `2Mtokens`: the one the verdict is on."""
+    budgets: list[str] | None = Field(None, min_length=1)
+    """Several, sharing scores and controls; without `budget` the verdict is on the first."""
     method: str | None = None
     """METHOD; None: the default a benchmark backs (docs/results.md); `run` says which."""
     direction: Literal["high", "low", "middle"] | None = None
+    methods: dict[str, str] = Field(default_factory=dict)
+    """Further selections and arms: name -> METHOD, as `ifd: ifd`, scored in the same pass."""
+    choose: Literal["fixed", "split"] = "fixed"
+    """fixed: the verdict is on `method`, named beforehand. split: on the method that does best on
+    one half of the test rows, judged on the other."""
+    equal: list[Equal] = ["steps"]
+    """What else is held equal, each with arms of its own: epochs, tokens, compute."""
     trusted: str | None = None
     """Rows a person vouches for: they tune the weak model and make the trusted arms."""
     test: str | None = None
@@ -82,10 +128,28 @@ class Recipe(BaseModel):
     """Differences inside +- margin count as equivalent."""
     test_rows: int = Field(500, gt=1)
     """Rows held out for judging where no `test` is given."""
+    task_column: str | None = None
+    """Column of the test rows that names their task: differences are told per task too."""
+    gates: dict[str, Gate] = Field(default_factory=dict)
+    """Guards by name; a failing one ends the command with exit 4, an inconclusive one with 5."""
+    money: Money | None = None
+    """Puts a price beside every time."""
     tune: TuneConfig = TuneConfig()
     """How the weak model is tuned on the trusted rows."""
     train: TrainConfig = TrainConfig()
     """How the strong model is trained."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _verdicts_budget(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("budgets") and not given.get("budget"):
+            return {**given, "budget": given["budgets"][0]}
+        return given
+
+    @property
+    def all_budgets(self) -> list[str]:
+        """Every budget, that of the verdict first."""
+        return list(dict.fromkeys([self.budget, *(self.budgets or ())]))
 
     @property
     def n_seeds(self) -> int:
@@ -122,6 +186,7 @@ def read_recipe(path: Path | str) -> dict[str, Any]:
 def make_recipe(settings: dict[str, Any], overrides: list[str] | None = None) -> Recipe:
     """Check settings (a recipe's, or the command line's) with `--set a.b=value` laid on top."""
     parts: dict[object, type[BaseModel]] = {
-        "train": TrainConfig, "tune": TuneConfig, "variants": Variant,
+        "train": TrainConfig, "tune": TuneConfig, "variants": Variant, "gates": Gate,
+        "money": Money,
     }  # fmt: skip
     return checked(Recipe, settings, overrides, parts=parts)

@@ -1,22 +1,24 @@
 """run: the whole loop, read -> score -> select -> train -> judge -> report, resumable anywhere."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.budget import parse_budget
-from pilotfish.config import Method, Recipe
-from pilotfish.flows.arms import Arm, arms_of
+from pilotfish.config import Recipe
+from pilotfish.flows.arms import Arm, grid_of
+from pilotfish.flows.compute import Compute, compute_of, shape_named, tokens_per_row
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test
 from pilotfish.flows.judge import ArmSeed, judge_arm, judged_models, retire
-from pilotfish.flows.material import replayed
+from pilotfish.flows.material import check_weights, replayed
+from pilotfish.flows.picks import Picks, pick_all, pick_for_compute
 from pilotfish.flows.price import price_lines
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import open_pool
-from pilotfish.flows.rows import Training, stream
+from pilotfish.flows.rows import Training, selection_of, stream
 from pilotfish.flows.score import Measuring, add_scores
-from pilotfish.flows.select import length_matched, longest_control, random_control, select_into
 from pilotfish.flows.setup import (
     Beside,
     check_losses,
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 # Settings that say which results there are, and change none of them.
-_ADDING = {"evidence", "seeds", "arms", "losses", "variants", "margin"}
+_ADDING = {
+    "evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods", "equal",
+    "choose", "gates", "money",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class Experiment:
     pool: Pool
     beside: Beside
     metric: str
-    method: Method
-    why: str  # this method
+    picks: Picks
+    why: str  # the verdict's method
     arms: Sequence[Arm]
     training: Training
     force: bool
@@ -64,6 +69,10 @@ class Experiment:
             if seed == 0 or arm.trained or (arm.name == "weak" and self.training.tuned)
         ]
 
+    def again(self, seed: int) -> str:
+        """What the names of selections of a later seed end with; without tuning seed 0 serves."""
+        return f"-{seed}" if self.training.tuned and seed else ""
+
 
 def run_experiment(
     recipe: Recipe, out: str, *, force: bool = False, progress: Progress = SILENT
@@ -74,7 +83,8 @@ def run_experiment(
     (unless `force`); run.json then tells what it told before.
     """
     need_torch("a run", extra="train")
-    parse_budget(recipe.budget)
+    for budget in recipe.all_budgets:
+        parse_budget(budget)
     with run_lock(out) as store:
         # after the lock: a second planner is turned away before torch is loaded
         from pilotfish.models import count_parameters, settle_threads
@@ -90,6 +100,11 @@ def run_experiment(
         for seed in range(recipe.n_seeds):
             pick_for_seed(experiment, seed)
             experiment = experiment if seed else begin(experiment)
+            if any(arm.steps == "compute" for arm in experiment.arms):
+                pick_for_compute(
+                    run, experiment.picks, seed, equal_compute(experiment), force=force,
+                    draw=experiment.training.stream(seed), again=experiment.again(seed),
+                )  # fmt: skip
             for arm in experiment.arms:
                 compare_arm(experiment, arm, seed)
         run.update(status="complete")
@@ -99,12 +114,10 @@ def run_experiment(
 
 def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experiment:
     """Read every row, decide metric, method and arms, and store the rows to judge on."""
-    arms = arms_of(
-        recipe.evidence, trusted=bool(recipe.trusted), names=recipe.arms,
-        variants=recipe.all_variants,
-    )  # fmt: skip
+    arms = grid_of(recipe)
     check_losses(recipe, arms)
     method, why = the_method(recipe)
+    picks = Picks.of(recipe, method, arms)
     source = source_of(recipe)
     beside = rows_beside(recipe, source)
     exclude = overlap_keys(beside.test)
@@ -114,11 +127,12 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
     keep_test(run, beside.test, facts, force=force)
     for data in sorted({arm.config(recipe.train).replay or "" for arm in arms} - {""}):
         replayed(run, data, limit=1)  # what cannot be read is said now
+    check_weights(pool, [arm.config(recipe.train) for arm in arms if arm.trained])
     say_what_is_known(run, beside)
     progress.note(f"method: {method.text} ({why})")
     training = _training(run, recipe, beside, force=force, progress=progress)
     return Experiment(
-        run, recipe, pool, beside, metric, method, why, arms, training, force, progress
+        run, recipe, pool, beside, metric, picks, why, arms, training, force, progress
     )  # fmt: skip
 
 
@@ -141,34 +155,25 @@ def _training(
 
 def pick_for_seed(experiment: Experiment, seed: int) -> None:
     """Score, select and draw the controls for one seed; without tuning, seed 0 serves all."""
-    run, recipe, force = experiment.run, experiment.recipe, experiment.force
-    anew, draw = experiment.training.tuned or seed == 0, experiment.training.stream(seed)
-    again = f"-{seed}" if experiment.training.tuned and seed else ""
-    picked = f"selected{again}"
-    if anew:
-        column = experiment.method.text + (f"#seed{again}" if again else "")
-        _score(experiment, seed, column)
-        select_into(
-            run, method=experiment.method, score=column, budget=recipe.budget, name=picked,
-            direction=recipe.direction, seed=draw, allow_short=recipe.allow_short, force=force,
-        )  # fmt: skip
-    wanted = {arm.selection for arm in experiment.arms}
-    if "random-{seed}" in wanted:
-        random_control(run, seed=draw, name=f"random-{seed}", to=picked, force=force)
-    if "length_matched-{seed}" in wanted:
-        length_matched(run, seed=draw, name=f"length_matched-{seed}", to=picked, force=force)
-    if "longest" in wanted and anew:
-        longest_control(run, name=f"longest{again}", to=picked, force=force)
+    again = experiment.again(seed)
+    if again or seed == 0:
+        _score(experiment, seed, again)
+    pick_all(
+        experiment.run, experiment.picks, seed, draw=experiment.training.stream(seed),
+        again=again, force=experiment.force,
+    )  # fmt: skip
 
 
-def _score(experiment: Experiment, seed: int, column: str) -> None:
+def _score(experiment: Experiment, seed: int, again: str) -> None:
+    """All methods in one pass."""
     recipe, training = experiment.recipe, experiment.training
     how = Measuring(
         recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
     )
     add_scores(
-        experiment.run, experiment.pool, training.weak(seed), {column: experiment.method}, how=how,
-        direction=recipe.direction, force=experiment.force, progress=experiment.progress,
+        experiment.run, experiment.pool, training.weak(seed), experiment.picks.columns(again),
+        how=how, direction=recipe.direction, force=experiment.force,
+        progress=experiment.progress,
     )  # fmt: skip
 
 
@@ -182,18 +187,67 @@ def begin(experiment: Experiment) -> Experiment:
     run, recipe = experiment.run, experiment.recipe
     kept = int(run.section("selections")["selected"]["delivered"])
     steps = plan_steps(kept, experiment.training.config)
+    picks = experiment.picks
     config = recipe.model_dump(mode="json", exclude={"out"})
     retire(run, _of_another_plan(experiment, config))
     evidence = {
         "level": recipe.evidence,
         "seeds": list(range(recipe.n_seeds)),
         "arms": [arm.name for arm in experiment.arms],
-        "method": experiment.method.text,
+        "method": picks.methods["selected"].text,
         "why": experiment.why,
         "steps": steps,
+        "rows": kept,
+        **_beyond(experiment),
     }
     run.update(status="running", config=config, evidence=evidence)
     return replace(experiment, training=replace(experiment.training, steps=steps))
+
+
+def _beyond(experiment: Experiment) -> dict[str, Any]:
+    """What a comparison has beyond one method at one budget; nothing where it has not."""
+    picks, recipe = experiment.picks, experiment.recipe
+    told = {
+        "budgets": picks.slugs if len(picks.slugs) > 1 else {},
+        "methods": {n: m.text for n, m in picks.methods.items() if n != "selected"},
+        "equal": recipe.equal if recipe.equal != ["steps"] else [],
+        "choose": recipe.choose if recipe.choose != "fixed" else "",
+        "variants": {arm.name: arm.of for arm in experiment.arms if arm.of},
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def equal_compute(experiment: Experiment) -> Compute:
+    """What the selection cost against what the strong model's training does."""
+    from pilotfish.models import count_parameters
+    from pilotfish.train import learns_lora
+
+    recipe = experiment.recipe
+    models = shape_named(recipe.weak), shape_named(recipe.strong)
+    return compute_of(
+        experiment.run, experiment.pool, experiment.picks.methods["selected"], models=models,
+        steps=experiment.training.steps or 1, config=recipe.train,
+        lora=learns_lora(recipe.train, count_parameters(recipe.strong)),
+        tokens=tokens_per_row(experiment.pool, recipe.strong, recipe.train.max_length),
+    )  # fmt: skip
+
+
+def _steps(experiment: Experiment, arm: Arm, seed: int) -> int:
+    """Optimizer steps of one arm: the same for all, or as many as make something else equal."""
+    shared = experiment.training.steps or 1
+    if arm.steps == "equal":
+        return shared
+    section, tuned = experiment.run.section("selections"), experiment.training.tuned
+    rows = len(experiment.beside.trusted) if arm.trusted else 0
+    if arm.rows == "selection":
+        rows += int(section[selection_of(experiment.run, arm, seed, tuned=tuned)]["delivered"])
+    elif arm.rows != "none":
+        rows += len(experiment.pool)
+    fair = int(section["selected"]["delivered"])
+    if arm.steps == "compute":  # in as many more steps as it has more rows than was selected
+        drawn = selection_of(experiment.run, arm, seed, tuned=tuned)
+        fair = int(section[section[drawn]["of"]]["delivered"])
+    return max(1, math.ceil(shared * rows / fair))
 
 
 def _of_another_plan(experiment: Experiment, config: dict[str, Any]) -> list[ArmSeed]:
@@ -212,7 +266,8 @@ def compare_arm(experiment: Experiment, arm: Arm, seed: int) -> None:
     if (arm.name, seed) not in experiment.planned:
         return
     if arm.trained:
-        train_arm(experiment.run, arm, seed, experiment.training, progress=experiment.progress)
+        training = replace(experiment.training, steps=_steps(experiment, arm, seed))
+        train_arm(experiment.run, arm, seed, training, progress=experiment.progress)
         loaded = load(str(experiment.run.root / train_folder(arm.name, seed)))
     else:
         loaded = (

@@ -11,7 +11,7 @@ from pilotfish.flows.held_out import hold_out, known_test
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import read_beside, source_of_run
 from pilotfish.flows.rows import Training, rows_of
-from pilotfish.pool import overlap_keys
+from pilotfish.pool import Pool, overlap_keys
 from pilotfish.records import Example
 from pilotfish.store import Run
 
@@ -121,6 +121,13 @@ def check_material(plans: Sequence[tuple[Arm, TrainConfig]], *, trusted: bool) -
             "an arm that learns others too, and no such arm is trained",
             hint="train e.g. the arm trusted_selected, with --trusted DATA",
         )
+
+
+def check_weights(pool: Pool, configs: Sequence[TrainConfig]) -> None:
+    """DataError, before anything is spent, for a column of weights that some row has not."""
+    for column in sorted({config.weights for config in configs if config.weights}):
+        for row in pool.examples():
+            _weight(row, column)
 
 
 def as_oracle(arm: Arm, config: TrainConfig) -> Arm:

@@ -106,6 +106,34 @@ def random_control(
     return _control(rows, name or f"random-{seed}", scored, drawn.picker(), facts, force=force)
 
 
+def tokens_control(
+    run: Run, *, to: str = "selected", seed: int = 0, name: str, force: bool = False
+) -> Selection:
+    """Random rows until they hold as many tokens as those of `to` (the caller holds the lock)."""
+    tokens = run.section("selections")[to]["tokens"]
+    budget = Budget("tokens", Decimal(tokens))
+    return _random(run, budget, seed, {"method": "random_tokens", "of": to}, name, force=force)
+
+
+def compute_control(
+    run: Run, *, to: str = "selected", seed: int = 0, name: str, more: float, force: bool = False
+) -> Selection:
+    """Random rows, a share `more` beyond those of `to`, at most the pool."""
+    rows = min(round(len(kept_of(run, to)) * (1 + more)), len(candidates_of(run)))
+    facts = {"method": "random_compute", "of": to, "more": more}
+    return _random(run, Budget("rows", Decimal(rows)), seed, facts, name, force=force)
+
+
+def _random(
+    run: Run, budget: Budget, seed: int, facts: Mapping[str, Any], name: str, *, force: bool
+) -> Selection:
+    rows, drawn = candidates_of(run), Random(seed)
+    scored = rows.score_now(drawn, "the random control")
+    choice = pick(rows, scored, drawn.picker(), budget, allow_short=True)
+    told = {**facts, "direction": None, "seed": seed}
+    return commit(rows, Pick(name, scored, choice, budget, told), force=force)
+
+
 def length_matched(
     run: Run, *, to: str = "selected", seed: int = 0, name: str | None = None, force: bool = False
 ) -> Selection:

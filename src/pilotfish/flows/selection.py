@@ -21,7 +21,7 @@ from pilotfish.pool import Pool
 from pilotfish.records import Floats, Ints, Selection, Texts
 from pilotfish.store import Run
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.\-]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.@\-]*")
 # Facts that may change while the selection stays the same one.
 _INCIDENTAL = {"stale", "tokens"}
 
@@ -42,7 +42,7 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot name a selection",
-            hint="use letters, digits, '_', '-' and '.', beginning with a letter or digit",
+            hint="use letters, digits, '_', '-', '.' and '@', beginning with a letter or digit",
         )
 
 

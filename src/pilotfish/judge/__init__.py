@@ -26,6 +26,7 @@ HELPERS = (
     "contrast",
     "files",
     "items",
+    "places",
     "verdict",
     "words",
 )

@@ -5,7 +5,12 @@ from pilotfish.train.checkpoint import Checkpoints
 from pilotfish.train.classify import train_classifier
 from pilotfish.train.focus import make_focus, unlike_reference
 from pilotfish.train.looks import Looks
-from pilotfish.train.setup import check_reach, default_learning_rate, unlike_tokenizers
+from pilotfish.train.setup import (
+    check_reach,
+    default_learning_rate,
+    learns_lora,
+    unlike_tokenizers,
+)
 from pilotfish.train.strong import train
 from pilotfish.train.taught import Taught, check_stored
 from pilotfish.train.tune import pick_learning_rate, tune
@@ -21,6 +26,7 @@ __all__ = [
     "check_reach",
     "check_stored",
     "default_learning_rate",
+    "learns_lora",
     "make_focus",
     "pick_learning_rate",
     "plan_steps",

@@ -104,12 +104,16 @@ def wants_bf16(config: TrainConfig) -> bool:
     return accelerator().device.type == "cuda" and bool(torch.cuda.is_bf16_supported())
 
 
+def learns_lora(config: TrainConfig, parameters: int) -> bool:
+    """Whether a model of that size learns by LoRA: as asked, else from `LORA_FROM` on."""
+    return config.use_peft if config.use_peft is not None else parameters >= LORA_FROM
+
+
 def dress(loaded: Loaded, config: TrainConfig, *, task: str = "CAUSAL_LM") -> Student:
     """A loaded model with the parameters that are to learn made ready; `task` is peft's word."""
     bf16 = wants_bf16(config)
     size = sum(p.numel() for p in loaded.model.parameters())
-    peft = config.use_peft if config.use_peft is not None else size >= LORA_FROM
-    if not peft:
+    if not learns_lora(config, size):
         loaded.model.requires_grad_(True)
         return Student(loaded, loaded.model, False, bf16)
     if bf16:

@@ -1,0 +1,90 @@
+"""Equal compute: how much longer random rows could be learnt for what the selection cost."""
+
+import math
+from dataclasses import dataclass
+
+from pilotfish import ledger
+from pilotfish.config import Method, TrainConfig
+from pilotfish.errors import UsageError
+from pilotfish.flows.candidates import candidates_of
+from pilotfish.pool import Pool
+from pilotfish.selectors import make
+from pilotfish.store import Run
+
+_SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class Compute:
+    """FLOPs of arriving at the selection, and of training on what it picked."""
+
+    selection: float
+    training: float
+
+    @property
+    def more(self) -> float:
+        """By what share rows and steps may grow until both sides cost the same."""
+        return self.selection / self.training
+
+
+def compute_of(
+    run: Run,
+    pool: Pool,
+    method: Method,
+    *,
+    models: tuple[ledger.Shape, ledger.Shape],
+    steps: int,
+    config: TrainConfig,
+    lora: bool,
+    tokens: float,
+) -> Compute:
+    """From the shapes of (weak, strong) and the lengths of the rows; the same on every resume.
+
+    tokens: of a mean row as the strong model is taught it. Scoring reads every row once for each
+    condition that the method needs; tuning stands in its own manifest. Attention is counted at
+    half a row.
+    """
+    from pilotfish.train import rows_per_step
+
+    weak, strong = models
+    learnt = steps * rows_per_step(config) * tokens
+    spent = ledger.training(strong, learnt, context=tokens / 2, lora=lora)
+    return Compute(_scored(run, pool, method, weak) + _tuned(run), spent)
+
+
+def shape_named(model: str) -> ledger.Shape:
+    """The shape of a model by its config; UsageError where that does not tell it."""
+    from pilotfish.models import config_of, count_parameters
+
+    try:
+        return ledger.Shape.of(config_of(model).to_dict(), count_parameters(model))
+    except KeyError as error:
+        raise UsageError(
+            f"equal compute needs FLOPs, which the config of {model} does not tell: {error}",
+            hint="leave `compute` out of `equal`",
+        ) from error
+
+
+def tokens_per_row(pool: Pool, model: str, max_length: int) -> float:
+    """Mean tokens of a pool row as `model` is taught it, over at most 200 evenly spaced rows."""
+    from pilotfish.encode import encode_training
+    from pilotfish.models import load_tokenizer
+
+    rows = pool.take(range(0, len(pool), max(1, len(pool) // _SAMPLE)))
+    lengths = [len(row.ids) for row in encode_training(rows, load_tokenizer(model), max_length)]
+    return sum(lengths) / max(len(lengths), 1)
+
+
+def _scored(run: Run, pool: Pool, method: Method, weak: ledger.Shape) -> float:
+    counts = list(candidates_of(run).need_counts("equal compute"))
+    prompt = float(sum(int(asked.sum()) for asked, _ in counts))
+    answer = float(sum(int(said.sum()) for _, said in counts))
+    given = {need.given for need in make(method).needs}
+    read = [prompt + answer if each == "prompt" else answer for each in sorted(given)]
+    context = (prompt + answer) / max(len(pool), 1) / 2
+    return math.fsum(ledger.forward(weak, tokens, context=context) for tokens in read)
+
+
+def _tuned(run: Run) -> float:
+    found = run.store.read_json("weak/manifest.json") or {}
+    return float(found.get("flops") or 0.0)
