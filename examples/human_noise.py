@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from pilotfish.models import load_classifier
 from pilotfish.records import Example, Floats, Ints
 from pilotfish.train import train_classifier
 
+FILES = ("tweets", "amazon")
 CLASSES = ("negative", "neutral", "positive")
 NEUTRAL = 0.5  # means within this of 0
 LENGTH = 64
@@ -57,11 +59,12 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--share", type=float, default=0.5)
     made.add_argument("--steps", type=int, default=75)
+    made.add_argument("--only", choices=FILES, action="append", help="may be repeated")
     options = made.parse_args()
     data = Path(os.environ["PILOTFISH_DATA"]) / "w2s"
     found = {
         name: experiment(data / f"human_ratings_{name}.jsonl", options)
-        for name in ("tweets", "amazon")
+        for name in options.only or FILES
     }
     if options.out:
         options.out.write_text(json.dumps(found, indent=2), encoding="utf-8")
@@ -78,6 +81,7 @@ def experiment(path: Path, options: Any) -> dict[str, Any]:
                 judged = learn_and_judge(rows, world.test, options, Path(folder), seed)
                 values.setdefault(name, []).append(judged)
                 right.setdefault(name, []).append(share)
+                print(f"{path.stem} seed {seed} {name}: {judged.mean():.3f}", file=sys.stderr)
     return told(path.stem, values, right)
 
 
