@@ -94,7 +94,7 @@ def run_experiment(
         settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
         experiment = prepare(run, recipe, force, progress)
         for line in price_lines(
-            recipe, experiment.pool, experiment.beside.trusted, experiment.arms
+            recipe, experiment.pool, experiment.beside, experiment.picks, experiment.metric
         ):
             progress.note(line)
         for seed in range(recipe.n_seeds):

@@ -1,7 +1,7 @@
 """plan: the numbered steps of a run and what each takes, before anything is spent."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,26 +9,28 @@ from typing import Any
 import numpy as np
 
 from pilotfish.budget import parse_budget
-from pilotfish.config import SEEDS, Method, Recipe, TrainConfig
-from pilotfish.flows.arms import Arm, arms_of
+from pilotfish.config import SEEDS, Recipe, TrainConfig
+from pilotfish.flows.arms import grid_of
 from pilotfish.flows.extras import need_torch
-from pilotfish.flows.plan_data import hold
+from pilotfish.flows.picks import MAIN, Picks
+from pilotfish.flows.plan_data import Holding, hold
 from pilotfish.flows.plan_even import break_even
 from pilotfish.flows.plan_formula import Judging, formula
-from pilotfish.flows.plan_models import Grounds, jobs_of
-from pilotfish.flows.plan_probe import Probe, facts_of, probe
+from pilotfish.flows.plan_models import Grounds, budget_rows, jobs_of
+from pilotfish.flows.plan_probe import Probe, Scores, facts_of, probe
 from pilotfish.flows.plan_rates import Rates
 from pilotfish.flows.plan_result import Level, Plan
 from pilotfish.flows.plan_steps import Counting, key_of, steps_of
-from pilotfish.flows.plan_tokens import Model, lengths_of, trained_lengths
+from pilotfish.flows.plan_tokens import MOST, Model, in_view, lengths_of, trained_lengths
+from pilotfish.flows.plan_tuning import course_of
 from pilotfish.flows.planned import needs_of
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.setup import check_losses, the_method, the_metric
-from pilotfish.records import Floats
+from pilotfish.ledger import forward, training
 from pilotfish.selectors import Selector, make
 from pilotfish.store import Store
 
-SECONDS = 20.0  # of probing, loading of models aside
+SECONDS = 20.0  # of probing
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,18 @@ class Asked:
     """A recipe, looked through: nothing is wrong with it, and its rows and models are known."""
 
     recipe: Recipe
-    method: Method
-    selector: Selector
+    selectors: Mapping[str, Selector]  # by the selection that each makes
     grounds: Grounds
     weak: Model
     strong: Model
-    arms: Sequence[Arm]
-    metric: str
     judging: Judging
+
+    @property
+    def lora(self) -> bool:
+        """Whether the strong model learns by LoRA: as asked, else by its size."""
+        from pilotfish.train import learns_lora
+
+        return learns_lora(self.recipe.train, self.strong.parameters)
 
 
 def plan(
@@ -56,8 +62,9 @@ def plan(
 ) -> Plan:
     """Price a recipe. Nothing is written but temporary files, and nothing is trained to keep.
 
-    per_hour: money an hour of this machine costs. probing: whether models are loaded and timed for
-    about `seconds`. Raises what a run of the recipe would raise before its first step.
+    per_hour: money an hour of this machine costs, before what the recipe says. probing: whether
+    models are loaded and timed for about `seconds`. Raises what a run of the recipe would raise
+    before its first step.
     """
     need_torch("a plan", extra="train")
     with tempfile.TemporaryDirectory(prefix="pilotfish-plan-") as folder:
@@ -71,39 +78,58 @@ def look_through(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> A
     """Read what a run would read, and refuse what it would refuse."""
     from pilotfish.models import settle_threads
 
-    parse_budget(recipe.budget)
-    arms = arms_at(recipe, recipe.evidence)
-    method, _ = the_method(recipe)
+    for budget in recipe.all_budgets:
+        parse_budget(budget)
+    arms = grid_of(recipe)
+    picks = Picks.of(recipe, the_method(recipe)[0], arms)
     weak, strong = Model.of(recipe.weak), Model.of(recipe.strong)
     check_losses(recipe, arms)
     settle_threads(max(weak.parameters, strong.parameters))
     progress.note(f"reading {recipe.data}")
     holding = hold(recipe, Store(folder / "pool"))
     metric = the_metric(recipe, holding.beside.test, progress)
-    selector = make(method, recipe.direction)
-    lengths = lengths_of(holding, recipe, weak, strong, needs_of([selector]))
+    return ask(recipe, picks, holding, (weak, strong), metric)
+
+
+def ask(
+    recipe: Recipe,
+    picks: Picks,
+    holding: Holding,
+    models: tuple[Model, Model],
+    metric: str,
+    *,
+    most: int = MOST,
+) -> Asked:
+    """Cut at most so many of the rows at hand into tokens of (weak, strong)."""
+    weak, strong = models
+    selectors = {
+        name: make(method, recipe.direction if name == MAIN else None)
+        for name, method in picks.methods.items()
+    }
+    lengths = lengths_of(holding, recipe, models, needs_of(selectors.values()), most)
     trusted = trained_lengths(holding.beside.trusted, weak, TrainConfig(**dict(recipe.tune)))
-    grounds = Grounds(recipe, holding, lengths, trusted[trusted > 0])
-    return Asked(
-        recipe,
-        method,
-        selector,
-        grounds,
-        weak,
-        strong,
-        arms,
-        metric,
-        _judging(grounds, metric, strong),
-    )
+    grounds = Grounds(recipe, picks, holding, lengths, trusted[trusted > 0])
+    grounds = replace(grounds, more=_more(grounds, weak, strong))
+    return Asked(recipe, selectors, grounds, weak, strong, _judging(grounds, metric, strong))
 
 
-def arms_at(recipe: Recipe, level: str) -> list[Arm]:
-    """The arms of a level of evidence: those the recipe names, where it is its own."""
-    own = level == recipe.evidence
-    return arms_of(
-        level, trusted=bool(recipe.trusted), names=recipe.arms if own else None,
-        variants=recipe.all_variants,
-    )  # fmt: skip
+def _more(grounds: Grounds, weak: Model, strong: Model) -> float:
+    """What share of the selected arm's training the FLOPs of tuning and scoring would buy."""
+    from pilotfish.train import learns_lora, plan_steps, rows_per_step
+
+    if weak.shape is None or strong.shape is None:
+        return 0.0
+    recipe, lengths = grounds.recipe, grounds.lengths
+    steps = plan_steps(budget_rows(grounds, recipe.budget), recipe.train)
+    learnt = steps * rows_per_step(recipe.train) * lengths.mean
+    lora = learns_lora(recipe.train, strong.parameters)
+    paid = training(strong.shape, learnt, context=lengths.mean / 2, lora=lora)
+    read = grounds.pool * float(lengths.weak.mean()) * len(lengths.passes)
+    spent = forward(weak.shape, read, context=in_view(lengths.weak))
+    if len(grounds.trusted):
+        course = course_of(recipe.tune, grounds.trusted)
+        spent += training(weak.shape, course.learnt) + forward(weak.shape, course.read)
+    return spent / paid
 
 
 def _judging(grounds: Grounds, metric: str, strong: Model) -> Judging:
@@ -121,33 +147,37 @@ def _judging(grounds: Grounds, metric: str, strong: Model) -> Judging:
 
 def _rates(
     asked: Asked, folder: Path, probing: bool, seconds: float, progress: Progress
-) -> tuple[Rates, Floats | None, list[str]]:
-    every = [arm for level in SEEDS for arm in arms_at(asked.recipe, level)]
-    configs = [arm.config(asked.recipe.train) for arm in every]
-    distinct = list({key_of(config): config for config in configs}.values())
+) -> tuple[Rates, Scores, list[str]]:
+    """From a probe; where there is none, or it fails, from FLOPs."""
+    every = [arm for level in SEEDS for arm in grid_of(asked.recipe, level)]
     notes = [asked.grounds.holding.words]
     if probing:
         wanted = Probe(
-            asked.grounds, asked.method, asked.selector, asked.metric, distinct, folder,
+            asked.grounds, asked.selectors, asked.judging.metric, kinds(asked), folder,
             frozenset(arm.name for arm in every), any(arm.rows == "relabelled" for arm in every),
             progress,
         )  # fmt: skip
         try:
             rates, scores = probe(wanted, seconds)
             return rates, scores, [*notes, rates.words]
-        except (RuntimeError, MemoryError) as error:  # out of memory, or a kernel that is missing
-            notes.append(f"the probe failed ({str(error).splitlines()[0][:120]})")
+        except (RuntimeError, MemoryError) as error:  # out of memory, or a kernel is missing
+            said = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            notes.append(f"the probe failed ({said})")
+    rates = by_formula(asked)
+    return rates, {}, [*notes, rates.words]
+
+
+def by_formula(asked: Asked) -> Rates:
+    """Rates from FLOPs and a fifth of a second of matrix products."""
     models = (asked.weak, asked.strong)
-    rates = formula(asked.grounds, models, distinct, asked.judging, lora=learns_lora(asked))
-    return rates, None, [*notes, rates.words]
+    return formula(asked.grounds, models, kinds(asked), asked.judging, lora=asked.lora)
 
 
-def learns_lora(asked: Asked) -> bool:
-    """Whether the strong model learns by LoRA: as asked, else by its size."""
-    from pilotfish.train.setup import LORA_FROM
-
-    given = asked.recipe.train.use_peft
-    return given if given is not None else asked.strong.parameters >= LORA_FROM
+def kinds(asked: Asked) -> list[TrainConfig]:
+    """One of each kind of training that any level of evidence has."""
+    every = [arm for level in SEEDS for arm in grid_of(asked.recipe, level) if arm.trained]
+    configs = [arm.config(asked.recipe.train) for arm in every]
+    return list({key_of(config): config for config in configs}.values())
 
 
 def priced(
@@ -158,21 +188,23 @@ def priced(
 
     counting = Counting(
         asked.grounds, asked.weak, asked.strong, rates, asked.judging.prompt, asked.judging.room,
-        2048, learns_lora(asked), wants_bf16(asked.recipe.train),
+        asked.lora, wants_bf16(asked.recipe.train),
     )  # fmt: skip
-    levels = {name: _level(counting, asked, name) for name in SEEDS}
-    chosen = levels[asked.recipe.evidence]
+    levels = {name: _level(counting, name) for name in SEEDS}
+    chosen, money = levels[asked.recipe.evidence], asked.recipe.money
     return Plan(
-        asked.recipe, chosen, levels, break_even(counting, asked.selector, chosen.steps),
-        {**_device(), "probe": dict(facts_of(rates))}, notes, per_hour,
+        chosen, levels, break_even(counting, chosen.steps),
+        {**_device(), "probe": dict(facts_of(rates))}, notes,
+        money.per_hour if per_hour is None and money else per_hour,
+        money.currency if money else "",
     )  # fmt: skip
 
 
-def _level(counting: Counting, asked: Asked, name: str) -> Level:
-    own = name == asked.recipe.evidence
-    seeds = asked.recipe.n_seeds if own else SEEDS[name]
-    arms = asked.arms if own else arms_at(asked.recipe, name)
-    return Level(steps_of(counting, jobs_of(counting.grounds, arms, seeds)), seeds)
+def _level(counting: Counting, name: str) -> Level:
+    recipe = counting.grounds.recipe
+    seeds = recipe.n_seeds if name == recipe.evidence else SEEDS[name]
+    jobs = jobs_of(counting.grounds, grid_of(recipe, name), seeds)
+    return Level(steps_of(counting, jobs), seeds)
 
 
 def _device() -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pilotfish.flows.durations import duration
 from pilotfish.flows.plan_models import jobs_of
 from pilotfish.flows.plan_steps import Counting, Step, train_step
 from pilotfish.flows.plan_tokens import in_view
-from pilotfish.selectors import Selector
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Even:
         }
 
 
-def break_even(counting: Counting, selector: Selector, steps: Sequence[Step]) -> Even:
+def break_even(counting: Counting, steps: Sequence[Step]) -> Even:
     """Charged to the selection: the first step of each of its stages; seeds repeat them for
     evidence alone."""
     first: dict[str, Step] = {}
@@ -48,7 +47,7 @@ def break_even(counting: Counting, selector: Selector, steps: Sequence[Step]) ->
     paid = sum(first[stage].seconds for stage in ledger.SELECTION_STAGES if stage in first)
     selected, full = _trainings(counting)
     needed, saved = paid / full.seconds, 1 - selected.seconds / full.seconds
-    flops = _in_flops(counting, selector, full)
+    flops = _in_flops(counting, full)
     ratio = counting.strong.parameters / counting.weak.parameters
     sentence = _sentence(paid, full.seconds, needed, flops, saved)
     return Even(paid, full.seconds, needed, saved, flops, ratio, sentence)
@@ -66,7 +65,7 @@ def _trainings(counting: Counting) -> tuple[Step, Step]:
     return train_step(counting, selected), train_step(counting, whole)
 
 
-def _in_flops(counting: Counting, selector: Selector, full: Step) -> float | None:
+def _in_flops(counting: Counting, full: Step) -> float | None:
     """The ledger's formula: passes of the weak model against epochs of the strong one."""
     from pilotfish.train import rows_per_step
 

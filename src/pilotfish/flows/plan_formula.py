@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pilotfish.config import TrainConfig
 from pilotfish.flows.plan_models import Grounds
 from pilotfish.flows.plan_rates import (
+    FILES,
     SELECT_ROW,
     Answering,
     Learning,
@@ -21,7 +22,6 @@ from pilotfish.flows.plan_steps import key_of
 from pilotfish.flows.plan_tokens import Model
 
 ROW = 1e-4  # seconds to cut a row into tokens
-FILES = 0.1  # seconds around a stage: manifests, digests, forcing to disk
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
-"""The models a run trains and judges, counted as the run itself counts them, with their rows."""
+"""The models a run trains and judges, listed as the run itself lists them, with their rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pilotfish.budget import parse_budget, resolve, take
 from pilotfish.config import Recipe, TrainConfig
 from pilotfish.flows.arms import Arm
+from pilotfish.flows.picks import MAIN, Picks
 from pilotfish.flows.plan_data import Holding
 from pilotfish.flows.plan_tokens import Lengths
+from pilotfish.judge.places import place_of
 from pilotfish.records import Floats, Ints
 
 
@@ -32,13 +35,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Grounds:
-    """What the jobs are made from. trusted: their lengths; scores [m] of the rows of `lengths`."""
+    """What the jobs are made from.
+
+    trusted: lengths of the trusted rows. scores: selection -> what its method says of the rows at
+    hand, [m] higher is picked sooner, nan where unknown. more: the share of training that the
+    selection's FLOPs would buy, as `compute_of` counts it.
+    """
 
     recipe: Recipe
+    picks: Picks
     holding: Holding
     lengths: Lengths
     trusted: Ints
-    scores: Floats | None = None  # higher is picked sooner; nan: never
+    scores: Mapping[str, Floats] = field(default_factory=dict)
+    more: float = 0.0
 
     @property
     def pool(self) -> int:
@@ -62,42 +72,75 @@ def budget_rows(grounds: Grounds, text: str) -> int:
 
 def jobs_of(grounds: Grounds, arms: Sequence[Arm], seeds: int) -> list[Job]:
     """Every model of a comparison, trained or only judged, in the order of a run."""
-    from pilotfish.train import plan_steps
-
-    recipe = grounds.recipe
-    rows = budget_rows(grounds, recipe.budget)
-    steps = plan_steps(rows, recipe.train)
     return [
-        _job(grounds, arm, seed, rows, steps)
+        _job(grounds, arm, seed)
         for seed in range(seeds)
         for arm in arms
         if seed == 0 or arm.trained or (arm.name == "weak" and len(grounds.trusted))
     ]
 
 
-def _job(grounds: Grounds, arm: Arm, seed: int, picked: int, steps: int) -> Job:
+def _job(grounds: Grounds, arm: Arm, seed: int) -> Job:
     config = arm.config(grounds.recipe.train)
     if not arm.trained:
         return Job(arm, seed, 0, np.zeros(0, np.int64), 0, config)
-    of_pool = {"none": 0, "selection": picked}.get(arm.rows, grounds.pool)
+    fair = budget_rows(grounds, grounds.picks.slugs[place_of(arm.name).budget])
+    of_pool = {"none": 0, "selection": _picked(grounds, arm, fair)}.get(arm.rows, grounds.pool)
     gold = grounds.trusted if arm.trusted else grounds.trusted[:0]
+    rows = of_pool + len(gold)
     lengths = _mixed(_lengths(grounds, arm, of_pool), of_pool, gold)
-    return Job(arm, seed, of_pool + len(gold), lengths, steps, config)
+    return Job(arm, seed, rows, lengths, _steps(grounds, arm, rows, fair), config)
+
+
+def _steps(grounds: Grounds, arm: Arm, rows: int, fair: int) -> int:
+    """Of the optimizer: equal ones, or as many as make something else equal."""
+    from pilotfish.train import plan_steps
+
+    main = budget_rows(grounds, grounds.recipe.budget)
+    shared = plan_steps(main, grounds.recipe.train)
+    if arm.steps == "equal":
+        return shared
+    return max(1, math.ceil(shared * rows / (fair if arm.steps == "compute" else main)))
+
+
+def _picked(grounds: Grounds, arm: Arm, fair: int) -> int:
+    """Rows of an arm that learns a selection, `fair` being those of the selected one."""
+    if arm.steps == "compute":
+        return min(round(fair * (1 + grounds.more)), grounds.pool)
+    if stem(arm.selection) == "random_tokens":
+        own = _ranked(grounds, MAIN, fair)
+        usual = float(grounds.lengths.weak.mean())
+        return min(round(fair * float(grounds.lengths.weak[own].mean()) / usual), grounds.pool)
+    return fair
+
+
+def stem(selection: str) -> str:
+    """What a selection is called at the verdict's budget, whatever the seed."""
+    return selection.removesuffix("-{seed}").partition("@")[0]
 
 
 def _lengths(grounds: Grounds, arm: Arm, rows: int) -> Ints:
     """Lengths [k] of the rows at hand that such an arm learns, as far as can be known."""
-    known = grounds.lengths.strong
-    if arm.rows != "selection" or arm.selection.startswith("random"):
-        return known
-    count = max(1, round(rows / grounds.pool * len(known)))
-    if arm.selection.startswith("longest"):
-        return known[np.argsort(-grounds.lengths.response, kind="stable")[:count]]
-    if grounds.scores is None:
-        return known
-    order = np.argsort(-np.nan_to_num(grounds.scores, nan=-np.inf), kind="stable")
-    usable = order[np.isfinite(grounds.scores[order])]
-    return known[usable[:count]] if len(usable) else known
+    if arm.rows != "selection":
+        return grounds.lengths.strong
+    return grounds.lengths.strong[_ranked(grounds, stem(arm.selection), rows)]
+
+
+def _ranked(grounds: Grounds, selection: str, rows: int) -> Ints:
+    """Which of the rows at hand a selection of `rows` rows would hold; all where nobody knows."""
+    known, scores = grounds.lengths, grounds.scores
+    everything = np.arange(len(known.rows))
+    if selection == "longest":
+        values = known.response.astype(np.float64)
+    elif selection == "length_matched":
+        values = scores.get(MAIN, np.full(len(everything), np.nan))
+    else:
+        values = scores.get(selection, np.full(len(everything), np.nan))
+    usable = np.flatnonzero(np.isfinite(values))
+    if not len(usable):
+        return everything
+    count = max(1, round(rows / grounds.pool * len(usable)))
+    return usable[np.argsort(-values[usable], kind="stable")[:count]]
 
 
 def _mixed(pool: Ints, rows: int, gold: Ints) -> Ints:

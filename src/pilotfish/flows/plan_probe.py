@@ -1,17 +1,21 @@
 """Rates by a probe: the models are loaded, and the run's own code is timed on a few rows."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pilotfish.config import Method, TrainConfig
+from pilotfish.config import TrainConfig
+from pilotfish.errors import DataError, UsageError
 from pilotfish.flows.labelling import room_for
 from pilotfish.flows.measuring import MAX_LENGTH, Measuring
+from pilotfish.flows.picks import MAIN
 from pilotfish.flows.plan_models import Grounds
 from pilotfish.flows.plan_rates import (
+    FILES,
     SELECT_ROW,
     WRITE_BYTES,
     Answering,
@@ -22,6 +26,7 @@ from pilotfish.flows.plan_rates import (
 )
 from pilotfish.flows.plan_steps import key_of
 from pilotfish.flows.plan_tuning import course_of
+from pilotfish.flows.planned import needs_of
 from pilotfish.flows.precision import fast_format
 from pilotfish.flows.probe import Read, Watch, read_some, timed
 from pilotfish.flows.probe_answers import answer_some, judge_some
@@ -31,7 +36,7 @@ from pilotfish.flows.reading import Source, open_pool
 from pilotfish.flows.score import add_scores
 from pilotfish.flows.select import random_control, select_into
 from pilotfish.flows.setup import source_of
-from pilotfish.records import Example, Floats
+from pilotfish.records import Example, Floats, Need
 from pilotfish.selectors import Selector
 from pilotfish.store import Run, Store, run_lock
 
@@ -39,8 +44,11 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 REHEARSED = 16  # rows that go through score and select as a run's do
-LOOKED = 400  # rows whose scores say how long the picked ones are
+LOOKED, LEAST = 400, 40  # rows whose scores say how long the picked ones are
 SHARES = {"score": 0.3, "label": 0.15, "judge": 0.4, "tune": 0.3}  # of the seconds left
+
+
+Scores = Mapping[str, Floats]  # selection -> [m] higher is picked sooner, nan: unknown
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,7 @@ class Probe:
     learns from answers of the weak model."""
 
     grounds: Grounds
-    method: Method
-    selector: Selector
+    selectors: Mapping[str, Selector]  # by the selection that each makes
     metric: str
     configs: Sequence[TrainConfig]  # one of each kind of training
     folder: Path
@@ -58,9 +65,23 @@ class Probe:
     relabels: bool
     progress: Progress = SILENT
 
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Of all methods, each once."""
+        return needs_of(self.selectors.values())
 
-def probe(asked: Probe, seconds: float) -> tuple[Rates, Floats | None]:
-    """Rates, and the scores of the rows at hand [m] where there was time to look at all of them."""
+
+class Rehearsed(NamedTuple):
+    """Seconds that do not grow with the rows: a score, a shard more of it, a pick, a control."""
+
+    score: float
+    shard: float
+    select: float
+    control: float
+
+
+def probe(asked: Probe, seconds: float) -> tuple[Rates, Scores]:
+    """Rates, and by each method the scores of those rows at hand that there was time to look at."""
     watch = Watch(seconds)
     recipe, rows = asked.grounds.recipe, asked.grounds.lengths.rows
     from pilotfish.models import load
@@ -85,7 +106,7 @@ def probe(asked: Probe, seconds: float) -> tuple[Rates, Floats | None]:
     for left, config in zip(range(len(asked.configs), 0, -1), asked.configs, strict=True):
         with watch.stage("train"):
             learning[key_of(config)] = learn_some(
-                recipe.strong, _spread(rows, 64 * 4), config, seconds=watch.share(0.9 / left),
+                recipe.strong, _spread(rows, 256), online(config), seconds=watch.share(0.9 / left),
                 save=_saving(asked.folder, 4 * size), teacher=weak if _taught(config) else None,
             )  # fmt: skip
     rates = Rates(
@@ -96,19 +117,17 @@ def probe(asked: Probe, seconds: float) -> tuple[Rates, Floats | None]:
     return rates, scores
 
 
-def _scoring(
-    asked: Probe, weak: "Loaded", load: float, seconds: float
-) -> tuple[Scoring, Floats | None]:
+def _scoring(asked: Probe, weak: "Loaded", load: float, seconds: float) -> tuple[Scoring, Scores]:
     from pilotfish.engine import find_budget
     from pilotfish.models import load as load_model
 
     grounds, recipe = asked.grounds, asked.grounds.recipe
     budget = find_budget(weak)
-    fast = fast_format(weak, recipe.precision, grounds.pool, [asked.selector])
+    fast = fast_format(weak, recipe.precision, grounds.pool, list(asked.selectors.values()))
 
     def read(loaded: "Loaded", part: float) -> Read:
         return read_some(
-            loaded, grounds.lengths.rows, asked.selector.needs,
+            loaded, grounds.lengths.rows, asked.needs,
             max_length=recipe.max_length or MAX_LENGTH, token_budget=budget, seconds=part,
         )  # fmt: skip
 
@@ -121,39 +140,42 @@ def _scoring(
     rehearsed = _rehearse(asked, weak, exact if fast else found)
     scores = _looked(asked, used, found, 0.3 * seconds, budget)
     return Scoring(
-        load, found.start, found.encode, found.token, rehearsed["shard"], rehearsed["score"],
-        Pace(rehearsed["select"], SELECT_ROW), Pace(rehearsed["control"], SELECT_ROW),
+        load, found.start, found.encode, found.token, rehearsed.shard, rehearsed.score,
+        Pace(rehearsed.select, SELECT_ROW), Pace(rehearsed.control, SELECT_ROW),
         used.precision, exact.token,
     ), scores  # fmt: skip
 
 
-def _rehearse(asked: Probe, weak: "Loaded", pace: Read) -> dict[str, float]:
+def _rehearse(asked: Probe, weak: "Loaded", pace: Read) -> Rehearsed:
     """Score and select the shortest rows as a run does: what files and manifests take."""
     grounds, recipe = asked.grounds, asked.grounds.recipe
     order = np.argsort(grounds.lengths.weak, kind="stable")
     usable = [int(i) for i in order if grounds.lengths.response[i] > 1][:REHEARSED]
-    data = asked.folder / "few.jsonl"
+    picks, data = grounds.picks, asked.folder / "few.jsonl"
+    method = picks.methods[MAIN]
     data.write_text("".join(f"{grounds.lengths.rows[i].raw}\n" for i in usable))
     source = Source(str(data), mapping=dict(source_of(recipe).mapping), max_bad_rate=1.0)
-    how = Measuring(recipe.max_length, "fp32")
-    column = asked.method.text
-    with run_lock(asked.folder / "few") as store:
+    exact = replace(weak, precision="fp32") if weak.precision == "int8" else weak
+
+    def pick(name: str) -> None:
+        select_into(
+            run, method=method, score=picks.column(method, ""), budget="50%", name=name,
+            direction=recipe.direction, allow_short=True,
+        )  # fmt: skip
+
+    with suppress(UsageError, DataError), run_lock(asked.folder / "few") as store:
         run = Run(store.root)
-        pool = open_pool(run, source)
-        exact = replace(weak, precision="fp32") if weak.precision == "int8" else weak
+        pool, how = open_pool(run, source), Measuring(recipe.max_length, "fp32")
         score, _ = timed(lambda: add_scores(
-            run, pool, exact, {column: asked.method}, how=how, direction=recipe.direction,
+            run, pool, exact, picks.columns(""), how=how, direction=recipe.direction,
         ))  # fmt: skip
-        select, _ = timed(lambda: select_into(
-            run, method=asked.method, score=column, budget="50%", direction=recipe.direction,
-            allow_short=True,
-        ))  # fmt: skip
-        control, _ = timed(lambda: random_control(run))
-        shard, _ = timed(lambda: _commit(store))
-    read = sum(int(grounds.lengths.weak[i]) for i in usable) * len(grounds.lengths.passes)
-    fixed = max(0.0, score - read * pace.token - len(usable) * pace.encode)
-    needs = max(1, len(asked.selector.needs))
-    return {"score": fixed, "select": select, "control": control, "shard": needs * shard}
+        pick("selected")  # imports, mostly
+        select, control = timed(lambda: pick("again"))[0], timed(lambda: random_control(run))[0]
+        read = sum(int(grounds.lengths.weak[i]) for i in usable) * len(grounds.lengths.passes)
+        fixed = max(0.0, score - read * pace.token - len(usable) * pace.encode)
+        shard = len(asked.needs) * timed(lambda: _commit(store))[0]
+        return Rehearsed(fixed, shard, select, control)
+    return Rehearsed(FILES, FILES, FILES, FILES)  # too few rows, or none of them can be scored
 
 
 def _commit(store: Store) -> None:
@@ -162,26 +184,25 @@ def _commit(store: Store) -> None:
         attempt.meta = {}
 
 
-def _looked(asked: Probe, weak: "Loaded", pace: Read, seconds: float, budget: int) -> Floats | None:
-    """Scores [m], higher picked sooner, of all rows at hand or of some; None: too few to say."""
+def _looked(asked: Probe, weak: "Loaded", pace: Read, seconds: float, budget: int) -> Scores:
+    """What methods say of some of the rows at hand; {} where that would be too few to tell."""
     from pilotfish.engine import Looker
 
-    grounds, selector = asked.grounds, asked.selector
-    lengths = grounds.lengths
-    if not selector.needs or selector.pool_relative or selector.direction == "middle":
-        return None
+    lengths, limit = asked.grounds.lengths, asked.grounds.recipe.max_length or MAX_LENGTH
     each = float(lengths.weak.mean()) * len(lengths.passes) * pace.token + pace.encode
     count = int(min(len(lengths.rows), LOOKED, seconds / max(each, 1e-9)))
-    if count < 40:
-        return None
+    if count < LEAST:
+        return {}
     places = np.unique(np.linspace(0, len(lengths.rows) - 1, count).round().astype(np.int64))
-    limit = grounds.recipe.max_length or MAX_LENGTH
-    look = Looker(weak, selector.needs, max_length=limit, token_budget=budget)
+    look = Looker(weak, asked.needs, max_length=limit, token_budget=budget)
     seen = look([lengths.rows[int(i)] for i in places])
-    values = np.full(len(lengths.rows), np.nan)
-    sign = -1.0 if selector.direction == "low" else 1.0
-    values[places] = sign * np.asarray(selector.score(seen), dtype=np.float64)
-    return values
+    found = {}
+    for name, selector in asked.selectors.items():
+        if selector.direction in ("high", "low") and not selector.pool_relative:
+            values = np.full(len(lengths.rows), np.nan)
+            values[places] = np.asarray(selector.score(seen), dtype=np.float64)
+            found[name] = -values if selector.direction == "low" else values
+    return found
 
 
 def _weak_answers(
@@ -214,6 +235,14 @@ def _tuning(asked: Probe, weak: "Loaded", watch: Watch) -> Learning | None:
             grounds.recipe.weak, _spread(trusted, 256), course.config,
             seconds=watch.share(SHARES["tune"]), save=_saving(asked.folder, 4 * weak.parameters),
         )  # fmt: skip
+
+
+def online(config: TrainConfig) -> TrainConfig:
+    """The settings without what only a run can bring: a stored teacher, a column of weights."""
+    changes: dict[str, Any] = {"weights": None, "stop": "none", "gold_share": None, "replay": None}
+    if config.teacher == "cached" and _taught(config):
+        changes |= {"teacher": "online", "loss": "lm"}  # read from disk: no model of its own
+    return config.model_copy(update=changes)
 
 
 def _taught(config: TrainConfig) -> bool:

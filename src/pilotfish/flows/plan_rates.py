@@ -13,6 +13,7 @@ from pilotfish.ledger import Shape, forward, generation, training
 UTILISATION = 0.3
 # Small operations of one layer's forward pass; a training step has three times as many.
 OPERATIONS = 25
+FILES = 0.1  # seconds around a stage: manifests, digests, forcing to disk
 SELECT_ROW = 1e-5  # seconds a row more takes to be ranked and written down; benchmarks/memory.py
 WRITE_BYTES = 2e8  # bytes a second that are hashed and forced to disk
 

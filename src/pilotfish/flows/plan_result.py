@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pilotfish.config import Recipe
 from pilotfish.flows.plan_even import Even
 from pilotfish.flows.plan_steps import Step
 
@@ -37,13 +36,13 @@ class Level:
 class Plan:
     """Everything `plan` says."""
 
-    recipe: Recipe
     chosen: Level
     levels: Mapping[str, Level]
     even: Even
     machine: Mapping[str, Any]
     notes: Sequence[str]
     per_hour: float | None = None
+    currency: str = ""
 
     def money(self, seconds: float) -> float | None:
         """At the price of an hour, where one was given."""

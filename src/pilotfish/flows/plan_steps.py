@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from pilotfish.audit.blocks import audit_rows, block_rows
 from pilotfish.config import TrainConfig
+from pilotfish.flows.picks import MAIN
 from pilotfish.flows.plan_memory import answering_bytes, reading_bytes, training_bytes
 from pilotfish.flows.plan_models import Grounds, Job
 from pilotfish.flows.plan_rates import Answering, Rates
@@ -16,6 +17,7 @@ from pilotfish.ledger import forward, generation, training
 from pilotfish.pool.reading import SHARD_ROWS
 
 REPORT = (0.3, 0.03)  # seconds of the page, and of what is resampled for every model
+TOKENS = 2048  # of a forward pass, on a CPU
 WALKED = 12  # blocks that put a fast score right around its cuts, where few rows flip
 
 
@@ -46,7 +48,6 @@ class Counting:
     rates: Rates
     prompt: float  # tokens of a test prompt to the strong model, on average
     room: float  # tokens an answer may take; 0 where the metric only reads
-    token_budget: int
     lora: bool
     bf16: bool
 
@@ -65,7 +66,7 @@ def steps_of(counting: Counting, jobs: Sequence[Job]) -> list[Step]:
         _read(counting),
         *(_tune(counting, seed) for seed in times if counting.tuned),
         *(_score(counting, seed) for seed in times),
-        *(_select(counting, seed, jobs) for seed in times),
+        *(step for seed in times for step in _selections(counting, seed, jobs)),
         *_label(counting, jobs, len(times)),
         *(train_step(counting, job) for job in jobs if job.arm.trained),
         *(_judge(counting, job) for job in jobs),
@@ -121,30 +122,44 @@ def _score(counting: Counting, seed: int) -> Step:
     shape = counting.weak.shape
     flops = forward(shape, tokens, context=in_view(lengths.weak)) if shape else None
     width = {"fp32": 4, "int8": 4}.get(pace.precision, 2)
-    memory = reading_bytes(counting.weak, counting.token_budget, width=width)
-    name = grounds.recipe.method or "default method"
-    return Step(
-        "score", f"{name}#seed-{seed}" if seed else name, grounds.pool, seconds,
-        tokens, flops, memory,
-    )  # fmt: skip
+    memory = reading_bytes(counting.weak, TOKENS, width=width)
+    name = ",".join(grounds.picks.columns(f"-{seed}" if seed else ""))
+    return Step("score", name, grounds.pool, seconds, tokens, flops, memory)
 
 
-def _select(counting: Counting, seed: int, jobs: Sequence[Job]) -> Step:
-    """Pick the rows, and draw the controls of every seed that this selection serves."""
+def _selections(counting: Counting, seed: int, jobs: Sequence[Job]) -> Iterator[Step]:
+    """Every method at every budget that is asked for, with the controls drawn to the verdict's."""
+    grounds, again = counting.grounds, f"-{seed}" if seed else ""
+    pace, picks = counting.rates.scoring, grounds.picks
+    mine = [job for job in jobs if job.seed == seed or not counting.tuned]
+    drawn = {job.arm.selection.format(seed=job.seed) for job in mine if job.arm.rows == "selection"}
+    wanted = {job.arm.selection for job in mine}
+    for slug in picks.slugs:
+        at = f"@{slug}" if slug else ""
+        for name in picks.methods:
+            if name != MAIN and f"{name}{at}" not in wanted:
+                continue
+            seconds = pace.select(grounds.pool) + _again(counting)
+            if name == MAIN:
+                own = {f"{each}{at}" for each in picks.methods}
+                controls = [each for each in drawn - own if _slug(each) == slug]
+                seconds += len(controls) * pace.control(grounds.pool)
+            yield Step("select", f"{name}{at}{again}", grounds.pool, seconds)
+
+
+def _slug(selection: str) -> str:
+    """The budget in a selection's name."""
+    return selection.partition("@")[2].rpartition("-")[0] or selection.partition("@")[2]
+
+
+def _again(counting: Counting) -> float:
+    """Seconds to put fast scores right in fp32 around the cut, and to audit them."""
     grounds, pace = counting.grounds, counting.rates.scoring
-    drawn = {
-        job.arm.selection.format(seed=job.seed)
-        for job in jobs
-        if job.arm.rows == "selection" and (job.seed == seed or not counting.tuned)
-    }
-    controls = [name for name in drawn if not name.startswith("selected")]
-    seconds = pace.select(grounds.pool) + len(controls) * pace.control(grounds.pool)
-    if pace.exact:
-        again = min(grounds.pool, WALKED * block_rows(grounds.pool) + audit_rows(grounds.pool))
-        each = sum(float(one.mean()) for one in grounds.lengths.passes if len(one))
-        seconds += pace.load + again * each * pace.exact
-    name = f"selected-{seed}" if seed else "selected"
-    return Step("select", name, grounds.pool, seconds)
+    if not pace.exact:
+        return 0.0
+    rows = min(grounds.pool, WALKED * block_rows(grounds.pool) + audit_rows(grounds.pool))
+    each = sum(float(one.mean()) for one in grounds.lengths.passes if len(one))
+    return pace.load + rows * each * pace.exact
 
 
 def _label(counting: Counting, jobs: Sequence[Job], times: int) -> Iterator[Step]:

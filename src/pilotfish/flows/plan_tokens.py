@@ -56,12 +56,17 @@ class Lengths:
 
 
 def lengths_of(
-    holding: Holding, recipe: Recipe, weak: Model, strong: Model, needs: Sequence[Need]
+    holding: Holding,
+    recipe: Recipe,
+    models: tuple[Model, Model],
+    needs: Sequence[Need],
+    most: int = MOST,
 ) -> Lengths:
-    """Cut up to `MOST` rows, evenly from the pool, into tokens."""
+    """Cut up to `most` rows, evenly from the pool, into tokens of (weak, strong)."""
     from pilotfish.encode import clamp_max_length, encode_needs
 
-    places = np.unique(np.linspace(0, len(holding.pool) - 1, MOST).round().astype(np.int64))
+    weak, strong = models
+    places = np.unique(np.linspace(0, len(holding.pool) - 1, most).round().astype(np.int64))
     rows = holding.pool.take(places)
     limit = clamp_max_length(recipe.max_length or MAX_LENGTH, weak.window)
     encoded = encode_needs(rows, needs, weak.tokenizer, limit)

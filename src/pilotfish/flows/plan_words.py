@@ -1,6 +1,6 @@
 """A plan as lines of text: one per step, equal steps of several seeds as one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from pilotfish.flows.durations import duration
@@ -12,33 +12,45 @@ HEAD = ("step", "stage", "what", "rows", "tokens", "FLOPs", "memory", "time")
 
 def lines(plan: Plan) -> list[str]:
     """For people."""
-    money = plan.per_hour is not None
-    head = [*HEAD, *(["money"] if money else [])]
-    rows = [_row(group, plan.money) for group in _groups(plan.chosen.steps)]
-    told = [*_table([head, *rows]), *_total(plan), "", plan.even.sentence, ""]
-    for name, level in plan.levels.items():
-        mark = "->" if level is plan.chosen else "  "
-        told.append(f"{mark} {level_words(name, level, plan.money)}")
+    head = [*HEAD, *([plan.currency or "money"] if plan.per_hour is not None else [])]
+    rows = [_row(group, plan) for group in _groups(plan.chosen.steps)]
+    total = f"total: {_spent(plan, plan.chosen)}"
+    told = [*_table([head, *rows]), total, "", plan.even.sentence, "", *level_lines(plan)]
     return [*told, "", *plan.notes]
 
 
-def level_words(
-    name: str, level: Level, money: Callable[[float], float | None] = lambda seconds: None
-) -> str:
-    """The price of one level of evidence."""
-    flops = "" if level.flops is None else f"{level.flops:.2e} FLOPs, "
-    paid = money(level.seconds)
+def level_lines(plan: Plan) -> list[str]:
+    """The price of each level of evidence, the chosen one marked."""
+    return [
+        f"{'->' if level is plan.chosen else '  '} evidence {name}: {_spent(plan, level)}"
+        for name, level in plan.levels.items()
+    ]
+
+
+def _spent(plan: Plan, level: Level) -> str:
+    flops = "" if level.flops is None else f", {level.flops:.2e} FLOPs"
+    paid = _paid(plan, level.seconds)
     return (
-        f"evidence {name}: {level.models} models, {level.seeds} "
-        f"seed{'' if level.seeds == 1 else 's'}, {flops}about {duration(level.seconds)}"
-        + ("" if paid is None else f", {paid:,.2f}")
+        f"{level.models} model{'' if level.models == 1 else 's'} trained, {level.seeds} "
+        f"seed{'' if level.seeds == 1 else 's'}{flops}, about {duration(level.seconds)}"
+        + (f", {paid} {plan.currency}".rstrip() if paid else "")
     )
 
 
+def _paid(plan: Plan, seconds: float) -> str:
+    """Money, "" where nobody said what an hour costs."""
+    money = plan.money(seconds)
+    if money is None:
+        return ""
+    return f"{money:,.2f}" if money >= 0.01 else "<0.01"
+
+
 def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    """Steps of one stage and arm together, whichever their seed; they need not be neighbours."""
+    """Steps that are one line: selections, answers, and the seeds of an arm."""
 
     def key(step: Step) -> str:
+        if step.stage in ("select", "judge"):
+            return step.stage
         return f"{step.stage} {step.name.partition(' seed ')[0]}"
 
     first = {key(step): step.n for step in reversed(steps)}
@@ -46,22 +58,36 @@ def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
     yield from (list(group) for _, group in groupby(ordered, key))
 
 
-def _row(group: Sequence[Step], money: Callable[[float], float | None]) -> list[str]:
+def _name(group: Sequence[Step]) -> str:
+    one = group[0]
+    if len(group) == 1:
+        return one.name
+    plural = {"select": "selections", "judge": "models"}.get(one.stage)
+    return (
+        f"{len(group)} {plural}" if plural else f"{one.name.partition(' seed ')[0]} x {len(group)}"
+    )
+
+
+def _numbers(group: Sequence[Step]) -> str:
+    if len(group) < 4:
+        return ", ".join(str(step.n) for step in group)
+    return f"{group[0].n} .. {group[-1].n}"
+
+
+def _row(group: Sequence[Step], plan: Plan) -> list[str]:
     one, seconds = group[0], sum(step.seconds for step in group)
-    name = one.name.partition(" seed ")[0] if len(group) > 1 else one.name
-    paid = money(seconds)
+    paid = _paid(plan, seconds)
     return [
-        ", ".join(str(step.n) for step in group) if len(group) < 4
-        else f"{one.n} .. {group[-1].n}",
+        _numbers(group),
         one.stage,
-        f"{name} x {len(group)} seeds" if len(group) > 1 else name,
+        _name(group),
         f"{one.rows:,}",
         _sum([step.tokens for step in group], "{:,.0f}"),
         _sum([step.flops for step in group], "{:.2e}"),
         _memory(one),
         duration(seconds),
-        *([] if paid is None else [f"{paid:,.2f}"]),
-    ]  # fmt: skip
+        *([paid] if paid else []),
+    ]
 
 
 def _sum(values: Sequence[float | None], form: str) -> str:
@@ -82,12 +108,3 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         left = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
         right = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
         yield "  ".join([*left, *right]).rstrip()
-
-
-def _total(plan: Plan) -> list[str]:
-    paid = plan.money(plan.chosen.seconds)
-    flops = "" if plan.chosen.flops is None else f", {plan.chosen.flops:.2e} FLOPs"
-    return [
-        f"total: {plan.chosen.models} models trained{flops}, {duration(plan.chosen.seconds)}"
-        + ("" if paid is None else f", {paid:,.2f}")
-    ]

@@ -79,7 +79,7 @@ def answer_some(
         read = pace.read(len(batch) * max(lengths[i] for i in batch))
         last = int(min(room, max(ends[i] for i in batch) + 1))
         trained += read + last * pace.write(len(batch))
-        untrained += read + room * pace.write(len(batch))
+        untrained += read + pace.longest * pace.write(len(batch))
         fresh += last * len(batch)
     prompt = float(sum(lengths))
     both = (times * (2 * cut + trained), times * (2 * cut + untrained))  # a metric cuts them twice
@@ -102,6 +102,7 @@ def _answer_lengths(
 class _Pace:
     read: Pace  # of padded prompt tokens in a batch
     write: Pace  # of rows in a batch: seconds per token written
+    longest: int  # tokens the model goes on for, as it is
 
 
 @dataclass(frozen=True)
@@ -119,18 +120,26 @@ class _Writing:
         self._write(small, fresh)  # first kernels
         few = self._both(small, fresh)
         each = (few[0] + few[1]) * fresh / len(small)
-        count = int(np.clip(seconds / max(2 * each, 1e-6), len(small), len(batch)))
+        count = int(np.clip(seconds / max(5 * each, 1e-6), len(small), len(batch)))
         large = _spread(batch, count)
         if len(large) < 2 * len(small):
-            return _Pace(_through(self._tokens(small), few[0]), _through(len(small), few[1]))
+            read, written = _through(self._tokens(small), few[0]), _through(len(small), few[1])
+            return _Pace(read, written, self.room)
         many = self._both(large, fresh)
         read = _line(self._tokens(small), few[0], self._tokens(large), many[0])
-        return _Pace(read, _line(len(small), few[1], len(large), many[1]))
+        written = _line(len(small), few[1], len(large), many[1])
+        return _Pace(read, written, self._longest(large, many, seconds))
+
+    def _longest(self, chosen: Ints, pace: tuple[float, float], seconds: float) -> int:
+        """How long the longest answer gets before the model ends it; all its room if unknown."""
+        if pace[0] + self.room * pace[1] > seconds:
+            return self.room
+        return self._write(chosen, self.room)[1]
 
     def _both(self, chosen: Ints, fresh: int) -> tuple[float, float]:
-        """Seconds before the second token, and of each one after it."""
-        once, _ = self._write(chosen, 1)
-        spent, written = self._write(chosen, fresh)
+        """Seconds before the second token, and of each one after it: the better of two."""
+        once = min(self._write(chosen, 1)[0] for _ in range(2))
+        spent, written = min(self._write(chosen, fresh) for _ in range(2))
         each = max(spent - once, 1e-6) / max(written - 1, 1)
         return max(once - each, 0.0), each
 

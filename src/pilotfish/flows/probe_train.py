@@ -1,5 +1,6 @@
 """A few optimizer steps as a run takes them, timed: of usual rows, and of the longest ones."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pilotfish.train.loop import Work
     from pilotfish.train.rows import Rows
 
-MOST_STEPS = 12  # timed of each kind
+MOST_STEPS = 40  # timed of each kind
 
 
 def learn_some(
@@ -58,14 +59,24 @@ class _Steps:
     config: TrainConfig
 
     def pace(self, seconds: float, *, bf16: bool) -> Pace:
-        """A line through what steps of usual and of long rows took, by padded positions."""
-        usual, long = self._usual(), self._longest()
-        self._take(usual, 1, bf16=bf16)  # the optimizer's memory, first kernels
-        each = max(self._take(long, 1, bf16=bf16)[0], 1e-4)
-        count = int(np.clip(seconds / (2 * each), 1, MOST_STEPS))
-        found = [(self._positions(kind), self._take(kind, count, bf16=bf16))
-                 for kind in (usual, long)]  # fmt: skip
-        return line(*[(positions, float(np.median(times))) for positions, times in found])
+        """A line through what steps of usual and of long rows took, by padded positions.
+
+        They take turns, for the machine is not equally busy all the time.
+        """
+        kinds = (self._usual(), self._longest())
+        for kind in kinds:  # the optimizer's memory, first kernels
+            self._take(kind, bf16=bf16)
+        spent: tuple[list[float], list[float]] = ([], [])
+        rounds, begun = 0, time.monotonic()
+        while rounds < MOST_STEPS and (rounds < 1 or time.monotonic() - begun < seconds):
+            for kind, times in zip(kinds, spent, strict=True):
+                times.append(self._take(kind, bf16=bf16))
+            rounds += 1
+        usual, long = (
+            (self._positions(kind), float(np.median(times)))
+            for kind, times in zip(kinds, spent, strict=True)
+        )
+        return line(usual, long)
 
     def _usual(self) -> list[int]:
         """The rows of one step, as long as rows are."""
@@ -86,17 +97,17 @@ class _Steps:
         lengths = self.rows.lengths
         return padded_step([lengths[i] for i in chosen], self.config)
 
-    def _take(self, chosen: Sequence[int], count: int, *, bf16: bool) -> list[float]:
-        """Seconds of each of `count` steps on these very rows."""
+    def _take(self, chosen: Sequence[int], *, bf16: bool) -> float:
+        """Seconds of a step on these very rows."""
         from pilotfish.train.loop import Plan, steps
         from pilotfish.train.setup import accelerator
 
-        plan = Plan(steps=count, learning_rate=1e-6, seed=0, bf16=bf16)
+        plan = Plan(steps=1, learning_rate=1e-6, seed=0, bf16=bf16)
         moving = steps(
             self.work.learner, self.rows.take(chosen), plan, self.config,
             accelerator=accelerator(), work=self.work,
         )  # fmt: skip
-        return [timed(lambda: next(moving))[0] for _ in range(count)]
+        return timed(lambda: next(moving))[0]
 
 
 def line(usual: tuple[float, float], long: tuple[float, float]) -> Pace:
