@@ -25,6 +25,8 @@ HELPERS = (
     "comparisons",
     "contrast",
     "files",
+    "harness_samples",
+    "imported",
     "items",
     "places",
     "verdict",

@@ -85,16 +85,8 @@ def check_alike(found: Mapping[ArmSeed, Imported]) -> None:
 def _check_items(
     first: ArmSeed, asked: Mapping[str, str], other: ArmSeed, questions: Mapping[str, str]
 ) -> None:
-    for one, mine, two, theirs in (
-        (first, asked, other, questions),
-        (other, questions, first, asked),
-    ):
-        if lacking := sorted({*mine} - {*theirs}):
-            raise DataError(
-                f"{_name(two)} was not judged on {len(lacking):,} of the {len(mine):,} items of "
-                f"{_name(one)}, '{lacking[0]}' among them",
-                hint="judge every model on the same rows, without --limit",
-            )
+    _check_none_lacks(other, questions, first, asked)
+    _check_none_lacks(first, asked, other, questions)
     unlike = sorted(
         key for key, known in asked.items() if known and questions[key] not in ("", known)
     )
@@ -104,6 +96,17 @@ def _check_items(
             f"{len(asked):,} ids, '{unlike[0]}' among them: "
             f"{_why(asked[unlike[0]], questions[unlike[0]])}",
             hint="judge every model with the same rows, template and few-shot examples",
+        )
+
+
+def _check_none_lacks(
+    model: ArmSeed, has: Mapping[str, str], other: ArmSeed, wanted: Mapping[str, str]
+) -> None:
+    if lacking := sorted({*wanted} - {*has}):
+        raise DataError(
+            f"{_name(model)} was not judged on {len(lacking):,} of the {len(wanted):,} items of "
+            f"{_name(other)}, '{lacking[0]}' among them",
+            hint="judge every model on the same rows, without --limit",
         )
 
 

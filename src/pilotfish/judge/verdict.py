@@ -48,6 +48,7 @@ def decide(
     margin: float | None = None,
     alpha: float = 0.05,
     selection_arm: str = "selected",
+    against: str = AGAINST,
 ) -> Verdict:
     """The verdict on the selection against random rows.
 
@@ -58,20 +59,23 @@ def decide(
     (-margin, +margin); the rest is undecided, with what would decide it. `margin` defaults to the
     metric's in MARGINS. `evidence` and `trusted` (whether trusted rows were given) only shape the
     sentence. Raises UsageError for a selection arm with trusted rows: random has none, and what
-    the trusted rows are worth would be counted as the selection's.
+    the trusted rows are worth would be counted as the selection's. `against` another arm than
+    random (of a user's own, named beforehand) a claim needs the two alone.
     """
     margin = margin_of(metric, margin)
-    _refuse_trusted(selection_arm)
-    fixed = (selection_arm, AGAINST, metric, higher_is_better)
-    absent = [arm for arm in (selection_arm, AGAINST) if not results.get(arm)]
+    if against == AGAINST:
+        _refuse_trusted(selection_arm)
+    fixed = (selection_arm, against, metric, higher_is_better)
+    absent = [arm for arm in (selection_arm, against) if not results.get(arm)]
     if absent:
         sentence = words.nothing_to_compare(absent, evidence)
         return Verdict("not_tested", *fixed, None, None, None, margin, sentence)
     said = contrast(
-        results, selection_arm, AGAINST,
+        results, selection_arm, against,
         metric=metric, higher_is_better=higher_is_better, alpha=alpha,
     )  # fmt: skip
-    short = short_of_seeds(results, (selection_arm, *CONTROLS))
+    controls = CONTROLS if against == AGAINST else (against,)
+    short = short_of_seeds(results, (selection_arm, *controls))
     outcome = "not_tested" if short or said.means is None else settled(said, margin)
     sentence = _sentence(said, outcome, margin, short)
     if trusted and not results.get("trusted"):
@@ -98,10 +102,11 @@ def settled(said: Contrast, margin: float | None) -> Outcome:
 def _sentence(
     said: Contrast, outcome: Outcome, margin: float | None, short: Mapping[str, int]
 ) -> str:
-    lead = "Random won: " if outcome == "worse" else ""
+    own = said.against != AGAINST
+    lead = "Random won: " if outcome == "worse" and not own else ""
     sentence = words.told(said, outcome, margin, lead=lead)
     if short:
-        return f"{sentence} {words.claim_needs(short)}"
+        return f"{sentence} {words.claim_needs(short, own=own)}"
     if outcome != "undecided":
         return sentence
     needed = stats.needed(said.found, margin=margin, alpha=said.alpha)

@@ -73,9 +73,11 @@ def after_holm(p: float, pairs: int) -> str:
     return f"; not enough as one of {pairs} comparisons (p {_plain(p)} after Holm's correction)"
 
 
-def claim_needs(short: Mapping[str, int]) -> str:
-    """What an indication lacks to become a claim."""
+def claim_needs(short: Mapping[str, int], *, own: bool = False) -> str:
+    """What an indication lacks to become a claim; own: between two arms that the user named."""
     have = ", ".join(f"{arm} has {count or 'none'}" for arm, count in short.items())
+    if own:
+        return f"A claim needs both arms at {CLAIM_SEEDS} seeds each; {have}."
     return (
         f"A claim needs the selected, random and length_matched arms at {CLAIM_SEEDS} seeds each; "
         f"{have}. Run with --evidence full --seeds {CLAIM_SEEDS}."

@@ -25,6 +25,7 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
         evidence=str(run.section("evidence").get("level", "none")),
         trusted=given_trusted(run),
         margin=margin,
+        **_named_pair(run),
     ).as_dict()
     pairs = comparisons(
         judged.results,
@@ -33,6 +34,12 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
         margin=margin,
     )
     return {"verdict": verdict, "comparisons": pairs, "notes": notes(judged, verdict, pairs)}
+
+
+def _named_pair(run: Run) -> dict[str, str]:
+    """The pair that a user named for the verdict, {} for selected against random."""
+    pair = run.section("pair")
+    return {"selection_arm": pair["arm"], "against": pair["against"]} if pair else {}
 
 
 def _untested(run: Run, found: Evidence) -> dict[str, Any]:
