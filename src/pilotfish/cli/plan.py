@@ -27,6 +27,7 @@ from pilotfish.cli.options import (
     given,
     parse_map,
 )  # fmt: skip
+from pilotfish.cli.run import several_budgets
 from pilotfish.errors import UsageError
 
 
@@ -83,9 +84,10 @@ def plan(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Price a run: its steps with rows, tokens, FLOPs, memory, time and money.
+    """Price a run before it starts.
 
-    Nothing is trained and no run folder is written. A short probe runs a few batches, steps and
+    Says the numbered steps with rows, tokens, FLOPs, memory, time and money of each, what a
+    selection must save to pay off, and what every level of evidence costs. Nothing is trained and no run folder is written. A short probe runs a few batches, steps and
     answers on this machine, so plan where you will run. Options win over the recipe.
 
     \b
@@ -109,7 +111,7 @@ def plan(
         "revision": revision, "max_length": max_length, "precision": precision,
         "allow_short": allow_short, "seed": seed,
     }  # fmt: skip
-    settings |= given(context, typed, from_recipe=bool(settings))
+    settings |= several_budgets(given(context, typed, from_recipe=bool(settings)))
     for name in ("weak", "strong"):
         if not settings.get(name):
             raise UsageError(f"`plan` needs --{name} MODEL", hint="pilotfish plan --help")

@@ -25,6 +25,7 @@ from pilotfish.cli.options import (
     Split,
     Test,
     Trusted,
+    given,
     parse_map,
 )  # fmt: skip
 from pilotfish.errors import UsageError
@@ -108,7 +109,7 @@ def run(
         "revision": revision, "max_length": max_length, "precision": precision,
         "allow_short": allow_short, "seed": seed, "out": out_,
     }  # fmt: skip
-    settings |= several_budgets(_given(context, typed, from_recipe=bool(settings)))
+    settings |= several_budgets(given(context, typed, from_recipe=bool(settings)))
     for name in ("weak", "strong"):
         if not settings.get(name):
             raise UsageError(f"`run` needs --{name} MODEL", hint="pilotfish run --help")
@@ -121,19 +122,6 @@ def run(
         return
     out(told["verdict"]["sentence"])
     out(f"report: {folder}/report.html")
-
-
-def _given(context: typer.Context, typed: dict[str, Any], *, from_recipe: bool) -> dict[str, Any]:
-    """What the person typed; beside a recipe, defaults that nobody typed must not win."""
-    if not from_recipe:
-        return {key: value for key, value in typed.items() if value is not None}
-    names = {"out": "out_", "map": "map_"}
-    return {
-        key: value
-        for key, value in typed.items()
-        if key != "data"
-        and getattr(context.get_parameter_source(names.get(key, key)), "name", "") == "COMMANDLINE"
-    }
 
 
 def several_budgets(typed: dict[str, Any]) -> dict[str, Any]:
