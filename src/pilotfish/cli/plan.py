@@ -87,8 +87,9 @@ def plan(
     """Price a run before it starts.
 
     Says the numbered steps with rows, tokens, FLOPs, memory, time and money of each, what a
-    selection must save to pay off, and what every level of evidence costs. Nothing is trained and no run folder is written. A short probe runs a few batches, steps and
-    answers on this machine, so plan where you will run. Options win over the recipe.
+    selection must save to pay off, and what every level of evidence costs. Nothing is trained and
+    no run folder is written. A short probe runs a few batches, steps and answers on this machine,
+    so plan where you will run. Options win over the recipe.
 
     \b
     Examples:
