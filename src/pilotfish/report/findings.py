@@ -18,6 +18,7 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
     if found.judged is None:
         return {"verdict": _untested(run, found), "comparisons": [], "notes": []}
     judged, margin = found.judged, run.section("config").get("margin")
+    arm, against = _pair(run)
     verdict = decide(
         judged.results,
         metric=judged.metric,
@@ -25,7 +26,8 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
         evidence=str(run.section("evidence").get("level", "none")),
         trusted=given_trusted(run),
         margin=margin,
-        **_named_pair(run),
+        selection_arm=arm,
+        against=against,
     ).as_dict()
     pairs = comparisons(
         judged.results,
@@ -36,10 +38,10 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
     return {"verdict": verdict, "comparisons": pairs, "notes": notes(judged, verdict, pairs)}
 
 
-def _named_pair(run: Run) -> dict[str, str]:
-    """The pair that a user named for the verdict, {} for selected against random."""
+def _pair(run: Run) -> tuple[str, str]:
+    """The pair of the verdict: selected and random, or what a user named."""
     pair = run.section("pair")
-    return {"selection_arm": pair["arm"], "against": pair["against"]} if pair else {}
+    return str(pair.get("arm", "selected")), str(pair.get("against", AGAINST))
 
 
 def _untested(run: Run, found: Evidence) -> dict[str, Any]:
