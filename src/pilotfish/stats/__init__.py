@@ -6,6 +6,7 @@ from pilotfish.stats.exact import Paired, holm, mcnemar, paired
 from pilotfish.stats.inheritance import Inheritance, inheritance
 from pilotfish.stats.interval import Estimate, Parts, difference, inside, mean
 from pilotfish.stats.needed import Needed, needed
+from pilotfish.stats.noninferior import NonInferior, noninferior
 from pilotfish.stats.pgr import PGR, Pooled, pgr, pooled
 from pilotfish.stats.student import t_cdf, t_critical, t_quantile, t_two_sided
 
@@ -14,6 +15,7 @@ __all__ = [
     "Estimate",
     "Inheritance",
     "Needed",
+    "NonInferior",
     "Paired",
     "Parts",
     "Pooled",
@@ -28,6 +30,7 @@ __all__ = [
     "mean",
     "misfit",
     "needed",
+    "noninferior",
     "paired",
     "pgr",
     "pooled",
