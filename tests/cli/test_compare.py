@@ -25,7 +25,7 @@ def recipe(folder: Path, weak: str, strong: str, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("runs/a", "", "not possible yet"),
+        ("runs/a", "", "alone is nothing to compare"),
         ("r.yaml", "data: d.jsonl", "names no experiment"),
         ("r.yaml", "experiment: magic", "no experiment is called 'magic'"),
         ("r.yaml", "experiment: weak_to_strong", "lacks 'data'"),

@@ -85,15 +85,13 @@ def compare(
         )
         return
     from pilotfish.cli.compare_results import compare_results
+    from pilotfish.flows.outside import Asked
 
-    compare_results(
-        given, results or [], out_,
-        asked={
-            "metric": metric, "lower_is_better": lower_is_better, "margin": margin,
-            "gates": gate or [], "arm": arm, "against": against,
-        },
-        force=force, as_json=as_json,
+    asked = Asked(
+        metric=metric, lower_is_better=lower_is_better, margin=margin, gates=gate or [],
+        arm=arm, against=against,
     )  # fmt: skip
+    compare_results(given, results or [], out_, asked=asked, force=force, as_json=as_json)
 
 
 def compare_recipe(

@@ -63,12 +63,12 @@ def trained_models(run: Run) -> list[ArmSeed]:
 
 def judged_models(run: Run) -> list[ArmSeed]:
     """(arm, seed) of everything judged, in the order of reports."""
-    return _found(run, "judge/*/seed-*.json", -1)
+    return _found(run, "judge/**/seed-*.json", -1)
 
 
 def _found(run: Run, pattern: str, place: int) -> list[ArmSeed]:
     paths = [path.relative_to(run.root).with_suffix("").parts for path in run.root.glob(pattern)]
-    found = [(parts[1], int(parts[place].removeprefix("seed-"))) for parts in paths]
+    found = [("/".join(parts[1:place]), int(parts[place].removeprefix("seed-"))) for parts in paths]
     order = in_order({arm for arm, _ in found})
     return sorted(found, key=lambda model: (order.index(model[0]), model[1]))
 

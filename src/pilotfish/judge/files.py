@@ -1,11 +1,11 @@
 """Judged items on disk: one file per arm and seed, reused only for the same model and questions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.errors import DataError, UsageError
-from pilotfish.judge.items import Metric, read_items
+from pilotfish.judge.items import Metric, read_items, read_tasks
 from pilotfish.records import Example
 from pilotfish.store import Store
 
@@ -23,6 +23,7 @@ class Judged:
     metric: str
     higher_is_better: bool
     test_fingerprint: str
+    tasks: Mapping[str, str] = field(default_factory=dict)  # item id -> task, where it names one
 
 
 def judge_model(
@@ -95,21 +96,24 @@ def load_judged(store: Store) -> Judged | None:
     for key, what in (("test_fingerprint", "test rows"), ("metric", "metrics")):
         _refuse_mixture(manifests, key, what)
     results: dict[str, dict[int, dict[str, float]]] = {}
+    tasks: dict[str, str] = {}
     for facts in manifests:
         arm, seed = str(facts["arm"]), int(facts["seed"])
         path = store.path(f"judge/{arm}/seed-{seed}.jsonl")
         results.setdefault(arm, {})[seed] = read_items(path)
+        tasks = tasks or read_tasks(path)
     first = manifests[0]
     return Judged(
         {arm: dict(sorted(seeds.items())) for arm, seeds in sorted(results.items())},
         str(first["metric"]),
         bool(first["higher_is_better"]),
         str(first["test_fingerprint"]),
+        tasks,
     )
 
 
 def _manifests(store: Store) -> list[str]:
-    return [str(p.relative_to(store.root)) for p in sorted(store.root.glob("judge/*/seed-*.json"))]
+    return [str(p.relative_to(store.root)) for p in sorted(store.root.glob("judge/**/seed-*.json"))]
 
 
 def _refuse_mixture(manifests: Sequence[Mapping[str, Any]], key: str, what: str) -> None:

@@ -154,7 +154,7 @@ def tuned(run: Run) -> dict[ArmSeed, dict[str, Any]]:
 
 def judged(run: Run) -> dict[ArmSeed, dict[str, Any]]:
     """Manifest of every finished judging, by arm and seed."""
-    return _per_seed(run, "judge/*/seed-*.json")
+    return _per_seed(run, "judge/**/seed-*.json")
 
 
 def _per_seed(run: Run, pattern: str) -> dict[ArmSeed, dict[str, Any]]:
