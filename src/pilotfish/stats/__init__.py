@@ -8,6 +8,7 @@ from pilotfish.stats.interval import Estimate, Parts, difference, inside, mean
 from pilotfish.stats.needed import Needed, needed
 from pilotfish.stats.noninferior import NonInferior, noninferior
 from pilotfish.stats.pgr import PGR, Pooled, pgr, pooled
+from pilotfish.stats.recovery import Recovery, recovery
 from pilotfish.stats.student import t_cdf, t_critical, t_quantile, t_two_sided
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Paired",
     "Parts",
     "Pooled",
+    "Recovery",
     "bootstrap",
     "confidence_when_wrong",
     "difference",
@@ -34,6 +36,7 @@ __all__ = [
     "paired",
     "pgr",
     "pooled",
+    "recovery",
     "t_cdf",
     "t_critical",
     "t_quantile",
