@@ -43,7 +43,7 @@ from pilotfish.store import Run, Store, run_lock
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
-REHEARSED = 16  # rows that go through score and select as a run's do
+REHEARSED = 8  # rows that go through score and select as a run's do
 LOOKED, LEAST = 400, 40  # rows whose scores say how long the picked ones are
 SHARES = {"score": 0.3, "label": 0.15, "judge": 0.4, "tune": 0.3}  # of the seconds left
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pilotfish.engine.forward import Forward
     from pilotfish.models import Loaded
 
-WARM_ROWS = 4
+WARM_ROWS = 4  # the shortest ones, first of all
+FIRST_TOKENS = 128
 
 
 @dataclass
@@ -93,11 +94,7 @@ def read_some(
         some = _Passes(asked, forward, token_budget)
         if not len(some.order):
             continue
-        first = some.run(some.order[:: max(1, len(some.order) // WARM_ROWS)])
-        once, read = some.run(some.spread(2 * token_budget))
-        enough = int(read * seconds / len(passes) / max(once, 1e-6))
-        if enough > 2 * read:
-            once, read = some.run(some.spread(enough))
+        first, (once, read) = some.run(some.order[-WARM_ROWS:]), some.timed(seconds / len(passes))
         start += max(0.0, first[0] - first[1] * once / max(read, 1))
         spent, tokens = spent + once, tokens + read
     return Read(start, cut / max(len(rows), 1), spent / max(tokens, 1), tokens)
@@ -121,6 +118,16 @@ class _Passes:
         total = sum(self._lengths.values())
         count = max(1, round(len(self.order) * min(1.0, tokens / max(total, 1))))
         return self.order[np.linspace(0, len(self.order) - 1, count).round().astype(np.int64)]
+
+    def timed(self, seconds: float) -> tuple[float, int]:
+        """Seconds and tokens of more and more rows, until about so much time has gone by."""
+        tokens, begun = FIRST_TOKENS, time.monotonic()
+        while True:
+            once, read = self.run(self.spread(tokens))
+            left = seconds - (time.monotonic() - begun)
+            tokens = int(0.8 * read * left / max(once, 1e-6))
+            if tokens < 2 * read or read >= sum(self._lengths.values()):
+                return once, read
 
     def run(self, chosen: Ints) -> tuple[float, int]:
         """Seconds, and tokens read."""

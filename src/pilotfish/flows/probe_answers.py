@@ -1,5 +1,6 @@
 """A few rows judged as a run judges them, timed, and what all of them will take."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,13 +31,14 @@ def judge_some(
 
     tokens = _lengths(loaded, rows)
     judge = METRICS[metric]
-    order = np.argsort(-tokens, kind="stable")
-    few = [rows[int(i)] for i in _spread(order, 2)]
-    judge.items(loaded, few)  # what is done once for any model
-    each = max(timed(lambda: judge.items(loaded, few))[0] / len(few), 1e-6)
-    count = int(np.clip(seconds / (2 * each), 2, len(rows)))
-    chosen = _spread(order, count)
-    spent, _ = timed(lambda: judge.items(loaded, [rows[int(i)] for i in chosen]))
+    order = np.argsort(tokens, kind="stable")
+    judge.items(loaded, [rows[int(order[0])]])  # what is done once for any model
+    begun, middle = time.monotonic(), [int(order[len(order) // 2])]
+    spent = timed(lambda: judge.items(loaded, [rows[middle[0]]]))[0]
+    count = int((seconds - 2 * (time.monotonic() - begun)) / max(spent, 1e-6))
+    chosen = _spread(order, min(count, len(rows))) if count > 1 else np.array(middle)
+    if len(chosen) > 1:
+        spent, _ = timed(lambda: judge.items(loaded, [rows[int(i)] for i in chosen]))
     whole = spent * float(tokens.sum()) / max(float(tokens[chosen].sum()), 1.0)
     return Answering(load, whole, whole, float(tokens.sum()), 0.0)
 

@@ -11,7 +11,7 @@ from pilotfish.config import TrainConfig
 from pilotfish.flows.plan_rates import Learning, Pace
 from pilotfish.flows.plan_tokens import padded_step
 from pilotfish.flows.probe import timed
-from pilotfish.records import Example
+from pilotfish.records import Example, Ints
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pilotfish.train.rows import Rows
 
 MOST_STEPS = 40  # timed of each kind
+DRAWN = 33  # steps of which a usual one is taken
 
 
 def learn_some(
@@ -63,35 +64,35 @@ class _Steps:
 
         They take turns, for the machine is not equally busy all the time.
         """
-        kinds = (self._usual(), self._longest())
-        for kind in kinds:  # the optimizer's memory, first kernels
-            self._take(kind, bf16=bf16)
+        begun, order = time.monotonic(), np.argsort(self.rows.lengths, kind="stable")
+        usual, long = self._usual(), self._step(order[::-1])
+        self._take(self._step(order), bf16=bf16)  # the optimizer's memory, first kernels
+        self._take(usual, bf16=bf16)
         spent: tuple[list[float], list[float]] = ([], [])
-        rounds, begun = 0, time.monotonic()
-        while rounds < MOST_STEPS and (rounds < 1 or time.monotonic() - begun < seconds):
-            for kind, times in zip(kinds, spent, strict=True):
-                times.append(self._take(kind, bf16=bf16))
-            rounds += 1
-        usual, long = (
+        while len(spent[0]) < MOST_STEPS:
+            for kind, times in zip((usual, long), spent, strict=True):
+                if not spent[0] or time.monotonic() - begun < seconds:
+                    times.append(self._take(kind, bf16=bf16))
+            if time.monotonic() - begun >= seconds:
+                break
+        points = [
             (self._positions(kind), float(np.median(times)))
-            for kind, times in zip(kinds, spent, strict=True)
-        )
-        return line(usual, long)
+            for kind, times in zip((usual, long), spent, strict=True)
+            if times
+        ]
+        return line(points[0], points[-1])
 
     def _usual(self) -> list[int]:
-        """The rows of one step, as long as rows are."""
+        """The rows of a usual step: of several drawn ones, that with the median positions."""
+        rng, many = np.random.default_rng(0), len(self.rows)
+        drawn = [self._step(rng.permutation(many)) for _ in range(DRAWN)]
+        return sorted(drawn, key=self._positions)[DRAWN // 2]
+
+    def _step(self, order: Ints) -> list[int]:
+        """As many of the rows as a step takes, in this order."""
         from pilotfish.train import rows_per_step
 
-        order = np.argsort(self.rows.lengths, kind="stable")
-        size = rows_per_step(self.config)
-        return [int(i) for i in order[np.linspace(0, len(order) - 1, size).round().astype(int)]]
-
-    def _longest(self) -> list[int]:
-        from pilotfish.train import rows_per_step
-
-        order = np.argsort(self.rows.lengths, kind="stable")[::-1]
-        return [int(i) for i in np.resize(order[: rows_per_step(self.config)],
-                                          rows_per_step(self.config))]  # fmt: skip
+        return [int(i) for i in np.resize(order, rows_per_step(self.config))]
 
     def _positions(self, chosen: Sequence[int]) -> float:
         lengths = self.rows.lengths
