@@ -1,10 +1,12 @@
 """Intervals, tests and equivalence for arms judged on the same items; numpy only."""
 
+from pilotfish.stats.area import area
 from pilotfish.stats.bootstrap import bootstrap
 from pilotfish.stats.calibration import confidence_when_wrong, ece, misfit
+from pilotfish.stats.efficiency import Efficiency, efficiency
 from pilotfish.stats.exact import Paired, holm, mcnemar, paired
 from pilotfish.stats.inheritance import Inheritance, inheritance
-from pilotfish.stats.interval import Estimate, Parts, difference, inside, mean
+from pilotfish.stats.interval import Estimate, Parts, contrast, difference, inside, mean
 from pilotfish.stats.needed import Needed, needed
 from pilotfish.stats.noninferior import NonInferior, noninferior
 from pilotfish.stats.pgr import PGR, Pooled, pgr, pooled
@@ -13,6 +15,7 @@ from pilotfish.stats.student import t_cdf, t_critical, t_quantile, t_two_sided
 
 __all__ = [
     "PGR",
+    "Efficiency",
     "Estimate",
     "Inheritance",
     "Needed",
@@ -21,10 +24,13 @@ __all__ = [
     "Parts",
     "Pooled",
     "Recovery",
+    "area",
     "bootstrap",
     "confidence_when_wrong",
+    "contrast",
     "difference",
     "ece",
+    "efficiency",
     "holm",
     "inheritance",
     "inside",

@@ -8,6 +8,7 @@ and the reader wants to know what happens with *new* seeds on *new* items of the
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +29,8 @@ class Parts:
     seed: variance of one seed's mean around its arm (the pure seed part *and* noise / n).
     noise: variance of one item under one seed, once seed, arm and item are taken out.
     item: variance between items that new seeds would not average away, >= 0.
-    reps: sum of 1 / S over the arms that have seeds; 0 where every arm is deterministic.
+    reps: sum of weight^2 / S (1 / S in a mean or difference) over the arms that have seeds; 0
+    where every arm is deterministic.
     trained: how many arms have seeds. df_seed: degrees of freedom of `seed`, the sum of S - 1.
     """
 
@@ -125,6 +127,25 @@ def difference(
     return _contrast([_arm(a, 1.0, fixed[0]), _arm(b, -1.0, fixed[1])], alpha)
 
 
+def contrast(
+    arms: Sequence[Floats],
+    weights: Sequence[float],
+    *,
+    fixed: Sequence[bool] | None = None,
+    alpha: float = 0.05,
+) -> Estimate:
+    """Weighted sum of arm means, arms [s, n] on the same n items, with a (1 - alpha) t interval.
+
+    `difference` is the contrast of weights 1 and -1, and its formula holds with reps = the sum of
+    weight^2 / S over the arms that have seeds. Arms of weight 0 are left out altogether.
+    """
+    marks = [False] * len(arms) if fixed is None else fixed
+    given = [_arm(*one) for one in zip(arms, weights, marks, strict=True) if one[1] != 0.0]
+    if not given:
+        raise ValueError("a contrast needs an arm whose weight is not 0")
+    return _contrast(given, alpha)
+
+
 def inside(estimate: Estimate, margin: float) -> bool:
     """Whether the interval lies strictly inside (-margin, +margin): equivalence."""
     if estimate.low is None or estimate.high is None:
@@ -135,7 +156,7 @@ def inside(estimate: Estimate, margin: float) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Arm:
     values: Floats  # [s, n]
-    sign: float
+    weight: float
     fixed: bool
 
     @property
@@ -144,8 +165,8 @@ class _Arm:
         return len(self.values) < 2 and not self.fixed
 
 
-def _arm(values: Floats, sign: float, fixed: bool) -> _Arm:
-    return _Arm(np.asarray(values, dtype=np.float64), sign, fixed)
+def _arm(values: Floats, weight: float, fixed: bool) -> _Arm:
+    return _Arm(np.asarray(values, dtype=np.float64), weight, fixed)
 
 
 def _contrast(arms: list[_Arm], alpha: float) -> Estimate:
@@ -156,9 +177,9 @@ def _contrast(arms: list[_Arm], alpha: float) -> Estimate:
     seeds = tuple(len(arm.values) for arm in kept)
     if n == 0:
         return Estimate(None, None, None, seeds, n, excluded)
-    per_item: Floats = np.sum([arm.sign * arm.values.mean(axis=0) for arm in kept], axis=0)
+    per_item: Floats = np.sum([arm.weight * arm.values.mean(axis=0) for arm in kept], axis=0)
     # from whole means, so that arms with as many right answers differ by exactly 0
-    value = sum(arm.sign * float(arm.values.mean()) for arm in kept)
+    value = sum(arm.weight * float(arm.values.mean()) for arm in kept)
     if n < 2 or any(arm.unseen for arm in kept):
         return Estimate(value, None, None, seeds, n, excluded)
     parts = _parts(kept, per_item)
@@ -169,8 +190,10 @@ def _contrast(arms: list[_Arm], alpha: float) -> Estimate:
     if half == 0.0 and binary:
         half = 1.0 - (alpha / 2.0) ** (1.0 / n)
     low, high = value - half, value + half
-    if binary:  # a share, or a difference of two: what lies outside is impossible
-        low, high = max(low, 0.0 if len(arms) == 1 else -1.0), min(high, 1.0)
+    if binary:  # what no shares in [0, 1] could add up to is impossible
+        weights = [arm.weight for arm in arms]
+        low = max(low, sum(min(weight, 0.0) for weight in weights))
+        high = min(high, sum(max(weight, 0.0) for weight in weights))
     return Estimate(value, low, high, seeds, n, excluded, parts)
 
 
@@ -178,7 +201,7 @@ def _parts(arms: list[_Arm], per_item: Floats) -> Parts:
     trained = [arm.values for arm in arms if not arm.fixed]
     n = per_item.size
     df_seed = sum(len(values) - 1 for values in trained)
-    reps = sum(1.0 / len(values) for values in trained)
+    reps = sum(arm.weight**2 / len(arm.values) for arm in arms if not arm.fixed)
     seed = sum(_squares(values.mean(axis=1)) for values in trained) / max(df_seed, 1)
     noise = sum(_squares(_residual(values)) for values in trained) / (max(df_seed, 1) * (n - 1))
     spread = _squares(per_item) / (n - 1)
