@@ -226,7 +226,7 @@ def test_run_at_full_evidence_writes_the_report_of_the_contract(
     for seed in range(3):
         items = (tmp_path / f"run/judge/selected/seed-{seed}.jsonl").read_text().splitlines()
         assert len(items) == 14
-        assert set(json.loads(items[0])) == {"id", "metric", "value", "output", "expected"}
+        assert set(json.loads(items[0])) == {"id", "metric", "value", "output", "expected", "hash"}
     page = (tmp_path / "run/report.html").read_text()
     assert "<script" not in page and "Content-Security-Policy" in page
     assert pilotfish("verify", tmp_path / "run")[0] == 0

@@ -9,6 +9,7 @@ import pytest
 
 from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.judge import Item, judge_model, load_judged, load_results, read_items
+from pilotfish.judge.items import item_hash
 from pilotfish.store import Store
 from tests.judge.makers import asked
 
@@ -44,8 +45,9 @@ def test_lines_hold_the_contract(tmp_path):
     lines = (tmp_path / "judge/selected/seed-0.jsonl").read_text(encoding="utf-8").split("\n")
     assert lines.pop() == ""
     first = json.loads(lines[0])
-    assert list(first) == ["id", "metric", "value", "output", "expected"]
-    assert list(first.values()) == ["one", "exact_match", 1.0, "out\nput", "1"]
+    assert list(first) == ["id", "metric", "value", "output", "expected", "hash"]
+    told = ["one", "exact_match", 1.0, "out\nput", "1", item_hash(ROWS[0])]
+    assert list(first.values()) == told
     assert json.loads(lines[1])["value"] is None
     manifest = json.loads((tmp_path / "judge/selected/seed-0.json").read_text())
     assert manifest.items() >= {

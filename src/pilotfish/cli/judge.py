@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pilotfish.cli.console import Console, emit, out
+from pilotfish.cli.judge_elsewhere import judge_by_harness, judge_one_model
 from pilotfish.cli.options import (
     Force,
     Json,
@@ -28,6 +29,24 @@ def judge(
     limit: Limit = None,
     max_bad_rate: MaxBadRate = 0.01,
     map_: Map = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Judge this model, trained elsewhere, into --items."),
+    ] = None,
+    items: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where the items of --model go.")
+    ] = None,
+    harness: Annotated[
+        str | None,
+        typer.Option(metavar="TASK,..", help="Let lm-evaluation-harness ask, into --out."),
+    ] = None,
+    include_path: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder with lm-eval tasks of your own.")
+    ] = None,
+    out_: Annotated[
+        str | None,
+        typer.Option("--out", metavar="DIR", help="For --harness; default: RUN-harness."),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -38,9 +57,20 @@ def judge(
     kept with the run.
 
     \b
-    Example:
+    Examples:
       pilotfish judge RUN --test test.jsonl --metric exact_match
+      pilotfish judge RUN --model out/selected-seed-0 --items selected-0.jsonl
+      pilotfish judge RUN --harness arc_easy --metric acc
     """
+    if model:
+        judge_one_model(run, model, items, metric=metric, force=force, as_json=as_json)
+        return
+    if harness:
+        judge_by_harness(
+            run, parse_names(harness), folder=out_, include_path=include_path, metric=metric,
+            arms=parse_names(arm), limit=limit, force=force, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        return
     from pilotfish.flows.stages import judge_stage
 
     rows = judge_stage(

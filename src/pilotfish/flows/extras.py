@@ -7,6 +7,7 @@ from pilotfish.errors import MissingExtra
 _NEEDS = {
     "models": ("torch", "transformers"),
     "train": ("torch", "transformers", "accelerate", "peft"),
+    "lm-eval": ("torch", "transformers", "accelerate", "lm_eval"),
 }
 
 

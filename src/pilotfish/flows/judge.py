@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pilotfish.errors import UsageError
+from pilotfish.errors import DataError, UsageError
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import fingerprint
@@ -45,7 +45,7 @@ def judge_arm(
     start = time.monotonic()
     fresh = judge_model(
         run.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
-        test_fingerprint=fingerprint(examples),
+        test_fingerprint=fingerprint(examples), tasks=tasks_of(run, examples),
     )  # fmt: skip
     if not stale(run, train_folder(arm, seed)):
         freshen(run, f"judge/{arm}/seed-{seed}")
@@ -54,6 +54,25 @@ def judge_arm(
             "judge", f"{arm} seed {seed}", seconds=time.monotonic() - start, rows=len(examples)
         )
     progress.step(f"judge {arm} seed {seed}", 1, 1)
+
+
+def tasks_of(run: Run, examples: Sequence[Example]) -> dict[str, str]:
+    """Example id -> its task, by the column that the run was told names it; {} without one.
+
+    DataError for a row that lacks the column.
+    """
+    column = run.section("test").get("task_column")
+    if not column:
+        return {}
+    for example in examples:
+        if example.meta.get(column) in (None, ""):
+            known = ", ".join(sorted(example.meta)) or "none"
+            raise DataError(
+                f"test row '{example.id}' has no column '{column}' to name its task "
+                f"(columns left over: {known})",
+                hint="set task_column to a column of the test data, or leave it out",
+            )
+    return {example.id: str(example.meta[column]) for example in examples}
 
 
 def trained_models(run: Run) -> list[ArmSeed]:
@@ -93,6 +112,15 @@ def judge(
     judged on other rows or by another metric could not be compared.
     """
     need_torch("judging")
+    for model in models_of(run, arms):
+        judge_arm(run, model, model_of(run, *model), examples, metric, progress=progress)
+
+
+def models_of(run: Run, arms: Sequence[str] = ()) -> list[ArmSeed]:
+    """Every trained model of a run, and the untrained ones named or judged before.
+
+    UsageError where there is none, or none of an arm that is named.
+    """
     models = trained_models(run)
     if not models:
         raise UsageError(
@@ -106,12 +134,11 @@ def judge(
             f"{run.root} holds no model of {', '.join(absent)}",
             hint=f"pilotfish train {run.root} --strong MODEL --arm {','.join(absent)}",
         )
-    for model in models:
-        if not arms or model[0] in arms:
-            judge_arm(run, model, _model(run, *model), examples, metric, progress=progress)
+    return [model for model in models if not arms or model[0] in arms]
 
 
-def _model(run: Run, arm: str, seed: int) -> "Loaded":
+def model_of(run: Run, arm: str, seed: int) -> "Loaded":
+    """The model of an arm and seed: the weak one, the strong one untouched, or a trained one."""
     if arm == "weak":
         return weak_of_run(run, seed)
     if arm == "base":

@@ -1,11 +1,11 @@
 """Judged items on disk: one file per arm and seed, reused only for the same model and questions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.errors import DataError, UsageError
-from pilotfish.judge.items import Metric, read_items, read_tasks
+from pilotfish.judge.items import Item, Metric, item_hash, read_items, read_tasks
 from pilotfish.records import Example
 from pilotfish.store import Store
 
@@ -35,11 +35,13 @@ def judge_model(
     seed: int,
     metric: Metric,
     test_fingerprint: str,
+    tasks: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> bool:
     """Commit judge/<arm>/seed-<n>.jsonl with its manifest; True where something was judged.
 
     An intact result of the same model (by digest), test rows and metric is kept, unless `force`.
+    tasks: example id -> the task its line is to name.
     Raises DataError when there is no row, or two rows share an id and could not be told apart.
     """
     _check_ids(examples)
@@ -56,12 +58,18 @@ def judge_model(
     found = store.manifest(manifest)
     if not force and found is not None and {**found, **facts} == found:
         return False
-    items = metric.items(loaded, examples)
+    items = hashed(metric.items(loaded, examples), examples)
     with store.attempt(manifest) as attempt:
         path = attempt.path(f"judge/{arm}/seed-{seed}.jsonl")
         path.write_text("".join(item.line() + "\n" for item in items), encoding="utf-8")
         attempt.meta = {**facts, "unscorable": sum(item.value is None for item in items)}
     return True
+
+
+def hashed(items: Sequence[Item], examples: Sequence[Example]) -> list[Item]:
+    """The items with the hash of what was asked, by which they are known elsewhere."""
+    pairs = zip(items, examples, strict=True)
+    return [replace(item, hash=item_hash(example)) for item, example in pairs]
 
 
 def _check_ids(examples: Sequence[Example]) -> None:

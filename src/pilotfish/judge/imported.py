@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ _HINT = 'an item is one line {"id": ..., "metric": ..., "value": ...}'
 
 @dataclass(frozen=True)
 class Imported:
-    """What one model did, judged elsewhere. limited: on the first documents of a task alone."""
+    """What one model did, judged elsewhere. limited: on the first documents of a task alone.
+
+    facts: what else its manifest says.
+    """
 
     items: tuple[Item, ...]
     metric: str
     higher_is_better: bool
     limited: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -145,6 +149,7 @@ def keep_imported(
             "imported": imported.digest,
             "test_fingerprint": test_fingerprint,
             **({"limited": True} if imported.limited else {}),
+            **imported.facts,
         }
 
 

@@ -1,0 +1,69 @@
+"""judge --model: a model trained elsewhere answers the test rows of a run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotfish.errors import UsageError, unknown_name
+from pilotfish.flows.extras import need_torch
+from pilotfish.flows.held_out import test_rows
+from pilotfish.flows.judge import open_model
+from pilotfish.flows.reading import existing
+
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
+
+ADAPTER = "adapter_model.safetensors"
+
+
+def judge_model_folder(
+    out: str, model: str, items: str, *, metric: str | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Write the item lines of a model (a folder, adapters too, or a hub id) to the file `items`.
+
+    Nothing is written into the run. UsageError where the run has no test rows, the file is there
+    already (unless `force`), or the folder holds no model.
+    """
+    from pilotfish.judge import METRICS
+    from pilotfish.judge.files import hashed
+
+    need_torch("judging")
+    run = existing(out)
+    examples = test_rows(run)
+    name = metric or str(run.section("test")["metric"])
+    if name not in METRICS:
+        raise unknown_name("metric", name, METRICS)
+    target = Path(items)
+    if target.exists() and not force:
+        raise UsageError(f"{items} is there already", hint="name another file, or pass --force")
+    found = hashed(METRICS[name].items(_open(model), examples), examples)
+    text = "".join(item.line() + "\n" for item in found)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    values = [item.value for item in found if item.value is not None]
+    return {
+        "model": model,
+        "items": items,
+        "metric": name,
+        "rows": len(found),
+        "unscorable": len(found) - len(values),
+        "mean": sum(values) / len(values) if values else None,
+    }
+
+
+def _open(model: str) -> "Loaded":
+    """A model as it was saved, or the base model that an adapter names with the adapter merged."""
+    folder = Path(model)
+    if not (folder / "adapter_config.json").is_file():
+        return open_model(model)
+    if not (folder / ADAPTER).is_file():
+        raise UsageError(
+            f"{model} is an adapter without {ADAPTER}",
+            hint="save it as safetensors; files that need pickle are not opened",
+        )
+    need_torch("judging an adapter", extra="train")
+    from peft import PeftConfig, PeftModel
+
+    base = open_model(str(PeftConfig.from_pretrained(model).base_model_name_or_path))
+    whole = PeftModel.from_pretrained(base.model, model).merge_and_unload()
+    return replace(base, model=whole.eval(), name=model, digest=f"{base.digest}+{model}")
