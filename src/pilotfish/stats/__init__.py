@@ -12,6 +12,7 @@ from pilotfish.stats.noninferior import NonInferior, noninferior
 from pilotfish.stats.pgr import PGR, Pooled, pgr, pooled
 from pilotfish.stats.recovery import Recovery, recovery
 from pilotfish.stats.student import t_cdf, t_critical, t_quantile, t_two_sided
+from pilotfish.stats.tasks import halves, macro
 
 __all__ = [
     "PGR",
@@ -31,9 +32,11 @@ __all__ = [
     "difference",
     "ece",
     "efficiency",
+    "halves",
     "holm",
     "inheritance",
     "inside",
+    "macro",
     "mcnemar",
     "mean",
     "misfit",
