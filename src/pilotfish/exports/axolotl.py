@@ -29,7 +29,7 @@ _TYPES: dict[str, dict[str, Any]] = {
         **_CHAT, "field_messages": "conversations",
         "message_property_mappings": {"role": "from", "content": "value"},
         "roles": {
-            "assistant": ["gpt", "chatgpt", "model", "assistant"], "user": ["human", "user"],
+            "assistant": ["gpt", "chatgpt", "model", "assistant", "function_call"], "user": ["human", "user"],
             "system": ["system"], "tool": ["tool", "observation", "function_response"],
         },
     },
@@ -62,7 +62,9 @@ def _shape(rows: Sequence[Example], how: How) -> tuple[str, bool]:
         return kind, False
     if not how.chats:
         return "segments", True
-    return (kind, False) if kind in ("messages", "sharegpt") else ("messages", True)
+    if kind == "messages" or (kind == "sharegpt" and "system" not in columns(rows)):
+        return kind, False
+    return "messages", True
 
 
 def _lines(rows: Sequence[Example], shape: str, rewritten: bool, how: How) -> list[str]:

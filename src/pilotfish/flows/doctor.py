@@ -15,6 +15,8 @@ _PARTS = {
     "peft": ("LoRA", "train"),
     "datasets": ("hub datasets", "hub"),
     "ray": ("several machines", "ray"),
+    "trl": ("training exported rows", "trl"),
+    "lm_eval": ("asking by lm-evaluation-harness", "lm-eval"),
 }
 
 
