@@ -233,7 +233,8 @@ def _tuning(asked: Probe, weak: "Loaded", watch: Watch) -> Learning | None:
     with watch.stage("tune"):
         return learn_some(
             grounds.recipe.weak, _spread(trusted, 256), course.config,
-            seconds=watch.share(SHARES["tune"]), save=_saving(asked.folder, 4 * weak.parameters),
+            seconds=watch.share(SHARES["tune"]), looks=True,
+            save=_saving(asked.folder, 4 * weak.parameters),
         )  # fmt: skip
 
 

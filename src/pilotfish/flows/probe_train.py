@@ -30,8 +30,12 @@ def learn_some(
     seconds: float,
     save: float,
     teacher: "Loaded | None" = None,
+    looks: bool = False,
 ) -> Learning:
-    """Train on `rows` for about so many seconds, with the real batch, loss and LoRA."""
+    """Train on `rows` for about so many seconds, with the real batch, loss and LoRA.
+
+    save: seconds to write the model. looks: whether a held-out loss is timed too.
+    """
     from pilotfish.losses import make_loss
     from pilotfish.train.held_out import held_out_loss
     from pilotfish.train.lesson import lesson_of
@@ -46,9 +50,11 @@ def learn_some(
         more, learner = timed(lambda: build_learner(student, loss, lesson.rows, teacher))
         steps = _Steps(Work.begin(learner, config, accelerator()), lesson.rows, config)
         pace = steps.pace(seconds, bf16=student.bf16)
-        some = lesson.rows.take(range(min(16, len(lesson.rows))))
-        look, _ = timed(lambda: held_out_loss(student, some))
-    return Learning(load + more, ready / len(rows), pace, save, look / sum(some.lengths))
+        look = 0.0
+        if looks:
+            some = lesson.rows.take(range(min(16, len(lesson.rows))))
+            look = timed(lambda: held_out_loss(student, some))[0] / sum(some.lengths)
+    return Learning(load + more, ready / len(rows), pace, save, look)
 
 
 @dataclass(frozen=True)
@@ -65,22 +71,24 @@ class _Steps:
         They take turns, for the machine is not equally busy all the time.
         """
         begun, order = time.monotonic(), np.argsort(self.rows.lengths, kind="stable")
-        usual, long = self._usual(), self._step(order[::-1])
-        self._take(self._step(order), bf16=bf16)  # the optimizer's memory, first kernels
-        self._take(usual, bf16=bf16)
-        spent: tuple[list[float], list[float]] = ([], [])
-        while len(spent[0]) < MOST_STEPS:
-            for kind, times in zip((usual, long), spent, strict=True):
-                if not spent[0] or time.monotonic() - begun < seconds:
-                    times.append(self._take(kind, bf16=bf16))
-            if time.monotonic() - begun >= seconds:
-                break
-        points = [
-            (self._positions(kind), float(np.median(times)))
-            for kind, times in zip((usual, long), spent, strict=True)
-            if times
-        ]
-        return line(points[0], points[-1])
+        short = self._step(order)
+        self._take(short, bf16=bf16)  # the optimizer's memory, first kernels
+        climb = [short, *(self._step(order[int(q * len(order)) :]) for q in (0.25, 0.5))]
+        points = list[tuple[float, float]]()
+        for kind in [*climb, self._usual()]:  # dearer and dearer: a large model gets no further
+            points.append((self._positions(kind), self._take(kind, bf16=bf16)))
+            if len(points) > 1 and time.monotonic() - begun > seconds:
+                return line(points[-1], points[0])
+        kinds = (self._usual(), self._step(order[::-1]))
+        spent: tuple[list[float], list[float]] = ([points[-1][1]], [])
+        while len(spent[0]) <= MOST_STEPS and time.monotonic() - begun < seconds:
+            for kind, times in zip(kinds, spent, strict=True):
+                times.append(self._take(kind, bf16=bf16))
+        usual, long = (
+            (self._positions(kind), float(np.median(times or [0.0])))
+            for kind, times in zip(kinds, spent, strict=True)
+        )
+        return line(usual, long if spent[1] else points[0])
 
     def _usual(self) -> list[int]:
         """The rows of a usual step: of several drawn ones, that with the median positions."""
@@ -111,9 +119,9 @@ class _Steps:
         return timed(lambda: next(moving))[0]
 
 
-def line(usual: tuple[float, float], long: tuple[float, float]) -> Pace:
-    """Through two points (positions, seconds), neither part below zero, and right at the first."""
-    (x, a), (y, b) = usual, long
-    slope = (b - a) / (y - x) if y > 1.2 * x else a / x
-    slope = float(np.clip(slope, 0.0, a / x))
+def line(point: tuple[float, float], other: tuple[float, float]) -> Pace:
+    """Through two (positions, seconds), neither part below zero, and right at the first."""
+    (x, a), (y, b) = point, other
+    far = max(x, y) > 1.2 * min(x, y)
+    slope = float(np.clip((b - a) / (y - x) if far else a / x, 0.0, a / x))
     return Pace(a - slope * x, slope)
