@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.cli.compare import table
+from pilotfish.cli.compare_recipe import table
 from tests.cli.conftest import Command, pairs, write_jsonl
 
 
@@ -26,7 +26,7 @@ def recipe(folder: Path, weak: str, strong: str, **changes: Any) -> Path:
     ("name", "text", "said"),
     [
         ("runs/a", "", "alone is nothing to compare"),
-        ("r.yaml", "data: d.jsonl", "names no experiment"),
+        ("r.yaml", "data: d.jsonl", "the recipe lacks 'weak'"),
         ("r.yaml", "experiment: magic", "no experiment is called 'magic'"),
         ("r.yaml", "experiment: weak_to_strong", "lacks 'data'"),
     ],

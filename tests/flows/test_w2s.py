@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.cli.compare import table
+from pilotfish.cli.compare_recipe import table
 from pilotfish.errors import UsageError
 from pilotfish.flows import w2s_task
 from pilotfish.flows.w2s import weak_to_strong

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pilotfish.cli.console import Console, emit, out
+from pilotfish.cli.gated import leave
 from pilotfish.cli.options import (
     BUDGET_HELP,
     Config,
@@ -118,10 +119,12 @@ def run(
     done = run_experiment(recipe, folder, force=force, progress=Console(quiet=quiet))
     told = done.store.read_json("report.json") or {}
     if as_json:
-        emit({"run": folder, "report": f"{folder}/report.html", "verdict": told["verdict"]})
-        return
-    out(told["verdict"]["sentence"])
-    out(f"report: {folder}/report.html")
+        verdict: dict[str, Any] = {key: told[key] for key in ("verdict", "gates") if key in told}
+        emit({"run": folder, "report": f"{folder}/report.html", **verdict})
+    else:
+        out(told["verdict"]["sentence"])
+        out(f"report: {folder}/report.html")
+    leave(told)
 
 
 def several_budgets(typed: dict[str, Any]) -> dict[str, Any]:

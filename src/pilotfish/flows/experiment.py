@@ -11,7 +11,7 @@ from pilotfish.flows.arms import Arm, grid_of
 from pilotfish.flows.compute import Compute, compute_of, shape_named, tokens_per_row
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test
-from pilotfish.flows.judge import ArmSeed, judge_arm, judged_models, retire
+from pilotfish.flows.judge import ArmSeed, judge_arm, judged_models, retire, tasks_of
 from pilotfish.flows.material import check_weights, replayed
 from pilotfish.flows.picks import Picks, pick_all, pick_for_compute
 from pilotfish.flows.price import price_lines
@@ -21,6 +21,7 @@ from pilotfish.flows.rows import Training, selection_of, stream
 from pilotfish.flows.score import Measuring, add_scores
 from pilotfish.flows.setup import (
     Beside,
+    check_gates,
     check_losses,
     rows_beside,
     say_what_is_known,
@@ -116,6 +117,7 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
     """Read every row, decide metric, method and arms, and store the rows to judge on."""
     arms = grid_of(recipe)
     check_losses(recipe, arms)
+    check_gates(recipe.gates, [arm.name for arm in arms], tasks=bool(recipe.task_column))
     method, why = the_method(recipe)
     picks = Picks.of(recipe, method, arms)
     source = source_of(recipe)
@@ -124,7 +126,10 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
     pool = open_pool(run, source, exclude=exclude, force=force, progress=progress)
     metric = the_metric(recipe, beside.test, progress)
     facts = {"data": recipe.test, "held_out": beside.held_out, "metric": metric}
+    if recipe.task_column:
+        facts["task_column"] = recipe.task_column
     keep_test(run, beside.test, facts, force=force)
+    tasks_of(run, beside.test)  # a row without a task is said now
     for data in sorted({arm.config(recipe.train).replay or "" for arm in arms} - {""}):
         replayed(run, data, limit=1)  # what cannot be read is said now
     check_weights(pool, [arm.config(recipe.train) for arm in arms if arm.trained])

@@ -1,14 +1,17 @@
 """Before a run starts: which rows, which metric, which method, each decision said aloud."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from pilotfish.config import Method, Recipe, TrainConfig, parse_method
+from pilotfish.config import Gate, Method, Recipe, TrainConfig, parse_method
+from pilotfish.errors import UsageError
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.held_out import hold_out, hold_out_of_pool
 from pilotfish.flows.material import check_material
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.reading import Source, read_beside, warn
+from pilotfish.judge.gates import folder_of
 from pilotfish.pool import overlap_keys
 from pilotfish.records import Example
 from pilotfish.selectors import make
@@ -97,6 +100,29 @@ def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
         if weak != strong:
             refusal = unlike_tokenizers if taught else unlike_reference
             raise refusal(recipe.weak, recipe.strong)
+
+
+def check_gates(guards: Mapping[str, Gate], arms: Sequence[str], *, tasks: bool) -> None:
+    """Refuse, before anything is spent, a gate whose arm, reference or task will not be there."""
+    for name, gate in guards.items():
+        if gate.arm not in arms:
+            raise UsageError(
+                f"the gate '{name}' guards the arm '{gate.arm}', which is not trained",
+                hint=f"the arms are {', '.join(arms)}",
+            )
+        elsewhere = folder_of(arms, gate.against)
+        if elsewhere is None and gate.against not in arms:
+            raise UsageError(
+                f"the gate '{name}' refers to '{gate.against}', which is no arm of this run",
+                hint=f"the arms are {', '.join(arms)}; another run is FOLDER or FOLDER:ARM",
+            )
+        if elsewhere and not Path(elsewhere[0]).is_dir():
+            raise UsageError(f"the gate '{name}' refers to {elsewhere[0]}, which is no run folder")
+        if gate.task is not None and not tasks:
+            raise UsageError(
+                f"the gate '{name}' guards the task '{gate.task}', and rows name no task",
+                hint="set task_column to a column of the test data",
+            )
 
 
 def check_teachers(configs: Sequence[TrainConfig]) -> None:

@@ -21,14 +21,22 @@ METRICS: dict[str, Metric] = {
 
 HELPERS = (
     "arms",
+    "break_even",
+    "case",
     "choice",
+    "chosen",
     "comparisons",
     "contrast",
+    "curve",
+    "equal",
     "files",
+    "gates",
     "harness_samples",
     "imported",
     "items",
     "places",
+    "recommend",
+    "tasks",
     "verdict",
     "words",
 )

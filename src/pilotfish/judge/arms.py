@@ -8,6 +8,7 @@ import numpy as np
 from pilotfish import stats
 from pilotfish.errors import DataError
 from pilotfish.judge.files import Results
+from pilotfish.judge.places import place_of
 from pilotfish.records import Floats
 
 # Models nobody trained here: one judging says all there is to know, no seed is missing.
@@ -16,6 +17,8 @@ ORDER = (
     "base",
     "weak",
     "random",
+    "random_tokens",
+    "random_compute",
     "length_matched",
     "longest",
     "full",
@@ -31,7 +34,13 @@ ORDER = (
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Arm names as reports list them: the known ones in their order, then others by name."""
-    return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else 99, name))
+
+    def key(name: str) -> tuple[int, str, str, str]:
+        place = place_of(name)
+        known = ORDER.index(place.arm) if place.arm in ORDER else len(ORDER)
+        return known, place.arm, place.equal, place.budget
+
+    return sorted(names, key=key)
 
 
 def is_fixed(results: Results, arm: str) -> bool:

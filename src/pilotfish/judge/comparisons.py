@@ -1,11 +1,13 @@
 """The secondary comparisons: each arm against the rival a reader will ask about, Holm-corrected."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pilotfish.judge import words
 from pilotfish.judge.arms import ORDER, in_order
 from pilotfish.judge.contrast import Contrast, Outcome, contrast, margin_of, short_of_seeds
 from pilotfish.judge.files import Results
+from pilotfish.judge.places import Place, place_of
 from pilotfish.judge.verdict import settled
 from pilotfish.stats import holm
 
@@ -20,6 +22,7 @@ PAIRS = (
     ("trusted_selected", "trusted_full"),
     ("trusted_selected", "trusted"),
 )
+EQUAL = ("random_tokens", "random_compute")
 
 
 def comparisons(
@@ -29,8 +32,12 @@ def comparisons(
     higher_is_better: bool,
     margin: float | None = None,
     alpha: float = 0.05,
+    plan: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Every pair of PAIRS whose arms were judged, then arms of the user's own against `selected`.
+    """Every pair of PAIRS whose arms were judged, then arms of the user's own and other budgets.
+
+    plan: run.json's `evidence`. A variant stands against the arm it varies, another method against
+    random rows, and at every other budget `selected@...` against its own controls.
 
     Each: {arm, against, metric, higher_is_better, difference, low, high, margin, p, p_holm,
     outcome, seeds, items, excluded, sentence}. better and worse need Holm's p below alpha over all
@@ -38,7 +45,8 @@ def comparisons(
     trained arm below 3 seeds is not_tested: an indication, outside the correction.
     """
     margin = margin_of(metric, margin)
-    pairs = [pair for pair in (*PAIRS, *_own(results)) if all(results.get(arm) for arm in pair)]
+    pairs = [*PAIRS, *_own(results, plan or {})]
+    pairs = [pair for pair in pairs if all(results.get(arm) for arm in pair)]
     found = [
         contrast(results, *pair, metric=metric, higher_is_better=higher_is_better, alpha=alpha)
         for pair in pairs
@@ -50,9 +58,20 @@ def comparisons(
     return [_row(said, corrected.get(id(said)), len(claims), margin) for said in found]
 
 
-def _own(results: Results) -> list[tuple[str, str]]:
-    """Arms outside the table are other losses on the selected rows (LM + KD, say)."""
-    return [(arm, "selected") for arm in in_order(results) if arm not in ORDER]
+def _own(results: Results, plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Pairs of arms outside PAIRS; what holds something else equal is told in `equal`."""
+    methods, parents = plan.get("methods", {}), plan.get("variants", {})
+    for arm in in_order(results):
+        place = place_of(arm)
+        if place.equal or place.arm in EQUAL:
+            continue
+        if place.budget and place.arm == "selected":
+            yield arm, Place("random", place.budget).name
+            yield arm, Place("length_matched", place.budget).name
+        elif place.arm in methods:
+            yield arm, Place("random", place.budget).name
+        elif not place.budget and arm not in ORDER:
+            yield arm, parents.get(arm, "selected")
 
 
 def _is_claim(results: Results, said: Contrast) -> bool:

@@ -59,6 +59,7 @@ def judge_model(
     if not force and found is not None and {**found, **facts} == found:
         return False
     items = hashed(metric.items(loaded, examples), examples)
+    items = [replace(item, task=(tasks or {}).get(item.id)) for item in items]
     with store.attempt(manifest) as attempt:
         path = attempt.path(f"judge/{arm}/seed-{seed}.jsonl")
         path.write_text("".join(item.line() + "\n" for item in items), encoding="utf-8")

@@ -95,6 +95,13 @@ def read_items(path: Path | str) -> dict[str, float]:
     return values
 
 
+def read_tasks(path: Path | str) -> dict[str, str]:
+    """{id: task} of the lines that name one; the file was checked by `read_items`."""
+    with Path(path).open(encoding="utf-8") as handle:
+        items = (json.loads(line) for line in handle)
+        return {str(item["id"]): str(item["task"]) for item in items if item.get("task")}
+
+
 def _pairs(lines: Iterable[str], path: str) -> Iterable[tuple[str, float]]:
     for number, line in enumerate(lines, start=1):
         try:

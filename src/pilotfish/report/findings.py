@@ -1,15 +1,30 @@
 """The verdict with what must be read beside it: the two sentences, rivals that are ahead."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from pilotfish import ledger
+from pilotfish.config import Gate
+from pilotfish.errors import UsageError
+from pilotfish.judge.break_even import break_even
+from pilotfish.judge.case import Case
+from pilotfish.judge.chosen import Chosen, choose
 from pilotfish.judge.comparisons import comparisons
-from pilotfish.judge.files import Judged
+from pilotfish.judge.contrast import margin_of
+from pilotfish.judge.curve import curve
+from pilotfish.judge.equal import equal
+from pilotfish.judge.files import Judged, Results, load_judged
+from pilotfish.judge.gates import folder_of, gates
+from pilotfish.judge.recommend import recommendation
+from pilotfish.judge.tasks import macro, tasks
 from pilotfish.judge.verdict import AGAINST, decide
+from pilotfish.report import facts
 from pilotfish.report.evidence import Evidence, next_step
 from pilotfish.report.facts import given_trusted
-from pilotfish.store import Run
+from pilotfish.store import Run, Store
 
+DEFAULT_MARGIN = 0.02  # for metrics without one of their own: two points of a share
 ALWAYS = {"relabel_all": "Selection against relabel-all", "weak": "Strong minus weak"}
 
 
@@ -18,15 +33,17 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
     if found.judged is None:
         return {"verdict": _untested(run, found), "comparisons": [], "notes": []}
     judged, margin = found.judged, run.section("config").get("margin")
+    case = case_of(run, found, judged)
     arm, against = _pair(run)
+    chosen = choose(case) if arm == "selected" else Chosen(arm, case, None)
     verdict = decide(
-        judged.results,
+        chosen.case.results,
         metric=judged.metric,
         higher_is_better=judged.higher_is_better,
         evidence=str(run.section("evidence").get("level", "none")),
         trusted=given_trusted(run),
         margin=margin,
-        selection_arm=arm,
+        selection_arm=chosen.arm,
         against=against,
     ).as_dict()
     pairs = comparisons(
@@ -34,8 +51,75 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
         metric=judged.metric,
         higher_is_better=judged.higher_is_better,
         margin=margin,
+        plan=case.plan,
     )
-    return {"verdict": verdict, "comparisons": pairs, "notes": notes(judged, verdict, pairs)}
+    return {
+        "verdict": verdict,
+        "comparisons": pairs,
+        "notes": notes(judged, verdict, pairs),
+        **beyond(run, case, chosen, against),
+    }
+
+
+def case_of(run: Run, found: Evidence, judged: Judged) -> Case:
+    """The results with what each arm learnt and what was planned."""
+    margin = margin_of(judged.metric, run.section("config").get("margin"))
+    plan = {"budget": run.section("config").get("budget"), **run.section("evidence")}
+    return Case(
+        judged.results, judged.metric, judged.higher_is_better, margin or DEFAULT_MARGIN,
+        found.trained, plan, judged.tasks,
+    )  # fmt: skip
+
+
+def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]:
+    """The sections that only some runs have; an absent one is an absent key."""
+    pair = (chosen.arm, against)
+    events = facts.costs(run)
+    told = {
+        "chosen": chosen.facts,
+        "curve": curve(case),
+        "equal": equal(case) if len(case.plan.get("equal", ())) > 1 else None,
+        "recommendation": recommendation(case) if case.plan.get("arms") else None,
+        "break_even": break_even(
+            case, ledger.charged(events), ledger.by_name(events, "train"),
+            int(run.section("pool").get("rows") or 0),
+        ),
+        "gates": gates(case, guards, others_of(run, case, guards)) if (guards := _guards(run))
+        else None,
+        "tasks": tasks(chosen.case, *pair),
+        "macro": macro(chosen.case, *pair),
+    }  # fmt: skip
+    return {name: value for name, value in told.items() if value}
+
+
+def _guards(run: Run) -> dict[str, Gate]:
+    """Gates of the recipe, or of the command that imported the results."""
+    settings = run.section("config").get("gates") or run.section("gates")
+    return {name: Gate.model_validate(told) for name, told in settings.items()}
+
+
+def others_of(run: Run, case: Case, guards: Mapping[str, Gate]) -> dict[str, Results]:
+    """Results of other runs that gates refer to; UsageError where other rows were judged there."""
+    found: dict[str, Results] = {}
+    for gate in guards.values():
+        elsewhere = folder_of(list(case.results), gate.against)
+        if elsewhere and elsewhere[0] not in found:
+            found[elsewhere[0]] = _other(run, case, elsewhere[0])
+    return found
+
+
+def _other(run: Run, case: Case, folder: str) -> Results:
+    other = load_judged(Store(Path(folder))) if Path(folder).is_dir() else None
+    if other is None:
+        raise UsageError(f"a gate refers to {folder}, which is no run with judged arms")
+    own = load_judged(run.store)
+    assert own is not None
+    if (other.metric, other.test_fingerprint) != (case.metric, own.test_fingerprint):
+        raise UsageError(
+            f"a gate refers to {folder}, which was judged by another metric or on other rows",
+            hint="judge both with the same --test and --metric",
+        )
+    return other.results
 
 
 def _pair(run: Run) -> tuple[str, str]:

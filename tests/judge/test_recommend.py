@@ -1,0 +1,62 @@
+"""What to do: select, take random rows, all of them, trusted ones only, or nothing at all."""
+
+import pytest
+
+from pilotfish.judge.recommend import recommendation
+from tests.judge.cases import made
+
+PLAN = {"arms": ["selected"], "budgets": {"": "20%", "10pct": "10%", "5pct": "5%"}}
+
+
+@pytest.mark.parametrize(
+    ("shares", "choice"),
+    [
+        ({"selected": 0.8, "random": 0.5}, "selected"),
+        ({"selected": 0.5, "random": 0.8}, "random"),
+        ({"selected": 0.8, "random": 0.5, "full": 0.95}, "full"),
+        ({"selected": 0.8, "random": 0.5, "full": 0.7}, "selected"),
+        ({"selected": 0.8, "random": 0.5, "trusted": 0.95}, "trusted"),
+        ({"selected": 0.6, "random": 0.4, "base": 0.9}, "base"),
+        ({"selected": 0.8, "random": 0.5, "trusted_full": 0.95}, "full"),
+    ],
+)
+def test_the_best_by_its_interval_is_recommended(shares: dict[str, float], choice: str) -> None:
+    found = recommendation(made(shares, items=2000, spread=0.003))
+    assert found and found["choice"] == choice
+    assert {rival["arm"] for rival in found["rivals"]} == set(shares) - {"selected"}
+
+
+def test_random_rows_as_good_within_the_margin_are_cheaper() -> None:
+    found = recommendation(made({"selected": 0.7, "random": 0.7}, items=20_000, spread=0.0005))
+    assert found and found["choice"] == "random"
+    assert "cost nothing to pick" in found["sentence"]
+
+
+def test_what_is_not_decided_is_not_recommended() -> None:
+    found = recommendation(made({"selected": 0.72, "random": 0.70}, items=100, spread=0.03))
+    assert found and found["choice"] == "undecided"
+
+
+def test_two_seeds_recommend_nothing() -> None:
+    found = recommendation(made({"selected": 0.9, "random": 0.1}, seeds=2))
+    assert found and found["choice"] == "undecided"
+    assert "3 seeds" in found["sentence"]
+    assert recommendation(made({"random": 0.5})) is None
+
+
+def test_the_smallest_budget_as_good_as_the_best_is_where_to_stop() -> None:
+    shares = {"selected": 0.9, "selected@10pct": 0.9, "selected@5pct": 0.7,
+              "random": 0.5, "random@10pct": 0.4, "random@5pct": 0.3}  # fmt: skip
+    rows = {"selected": 200, "selected@10pct": 100, "selected@5pct": 50}
+    case = made(shares, items=20_000, spread=0.0005, rows=rows, plan=PLAN)
+    found = recommendation(case)
+    assert found and (found["arm"], found["budget"]) == ("selected@10pct", "10%")
+    assert found["rivals"][0]["arm"] == "random@10pct"
+
+
+def test_a_smaller_budget_that_is_merely_not_shown_to_be_worse_is_not_taken() -> None:
+    shares = {"selected": 0.85, "selected@10pct": 0.75, "random": 0.5, "random@10pct": 0.4}
+    rows = {"selected": 200, "selected@10pct": 100}
+    found = recommendation(made(shares, items=60, spread=0.01, rows=rows, plan=PLAN))
+    assert found and found["budget"] == "20%"
+    assert "no smaller one is shown to be as good" in found["sentence"]
