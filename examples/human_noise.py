@@ -37,9 +37,9 @@ CLASSES = ("negative", "neutral", "positive")
 NEUTRAL = 0.5  # means within this of 0
 LENGTH = 64
 STRONG = TrainConfig(
-    per_device_train_batch_size=16, learning_rate=1e-4, max_length=LENGTH, use_peft=False
+    per_device_train_batch_size=16, learning_rate=3e-4, max_length=LENGTH, use_peft=False
 )
-WEAK = STRONG.changed({"learning_rate": 2e-4, "num_train_epochs": 5})
+WEAK = STRONG.changed({"learning_rate": 5e-4, "num_train_epochs": 8})
 
 
 @dataclass(frozen=True)

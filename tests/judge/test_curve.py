@@ -1,5 +1,7 @@
 """The curve by rows, what else is held equal, break-even, and the method of the verdict."""
 
+import pytest
+
 from pilotfish.judge.break_even import break_even
 from pilotfish.judge.chosen import choose
 from pilotfish.judge.curve import curve
@@ -30,6 +32,22 @@ def test_a_curve_goes_by_rows_with_floor_and_full() -> None:
     ]  # fmt: skip
     assert found["floor"]["arm"] == "base" and found["full"]["mean"] > points[0]["mean"]
     assert points[0]["low"] < points[0]["mean"] < points[0]["high"]
+
+
+def test_what_selected_rows_are_worth_in_random_ones() -> None:
+    case = made(SHARES, rows=ROWS, items=4000, spread=0.001, plan={"budgets": BUDGETS})
+    found = curve(case)
+    assert found
+    small, large = found["efficiency"]
+    # 50 selected rows reach .6, which 200 random ones reach; 200 selected ones are above them all
+    assert small["value"] == pytest.approx(4, rel=0.1) and small["rows"] == 50
+    assert large["censored"] and large["value"] == pytest.approx(1)
+    assert "do more than 200 random ones" in large["sentence"]
+    (area,) = found["area"]
+    assert area["low"] < area["value"] < area["high"]
+    assert area["value"] == pytest.approx((0.2 + 0.1) / 2, abs=0.02)
+    kept = {one["arm"]: one["value"] for one in found["recovery"]}
+    assert kept["selected"] == pytest.approx((0.7 - 0.3) / (0.8 - 0.3), abs=0.05)
 
 
 def test_one_budget_is_no_curve() -> None:

@@ -15,6 +15,9 @@ def curve(case: Case) -> dict[str, Any] | None:
 
     Every point is a mean with its interval over seeds and items. `floor` is the base model, `full`
     the arm of all rows. Series at equal steps, and where such arms were trained at equal epochs.
+    `efficiency`: how many random rows do the work of the selected ones, a line for each budget;
+    `area`: selected minus random under the curve in log rows; `recovery`: the share of the gain of
+    all rows over the base model.
     """
     if len(case.budgets) < 2:
         return None
@@ -30,7 +33,82 @@ def curve(case: Case) -> dict[str, Any] | None:
         "floor": _line(case, "base"),
         "full": _line(case, "full"),
         "series": [each for each in series if len(each["points"]) > 1],
+        "efficiency": _efficiency(case),
+        "area": _area(case),
+        "recovery": _recovery(case),
     }
+
+
+def _swept(case: Case) -> list[tuple[int, str, str, str]]:
+    """(rows, budget, selected arm, random arm) of every budget with both, fewest rows first."""
+    found = []
+    for slug, budget in case.budgets.items():
+        selected, random = (Place(name, slug).name for name in ("selected", "random"))
+        rows = case.fact(selected, "rows")
+        if rows and case.has(selected, random):
+            found.append((round(rows), budget, selected, random))
+    return sorted(found)
+
+
+def _efficiency(case: Case) -> list[dict[str, Any]]:
+    swept = _swept(case)
+    if len(swept) < 2:
+        return []
+    rows = [count for count, *_ in swept]
+    picked = [case.values(arm) for *_, arm, _ in swept]
+    random = [case.values(arm) for *_, arm in swept]
+    told = []
+    for count, budget, arm, _ in swept:
+        found = stats.efficiency(
+            rows, picked, random, count, higher_is_better=case.higher_is_better, alpha=case.alpha
+        )
+        told.append({
+            "arm": arm, "budget": budget, "rows": count, "value": found.value,
+            "censored": bool(found.censored), "low": found.low, "high": found.high,
+            "sentence": _worth(count, found),
+        })  # fmt: skip
+    return told
+
+
+def _worth(rows: int, found: stats.Efficiency) -> str:
+    if found.value is None:
+        return f"What {rows:,} selected rows are worth in random ones cannot be told: {found.why}."
+    many = f"{found.value * rows:,.0f} random ones ({found.value:.2f} times as many)"
+    if found.censored == "above":
+        return f"{rows:,} selected rows do more than {many}: no random budget here does as much."
+    if found.censored == "below":
+        return f"{rows:,} selected rows do less than {many}, the fewest tried."
+    ends = [("?" if end is None else f"{end:.2f}") for end in (found.low, found.high)]
+    return f"{rows:,} selected rows do the work of {many[:-1]}; interval {ends[0]} to {ends[1]})."
+
+
+def _area(case: Case) -> list[dict[str, Any]]:
+    swept = _swept(case)
+    if len(swept) < 2:
+        return []
+    picked = [case.values(arm) for *_, arm, _ in swept]
+    random = [case.values(arm) for *_, arm in swept]
+    found = stats.area([rows for rows, *_ in swept], picked, against=random, alpha=case.alpha)
+    return [
+        {"name": "selected - random", "value": found.value, "low": found.low, "high": found.high}
+    ]
+
+
+def _recovery(case: Case) -> list[dict[str, Any]]:
+    if not case.has("full", "base"):
+        return []
+    full, floor = case.values("full"), case.values("base")
+    told = []
+    for _, budget, arm, _ in _swept(case):
+        found = stats.recovery(
+            case.values(arm), full, floor, higher_is_better=case.higher_is_better,
+            alpha=case.alpha, fixed=(False, False, case.fixed("base")),
+        )  # fmt: skip
+        told.append({
+            "arm": arm, "budget": budget, "value": found.value, "low": found.low,
+            "high": found.high, "defined": found.defined, "why": found.why,
+        })  # fmt: skip
+    return told
 
 
 def _points(case: Case, name: str, equal: str) -> Iterator[dict[str, Any]]:
