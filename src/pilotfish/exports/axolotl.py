@@ -29,7 +29,8 @@ _TYPES: dict[str, dict[str, Any]] = {
         **_CHAT, "field_messages": "conversations",
         "message_property_mappings": {"role": "from", "content": "value"},
         "roles": {
-            "assistant": ["gpt", "chatgpt", "model", "assistant", "function_call"], "user": ["human", "user"],
+            "assistant": ["gpt", "chatgpt", "model", "assistant", "function_call"],
+            "user": ["human", "user"],
             "system": ["system"], "tool": ["tool", "observation", "function_response"],
         },
     },
