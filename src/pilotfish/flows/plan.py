@@ -106,6 +106,8 @@ def ask(
         name: make(method, recipe.direction if name == MAIN else None)
         for name, method in picks.methods.items()
     }
+    for selector in selectors.values():
+        selector.picker()  # a direction that nobody gave is asked for before anything is measured
     lengths = lengths_of(holding, recipe, models, needs_of(selectors.values()), most)
     trusted = trained_lengths(holding.beside.trusted, weak, TrainConfig(**dict(recipe.tune)))
     grounds = Grounds(recipe, picks, holding, lengths, trusted[trusted > 0])

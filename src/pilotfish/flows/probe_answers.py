@@ -32,14 +32,22 @@ def judge_some(
     tokens = _lengths(loaded, rows)
     judge = METRICS[metric]
     order = np.argsort(tokens, kind="stable")
-    judge.items(loaded, [rows[int(order[0])]])  # what is done once for any model
-    begun, middle = time.monotonic(), [int(order[len(order) // 2])]
-    spent = timed(lambda: judge.items(loaded, [rows[middle[0]]]))[0]
-    count = int((seconds - 2 * (time.monotonic() - begun)) / max(spent, 1e-6))
-    chosen = _spread(order, min(count, len(rows))) if count > 1 else np.array(middle)
-    if len(chosen) > 1:
+
+    def judged(chosen: Ints) -> tuple[float, float]:
+        """Tokens of those rows, and seconds."""
         spent, _ = timed(lambda: judge.items(loaded, [rows[int(i)] for i in chosen]))
-    whole = spent * float(tokens.sum()) / max(float(tokens[chosen].sum()), 1.0)
+        return float(tokens[chosen].sum()), spent
+
+    begun = time.monotonic()
+    judged(order[:1])  # what is done once for any model
+    few, chosen = judged(order[:1]), order[len(order) // 2 :][:1]
+    some = judged(chosen)
+    left = seconds - (time.monotonic() - begun)
+    count = int(min(len(rows), left / max(some[1], 1e-6)))
+    if count > 1:
+        some = judged(_spread(order, count))
+    pace = _line(*few, *some)
+    whole = pace(float(tokens.sum()))
     return Answering(load, whole, whole, float(tokens.sum()), 0.0)
 
 
