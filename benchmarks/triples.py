@@ -1,5 +1,6 @@
-"""Draws weak, strong and ceiling arms with a known PGR: thresholds on a latent difficulty."""
+"""Draws arms of 0/1 with known means, or a known PGR: thresholds on a latent difficulty."""
 
+from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist
 
@@ -26,15 +27,33 @@ def triple(
     spread: standard deviation of a seed's true mean, one for all arms or one for each. tied:
     correlation of the student's seed effects with the weak model's.
     """
+    means = (floor, floor + pgr * (top - floor), top)
+    weak, strong, ceiling = drawn(rng, means, seeds=seeds, items=items, spread=spread, tied=tied)
+    return weak, strong, ceiling
+
+
+def drawn(
+    rng: np.random.Generator,
+    means: Sequence[float],
+    *,
+    seeds: int,
+    items: int,
+    spread: ArrayLike,
+    tied: float = 0.0,
+) -> list[NDArray[np.float64]]:
+    """Arms [seeds, items] of 0/1 on the same items with these true means, over seeds and items.
+
+    Items differ in difficulty and every arm has its own view of each (arm x item). spread: as in
+    `triple`. tied: correlation of the second arm's seed effects with the first's.
+    """
     item = rng.normal(0, sqrt(ITEM), items)
-    effects = rng.normal(0, 1, (3, seeds, 1))
+    effects = rng.normal(0, 1, (len(means), seeds, 1))
     effects[1] = tied * effects[0] + sqrt(1 - tied**2) * effects[1]
-    means, spreads = (floor, floor + pgr * (top - floor), top), np.broadcast_to(spread, 3)
     arms = []
-    for mean, size, effect in zip(means, spreads, effects, strict=True):
+    for mean, size, effect in zip(means, np.broadcast_to(spread, len(means)), effects, strict=True):
         deep = size / NORMAL.pdf(NORMAL.inv_cdf(mean))  # a spread of shares as one of thresholds
         level = NORMAL.inv_cdf(mean) * sqrt(1 + deep**2) + deep * effect
         view = item + rng.normal(0, sqrt(ARM), items)
         noise = rng.normal(0, sqrt(1 - ITEM - ARM), (seeds, items))
         arms.append((level + view + noise > 0).astype(np.float64))
-    return arms[0], arms[1], arms[2]
+    return arms
