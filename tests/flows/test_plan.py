@@ -25,8 +25,9 @@ def of(found: Plan, stage: str) -> dict[str, Any]:
 
 
 def events(run: Run, stage: str) -> dict[str, dict[str, Any]]:
+    """What the ledger says was done; what only took time (loading, drawing) names no rows."""
     told = map(json.loads, (run.root / "events.jsonl").read_text().splitlines())
-    return {e["name"]: e for e in told if e.get("kind") == "cost" and e["stage"] == stage}
+    return {e["name"]: e for e in told if e.get("stage") == stage and "rows" in e}
 
 
 GRID = {

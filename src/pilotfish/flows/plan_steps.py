@@ -35,7 +35,6 @@ class Step:
     memory: str = "estimated"  # or measured
     models: int = 0  # trained by it
     steps: int = 0  # of the optimizer
-    loading: float = 0.0  # of the seconds: before a run's ledger starts to count
     n: int = 0
 
 
@@ -125,7 +124,7 @@ def _score(counting: Counting, seed: int) -> Step:
     width = {"fp32": 4, "int8": 4}.get(pace.precision, 2)
     memory = reading_bytes(counting.weak, TOKENS, width=width)
     name = ",".join(grounds.picks.columns(f"-{seed}" if seed else ""))
-    return Step("score", name, grounds.pool, seconds, tokens, flops, memory, loading=pace.load)
+    return Step("score", name, grounds.pool, seconds, tokens, flops, memory)
 
 
 def _selections(counting: Counting, seed: int, jobs: Sequence[Job]) -> Iterator[Step]:
@@ -172,8 +171,7 @@ def _label(counting: Counting, jobs: Sequence[Job], times: int) -> Iterator[Step
         yield Step(
             "label", f"seed {seed}", counting.grounds.pool, asked.load + asked.untrained,
             asked.tokens, _answer_flops(counting.weak, asked, counting.grounds.pool),
-            answering_bytes(counting.weak, 8192), loading=asked.load,
-        )  # fmt: skip
+            answering_bytes(counting.weak, 8192))  # fmt: skip
 
 
 def train_step(counting: Counting, job: Job) -> Step:
@@ -209,8 +207,7 @@ def _judge(counting: Counting, job: Job) -> Step:
     seconds = asked.load + (asked.trained if job.arm.trained else asked.untrained)
     memory = answering_bytes(model, rows * (counting.prompt + counting.room))
     return Step(
-        "judge", job.name, rows, seconds, asked.tokens, _answer_flops(model, asked, rows), memory,
-        loading=asked.load,
+        "judge", job.name, rows, seconds, asked.tokens, _answer_flops(model, asked, rows), memory
     )  # fmt: skip
 
 
