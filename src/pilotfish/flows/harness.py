@@ -59,7 +59,7 @@ def judge_by_harness(
             found[model] = _kept(folder, run, model, asked, include_path, force=force)
             progress.step(f"harness {model[0]} seed {model[1]}", 1, 1)
         check_alike(found)
-        return report_of(folder, found, Asked(), {}, force=True)
+        return report_of(folder, found, Asked(), {}, force=True, paired=False)
 
 
 def _kept(

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pilotfish.config import parse_method
-from pilotfish.config.recipe import Gate
+from pilotfish.config import Gate, parse_method
 from pilotfish.errors import DataError, UsageError
 from pilotfish.flows.held_out import known_test
 from pilotfish.flows.judge import judged_models
 from pilotfish.flows.reading import warn
+from pilotfish.judge.gates import folder_of as reference_of
 from pilotfish.judge.imported import (
     ArmSeed,
     Imported,
@@ -114,22 +114,27 @@ def report_of(
     gates: Mapping[str, Any],
     *,
     force: bool,
+    paired: bool = True,
 ) -> dict[str, Any]:
-    """Commit the items into the run and write its report, on the pair that was asked for."""
+    """Commit the items into the run and write its report, on the pair that was asked for.
+
+    paired: refuse where there is neither of the two arms that a verdict is on.
+    """
     from pilotfish.report import write
 
     own = bool(run.section("test")) and not run.section("imported")
-    some = next(iter(found.values()))
-    fingerprint = _among_its_own(run, found, force=force) if own else fingerprint_of(some)
-    if not own:
-        _describe(run, found, asked, fingerprint, force=force)
-    arms = {arm for arm, _ in (*found, *judged_models(run))}
-    pair = pair_of(asked, arms)
-    config = {**run.section("config")}
+    judged = {arm for arm, _ in judged_models(run)} if own else set[str]()
+    arms = {arm for arm, _ in found} | judged
+    pair = pair_of(asked, arms, paired=paired)
+    check_gates(gates, arms)
+    if own:
+        fingerprint = _among_its_own(run, found, force=force)
+    else:
+        fingerprint = _describe(run, found, force=force)
+    known = run.section("config") if own else {}
+    config = {**known, "gates": {**known.get("gates", {}), **gates}}
     config |= {"margin": asked.margin} if asked.margin is not None else {}
-    config |= {"gates": {**config.get("gates", {}), **gates}} if gates else {}
-    sections = {"config": config} if config else {}
-    run.update(**sections, **({"pair": pair} if pair else {}), status="complete")
+    run.update(config=config, status="complete", **({"pair": pair} if pair or not own else {}))
     for model, imported in found.items():
         keep_imported(run.store, model, imported, test_fingerprint=fingerprint)
     limited = sorted({arm for (arm, _), each in found.items() if each.limited})
@@ -141,38 +146,44 @@ def report_of(
     return write(run)
 
 
-def pair_of(asked: Asked, arms: set[str]) -> dict[str, str]:
+def pair_of(asked: Asked, arms: set[str], *, paired: bool = True) -> dict[str, str]:
     """The pair that the verdict is on, {} for selected and random; UsageError for unknown arms."""
     pair = (asked.arm or PAIR[0], asked.against or PAIR[1])
-    absent = [name for name in pair if name not in arms]
-    if absent and (asked.arm or asked.against or len(absent) == len(PAIR)):
-        raise UsageError(
-            f"no arm is called '{absent[0]}' (arms: {', '.join(sorted(arms))})",
-            hint="name the pair of the verdict with --arm NAME --against NAME",
-        )
+    if asked.arm or asked.against or (paired and not arms & {*pair}):
+        for name in pair:
+            _check_arm(name, arms, "name the pair of the verdict with --arm NAME --against NAME")
     return {} if pair == PAIR else {"arm": pair[0], "against": pair[1]}
 
 
-def _describe(
-    run: Run,
-    found: Mapping[ArmSeed, Imported],
-    asked: Asked,
-    fingerprint: str,
-    *,
-    force: bool,
-) -> None:
-    """run.json of a folder that holds nothing but imported items; other ones are refused."""
+def check_gates(gates: Mapping[str, Any], arms: set[str]) -> None:
+    """UsageError for a gate on an arm that is not there, nor a run folder."""
+    for name, gate in gates.items():
+        hint = f"name arms that were judged in the gate '{name}'"
+        _check_arm(gate["arm"], arms, hint)
+        if reference_of(list(arms), gate["against"]) is None:
+            _check_arm(gate["against"], arms, hint)
+
+
+def _check_arm(name: str, arms: set[str], hint: str) -> None:
+    if name not in arms:
+        raise UsageError(f"no arm is called '{name}' (arms: {', '.join(sorted(arms))})", hint=hint)
+
+
+def _describe(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) -> str:
+    """run.json of a folder that holds nothing but imported items; the test's fingerprint.
+
+    UsageError where other items lie there already, unless `force`.
+    """
     some = next(iter(found.values()))
+    fingerprint = fingerprint_of(some)
     digests = {f"{arm}:{seed}": each.digest for (arm, seed), each in found.items()}
     run.fix("imported", digests, force=force)
     for arm, seed in judged_models(run):
         if (arm, seed) not in found:
             run.store.forget(f"judge/{arm}/seed-{seed}.json")
     test = {"rows": len(some.items), "metric": some.metric, "fingerprint": fingerprint}
-    seeds = sorted({seed for _, seed in found})
-    arms = list(dict.fromkeys(arm for arm, _ in found))
-    evidence = {"level": "imported", "arms": arms, "seeds": seeds}
-    run.update(test={"held_out": "test", **test}, evidence=evidence, warnings=[])
+    run.update(test={"held_out": "test", **test}, evidence={"level": "imported"}, warnings=[])
+    return fingerprint
 
 
 def _among_its_own(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) -> str:
@@ -196,7 +207,9 @@ def _among_its_own(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) 
                 f"of {len({*mine, *imported.questions}):,} differ, '{unlike[0]}' among them",
                 hint="judge it on test.jsonl of an export, or write it into another --out",
             )
-    taken = [model for model in judged_models(run) if model in found]
+    taken = [
+        model for model in judged_models(run) if model in found and not _same(run, found, model)
+    ]
     if taken and not force:
         arm, seed = taken[0]
         raise UsageError(
@@ -204,3 +217,9 @@ def _among_its_own(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) 
             hint=f"call the other one by another name, as {arm}_elsewhere:{seed}=FILE",
         )
     return str(run.section("test")["fingerprint"])
+
+
+def _same(run: Run, found: Mapping[ArmSeed, Imported], model: ArmSeed) -> bool:
+    """Whether these very items were imported before."""
+    known = run.store.manifest(f"judge/{model[0]}/seed-{model[1]}.json") or {}
+    return known.get("imported") == found[model].digest

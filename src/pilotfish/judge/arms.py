@@ -46,9 +46,10 @@ def in_order(names: Iterable[str]) -> list[str]:
 def is_fixed(results: Results, arm: str) -> bool:
     """Whether an arm is deterministic: an untrained model, judged once.
 
-    A weak model tuned anew for every seed is judged once per seed and counts as trained.
+    A weak model tuned anew for every seed is judged once per seed and counts as trained. Of
+    several runs beside each other (`<run>/base`) the last word is the arm.
     """
-    return arm in UNTRAINED and len(results[arm]) == 1
+    return arm.rpartition("/")[2] in UNTRAINED and len(results[arm]) == 1
 
 
 def matrices(results: Results, arms: Iterable[str]) -> list[Floats]:
