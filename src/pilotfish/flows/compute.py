@@ -1,12 +1,14 @@
-"""Equal compute: how much longer random rows could be learnt for what the selection cost."""
+"""What is held equal: how long each arm learns, and what the selection's FLOPs would buy."""
 
 import math
 from dataclasses import dataclass
 
 from pilotfish import ledger
-from pilotfish.config import Method, TrainConfig
+from pilotfish.config import Method, Recipe, TrainConfig
 from pilotfish.errors import UsageError
+from pilotfish.flows.arms import Arm
 from pilotfish.flows.candidates import candidates_of
+from pilotfish.flows.rows import Training, selection_of
 from pilotfish.pool import Pool
 from pilotfish.selectors import make
 from pilotfish.store import Run
@@ -25,6 +27,37 @@ class Compute:
     def more(self) -> float:
         """By what share rows and steps may grow until both sides cost the same."""
         return self.selection / self.training
+
+
+def steps_of(run: Run, arm: Arm, seed: int, training: Training, pool_rows: int) -> int:
+    """Optimizer steps of one arm: those that all share, or as many as make something else equal."""
+    shared = training.steps or 1
+    if arm.steps == "equal":
+        return shared
+    section = run.section("selections")
+    rows = len(training.trusted) if arm.trusted else 0
+    fair = int(section["selected"]["delivered"])
+    if arm.rows == "selection":
+        drawn = section[selection_of(run, arm, seed, tuned=training.tuned)]
+        rows += int(drawn["delivered"])
+        # more rows than were selected are learnt in as many more steps
+        fair = int(section[drawn["of"]]["delivered"]) if arm.steps == "compute" else fair
+    elif arm.rows != "none":
+        rows += pool_rows
+    return max(1, math.ceil(shared * rows / fair))
+
+
+def equal_compute(run: Run, pool: Pool, recipe: Recipe, method: Method, *, steps: int) -> Compute:
+    """What the selection cost against what the strong model's training does."""
+    from pilotfish.models import count_parameters
+    from pilotfish.train import learns_lora
+
+    return compute_of(
+        run, pool, method, models=(shape_named(recipe.weak), shape_named(recipe.strong)),
+        steps=steps, config=recipe.train,
+        lora=learns_lora(recipe.train, count_parameters(recipe.strong)),
+        tokens=tokens_per_row(pool, recipe.strong, recipe.train.max_length),
+    )  # fmt: skip
 
 
 def compute_of(

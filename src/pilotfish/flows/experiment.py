@@ -1,6 +1,5 @@
 """run: the whole loop, read -> score -> select -> train -> judge -> report, resumable anywhere."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pilotfish.budget import parse_budget
 from pilotfish.config import Recipe
 from pilotfish.flows.arms import Arm, grid_of
-from pilotfish.flows.compute import Compute, compute_of, shape_named, tokens_per_row
+from pilotfish.flows.compute import equal_compute, steps_of
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test
 from pilotfish.flows.judge import ArmSeed, judge_arm, judged_models, retire, tasks_of
@@ -17,7 +16,7 @@ from pilotfish.flows.picks import Picks, pick_all, pick_for_compute
 from pilotfish.flows.price import price_lines
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import open_pool
-from pilotfish.flows.rows import Training, selection_of, stream
+from pilotfish.flows.rows import Training, stream
 from pilotfish.flows.score import Measuring, add_scores
 from pilotfish.flows.setup import (
     Beside,
@@ -30,6 +29,7 @@ from pilotfish.flows.setup import (
     the_metric,
 )
 from pilotfish.flows.train import train_arm, train_folder
+from pilotfish.flows.watch import Watch
 from pilotfish.flows.weak import weak_model
 from pilotfish.pool import Pool, overlap_keys
 from pilotfish.store import Run, run_lock
@@ -88,28 +88,28 @@ def run_experiment(
         parse_budget(budget)
     with run_lock(out) as store:
         # after the lock: a second planner is turned away before torch is loaded
-        from pilotfish.models import count_parameters, settle_threads
-        from pilotfish.report import write
-
         run = Run(store.root)
-        settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
-        experiment = prepare(run, recipe, force, progress)
-        for line in price_lines(
-            recipe, experiment.pool, experiment.beside, experiment.picks, experiment.metric
-        ):
-            progress.note(line)
+        watch = Watch(run)
+        with watch.timed("read", "rows and settings"):
+            from pilotfish.models import count_parameters, settle_threads
+            from pilotfish.report import write
+
+            settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
+            experiment = prepare(run, recipe, force, progress)
+        with watch.timed("plan", "prices"):
+            _say_prices(experiment)
         for seed in range(recipe.n_seeds):
-            pick_for_seed(experiment, seed)
-            experiment = experiment if seed else begin(experiment)
-            if any(arm.steps == "compute" for arm in experiment.arms):
-                pick_for_compute(
-                    run, experiment.picks, seed, equal_compute(experiment), force=force,
-                    draw=experiment.training.stream(seed), again=experiment.again(seed),
-                )  # fmt: skip
+            with watch.timed("draw", f"controls of seed {seed}"):
+                experiment = pick_for_seed(experiment, seed, watch)
             for arm in experiment.arms:
-                compare_arm(experiment, arm, seed)
-        run.update(status="complete")
-        write(run)
+                with watch.timed("load", f"{arm.name} seed {seed}"):
+                    compare_arm(experiment, arm, seed)
+        with watch.timed("report", "page"):
+            run.update(status="complete")
+        watch.tell()
+        with watch.timed("report", "page"):
+            write(run)
+        watch.tell()
     return run
 
 
@@ -158,25 +158,48 @@ def _training(
     )  # fmt: skip
 
 
-def pick_for_seed(experiment: Experiment, seed: int) -> None:
-    """Score, select and draw the controls for one seed; without tuning, seed 0 serves all."""
-    again = experiment.again(seed)
+def _say_prices(experiment: Experiment) -> None:
+    lines = price_lines(
+        experiment.recipe, experiment.pool, experiment.beside, experiment.picks, experiment.metric
+    )
+    for line in lines:
+        experiment.progress.note(line)
+
+
+def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment:
+    """Score, select and draw the controls for one seed; without tuning, seed 0 serves all.
+
+    The first one fixes what all share, the number of steps among it.
+    """
+    run, again = experiment.run, experiment.again(seed)
+    shared: dict[str, Any] = {
+        "draw": experiment.training.stream(seed),
+        "again": again,
+        "force": experiment.force,
+    }
     if again or seed == 0:
-        _score(experiment, seed, again)
-    pick_all(
-        experiment.run, experiment.picks, seed, draw=experiment.training.stream(seed),
-        again=again, force=experiment.force,
-    )  # fmt: skip
+        with watch.timed("score", "loading the weak model"):
+            weak = experiment.training.weak(seed)
+        _score(experiment, weak, seed, again)
+    pick_all(run, experiment.picks, seed, **shared)
+    experiment = experiment if seed else begin(experiment)
+    if any(arm.steps == "compute" for arm in experiment.arms):
+        compute = equal_compute(
+            run, experiment.pool, experiment.recipe, experiment.picks.methods["selected"],
+            steps=experiment.training.steps or 1,
+        )  # fmt: skip
+        pick_for_compute(run, experiment.picks, seed, compute, **shared)
+    return experiment
 
 
-def _score(experiment: Experiment, seed: int, again: str) -> None:
+def _score(experiment: Experiment, weak: "Loaded", seed: int, again: str) -> None:
     """All methods in one pass."""
     recipe, training = experiment.recipe, experiment.training
     how = Measuring(
         recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
     )
     add_scores(
-        experiment.run, experiment.pool, training.weak(seed), experiment.picks.columns(again),
+        experiment.run, experiment.pool, weak, experiment.picks.columns(again),
         how=how, direction=recipe.direction, force=experiment.force,
         progress=experiment.progress,
     )  # fmt: skip
@@ -222,39 +245,6 @@ def _beyond(experiment: Experiment) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value}
 
 
-def equal_compute(experiment: Experiment) -> Compute:
-    """What the selection cost against what the strong model's training does."""
-    from pilotfish.models import count_parameters
-    from pilotfish.train import learns_lora
-
-    recipe = experiment.recipe
-    models = shape_named(recipe.weak), shape_named(recipe.strong)
-    return compute_of(
-        experiment.run, experiment.pool, experiment.picks.methods["selected"], models=models,
-        steps=experiment.training.steps or 1, config=recipe.train,
-        lora=learns_lora(recipe.train, count_parameters(recipe.strong)),
-        tokens=tokens_per_row(experiment.pool, recipe.strong, recipe.train.max_length),
-    )  # fmt: skip
-
-
-def _steps(experiment: Experiment, arm: Arm, seed: int) -> int:
-    """Optimizer steps of one arm: the same for all, or as many as make something else equal."""
-    shared = experiment.training.steps or 1
-    if arm.steps == "equal":
-        return shared
-    section, tuned = experiment.run.section("selections"), experiment.training.tuned
-    rows = len(experiment.beside.trusted) if arm.trusted else 0
-    if arm.rows == "selection":
-        rows += int(section[selection_of(experiment.run, arm, seed, tuned=tuned)]["delivered"])
-    elif arm.rows != "none":
-        rows += len(experiment.pool)
-    fair = int(section["selected"]["delivered"])
-    if arm.steps == "compute":  # in as many more steps as it has more rows than was selected
-        drawn = selection_of(experiment.run, arm, seed, tuned=tuned)
-        fair = int(section[section[drawn]["of"]]["delivered"])
-    return max(1, math.ceil(shared * rows / fair))
-
-
 def _of_another_plan(experiment: Experiment, config: dict[str, Any]) -> list[ArmSeed]:
     """What was judged under other settings, or is no part of this comparison."""
     judged, old = judged_models(experiment.run), experiment.run.section("config")
@@ -271,7 +261,10 @@ def compare_arm(experiment: Experiment, arm: Arm, seed: int) -> None:
     if (arm.name, seed) not in experiment.planned:
         return
     if arm.trained:
-        training = replace(experiment.training, steps=_steps(experiment, arm, seed))
+        training = replace(
+            experiment.training,
+            steps=steps_of(experiment.run, arm, seed, experiment.training, len(experiment.pool)),
+        )
         train_arm(experiment.run, arm, seed, training, progress=experiment.progress)
         loaded = load(str(experiment.run.root / train_folder(arm.name, seed)))
     else:

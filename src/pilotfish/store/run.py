@@ -23,6 +23,7 @@ class Run:
     def __init__(self, root: Path | str) -> None:
         self.store = Store(root)
         self.root = Path(root)
+        self.spent = 0.0  # seconds that cost events of this object told of
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -66,4 +67,5 @@ class Run:
 
     def cost(self, stage: str, name: str, **facts: float) -> None:
         """Record what a stage cost: seconds, and rows, tokens, flops where known."""
+        self.spent += facts.get("seconds", 0.0)
         self.event("cost", stage=stage, name=name, **facts)
