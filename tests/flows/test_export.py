@@ -35,7 +35,7 @@ def kept(run: Run, name: str) -> list[str]:
 
 def test_rows_come_as_they_are_in_the_order_they_are_learnt(tmp_path: Path) -> None:
     run = chosen(tmp_path / "run")
-    told = export(str(run.root), "llamafactory", arms=ARMS, folder=str(tmp_path / "x"), seed=2)
+    told = export(str(run.root), "llamafactory", arms=ARMS, folder=str(tmp_path / "x"), seeds=[2])
     rows = {json.dumps(row): row for row in records(40)}  # the file as it was written
     for arm, selection in zip(ARMS, ("selected", "random-2", "length_matched-2"), strict=True):
         found = lines(tmp_path / "x", f"{arm}-seed-2")
@@ -149,7 +149,7 @@ def test_a_seed_the_weak_model_was_not_tuned_for_is_refused(tmp_path: Path) -> N
     run.update(weak={"trusted": str(tmp_path / "run-data/alpaca.jsonl")}, evidence={"seeds": [0]})
     for arm in ("selected", "random"):
         with pytest.raises(UsageError, match="has no seed 4: the weak model picks anew"):
-            export(str(run.root), "trl", arms=[arm], folder=str(tmp_path / "x"), seed=4)
+            export(str(run.root), "trl", arms=[arm], folder=str(tmp_path / "x"), seeds=[4])
 
 
 def test_trusted_rows_stand_among_the_others(tmp_path: Path) -> None:

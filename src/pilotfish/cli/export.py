@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from pilotfish.cli.console import Console, emit, out
-from pilotfish.cli.options import Force, Json, Quiet, RunFolder, parse_names
+from pilotfish.cli.options import Force, Json, Quiet, RunFolder, Set, parse_names
+from pilotfish.errors import UsageError
 
 
 def export(
@@ -20,8 +21,14 @@ def export(
         typer.Option("--out", metavar="DIR", help="Where to; default: RUN/exports/TARGET."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Only this seed; default: every one of the run's.")
+        str | None,
+        typer.Option(metavar="N,..", help="Which seeds; default: every one of the run's."),
     ] = None,
+    strong: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The model to be trained; default: the run's."),
+    ] = None,
+    set_: Set = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -39,7 +46,8 @@ def export(
     from pilotfish.flows.export import export as write
 
     told = write(
-        run, to, arms=parse_names(arms), folder=out_, seed=seed, force=force,
+        run, to, arms=parse_names(arms), folder=out_, seeds=_numbers(seed), strong=strong,
+        overrides=set_ or [], force=force,
         progress=Console(quiet=quiet),
     )  # fmt: skip
     if as_json:
@@ -48,3 +56,10 @@ def export(
     for arm in told["arms"]:
         out(f"{arm['file']}: {arm['rows']:,} rows of {arm['arm']}, seed {arm['seed']}")
     out(f"next: {told['folder']}/README.md")
+
+
+def _numbers(text: str | None) -> list[int]:
+    names = parse_names(text)
+    if wrong := [name for name in names if not name.isdecimal()]:
+        raise UsageError(f"--seed: '{wrong[0]}' is no whole number", hint="write e.g. --seed 0,1,2")
+    return [int(name) for name in names]

@@ -63,7 +63,10 @@ def judge(
       pilotfish judge RUN --harness arc_easy --metric acc
     """
     if model:
-        judge_one_model(run, model, items, metric=metric, force=force, as_json=as_json)
+        judge_one_model(
+            run, model, items, as_json=as_json, test=test, metric=metric,
+            mapping=parse_map(map_), limit=limit, max_bad_rate=max_bad_rate, force=force,
+        )  # fmt: skip
         return
     if harness:
         judge_by_harness(

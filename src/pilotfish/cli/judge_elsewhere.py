@@ -1,6 +1,7 @@
 """The branches of `pilotfish judge` for models or questions that are not the run's own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pilotfish.cli.compare_results import lines
 from pilotfish.cli.console import Console, emit, out
@@ -37,7 +38,7 @@ def judge_by_harness(
 
 
 def judge_one_model(
-    run: str, model: str, items: str | None, *, metric: str | None, force: bool, as_json: bool
+    run: str, model: str, items: str | None, *, as_json: bool, **options: Any
 ) -> None:
     """A model trained elsewhere answers the run's test rows; its items go to a file."""
     from pilotfish.flows.outside_model import judge_model_folder
@@ -47,7 +48,7 @@ def judge_one_model(
             "a model from elsewhere is judged into a file, and none was named",
             hint=f"pilotfish judge {run} --model {model} --items FILE.jsonl",
         )
-    told = judge_model_folder(run, model, items, metric=metric, force=force)
+    told = judge_model_folder(run, model, items, **options)
     if as_json:
         emit(told)
         return

@@ -43,23 +43,27 @@ def export(
     *,
     arms: Sequence[str] = ("selected",),
     folder: str | None = None,
-    seed: int | None = None,
+    seeds: Sequence[int] = (),
+    strong: str | None = None,
+    overrides: Sequence[str] = (),
     force: bool = False,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Write the arms of a run for a trainer; returns what evidence.json says.
 
-    arms: names of arms, or of one seed's (`random-0`). seed: None is every seed that the run
-    compares. Controls that were not drawn yet are drawn. UsageError for a run without a selection,
-    an unknown arm, target or seed, and for a folder that is there already (unless `force`).
+    arms: names of arms, or of one seed's (`random-0`). seeds: none is every seed that the run
+    compares. strong: the model to be trained, where it is not the run's. overrides:
+    `train.NAME=VALUE`, for the settings that are written. Controls that were not drawn yet are
+    drawn. UsageError for a run without a selection, an unknown arm, target or seed, and for a
+    folder that is there already (unless `force`).
     """
     if to not in TARGETS:
         raise unknown_name("target", to, TARGETS)
     run = existing(out)
     target = Path(folder) if folder else run.root / "exports" / to
     _check_free(target, force=force)
-    wanted = _wanted(run, arms, seed)
-    how = how_of(run, progress)
+    wanted = _wanted(run, arms, seeds or seeds_of(run))
+    how = how_of(run, progress, strong=strong, overrides=overrides)
     trusted = _trusted(run) if any(arm.trusted for arm, _ in wanted) else []
     jobs = [_job(run, arm, each, trusted, progress) for arm, each in wanted]
     written = TARGETS[to].write(jobs, how)
@@ -90,7 +94,7 @@ def _check_free(target: Path, *, force: bool) -> None:
         )
 
 
-def _wanted(run: Run, names: Sequence[str], seed: int | None) -> list[tuple[Arm, int]]:
+def _wanted(run: Run, names: Sequence[str], seeds: Sequence[int]) -> list[tuple[Arm, int]]:
     """Every arm and seed asked for; `random-0` names both."""
     if not run.section("selections"):
         raise UsageError(
@@ -102,8 +106,8 @@ def _wanted(run: Run, names: Sequence[str], seed: int | None) -> list[tuple[Arm,
         numbered = _NUMBERED.fullmatch(name)
         one = numbered if numbered and numbered[1] in ARMS else None
         arm = _arm(run, one[1] if one else name)
-        seeds = [int(one[2])] if one else seeds_of(run) if seed is None else [seed]
-        found |= {(arm.name, each): (arm, each) for each in seeds}
+        own = [int(one[2])] if one else seeds
+        found |= {(arm.name, seed): (arm, seed) for seed in own}
     return list(found.values())
 
 

@@ -1,24 +1,33 @@
 """How rows that are trained elsewhere are to be trained: as the run would have done it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import PilotfishError
 from pilotfish.exports import STRONG, How
 from pilotfish.flows.progress import Progress
+from pilotfish.flows.stages import train_config
 from pilotfish.order import plan_steps, warmup_length
 from pilotfish.store import Run
 
 LORA_RATE = 2e-4  # where nobody could look at the model: the rule of thumb for LoRA
 
 
-def how_of(run: Run, progress: Progress) -> How:
-    """The recipe's settings, with what the run's own training found where there was one."""
-    settings = run.section("config").get("train", {})
-    config = TrainConfig.model_validate(settings)
-    trained = _trained(run)
-    strong = str(run.section("config").get("strong") or trained.get("strong") or STRONG)
+def how_of(
+    run: Run, progress: Progress, *, strong: str | None = None, overrides: Sequence[str] = ()
+) -> How:
+    """The recipe's settings, with what the run's own training found where there was one.
+
+    strong: another model than the run's. overrides: `train.NAME=VALUE`, laid on top.
+    """
+    config = train_config(run, overrides)
+    known = run.section("config").get("strong") or _trained(run).get("strong")
+    trained = {} if strong or overrides else _trained(run)
+    strong = strong or str(known or STRONG)
+    if Path(strong).is_dir():
+        strong = str(Path(strong).resolve())  # the config is used in another folder
     steps = int(trained.get("steps") or 0) or _steps(run, config)
     rate, peft = _rate(strong, config, trained, progress)
     templated, end = look(strong)
@@ -42,7 +51,7 @@ def _trained(run: Run) -> dict[str, object]:
 
 def _steps(run: Run, config: TrainConfig) -> int:
     """As many as the selection is worth; without one, those of the evidence planned."""
-    planned = run.section("evidence").get("steps")
+    planned = run.section("evidence").get("steps") if config.max_steps is None else None
     selected = run.section("selections").get("selected", {})
     return int(planned or plan_steps(int(selected.get("delivered", 1)), config))
 

@@ -1,5 +1,6 @@
 """judge --model: a model trained elsewhere answers the test rows of a run."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import test_rows
 from pilotfish.flows.judge import open_model
 from pilotfish.flows.reading import existing
+from pilotfish.flows.stages import take_test
+from pilotfish.store import run_lock
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -17,18 +20,38 @@ ADAPTER = "adapter_model.safetensors"
 
 
 def judge_model_folder(
-    out: str, model: str, items: str, *, metric: str | None = None, force: bool = False
+    out: str,
+    model: str,
+    items: str,
+    *,
+    test: str | None = None,
+    metric: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_bad_rate: float = 0.01,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write the item lines of a model (a folder, adapters too, or a hub id) to the file `items`.
 
-    Nothing is written into the run. UsageError where the run has no test rows, the file is there
-    already (unless `force`), or the folder holds no model.
+    test: rows to ask; the run keeps them, and asks them of the next model too. Nothing else is
+    written into the run. UsageError where it has no test rows and none are given, the file is
+    there already (unless `force`), or the folder holds no model.
     """
     from pilotfish.judge import METRICS
     from pilotfish.judge.files import hashed
 
     need_torch("judging")
     run = existing(out)
+    if test:
+        with run_lock(run.root):
+            take_test(
+                run, test, metric=metric, mapping=mapping, limit=limit, max_bad_rate=max_bad_rate
+            )
+    if not run.section("test"):
+        raise UsageError(
+            f"{run.root} holds no test rows yet",
+            hint=f"pilotfish judge {run.root} --model {model} --items {items} --test DATA",
+        )
     examples = test_rows(run)
     name = metric or str(run.section("test")["metric"])
     if name not in METRICS:

@@ -55,7 +55,7 @@ def train_stage(
 
         run = Run(store.root)
         chosen = _arms(arms, trusted=bool(trusted or run.section("weak").get("trusted")))
-        config = _config(run, overrides, loss)
+        config = train_config(run, overrides, loss)
         chosen = [as_oracle(arm, config) for arm in chosen]
         check_teachers([arm.config(config) for arm in chosen])
         asks = any(arm.trusted for arm in chosen) or isinstance(config.learning_rate, list)
@@ -99,7 +99,7 @@ def _settings(overrides: Sequence[str], *, only: str, **known: Any) -> Recipe:
     return make_recipe({"data": "-", "weak": "-", "strong": "-", **known}, list(overrides))
 
 
-def _config(run: Run, overrides: Sequence[str], loss: str | None) -> TrainConfig:
+def train_config(run: Run, overrides: Sequence[str], loss: str | None = None) -> TrainConfig:
     """The recipe's `train:` settings with `--set train.a=value` and `--loss` laid on top."""
     known = run.section("config").get("train", {})
     recipe = _settings(overrides, only="train", train=known)
@@ -176,12 +176,10 @@ def judge_stage(
     with run_lock(existing(out).root) as store:
         run = Run(store.root)
         if test:
-            source = source_of_run(run)
-            mapped = dict(mapping or source.mapping)
-            asked = replace(source, mapping=mapped, max_bad_rate=max_bad_rate)
-            examples = list(read_beside(asked, test, limit=limit).examples)
-            keep_test(run, examples, _test_facts(test, metric, examples), force=force)
-            _say_overlap(run, examples)
+            take_test(
+                run, test, metric=metric, mapping=mapping, limit=limit, max_bad_rate=max_bad_rate,
+                force=force,
+            )  # fmt: skip
         examples = test_rows(run)
         known = run.section("test")
         if metric and metric != known["metric"]:
@@ -189,6 +187,25 @@ def judge_stage(
         judge(run, examples, metric or str(known["metric"]), arms=arms, progress=progress)
         told = write(run)
     return [row for row in told["arms"] if not arms or row["name"] in arms]
+
+
+def take_test(
+    run: Run,
+    test: str,
+    *,
+    metric: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_bad_rate: float = 0.01,
+    force: bool = False,
+) -> None:
+    """Read test rows and keep them with the run (the caller holds its lock)."""
+    source = source_of_run(run)
+    mapped = dict(mapping or source.mapping)
+    asked = replace(source, mapping=mapped, max_bad_rate=max_bad_rate)
+    examples = list(read_beside(asked, test, limit=limit).examples)
+    keep_test(run, examples, _test_facts(test, metric, examples), force=force)
+    _say_overlap(run, examples)
 
 
 def _test_facts(test: str, metric: str | None, examples: Sequence[Example]) -> dict[str, Any]:
