@@ -8,9 +8,10 @@ from typing import Any
 from pilotfish.flows.plan_tokens import Model
 from pilotfish.ledger import Shape, forward, generation, training
 
-# Share of the machine's measured matmul speed that models reach on short rows: a guess, good only
-# to give an order of magnitude.
-UTILISATION = 0.3
+# Share of the machine's measured matmul speed that models reach: four fifths where they are large
+# and only read (docs/benchmarks.md), less where they learn, far less where they are tiny.
+UTILISATION = 0.5
+ROUNDS = 5
 # Small operations of one layer's forward pass; a training step has three times as many.
 OPERATIONS = 25
 FILES = 0.1  # seconds around a stage: manifests, digests, forcing to disk
@@ -141,13 +142,16 @@ def machine_speed() -> Machine:
 
 
 def _clock(work: Any, wait: Any, times: int) -> float:
-    """Seconds of one call, the device's queue drained before and after."""
+    """Seconds of one call in the best of some rounds, the device's queue drained around each."""
+    best = float("inf")
     wait(work())
-    start = time.perf_counter()
-    for _ in range(times):
-        last = work()
-    wait(last)
-    return (time.perf_counter() - start) / times
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for _ in range(times):
+            last = work()
+        wait(last)
+        best = min(best, (time.perf_counter() - start) / times)
+    return best
 
 
 def loading(model: Model, bytes_each: int = 4) -> float:
