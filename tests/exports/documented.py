@@ -23,6 +23,23 @@ AXOLOTL = {
     "roles_to_train", "train_on_eos",
 }  # fmt: skip
 
+# The settings we write, each found in the trainers' references of their configs.
+LF_CONFIG = {
+    "dataset", "dataset_dir", "model_name_or_path", "output_dir", "stage", "do_train",
+    "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target", "max_steps",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+    "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "cutoff_len", "packing",
+    "disable_shuffling", "seed", "data_seed", "bf16", "save_strategy", "report_to",
+}  # fmt: skip
+AXOLOTL_CONFIG = {
+    "datasets", "base_model", "output_dir", "dataset_prepared_path", "val_set_size",
+    "shuffle_merged_datasets", "curriculum_sampling", "sequence_len", "excess_length_strategy",
+    "sample_packing", "train_on_inputs", "adapter", "lora_r", "lora_alpha", "lora_dropout",
+    "lora_target_modules", "lora_target_linear", "max_steps", "num_epochs", "micro_batch_size",
+    "gradient_accumulation_steps", "optimizer", "learning_rate", "lr_scheduler", "warmup_steps",
+    "weight_decay", "max_grad_norm", "seed", "bf16", "save_strategy",
+}  # fmt: skip
+
 
 def records(files: dict[str, str], name: str) -> list[dict[str, Any]]:
     assert files[name].endswith("\n")
@@ -32,6 +49,7 @@ def records(files: dict[str, str], name: str) -> list[dict[str, Any]]:
 def llamafactory(files: dict[str, str], job: str) -> list[Turns]:
     """What LLaMA-Factory would learn from, by its README's rules."""
     config = yaml.safe_load(files[f"{job}.yaml"])
+    assert {*config} <= LF_CONFIG
     entry = json.loads(files["dataset_info.json"])[config["dataset"]]
     assert {*entry} <= {"file_name", "formatting", "columns", "tags"}
     formatting, columns = entry.get("formatting", "alpaca"), entry["columns"]
@@ -76,6 +94,7 @@ def _lf_sharegpt(row: dict[str, Any], columns: dict[str, str], tags: dict[str, s
 def axolotl(files: dict[str, str], job: str) -> list[Turns]:
     """What axolotl would learn from, by its pages on dataset formats."""
     config = yaml.safe_load(files[f"{job}.yaml"])
+    assert {*config} <= AXOLOTL_CONFIG
     (entry,) = config["datasets"]
     assert {*entry} <= AXOLOTL and entry["ds_type"] == "json"
     rows = records(files, entry["path"])
