@@ -86,6 +86,8 @@ def test_break_even_by_hand() -> None:
     # 1,000 rows cost five times the 200 selected ones: 100 s
     assert found and (found["needed"], found["needed_flops"], found["saved"]) == (0.1, 0.1, 0.8)
     assert "pays off only if it saves more than 10.0%" in found["sentence"]
+    again = break_even(case, Cost(seconds=30.0, flops=3e12), trained, 1000, times=3)
+    assert again == found  # three seeds that selected anew
     assert break_even(case, Cost(), trained, 1000) is None
 
 

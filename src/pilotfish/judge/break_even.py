@@ -8,26 +8,27 @@ from pilotfish.ledger import Cost
 
 
 def break_even(
-    case: Case, charged: Cost, trained: Mapping[str, Cost], pool_rows: int
+    case: Case, charged: Cost, trained: Mapping[str, Cost], pool_rows: int, *, times: int = 1
 ) -> dict[str, Any] | None:
     """The `break_even` of report.json; None where nothing was charged or trained.
 
-    charged: what arriving at the selection took. trained: `<arm> seed <n>` -> cost of a training.
+    charged: what arriving at the selection took, `times` over where every seed selected anew.
+    trained: `<arm> seed <n>` -> cost of a training.
     Both sides are of one seed, on as many epochs as the selected arm had: training on all rows is
     that of the selected ones times the rows there are for each. needed, saved: shares of it.
     """
     picked, rows = trained.get("selected seed 0"), case.fact("selected", "rows")
     if picked is None or not rows or not charged.seconds or not picked.seconds:
         return None
-    grow = pool_rows / rows
-    needed = charged.seconds / (picked.seconds * grow)
+    grow, spent = pool_rows / rows, charged.seconds / times
+    needed = spent / (picked.seconds * grow)
     saved = 1 - 1 / grow
     in_flops = None
     if charged.flops and picked.flops:
-        in_flops = charged.flops / (picked.flops * grow)
+        in_flops = charged.flops / times / (picked.flops * grow)
     return {
         "needed": needed, "saved": saved, "needed_flops": in_flops,
-        "sentence": _sentence(charged.seconds, picked.seconds * grow, needed, in_flops, saved),
+        "sentence": _sentence(spent, picked.seconds * grow, needed, in_flops, saved),
     }  # fmt: skip
 
 

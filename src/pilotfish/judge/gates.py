@@ -109,10 +109,10 @@ def _sentence(held: _Held, outcome: Outcome, more: str) -> str:
     if found.low is None or found.high is None:
         return f"{said}: {found.difference:+.3f}, and one seed gives no interval. {more}"
     bound = {
-        "pass": f"at least {found.low:+.3f}, inside the margin of {gate.margin:g}",
-        "fail": f"at most {found.high:+.3f}, beyond the margin of {gate.margin:g}",
-        "inconclusive": f"between {found.low:+.3f} and {found.high:+.3f}, on both sides of the "
-        f"margin of {gate.margin:g}",
+        "pass": f"at least {found.low:+.3f}, above -{gate.margin:g}",
+        "fail": f"at most {found.high:+.3f}, below -{gate.margin:g}",
+        "inconclusive": f"between {found.low:+.3f} and {found.high:+.3f}, on both sides of "
+        f"-{gate.margin:g}",
     }[outcome]
     return f"{said}: {found.difference:+.3f} (better is above 0), {bound}. {more}".rstrip()
 

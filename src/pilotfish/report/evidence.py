@@ -9,6 +9,7 @@ import numpy as np
 from pilotfish.judge.arms import UNTRAINED, matrices
 from pilotfish.judge.arms import arms as arm_table
 from pilotfish.judge.files import Judged, load_judged
+from pilotfish.judge.places import place_of
 from pilotfish.report import facts
 from pilotfish.report.facts import ArmSeed
 from pilotfish.store import Run
@@ -107,8 +108,15 @@ def equal_steps(rows: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def steps_taken(rows: Sequence[Mapping[str, Any]]) -> set[int]:
-    """The numbers of optimizer steps of the strong model's arms; the weak one has its own."""
-    return {int(row["steps"]) for row in rows if row["steps"] and row["name"] not in UNTRAINED}
+    """The numbers of optimizer steps of the primary table's arms; the weak model has its own."""
+    primary = [row for row in rows if not _own_steps(str(row["name"]))]
+    return {int(row["steps"]) for row in primary if row["steps"] and row["name"] not in UNTRAINED}
+
+
+def _own_steps(arm: str) -> bool:
+    """Whether an arm holds something else equal, and so has a number of steps of its own."""
+    place = place_of(arm)
+    return bool(place.equal) or place.arm == "random_compute"
 
 
 def next_step(run: Run, found: Evidence) -> str:

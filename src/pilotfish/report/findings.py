@@ -82,7 +82,7 @@ def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]
         "recommendation": recommendation(case) if case.plan.get("arms") else None,
         "break_even": break_even(
             case, ledger.charged(events), ledger.by_name(events, "train"),
-            int(run.section("pool").get("rows") or 0),
+            int(run.section("pool").get("rows") or 0), times=_times_selected(run),
         ),
         "gates": gates(case, guards, others_of(run, case, guards)) if (guards := _guards(run))
         else None,
@@ -90,6 +90,12 @@ def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]
         "macro": macro(chosen.case, *pair),
     }  # fmt: skip
     return {name: value for name, value in told.items() if value}
+
+
+def _times_selected(run: Run) -> int:
+    """How many seeds selected anew: `selected`, `selected-1`, ... at the verdict's budget."""
+    names = [name.partition("-") for name in run.section("selections")]
+    return max(1, sum(stem == "selected" and "@" not in seed for stem, _, seed in names))
 
 
 def _guards(run: Run) -> dict[str, Gate]:
