@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 FRESH = 8  # tokens written to time one
+GROWTH = 8  # times as many rows in the next batch
 
 
 def judge_some(
@@ -124,21 +125,22 @@ class _Writing:
     room: int
 
     def pace(self, batch: Ints, seconds: float) -> _Pace:
-        """From a small batch and one as large as time allows, at most the largest of the run."""
-        fresh = max(2, min(self.room, FRESH))
+        """From a small batch, and larger and larger ones as far as time reaches."""
+        fresh, begun = max(2, min(self.room, FRESH)), time.monotonic()
         small = _spread(batch, 2)
         self._write(small, fresh)  # first kernels
-        few = self._both(small, fresh)
-        each = (few[0] + few[1]) * fresh / len(small)
-        count = int(np.clip(seconds / max(5 * each, 1e-6), len(small), len(batch)))
-        large = _spread(batch, count)
+        few = many = self._both(small, fresh)
+        large, left = small, seconds - (time.monotonic() - begun)
+        while len(large) < len(batch) and 4 * fresh * (many[0] + many[1]) < left:
+            large = _spread(batch, min(GROWTH * len(large), len(batch)))
+            many = self._both(large, fresh)
+            left = seconds - (time.monotonic() - begun)
+        longest = self._longest(large, many, left)
         if len(large) < 2 * len(small):
             read, written = _through(self._tokens(small), few[0]), _through(len(small), few[1])
-            return _Pace(read, written, self.room)
-        many = self._both(large, fresh)
+            return _Pace(read, written, longest)
         read = _line(self._tokens(small), few[0], self._tokens(large), many[0])
-        written = _line(len(small), few[1], len(large), many[1])
-        return _Pace(read, written, self._longest(large, many, seconds))
+        return _Pace(read, _line(len(small), few[1], len(large), many[1]), longest)
 
     def _longest(self, chosen: Ints, pace: tuple[float, float], seconds: float) -> int:
         """How long the longest answer gets before the model ends it; all its room if unknown."""
