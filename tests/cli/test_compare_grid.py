@@ -48,15 +48,18 @@ def test_a_grid_prints_every_arm_and_tells_tasks(
     assert {json.loads(line)["task"] for line in items} == {"even", "odd"}
 
 
+FAILS = {"arm": "base", "against": "selected", "margin": 1e-9}
+
+
 @pytest.mark.parametrize(
-    ("gate", "expected", "outcome"),
+    ("command", "gate", "expected", "outcome"),
     [
-        ({"against": "base", "margin": 100.0}, 0, "pass"),
-        ({"arm": "selected", "against": "random", "margin": 1e-12}, 5, "inconclusive"),
-        ({"arm": "base", "against": "selected", "margin": 1e-9}, 4, "fail"),
+        ("compare", {"against": "base", "margin": 100.0}, 0, "pass"),
+        ("compare", {"arm": "selected", "against": "random", "margin": 1e-12}, 5, "inconclusive"),
+        ("compare", FAILS, 4, "fail"),
+        ("run", FAILS, 4, "fail"),
     ],
 )
-@pytest.mark.parametrize("command", ["compare", "run"])
 def test_gates_decide_the_exit_code(
     recipe: Any, tmp_path: Path, pilotfish: Command, command: str, gate: Any, expected: int,
     outcome: str,

@@ -47,9 +47,14 @@ def test_what_no_variant_can_be_is_refused(variants: dict[str, object], said: st
         arms(recipe(variants=variants))
 
 
-@pytest.mark.parametrize("train", [{"learning_rte": 3}, {"lora_r": 0}])
-def test_settings_of_a_variant_are_checked_before_anything_starts(train: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=r"learning_rate|lora_r"):
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [({"learning_rte": 3}, "did you mean 'learning_rate'"), ({"lora_r": 0}, r"train\.lora_r")],
+)
+def test_settings_of_a_variant_are_checked_before_anything_starts(
+    train: dict[str, int], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
         recipe(variants={"x": {"train": train}})
 
 

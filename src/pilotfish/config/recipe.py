@@ -15,7 +15,7 @@ from pydantic import (
 
 from pilotfish.config.settings import checked
 from pilotfish.config.training import TrainConfig, TuneConfig
-from pilotfish.errors import UsageError
+from pilotfish.errors import UsageError, unknown_name
 
 MAX_BYTES = 1_000_000
 SEEDS = {"none": 1, "quick": 2, "full": 3}  # of each level of evidence
@@ -41,6 +41,8 @@ class Variant(BaseModel):
     def _known(cls, train: dict[str, Any]) -> dict[str, Any]:
         if found := [name for name in _LENGTH if name in train]:
             raise ValueError(f"train.{found[0]}: every arm takes the same number of steps")
+        if unknown := [name for name in train if name not in TrainConfig.model_fields]:
+            raise unknown_name("setting", unknown[0], TrainConfig.model_fields)
         try:
             TrainConfig().changed(train)
         except ValidationError as error:
