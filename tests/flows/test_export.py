@@ -123,6 +123,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"arms": ["base"]}, "nothing is trained for the arm 'base'"),
     ({"arms": ["relabel_all"]}, "answers that the weak model writes"),
     ({"arms": ["trusted"]}, "needs trusted rows"),
+    ({"arms": ["full@epochs"]}, "takes another number of steps"),
+    ({"arms": ["selected@5pct"]}, "has no selection 'selected@5pct'"),
 ]
 
 

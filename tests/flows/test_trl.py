@@ -79,28 +79,32 @@ def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
     assert base["mean"] != means["selected"][0]  # something was learnt
 
 
-def test_trl_learns_the_answer_alone_and_all_of_it(world: World, tmp_path: Path) -> None:
-    """Its tokens and mask are those pilotfish trains on, the end token with them."""
+@pytest.mark.parametrize("chat", [False, True])
+def test_trl_learns_the_answer_alone_and_all_of_it(
+    world: World, tmp_path: Path, chat: bool
+) -> None:
+    """Its tokens and mask are those pilotfish trains on, the end of the answer with them."""
     from datasets import load_dataset
     from trl import SFTConfig, SFTTrainer
 
     from pilotfish.encode import encode_training
     from pilotfish.models import load_tokenizer
     from pilotfish.pool import Pool
+    from tests.tiny.models import tiny_llama
 
     run = world.run(evidence="none")
-    export(str(run.root), "trl", folder=str(tmp_path / "x"))
+    strong = str(tiny_llama(tmp_path / "m", chat=chat, hidden=16, layers=1))
+    export(str(run.root), "trl", folder=str(tmp_path / "x"), strong=strong)
     data = load_dataset("json", data_files=str(tmp_path / "x/selected-seed-0.jsonl"))["train"]
+    assert isinstance(data[0]["prompt"], list) == chat
     config = SFTConfig(
         output_dir=str(tmp_path / "o"), use_cpu=True, bf16=False, report_to="none",
         max_length=256, completion_only_loss=True, max_steps=1,
     )  # fmt: skip
-    trainer = SFTTrainer(model=world.strong, args=config, train_dataset=data)
-    tokenizer = load_tokenizer(world.strong)
-    by_prompt = {}
-    for example in Pool.open(run.store).examples():
-        (row,) = encode_training([example], tokenizer, 256)
-        by_prompt[tuple(row.ids)] = [bool(learnt) for learnt in row.target]
+    trainer = SFTTrainer(model=strong, args=config, train_dataset=data)
+    tokenizer = load_tokenizer(strong)
+    learnt = {}
+    for row in encode_training(list(Pool.open(run.store).examples()), tokenizer, 256):
+        learnt[tuple(row.ids)] = [bool(target) for target in row.target]
     for row in trainer.train_dataset:
-        mask = by_prompt[tuple(row["input_ids"])]
-        assert [label != -100 for label in row["labels"]] == mask
+        assert [label != -100 for label in row["labels"]] == learnt[tuple(row["input_ids"])]

@@ -6,6 +6,7 @@ from typing import Any
 from pilotfish.exports.job import How, Job, Written
 from pilotfish.exports.rows import (
     as_they_came,
+    conversation,
     line,
     native,
     plain_question,
@@ -16,6 +17,8 @@ from pilotfish.exports.rows import (
 from pilotfish.exports.settings import SCHEDULES, given, yaml_text
 from pilotfish.records import Example
 
+_WRITERS = {"plain": plain_question, "question": question, "messages": conversation}
+
 
 class Trl:
     """SFTTrainer's dataset types, by https://huggingface.co/docs/trl/dataset_formats."""
@@ -25,9 +28,10 @@ class Trl:
     def write(self, jobs: Sequence[Job], how: How) -> Written:
         """<job>.jsonl and <job>.yaml for every job."""
         files: dict[str, str] = {}
-        shape = _shape(native([row for job in jobs for row in job.rows]), jobs, how)
+        kind = native([row for job in jobs for row in job.rows])
+        shape = _shape(kind, jobs, how)
         for job in jobs:
-            files[f"{job.name}.jsonl"] = text_of(_lines(job.rows, shape))
+            files[f"{job.name}.jsonl"] = text_of(_lines(job.rows, shape, came=kind == shape))
             files[f"{job.name}.yaml"] = yaml_text(_config(job, how, shape))
         return Written(
             files, "trl sft --config {name}.yaml", "`data_files:` below `datasets:`",
@@ -36,20 +40,18 @@ class Trl:
 
 
 def _shape(kind: str | None, jobs: Sequence[Job], how: How) -> str:
-    """`text` and `messages` are the rows as they came; the others are written anew."""
+    """Questions with one answer; `messages` where there are several to learn."""
     if kind == "plain_text":
-        return "text"
+        return kind
     if not how.chats:
         return "plain"
-    several = any(several_answers(job.rows) for job in jobs)
-    return "messages" if kind == "messages" and several else "question"
+    return "messages" if any(several_answers(job.rows) for job in jobs) else "question"
 
 
-def _lines(rows: Sequence[Example], shape: str) -> list[str]:
-    if shape in ("text", "messages"):
+def _lines(rows: Sequence[Example], shape: str, *, came: bool) -> list[str]:
+    if came:
         return as_they_came(rows)
-    write = plain_question if shape == "plain" else question
-    return [line(write(row)) for row in rows]
+    return [line(_WRITERS[shape](row)) for row in rows]
 
 
 def _config(job: Job, how: How, shape: str) -> dict[str, Any]:
@@ -89,7 +91,12 @@ def _config(job: Job, how: How, shape: str) -> dict[str, Any]:
 
 def _notes(jobs: Sequence[Job], shape: str) -> list[str]:
     count = sum(several_answers(job.rows) for job in jobs)
-    if shape not in ("plain", "question") or not count:
+    if shape == "messages":
+        return [
+            "rows hold several answers: TRL finds them by the marks of its own copies of common "
+            "chat templates, and refuses templates that it does not know"
+        ]
+    if shape != "plain" or not count:
         return []
     return [
         f"{count:,} rows hold several answers: TRL learns the last one of each, pilotfish all of "

@@ -125,6 +125,12 @@ def _arm(run: Run, name: str) -> Arm:
             f"the rows of '{name}' are answers that the weak model writes while the run trains",
             hint="pilotfish label DATA --weak MODEL --out RUN writes such rows",
         )
+    if arm.steps != "equal":
+        raise UsageError(
+            f"the arm '{name}' takes another number of steps than the others, and exported arms "
+            "share theirs",
+            hint=f"export {name.partition('@')[0]} instead",
+        )
     return arm
 
 
