@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md, from the JSON files alone: `python -m benchmarks.tables`.
+"""Tables of docs/benchmarks.md and docs/statistics.md from JSON alone: `benchmarks.tables`.
 
 What stands between `<!-- from NAME.json -->` and `<!-- end -->` is written anew; nothing there is
 typed by hand. One file for each benchmark.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.tables import (
+    aa_calibration,
     agreement,
     audited_cut,
     engine,
@@ -18,6 +19,7 @@ from benchmarks.tables import (
     growth,
     memory,
     pgr_coverage,
+    plan_accuracy,
 )
 from benchmarks.tables.words import Found, provenance
 
@@ -32,6 +34,8 @@ TABLES: dict[str, Callable[[Found], Iterator[str]]] = {
     "memory": memory.lines,
     "gpu": gpu.lines,
     "pgr_coverage": pgr_coverage.lines,
+    "plan_accuracy": plan_accuracy.lines,
+    "aa_calibration": aa_calibration.lines,
 }
 
 

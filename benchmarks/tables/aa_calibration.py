@@ -56,8 +56,9 @@ def _advice(found: Found) -> Iterator[str]:
         f"{found['most_seeds']:,} seeds or {found['most_items']:,} items); and how many of those "
         "decide once they have it."
     )
+    yield ""
     for effect in (found["effect"], found["clearer"]):
-        yield from ("", f"A true effect of {effect:g}:", "")
+        yield from (f"A true effect of {effect:g}:", "")
         words = {f"{key}_{round(100 * effect)}": word for key, word in ADVISED.items()}
         yield from _shares(found, "advised", words)
 

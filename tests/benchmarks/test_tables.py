@@ -1,4 +1,4 @@
-"""docs/benchmarks.md says what the JSON files say."""
+"""docs/benchmarks.md and docs/statistics.md say what the JSON files say."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from benchmarks.tables import TABLES, page
-from benchmarks.tables.__main__ import PAGE, ROOT
+from benchmarks.tables.__main__ import PAGES, ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -46,13 +46,14 @@ def rendered(name: str, found: dict[str, Any], folder: Path) -> list[str]:
     return lines
 
 
-def test_the_page_is_what_the_files_say() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert page(text, RESULTS) == text, "run: python -m benchmarks.tables"
+def test_the_pages_are_what_the_files_say() -> None:
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        assert page(text, RESULTS) == text, "run: python -m benchmarks.tables"
 
 
 def test_every_result_has_its_place_on_the_page() -> None:
-    text = PAGE.read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in PAGES)
     results = {path.stem for path in RESULTS.glob("*.json")}
     assert results <= TABLES.keys()
     assert all(f"<!-- from {name}.json -->" in text for name in TABLES)
@@ -88,3 +89,18 @@ def test_what_was_not_run_says_how_to_run_it(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match=r"made of nothing\.json"):
         page("<!-- from nothing.json -->\n<!-- end -->\n", tmp_path)
+
+
+def test_plans_stand_beside_what_was_measured(tmp_path: Path) -> None:
+    score = {"predicted": 24.26, "measured": 24.93, "ratio": 0.973}
+    run = {
+        "planning_seconds": 21.4, "load_average": [0.21, 1.0], "kept": True,
+        "machine": {"probe": {"how": "probe"}}, "stages": {"score": score}, "total": score,
+    }  # fmt: skip
+    found = FACTS | {"promise": 0.25, "runs": {"tiny_world": run}}
+    lines = rendered("plan_accuracy", found, tmp_path)
+    assert "| score | 24.3 | 24.9 | 0.97 |" in lines
+    assert any(
+        line.startswith("The demo's dirty world, planned in 21 s by a probe") for line in lines
+    )
+    assert "Promised: scoring and training within 25%; kept." in lines
