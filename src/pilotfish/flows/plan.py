@@ -1,6 +1,7 @@
 """plan: the numbered steps of a run and what each takes, before anything is spent."""
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,7 @@ def plan(
 
 def look_through(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> Asked:
     """Read what a run would read, and refuse what it would refuse."""
+    start = time.monotonic()
     from pilotfish.models import settle_threads
 
     for budget in recipe.all_budgets:
@@ -86,9 +88,15 @@ def look_through(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> A
     check_losses(recipe, arms)
     settle_threads(max(weak.parameters, strong.parameters))
     progress.note(f"reading {recipe.data}")
+    begun = time.monotonic()
     holding = hold(recipe, Store(folder / "pool"))
+    reading = time.monotonic() - begun
     metric = the_metric(recipe, holding.beside.test, progress)
-    return ask(recipe, picks, holding, (weak, strong), metric)
+    asked = ask(recipe, picks, holding, (weak, strong), metric)
+    # a run looks through its settings as well, prices included
+    beside = time.monotonic() - start - reading
+    holding = replace(holding, seconds=holding.seconds + beside)
+    return replace(asked, grounds=replace(asked.grounds, holding=holding))
 
 
 def ask(

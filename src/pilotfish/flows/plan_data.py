@@ -27,7 +27,7 @@ class Holding:
     beside: Beside
     rows: int  # of the whole pool
     counted: bool  # whether that is exact
-    seconds: float  # to read all of them
+    seconds: float  # to read all of them, and what stands beside
 
     @property
     def scale(self) -> float:
