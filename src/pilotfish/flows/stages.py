@@ -236,7 +236,7 @@ def verify_stage(out: str) -> dict[str, Any]:
     manifests, files, bad = 0, 0, []
     for path in sorted(store.root.rglob("*.json")):
         rel = str(path.relative_to(store.root))
-        if rel.startswith("."):
+        if rel.startswith(".") or _of_another_run(path, store.root):
             continue
         found = store.read_json(rel) if _may_be_manifest(path) else None
         if found is None or not isinstance(found.get("files"), dict):
@@ -247,6 +247,12 @@ def verify_stage(out: str) -> dict[str, Any]:
     if bad:
         raise DamagedRun(f"{', '.join(bad)} in {out} differ from their manifests")
     return {"run": out, "manifests": manifests, "files": files, "damaged": []}
+
+
+def _of_another_run(path: Path, root: Path) -> bool:
+    """Whether a file lies in a run folder inside this one, whose manifests name its own files."""
+    between = path.relative_to(root).parents
+    return any((root / folder / "run.json").is_file() for folder in between if folder != Path())
 
 
 def _may_be_manifest(path: Path) -> bool:
