@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pilotfish.errors import DataError, UsageError
+from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.flows.outside import Asked, compare_files, gates_of, parse_result
 from pilotfish.flows.outside_runs import compare_runs
+from pilotfish.flows.stages import verify_stage
 from pilotfish.judge import decide, load_results
 from pilotfish.store import Run
 from tests.flows.worlds import World
@@ -180,3 +181,14 @@ def test_runs_that_cannot_be_joined_are_refused_in_words(tmp_path: Path) -> None
     empty = Run(tmp_path / "empty")
     empty.update(status="new")
     refused([one, str(empty.root)], "holds nothing judged yet")
+
+
+def test_a_verdict_inside_a_run_does_not_look_like_its_damage(tmp_path: Path) -> None:
+    given, outer = results(tmp_path, "selected", "random"), tmp_path / "run"
+    compare_files(given, str(outer), Asked())
+    compare_files(given, str(outer / "exports/trl/verdict"), Asked())
+    assert verify_stage(str(outer))["files"] == len(given)
+    (outer / "exports/trl/verdict/judge/random/seed-0.jsonl").write_text("{}")
+    assert verify_stage(str(outer))["damaged"] == []
+    with pytest.raises(DamagedRun):
+        verify_stage(str(outer / "exports/trl/verdict"))
