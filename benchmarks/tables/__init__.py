@@ -13,6 +13,7 @@ from benchmarks.tables import (
     aa_calibration,
     agreement,
     audited_cut,
+    efficiency_coverage,
     engine,
     geometry,
     gpu,
@@ -36,6 +37,7 @@ TABLES: dict[str, Callable[[Found], Iterator[str]]] = {
     "pgr_coverage": pgr_coverage.lines,
     "plan_accuracy": plan_accuracy.lines,
     "aa_calibration": aa_calibration.lines,
+    "efficiency_coverage": efficiency_coverage.lines,
 }
 
 
