@@ -1,10 +1,15 @@
 """Arms x budgets x methods in one run: nested rows, one forward pass, nothing done twice."""
 
+import hashlib
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pilotfish.config import Recipe, make_recipe
 from pilotfish.errors import UsageError
@@ -115,9 +120,9 @@ def test_what_is_held_equal_is_equal(done: Run) -> None:
     half = made(done, "full@epochs")
     assert half["steps"] == -(-steps * half["rows"] // rows["selected"])
     longer = made(done, "random_compute@10pct")
-    grown = rows["random_compute@10pct-0"] / rows["selected@10pct"]
-    assert grown > 1
-    assert longer["steps"] == pytest.approx(steps * grown, abs=1)
+    more = chosen["random_compute@10pct-0"]["more"]
+    assert longer["steps"] == round(steps * (1 + more))
+    assert longer["rows"] == round(rows["selected@10pct"] * (1 + more)) > rows["selected@10pct"]
 
 
 def test_a_second_run_does_nothing_and_another_budget_only_adds(shared: World, done: Run) -> None:
@@ -131,6 +136,89 @@ def test_a_second_run_does_nothing_and_another_budget_only_adds(shared: World, d
     assert any("selected@15pct/" in name for name in {*after} - {*before})
     new = [e for e in events(done)[count:] if e["kind"] == "cost" and e["stage"] == "train"]
     assert all("@15pct" in e["name"] for e in new)
+
+
+def test_another_method_seed_and_arm_only_add(shared: World) -> None:
+    out = str(shared.folder / "grown")
+    small = {
+        "methods": {},
+        "equal": ["steps"],
+        "budget": "10%",
+        "budgets": None,
+        "arms": ["random", "selected"],
+    }
+    run = run_experiment(grid(shared, seeds=1, **small), out)
+    before, count = stamps(run), len(events(run))
+    more = {"methods": {"long": "longest", "lost": "ifd"}, "seeds": 2, "gates": {"safe": {}},
+            "arms": ["base", "random", "selected"]}  # fmt: skip
+    run_experiment(grid(shared, **{**small, **more}), out)
+    after = stamps(run)
+    assert {name: after[name] for name in before} == before
+    new = [e for e in events(run)[count:] if e["kind"] == "cost"]
+    assert {e["name"] for e in new if e["stage"] == "train"} == {
+        "random seed 1", "selected seed 1", "long seed 0", "long seed 1", "lost seed 0",
+        "lost seed 1",
+    }  # fmt: skip
+    # what the first method had read of the pool is not read again
+    assert len(list(run.root.glob("signals/*/*.parquet"))) > len(
+        [name for name in before if name.startswith("signals/") and name.endswith(".parquet")]
+    )
+    assert sum(e["rows"] for e in new if e["stage"] == "score" and e.get("tokens")) == 24
+
+
+def test_random_rows_for_the_same_compute_are_learnt_more_often_where_there_are_no_more(
+    shared: World,
+) -> None:
+    out = str(shared.folder / "whole")
+    settings = {"budget": "100%", "budgets": None, "methods": {}, "arms": ["selected"], "seeds": 1,
+                "equal": ["compute"],
+                "train": {"max_steps": 4, "use_peft": False, "per_device_train_batch_size": 2}}  # fmt: skip
+    run = run_experiment(grid(shared, **settings), out)
+    facts = run.section("selections")["random_compute-0"]
+    longer = made(run, "random_compute")
+    assert longer["rows"] == 24 and longer["steps"] == round(4 * (1 + facts["more"])) > 4
+
+
+@pytest.mark.slow
+def test_a_grid_killed_anywhere_ends_as_one_that_was_not(shared: World, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    settings = {**shared.settings(), **GRID, "seeds": 1, "methods": {}, "equal": ["steps"]}
+    recipe.write_text(yaml.safe_dump(settings))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert compared(recipe, whole).wait(timeout=120) == 0
+    for count in (3, 9):  # things done that the next one is killed after
+        process = compared(recipe, killed)
+        wait_for(killed / "events.jsonl", count, process)
+        process.kill()
+        process.wait()
+    assert compared(recipe, killed).wait(timeout=120) == 0
+    assert digests(killed) == digests(whole)
+    trained = [e["name"] for e in events(Run(killed)) if e.get("stage") == "train"]
+    assert len(trained) == len(set(trained)) == 5
+
+
+def compared(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pilotfish", "compare", str(recipe), "--out", str(out), "--json"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def wait_for(log: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not log.exists() or log.read_bytes().count(b"\n") < count:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Every file but the log, the lock, and the report, whose ledger holds times."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+        and path.name not in ("events.jsonl", "LOCK", "report.json", "report.html")
+    }
 
 
 def test_two_spellings_of_one_budget_are_refused(world: World) -> None:
@@ -154,6 +242,7 @@ def stamps(run: Run) -> dict[str, int]:
     return {str(path.relative_to(run.root)): path.stat().st_mtime_ns for path in found}
 
 
+@pytest.mark.slow
 def test_the_ledger_tells_where_the_time_went(shared: World) -> None:
     out = shared.folder / "timed"
     begun = time.monotonic()

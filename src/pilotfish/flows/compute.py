@@ -30,21 +30,30 @@ class Compute:
 
 
 def steps_of(run: Run, arm: Arm, seed: int, training: Training, pool_rows: int) -> int:
-    """Optimizer steps of one arm: those that all share, or as many as make something else equal."""
+    """Optimizer steps of one arm: those that all share, or as many as make something else equal.
+
+    UsageError for an arm of equal epochs or compute in a run that lacks the selections they go by.
+    """
     shared = training.steps or 1
     if arm.steps == "equal":
         return shared
+    name = selection_of(run, arm, seed, tuned=training.tuned) if arm.selection else ""
     section = run.section("selections")
+    for needed in filter(None, ("selected", name)):
+        if needed not in section:
+            raise UsageError(
+                f"the arm '{arm.name}' goes by the selection '{needed}', which {run.root} lacks",
+                hint="such arms are made by `pilotfish compare RECIPE`, with `equal` in the recipe",
+            )
+    if arm.steps == "compute":
+        # also where the pool has no more rows: then more often
+        return max(1, round(shared * (1 + float(section[name]["more"]))))
     rows = len(training.trusted) if arm.trusted else 0
-    fair = int(section["selected"]["delivered"])
-    if arm.rows == "selection":
-        drawn = section[selection_of(run, arm, seed, tuned=training.tuned)]
-        rows += int(drawn["delivered"])
-        # more rows than were selected are learnt in as many more steps
-        fair = int(section[drawn["of"]]["delivered"]) if arm.steps == "compute" else fair
+    if name:
+        rows += int(section[name]["delivered"])
     elif arm.rows != "none":
         rows += pool_rows
-    return max(1, math.ceil(shared * rows / fair))
+    return max(1, math.ceil(shared * rows / int(section["selected"]["delivered"])))
 
 
 def equal_compute(run: Run, pool: Pool, recipe: Recipe, method: Method, *, steps: int) -> Compute:

@@ -89,10 +89,10 @@ def _job(grounds: Grounds, arm: Arm, seed: int) -> Job:
     gold = grounds.trusted if arm.trusted else grounds.trusted[:0]
     rows = of_pool + len(gold)
     lengths = _mixed(_lengths(grounds, arm, of_pool), of_pool, gold)
-    return Job(arm, seed, rows, lengths, _steps(grounds, arm, rows, fair), config)
+    return Job(arm, seed, rows, lengths, _steps(grounds, arm, rows), config)
 
 
-def _steps(grounds: Grounds, arm: Arm, rows: int, fair: int) -> int:
+def _steps(grounds: Grounds, arm: Arm, rows: int) -> int:
     """Of the optimizer: equal ones, or as many as make something else equal."""
     from pilotfish.train import plan_steps
 
@@ -100,7 +100,9 @@ def _steps(grounds: Grounds, arm: Arm, rows: int, fair: int) -> int:
     shared = plan_steps(main, grounds.recipe.train)
     if arm.steps == "equal":
         return shared
-    return max(1, math.ceil(shared * rows / (fair if arm.steps == "compute" else main)))
+    if arm.steps == "compute":
+        return max(1, round(shared * (1 + grounds.more)))
+    return max(1, math.ceil(shared * rows / main))
 
 
 def _picked(grounds: Grounds, arm: Arm, fair: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pilotfish.config import Recipe, TrainConfig, TuneConfig, make_recipe
 from pilotfish.errors import DamagedRun, UsageError
 from pilotfish.flows.arms import Arm, arms_of
+from pilotfish.flows.compute import steps_of
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test, known_test, test_rows
 from pilotfish.flows.judge import judge
@@ -69,7 +70,8 @@ def train_stage(
             if force:
                 store.forget(f"{train_folder(arm.name, seed)}/manifest.json")
                 forget_checkpoints(run, train_folder(arm.name, seed))
-            train_arm(run, arm, seed, training, progress=progress)
+            steps = steps_of(run, arm, seed, training, len(pool_of(run)))
+            train_arm(run, arm, seed, replace(training, steps=steps), progress=progress)
         run.update(status="trained")
         return [_told(store, train_folder(arm.name, seed)) for arm, seed in models]
 
