@@ -162,14 +162,14 @@ def planned(
     return run
 
 
-def trained(run: Run, arm: str, seed: int) -> None:
+def trained(run: Run, arm: str, seed: int, *, rows: int = 300) -> None:
     """One training manifest."""
     manifest = f"train/{arm}/seed-{seed}/manifest.json"
     with run.store.attempt(manifest) as attempt:
         attempt.path(f"train/{arm}/seed-{seed}/log.jsonl").write_text("{}\n")
         attempt.meta = {
             "arm": arm, "seed": seed, "strong": "models/strong", "strong_digest": "c" * 64,
-            "rows": 300, "trusted_rows": 60 if arm.startswith("trusted") else 0, "tokens": 9_000,
+            "rows": rows, "trusted_rows": 60 if arm.startswith("trusted") else 0, "tokens": 9_000,
             "steps": 140, "loss": "lm",
         }  # fmt: skip
     run.cost("train", f"{arm} seed {seed}", seconds=12.5, rows=300, tokens=27e3, flops=4.2e12)

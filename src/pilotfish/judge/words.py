@@ -9,6 +9,8 @@ ARMS: Mapping[str, str] = {
     "base": "the untouched strong model",
     "weak": "the weak model itself",
     "random": "as many random rows",
+    "random_tokens": "random rows of as many tokens",
+    "random_compute": "random rows, the selection's FLOPs spent on training",
     "length_matched": "random rows of the same lengths",
     "longest": "the longest rows",
     "full": "the full data",

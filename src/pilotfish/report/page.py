@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pilotfish.report import charts, w2s, words
+from pilotfish.report import charts, curve, w2s, words
 from pilotfish.report.provenance import listed
 from pilotfish.report.scoring import scoring_lines
 from pilotfish.store import Run
@@ -31,6 +31,7 @@ def page(report: Mapping[str, Any], run: Run) -> str:
             policy=policy(css),
             charts=_charts(report),
             curve_height=w2s.CURVE_HEIGHT,
+            curve_tall=curve.HEIGHT,
         )
     )
 
@@ -49,6 +50,7 @@ def _charts(report: Mapping[str, Any]) -> dict[str, Any]:
         "scores": charts.histogram(spread["scores"]) if spread else None,
         "lengths": charts.histogram(spread["lengths"]) if spread else None,
         "w2s": w2s.charts(report),
+        "curve": curve.charts(report),
     }
 
 

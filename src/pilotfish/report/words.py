@@ -2,6 +2,7 @@
 
 import math
 
+from pilotfish.judge.places import place_of
 from pilotfish.judge.words import ARMS
 
 OUTCOMES = {
@@ -115,7 +116,10 @@ def reason(code: str) -> str:
 
 def about(arm: str) -> str:
     """An arm in words; nothing for an arm of the user's own."""
-    return ARMS.get(arm, "")
+    place = place_of(arm)
+    more = [f"budget {place.budget.replace('pct', '%')}" if place.budget else ""]
+    more.append("in equal epochs" if place.equal else "")
+    return ", ".join(part for part in (ARMS.get(place.arm, ""), *more) if part)
 
 
 def _minus(text: str) -> str:
