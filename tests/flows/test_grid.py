@@ -172,7 +172,8 @@ def test_random_rows_for_the_same_compute_are_learnt_more_often_where_there_are_
     out = str(shared.folder / "whole")
     settings = {"budget": "100%", "budgets": None, "methods": {}, "arms": ["selected"], "seeds": 1,
                 "equal": ["compute"],
-                "train": {"max_steps": 4, "use_peft": False, "per_device_train_batch_size": 2}}  # fmt: skip
+                "train": {"max_steps": 4, "use_peft": False, "per_device_train_batch_size": 2},
+    }  # fmt: skip
     run = run_experiment(grid(shared, **settings), out)
     facts = run.section("selections")["random_compute-0"]
     longer = made(run, "random_compute")
