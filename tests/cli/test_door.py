@@ -37,8 +37,12 @@ def test_export_says_what_it_wrote_and_what_comes_next(tmp_path: Path, pilotfish
     ]
     code, out, err = pilotfish("export", run, "--to", "axolotl", "--json", "--quiet")
     assert code == 2 and json.loads(out)["exit"] == 2 and "is there already" in err
-    code, out, _ = pilotfish("export", run, "--to", "trl", "--out", tmp_path / "x", "--json")
-    assert code == 0 and json.loads(out)["folder"] == str(tmp_path / "x")
+    x, lm = tmp_path / "x", ("--set", "train.loss=mix(lm=0.7, kd=0.3)")
+    code, out, err = pilotfish("export", run, "--to", "trl", "--out", x, "--json", *lm)
+    assert code == 0 and json.loads(out)["folder"] == str(x)
+    assert "the loss mix(lm=0.7, kd=0.3), the exported settings with lm" in err
+    code, _, err = pilotfish("export", run, "--to", "trl", "--out", tmp_path / "y", "--seed", "a")
+    assert code == 2 and "'a' is no whole number" in err
     assert pilotfish("verify", run)[0] == 0
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import PilotfishError
@@ -38,13 +39,15 @@ def how_of(
         )
     if config.loss != "lm":
         progress.note(f"the run trains with the loss {config.loss}, the exported settings with lm")
+    if own := config.of_language_models:
+        progress.note(f"settings that the other trainers do not have: train.{', train.'.join(own)}")
     return How(
         config, strong, steps, warmup_length(config.warmup_steps, steps), rate, peft,
         templated, end,
     )  # fmt: skip
 
 
-def _trained(run: Run) -> dict[str, object]:
+def _trained(run: Run) -> dict[str, Any]:
     """The manifest of the first model trained on the selection, {} where there is none."""
     return run.store.read_json("train/selected/seed-0/manifest.json") or {}
 
@@ -57,7 +60,7 @@ def _steps(run: Run, config: TrainConfig) -> int:
 
 
 def _rate(
-    strong: str, config: TrainConfig, trained: dict[str, object], progress: Progress
+    strong: str, config: TrainConfig, trained: dict[str, Any], progress: Progress
 ) -> tuple[float, bool]:
     """(learning rate, whether by LoRA): as trained, as asked, or by the rule of thumb."""
     if "learning_rate" in trained:
