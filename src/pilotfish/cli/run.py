@@ -43,7 +43,12 @@ def run(
         str | None,
         typer.Option(metavar="MODEL", help="The model that learns: a folder or hub id."),
     ] = None,
-    budget: Annotated[str, typer.Option(metavar="BUDGET", help=BUDGET_HELP)] = "10%",
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="BUDGET[,..]", help=f"{BUDGET_HELP} Of several the first has the verdict."
+        ),
+    ] = "10%",
     method: MethodOption = None,
     direction: Direction = None,
     trusted: Trusted = None,
