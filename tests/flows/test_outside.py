@@ -192,3 +192,34 @@ def test_a_verdict_inside_a_run_does_not_look_like_its_damage(tmp_path: Path) ->
     assert verify_stage(str(outer))["damaged"] == []
     with pytest.raises(DamagedRun):
         verify_stage(str(outer / "exports/trl/verdict"))
+
+
+def samples(folder: Path, task: str, *, share: float, limit: int | None = None) -> None:
+    """What lm-eval leaves of one model and task: its samples, and the results beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn, date = random.Random(f"{folder}{task}"), "2026-11-23T01-02-03.456789"
+    lines = [
+        {"doc_id": i, "target": "4", "filtered_resps": ["4"], "filter": "none",
+         "metrics": ["acc"], "acc": float(drawn.random() < share), "doc_hash": f"{task}{i}",
+         "prompt_hash": "p", "target_hash": "t"}
+        for i in range(40)
+    ]  # fmt: skip
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / f"samples_{task}_{date}.jsonl").write_text(text)
+    (folder / f"results_{date}.json").write_text(json.dumps({"config": {"limit": limit}}))
+
+
+def test_what_lm_eval_left_is_a_comparison_by_task(tmp_path: Path) -> None:
+    given = []
+    for arm, share in (("selected", 0.9), ("random", 0.5), ("length_matched", 0.5)):
+        for seed in range(3):
+            folder = tmp_path / f"{arm}-{seed}"
+            for task in ("sums", "words"):
+                limit = 40 if (arm, seed) == ("random", 1) else None
+                samples(folder / "model", task, share=share, limit=limit)
+            given.append(f"{arm}:{seed}={folder}")
+    report = compare_files(given, str(tmp_path / "run"), Asked())
+    assert report["verdict"]["outcome"] == "better" and report["arms"][0]["items"] == 80
+    assert {told["task"]: told["items"] for told in report["tasks"]} == {"sums": 40, "words": 40}
+    (warning,) = report["warnings"]
+    assert warning.startswith("random: judged with lm-eval's --limit")

@@ -29,7 +29,7 @@ def how_of(
     strong = strong or str(known or STRONG)
     if Path(strong).is_dir():
         strong = str(Path(strong).resolve())  # the config is used in another folder
-    steps = int(trained.get("steps") or 0) or _steps(run, config)
+    steps = int(trained.get("made_from", {}).get("steps") or _steps(run, config))
     rate, peft = _rate(strong, config, trained, progress)
     templated, end = look(strong)
     if templated is None and strong != STRONG:

@@ -102,6 +102,8 @@ def evaluate(
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    if include_path and not Path(include_path).is_dir():
+        raise UsageError(f"there is no folder {include_path}")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = TaskManager(include_path=include_path)
     unknown = [name for name in tasks if name not in manager.all_tasks]
@@ -110,8 +112,6 @@ def evaluate(
             f"lm-eval knows no task '{unknown[0]}'",
             hint="name the folder of its yaml file with --include-path",
         )
-    if include_path and not Path(include_path).is_dir():
-        raise UsageError(f"there is no folder {include_path}")
     told = simple_evaluate(
         model=HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=8),
         tasks=list(tasks), task_manager=manager, limit=limit, bootstrap_iters=0,
