@@ -1,6 +1,6 @@
 """judge --model: a model trained elsewhere answers the test rows of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from pilotfish.flows.held_out import test_rows
 from pilotfish.flows.judge import open_model
 from pilotfish.flows.reading import existing
 from pilotfish.flows.stages import take_test
-from pilotfish.store import run_lock
+from pilotfish.judge.items import Item
+from pilotfish.records import Example
+from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -47,12 +49,7 @@ def judge_model_folder(
             take_test(
                 run, test, metric=metric, mapping=mapping, limit=limit, max_bad_rate=max_bad_rate
             )
-    if not run.section("test"):
-        raise UsageError(
-            f"{run.root} holds no test rows yet",
-            hint=f"pilotfish judge {run.root} --model {model} --items {items} --test DATA",
-        )
-    examples = test_rows(run)
+    examples = _asked(run, f"--model {model} --items {items}")
     name = metric or str(run.section("test")["metric"])
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
@@ -60,18 +57,25 @@ def judge_model_folder(
     if target.exists() and not force:
         raise UsageError(f"{items} is there already", hint="name another file, or pass --force")
     found = hashed(METRICS[name].items(_open(model), examples), examples)
-    text = "".join(item.line() + "\n" for item in found)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    target.write_text("".join(item.line() + "\n" for item in found), encoding="utf-8")
+    return {"model": model, "items": items, "metric": name, **_counts(found)}
+
+
+def _asked(run: Run, what: str) -> list[Example]:
+    """The run's test rows; UsageError, with the command that gives some, where it has none."""
+    if not run.section("test"):
+        raise UsageError(
+            f"{run.root} holds no test rows yet",
+            hint=f"pilotfish judge {run.root} {what} --test DATA",
+        )
+    return test_rows(run)
+
+
+def _counts(found: Sequence[Item]) -> dict[str, Any]:
     values = [item.value for item in found if item.value is not None]
-    return {
-        "model": model,
-        "items": items,
-        "metric": name,
-        "rows": len(found),
-        "unscorable": len(found) - len(values),
-        "mean": sum(values) / len(values) if values else None,
-    }
+    mean = sum(values) / len(values) if values else None
+    return {"rows": len(found), "unscorable": len(found) - len(values), "mean": mean}
 
 
 def _open(model: str) -> "Loaded":
