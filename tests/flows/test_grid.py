@@ -178,6 +178,28 @@ def test_random_rows_for_the_same_compute_are_learnt_more_often_where_there_are_
     facts = run.section("selections")["random_compute-0"]
     longer = made(run, "random_compute")
     assert longer["rows"] == 24 and longer["steps"] == round(4 * (1 + facts["more"])) > 4
+    # another length of training buys another number of rows: refused, and nothing is withdrawn
+    longer_yet = {**settings, "train": {**settings["train"], "max_steps": 9}}
+    before = stamps(run)
+    with pytest.raises(UsageError, match="another selection called 'random_compute-0'"):
+        run_experiment(grid(shared, **longer_yet), out)
+    assert stamps(run) == before and run.section("config")["train"]["max_steps"] == 4
+
+
+def test_a_tuned_weak_model_picks_anew_at_every_budget(world: World) -> None:
+    run = world.run(
+        trusted=world.trusted, budget="50%", budgets=["50%", "25%"], seeds=2, equal=["compute"],
+        arms=["selected", "longest"],
+    )  # fmt: skip
+    chosen = run.section("selections")
+    assert made(run, "selected@25pct", 1)["selection"] == "selected@25pct-1"
+    assert made(run, "longest@25pct", 1)["selection"] == "longest@25pct-1"
+    assert chosen["random@25pct-1"]["of"] == "selected@25pct-1"
+    assert set(kept_of(run, "selected@25pct-1")) < set(kept_of(run, "selected-1"))
+    # tuning is part of what arriving at the selection took, and all seeds are charged alike
+    plain = world.run(out=world.folder / "plain", equal=["compute"], arms=["selected"])
+    untuned = plain.section("selections")["random_compute-0"]["more"]
+    assert chosen["random_compute-0"]["more"] == chosen["random_compute@25pct-1"]["more"] > untuned
 
 
 @pytest.mark.slow

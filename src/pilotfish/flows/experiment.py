@@ -182,13 +182,15 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment
             weak = experiment.training.weak(seed)
         _score(experiment, weak, seed, again)
     pick_all(run, experiment.picks, seed, **shared)
-    experiment = experiment if seed else begin(experiment)
+    experiment = experiment if seed else with_steps(experiment)
     if any(arm.steps == "compute" for arm in experiment.arms):
         compute = equal_compute(
             run, experiment.pool, experiment.recipe, experiment.picks.methods["selected"],
             steps=experiment.training.steps or 1,
         )  # fmt: skip
         pick_for_compute(run, experiment.picks, seed, compute, **shared)
+    if seed == 0:
+        begin(experiment)
     return experiment
 
 
@@ -205,17 +207,18 @@ def _score(experiment: Experiment, weak: "Loaded", seed: int, again: str) -> Non
     )  # fmt: skip
 
 
-def begin(experiment: Experiment) -> Experiment:
-    """Once nothing was refused: write down the plan, and withdraw results of another one.
-
-    The number of optimizer steps comes from the first selection and is equal for every arm.
-    """
+def with_steps(experiment: Experiment) -> Experiment:
+    """The number of optimizer steps comes from the first selection and is equal for every arm."""
     from pilotfish.train import plan_steps
 
-    run, recipe = experiment.run, experiment.recipe
-    kept = int(run.section("selections")["selected"]["delivered"])
+    kept = int(experiment.run.section("selections")["selected"]["delivered"])
     steps = plan_steps(kept, experiment.training.config)
-    picks = experiment.picks
+    return replace(experiment, training=replace(experiment.training, steps=steps))
+
+
+def begin(experiment: Experiment) -> None:
+    """Once nothing was refused: write down the plan, and withdraw results of another one."""
+    run, recipe, picks = experiment.run, experiment.recipe, experiment.picks
     config = recipe.model_dump(mode="json", exclude={"out"})
     retire(run, _of_another_plan(experiment, config))
     evidence = {
@@ -224,12 +227,11 @@ def begin(experiment: Experiment) -> Experiment:
         "arms": [arm.name for arm in experiment.arms],
         "method": picks.methods["selected"].text,
         "why": experiment.why,
-        "steps": steps,
-        "rows": kept,
+        "steps": experiment.training.steps,
+        "rows": int(run.section("selections")["selected"]["delivered"]),
         **_beyond(experiment),
     }
     run.update(status="running", config=config, evidence=evidence)
-    return replace(experiment, training=replace(experiment.training, steps=steps))
 
 
 def _beyond(experiment: Experiment) -> dict[str, Any]:
