@@ -29,6 +29,24 @@ def test_every_pair_is_there_and_arms_of_ones_own_are_held_against_selected():
     assert list(compared(EVERYTHING)) == [*PAIRS, ("selected_kd", "selected")]
 
 
+def test_a_variant_stands_against_the_arm_it_varies():
+    arms = {name: EVERYTHING[name] for name in ("random", "relabel_all", "selected")}
+    own = {"half": drawn(0.5, seed=60), "kinder": drawn(0.5, seed=61)}
+    plan = {"variants": {"half": "relabel_all", "kinder": "random"}}
+    assert set(compared(arms | own, plan=plan)) == {
+        ("selected", "relabel_all"), ("half", "relabel_all"), ("kinder", "random"),
+    }  # fmt: skip
+
+
+def test_other_budgets_and_methods_stand_against_controls_of_their_own_size():
+    names = ("random", "selected", "easy", "random@5pct", "selected@5pct", "easy@5pct",
+             "random_tokens", "full@epochs")  # fmt: skip
+    arms = {name: drawn(0.5, seed=at) for at, name in enumerate(names)}
+    assert set(compared(arms, plan={"methods": {"easy": "perplexity"}})) == {
+        ("selected@5pct", "random@5pct"), ("easy", "random"), ("easy@5pct", "random@5pct"),
+    }  # fmt: skip
+
+
 def test_pairs_without_their_arms_are_left_out():
     some = {name: EVERYTHING[name] for name in ("selected", "random", "full")}
     assert list(compared(some)) == [("selected", "full")]
