@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pilotfish.stats import bootstrap, difference, inside, mean, needed, t_quantile
+from pilotfish.stats import bootstrap, difference, inside, mean, t_quantile
 from tests.stats.simulate import arms
 
 A = np.array([[1.0, 2.0, 3.0, 6.0], [2.0, 2.0, 5.0, 7.0]])
@@ -173,36 +173,6 @@ def test_equivalence_is_an_interval_strictly_inside_the_margin():
     assert inside(found, 1.01 * found.high)
     assert not inside(found, found.high)
     assert not inside(difference(A, B[:1]), 100.0)
-
-
-def test_needed_counts_decide_where_they_say():
-    rng = np.random.default_rng(3)
-    a, b = arms(rng, seeds=(3, 3), items=200, spread=0.02, gap=0.05)
-    found = difference(a, b)
-    assert found.low < 0 < found.high
-    advice = needed(found)
-    assert advice.seeds > 3
-    assert advice.items > 200 or advice.items is None
-
-
-def test_needed_by_hand_with_items_only():
-    # two deterministic arms: half-width t * sqrt(item / n) must fall below the difference
-    a = np.array([[1.0, 0.0] * 20 + [1.0] * 4])
-    b = np.array([[0.0, 1.0] * 20 + [0.0] * 4])
-    found = difference(a, b, fixed=(True, True))
-    advice = needed(found)
-    assert advice.seeds is None
-    half = [
-        t_quantile(0.975, n - 1) * math.sqrt(found.parts.item / n)
-        for n in (advice.items - 1, advice.items)
-    ]
-    assert half[1] < found.value <= half[0]
-
-
-def test_needed_says_none_where_nothing_would_help():
-    assert needed(difference(A, B[:1])) == (None, None)
-    assert needed(difference(A, A)) == (None, None)  # no difference and no margin
-    assert needed(difference(A, A), margin=5.0).seeds is not None
 
 
 def test_bootstrap_is_reproducible_and_agrees_with_the_t_interval():

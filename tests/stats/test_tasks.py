@@ -84,7 +84,7 @@ def test_arms_that_never_differ_keep_an_exact_bound():
 
 
 def test_what_is_needed_reads_the_parts():
-    found = macro(drawn(np.random.default_rng(3), gaps=(0.02, 0.02, 0.02)))
+    found = macro(drawn(np.random.default_rng(3), gaps=(0.06, 0.06, 0.06)))
     advice = needed(found)
     assert found.low <= 0 <= found.high and advice.seeds is not None and advice.seeds > 3
 

@@ -4,6 +4,7 @@ from pilotfish.stats.area import area
 from pilotfish.stats.bootstrap import bootstrap
 from pilotfish.stats.calibration import confidence_when_wrong, ece, misfit
 from pilotfish.stats.efficiency import Efficiency, efficiency
+from pilotfish.stats.equivalence import tost
 from pilotfish.stats.exact import Paired, holm, mcnemar, paired
 from pilotfish.stats.inheritance import Inheritance, inheritance
 from pilotfish.stats.interval import Estimate, Parts, contrast, difference, inside, mean
@@ -11,6 +12,7 @@ from pilotfish.stats.needed import Needed, needed
 from pilotfish.stats.noninferior import NonInferior, noninferior
 from pilotfish.stats.pgr import PGR, Pooled, pgr, pooled
 from pilotfish.stats.recovery import Recovery, recovery
+from pilotfish.stats.seeds import SeedTest, seed_test
 from pilotfish.stats.student import t_cdf, t_critical, t_quantile, t_two_sided
 from pilotfish.stats.tasks import halves, macro
 
@@ -25,6 +27,7 @@ __all__ = [
     "Parts",
     "Pooled",
     "Recovery",
+    "SeedTest",
     "area",
     "bootstrap",
     "confidence_when_wrong",
@@ -46,8 +49,10 @@ __all__ = [
     "pgr",
     "pooled",
     "recovery",
+    "seed_test",
     "t_cdf",
     "t_critical",
     "t_quantile",
     "t_two_sided",
+    "tost",
 ]

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from pilotfish.stats.chisquare import chi2_quantile
 from pilotfish.stats.interval import Estimate, Parts
 
 _MOST_SEEDS = 1_000
 _MOST_ITEMS = 10_000_000  # beyond these, "more" is no advice
+# From benchmarks/aa_calibration.py: with these, following the advice mostly decides.
+_LUCK, _SMALL = 2.0, 0.10
 
 
 class Needed(NamedTuple):
@@ -19,28 +22,55 @@ class Needed(NamedTuple):
 
 
 def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.05) -> Needed:
-    """How many seeds per arm (same items) or items (same seeds) would decide.
+    """How many seeds per arm (same items) or items (same seeds) would decide, once added.
 
-    Takes the difference and the variance parts as they are estimated now, and asks when the
-    interval would exclude 0 or, with a margin, lie inside (-margin, +margin), whichever is
-    nearer. A rough guide: with few seeds the parts themselves are uncertain. More seeds cannot
-    average the item part away and more items not the pure seed part, hence None.
+    Asks when the interval would exclude 0 or, with a margin, lie inside (-margin, +margin),
+    whichever comes first. Meant to hold in more than half of the cases in which a number is given.
+    Two things would make a plain extrapolation too hopeful, and are taken back:
+
+        keep  = max(0, 1 - 2 * luck / value^2)  luck: squared standard error that more would change
+        value = value * (keep + (1 - keep) * now / then)
+        seed  = seed * df / chi2(.1; df)
+
+    An undecided difference is partly luck, which the new seeds or items will not repeat (shrunk as
+    James and Stein 1961 do, twice as far; what was judged already stays). And a variance seen in
+    few seeds may be small by luck: it is taken at its upper 90% bound. None: no number would do.
+    More seeds cannot average the item part away, more items not the pure seed part, and a
+    difference within 1.4 of its standard errors says nothing of what it will become.
     """
     parts, value = estimate.parts, estimate.value
     if parts is None or value is None:
         return Needed(None, None)
-    target = max(abs(value), (margin or 0.0) - abs(value))
+    size, room = abs(value), (margin or 0.0) - abs(value)
     if parts.half_width(alpha) == 0.0:
-        return Needed(None, _items_without_spread(target, alpha))
+        return Needed(None, _items_without_spread(max(size, room), alpha))
+    careful, least = replace(parts, seed=_cautious(parts)), max(2, *estimate.seeds)
+    now = max(estimate.seeds)
+    of_seeds = _keep(size, parts.by_seed + parts.by_item)
+    of_items = _keep(size, parts.by_item + min(parts.noise / parts.n, parts.seed) * parts.reps)
 
     def seeds_decide(s: int) -> bool:
-        return _with_seeds(parts, s).half_width(alpha) < target
+        likely = size * (of_seeds + (1.0 - of_seeds) * now / s)
+        return _with_seeds(careful, s).half_width(alpha) < max(likely, room)
 
     def items_decide(n: int) -> bool:
-        return _with_items(parts, n).half_width(alpha) < target
+        likely = size * (of_items + (1.0 - of_items) * parts.n / n)
+        return _with_items(careful, n).half_width(alpha) < max(likely, room)
 
-    seeds = _first(seeds_decide, max(2, *estimate.seeds), _MOST_SEEDS) if parts.trained else None
+    seeds = _first(seeds_decide, least, _MOST_SEEDS) if parts.trained else None
     return Needed(seeds, _first(items_decide, parts.n, _MOST_ITEMS))
+
+
+def _keep(size: float, luck: float) -> float:
+    """The share of a difference that is likely to come again, in [0, 1]."""
+    return max(0.0, 1.0 - _LUCK * luck / size**2) if size else 0.0
+
+
+def _cautious(parts: Parts) -> float:
+    """The upper bound of the seeds' variance, from as few of them as there are."""
+    if not parts.df_seed:
+        return parts.seed
+    return parts.seed * parts.df_seed / chi2_quantile(_SMALL, parts.df_seed)
 
 
 def _items_without_spread(target: float, alpha: float) -> int | None:
