@@ -3,6 +3,7 @@
 from pilotfish.stats.area import area
 from pilotfish.stats.bootstrap import bootstrap
 from pilotfish.stats.calibration import confidence_when_wrong, ece, misfit
+from pilotfish.stats.choosing import Best, best_of
 from pilotfish.stats.efficiency import Efficiency, efficiency
 from pilotfish.stats.equivalence import tost
 from pilotfish.stats.exact import Paired, holm, mcnemar, paired
@@ -18,6 +19,7 @@ from pilotfish.stats.tasks import halves, macro
 
 __all__ = [
     "PGR",
+    "Best",
     "Efficiency",
     "Estimate",
     "Inheritance",
@@ -29,6 +31,7 @@ __all__ = [
     "Recovery",
     "SeedTest",
     "area",
+    "best_of",
     "bootstrap",
     "confidence_when_wrong",
     "contrast",

