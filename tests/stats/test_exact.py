@@ -27,6 +27,12 @@ def test_mcnemar_is_symmetric_and_a_probability(b, c):
     assert 0 < mcnemar(b, c) <= 1
 
 
+def test_mcnemar_sums_binomials_from_scratch():
+    for b, c in ((0, 0), (3, 11), (40, 17), (300, 352)):
+        ways = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
+        assert mcnemar(b, c) == min(1.0, 2 * ways / 2 ** (b + c))
+
+
 @pytest.mark.parametrize("b", [0, 1, 7, 2000])
 def test_mcnemar_of_equal_counts_is_one(b):
     assert mcnemar(b, b) == 1.0
