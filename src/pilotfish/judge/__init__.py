@@ -36,6 +36,7 @@ HELPERS = (
     "items",
     "places",
     "recommend",
+    "seed_pairs",
     "tasks",
     "verdict",
     "words",

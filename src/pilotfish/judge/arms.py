@@ -33,14 +33,24 @@ ORDER = (
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Arm names as reports list them: the known ones in their order, then others by name."""
+    """Arm names as reports list them: the known ones in their order, then others by name.
 
-    def key(name: str) -> tuple[int, str, str, str]:
+    Of one arm the verdict's budget first, then the others by unit and size, then equal epochs.
+    """
+
+    def key(name: str) -> tuple[int, str, str, tuple[str, float], str]:
         place = place_of(name)
         known = ORDER.index(place.arm) if place.arm in ORDER else len(ORDER)
-        return known, place.arm, place.equal, place.budget
+        return known, place.arm, place.equal, _size(place.budget), name
 
     return sorted(names, key=key)
+
+
+def _size(slug: str) -> tuple[str, float]:
+    """(unit, amount) of `5pct` or `2000rows`; a name that is no budget counts as a unit."""
+    unit = slug.lstrip("0123456789.")
+    amount = slug.removesuffix(unit)
+    return unit, float(amount) if amount.strip(".") else 0.0
 
 
 def is_fixed(results: Results, arm: str) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 from pilotfish.judge.arms import is_fixed, matrices
 from pilotfish.judge.contrast import Contrast, contrast, short_of_seeds
 from pilotfish.judge.files import Results
-from pilotfish.judge.places import Place, place_of
 from pilotfish.records import Floats
 
 Trained = Mapping[tuple[str, int], Mapping[str, Any]]
@@ -43,14 +42,6 @@ class Case:
     def has(self, *arms: str) -> bool:
         """Whether all of them were judged."""
         return all(self.results.get(arm) for arm in arms)
-
-    def at(self, arm: str, budget: str) -> str:
-        """The name of an arm at a budget."""
-        return Place(arm, budget).name
-
-    def places(self) -> list[Place]:
-        """Of every judged arm."""
-        return [place_of(arm) for arm in self.results]
 
     def contrast(self, arm: str, against: str) -> Contrast:
         """The difference of two judged arms over seeds and items."""

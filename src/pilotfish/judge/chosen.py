@@ -26,7 +26,7 @@ def choose(case: Case) -> Chosen:
     stays on the method named beforehand, and the others are told with Holm's correction.
     """
     names = [name for name in ("selected", *case.methods) if case.has(name)]
-    if case.plan.get("choose") != "split" or len(names) < 2:
+    if case.plan.get("choose") != "split" or len(names) < 2 or not case.has("random"):
         facts = None
         if len(names) > 1:
             facts = {
@@ -35,16 +35,18 @@ def choose(case: Case) -> Chosen:
                 f"{len(names) - 1} more are told beside it, corrected for their number.",
             }  # fmt: skip
         return Chosen("selected", case, facts)
-    ids = case.items()
+    ids, arms = case.items(), {name: case.values(name) for name in names}
+    try:
+        best = stats.best_of(
+            arms, case.values("random"), ids, higher_is_better=case.higher_is_better
+        ).name
+    except ValueError:  # not one item that all methods could be judged on
+        return Chosen("selected", case, None)
     first = stats.halves(ids)
-    picking = case.among({i for i, half in zip(ids, first, strict=True) if half})
     judging = case.among({i for i, half in zip(ids, first, strict=True) if not half})
-    sign = 1 if case.higher_is_better else -1
-    means = {name: sign * (stats.mean(picking.values(name)).value or 0.0) for name in names}
-    best = max(names, key=lambda name: means[name])
     sentence = (
         f"{_of(case, best)} did best of {len(names)} methods on one half of the test rows "
-        f"({len(picking.items()):,}); it is judged on the other ({len(judging.items()):,})."
+        f"({first.sum():,}); it is judged on the other ({len(ids) - first.sum():,})."
     )
     return Chosen(best, judging, {"method": best, "how": "split", "sentence": sentence})
 

@@ -67,7 +67,8 @@ def _efficiency(case: Case) -> list[dict[str, Any]]:
         )
         told.append({
             "arm": arm, "budget": budget, "rows": count, "value": found.value,
-            "censored": bool(found.censored), "low": found.low, "high": found.high,
+            "censored": bool(found.censored), "side": found.censored,
+            "low": found.low, "high": found.high,
             "sentence": _worth(count, found),
         })  # fmt: skip
     return told
@@ -98,20 +99,24 @@ def _area(case: Case) -> list[dict[str, Any]]:
 
 
 def _recovery(case: Case) -> list[dict[str, Any]]:
-    if not case.has("full", "base"):
-        return []
-    full, floor = case.values("full"), case.values("base")
-    told = []
-    for _, budget, arm, _ in _swept(case):
-        found = stats.recovery(
-            case.values(arm), full, floor, higher_is_better=case.higher_is_better,
-            alpha=case.alpha, fixed=(False, False, case.fixed("base")),
-        )  # fmt: skip
-        told.append({
-            "arm": arm, "budget": budget, "value": found.value, "low": found.low,
-            "high": found.high, "defined": found.defined, "why": found.why,
-        })  # fmt: skip
-    return told
+    told = ((arm, budget, recovered(case, arm)) for _, budget, arm, _ in _swept(case))
+    return [{"arm": arm, "budget": budget, **found} for arm, budget, found in told if found]
+
+
+def recovered(case: Case, arm: str) -> dict[str, Any] | None:
+    """{value, low, high, defined, why}: the share of all rows' gain over the base model that an
+    arm has; None where one of the three was not judged."""
+    if not case.has(arm, "full", "base"):
+        return None
+    found = stats.recovery(
+        case.values(arm), case.values("full"), case.values("base"),
+        higher_is_better=case.higher_is_better, alpha=case.alpha,
+        fixed=(case.fixed(arm), False, case.fixed("base")),
+    )  # fmt: skip
+    return {
+        "value": found.value, "low": found.low, "high": found.high, "defined": found.defined,
+        "why": found.why,
+    }  # fmt: skip
 
 
 def _points(case: Case, name: str, equal: str) -> Iterator[dict[str, Any]]:

@@ -1,11 +1,12 @@
 """Guards: an arm must not be worse than its reference by more than a margin."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pilotfish.config import Gate
-from pilotfish.errors import UsageError
+from pilotfish.errors import GateFailed, GateInconclusive, UsageError
 from pilotfish.judge import words
 from pilotfish.judge.arms import matrices
 from pilotfish.judge.case import Case
@@ -14,6 +15,10 @@ from pilotfish.stats import holm
 from pilotfish.stats.noninferior import NonInferior, noninferior
 
 Outcome = Literal["pass", "fail", "inconclusive"]
+_TYPED = re.compile(
+    r"(?P<arm>\S+)\s*>=\s*(?P<against>\S+?)\s*-\s*(?P<margin>\d*\.\d+)(?:\s+on\s+(?P<task>\S.*))?"
+)
+_HINT = "write ARM>=REFERENCE-MARGIN, as 'selected>=base-0.02' or 'selected>=base-0.02 on TASK'"
 REFERENCE = "reference"  # what an arm of another run is called beside this one's
 
 
@@ -48,6 +53,29 @@ def gates(
     p = [held[at].found.p_fail or 0.0 for at in with_p]
     corrected = dict(zip(with_p, holm(p), strict=True))
     return [_told(case, one, corrected.get(at)) for at, one in enumerate(held)]
+
+
+def exit_code(told: Sequence[Mapping[str, Any]]) -> int:
+    """What a command ends with after its `gates`: 4 where one failed, else 5 where one is open."""
+    outcomes = {gate["outcome"] for gate in told}
+    if "fail" in outcomes:
+        return GateFailed.exit_code
+    return GateInconclusive.exit_code if "inconclusive" in outcomes else 0
+
+
+def parse_gate(text: str) -> Gate:
+    """`selected>=base-0.02` or `selected>=runs/a:random-0.01 on math` as a Gate.
+
+    `>=` reads "no worse than", whichever way the metric goes. The margin needs its decimal point,
+    for folders too end in -2. UsageError (exit 2) for anything else.
+    """
+    found = _TYPED.fullmatch(text.strip())
+    if not found or not float(found["margin"]) > 0:
+        raise UsageError(f"cannot read the gate '{text}'", hint=_HINT)
+    return Gate(
+        arm=found["arm"], against=found["against"], task=found["task"],
+        margin=float(found["margin"]),
+    )  # fmt: skip
 
 
 def folder_of(case_arms: Sequence[str], against: str) -> tuple[str, str] | None:
@@ -108,6 +136,12 @@ def _sentence(held: _Held, outcome: Outcome, more: str) -> str:
         return f"{said}: no item could be judged."
     if found.low is None or found.high is None:
         return f"{said}: {found.difference:+.3f}, and one seed gives no interval. {more}"
+    if outcome != found.outcome:
+        return (
+            f"{said}: {found.difference:+.3f} (better is above 0), at most {found.high:+.3f}, "
+            f"below -{gate.margin:g}, but not enough as one of several gates (Holm's correction). "
+            f"{more}"
+        )
     bound = {
         "pass": f"at least {found.low:+.3f}, above -{gate.margin:g}",
         "fail": f"at most {found.high:+.3f}, below -{gate.margin:g}",
@@ -119,6 +153,8 @@ def _sentence(held: _Held, outcome: Outcome, more: str) -> str:
 
 def _needed(held: _Held) -> str:
     found = held.found
+    if found.outcome == "fail":
+        return "More seeds, or fewer gates, would decide it."  # alone it would have failed
     if found.needed is None:
         return "It takes two seeds or more."
     return words.advice(found.needed, seeds=min(found.estimate.seeds), items=found.estimate.items)

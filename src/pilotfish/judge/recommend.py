@@ -1,5 +1,6 @@
 """Where to stop, and whether to select at all: one sentence that may say random, or full."""
 
+import math
 from typing import Any
 
 from pilotfish import stats
@@ -8,23 +9,26 @@ from pilotfish.judge.contrast import Contrast
 from pilotfish.judge.places import Place
 from pilotfish.judge.verdict import settled
 
-CHEAPER = ("random", "trusted", "base")  # than selecting: a draw is enough for them
+CHEAPER = ("trusted", "base")  # than selecting, as random rows are: nothing is scored for them
 DEARER = ("full", "trusted_full")  # learnt from all rows: only for being better
 
 
-def recommendation(case: Case) -> dict[str, Any] | None:
+def recommendation(case: Case, method: str = "selected") -> dict[str, Any] | None:
     """The `recommendation` of report.json; None without a judged selection.
 
     The rule, fixed beforehand. 1. Of the budgets take the one whose selected arm has the best mean;
     go down to the smallest budget that is shown not to be worse than it by more than the margin
     (one-sided interval). 2. Hold its arm against random rows at that budget, trusted rows alone and
     the base model (cheaper) and against all rows (dearer). A rival that is better beats it; a
-    cheaper one also where the two are equivalent within the margin. 3. Otherwise the selection is
-    recommended if it is better than random; else nothing is: `undecided`. Below 3 seeds nothing
-    is recommended.
+    cheaper one also where the two are equivalent within the margin; of several the one with the
+    best mean is recommended. 3. Otherwise the selection is if it is better than random; else
+    nothing is: `undecided`. Below 3 seeds nothing is recommended. method: the selection that the
+    verdict is on, `selected` or one of `methods`.
     """
-    arms = {slug: Place("selected", slug).name for slug in case.budgets}
-    judged = {slug: arm for slug, arm in arms.items() if case.has(arm)}
+    arms = {slug: Place(method, slug).name for slug in case.budgets}
+    judged = {
+        slug: arm for slug, arm in arms.items() if case.has(arm) and _merit(case, arm) > -math.inf
+    }
     if not judged:
         return None
     slug, best = _where_to_stop(case, judged)
@@ -43,14 +47,20 @@ def recommendation(case: Case) -> dict[str, Any] | None:
 
 def _where_to_stop(case: Case, judged: dict[str, str]) -> tuple[str, str]:
     """(slug of the smallest budget as good as the best, slug of the best)."""
-    means = {slug: stats.mean(case.values(arm)).value or 0.0 for slug, arm in judged.items()}
-    sign = 1 if case.higher_is_better else -1
-    best = max(means, key=lambda slug: (sign * means[slug], slug))
+    best = max(judged, key=lambda slug: (_merit(case, judged[slug]), slug))
     by_rows = sorted(judged, key=lambda slug: case.fact(judged[slug], "rows") or 0)
     for slug in by_rows:
         if slug == best or _as_good(case, judged[slug], judged[best]):
             return slug, best
     return best, best
+
+
+def _merit(case: Case, arm: str) -> float:
+    """The mean of an arm turned so that more is better; -inf where nothing could be judged."""
+    mean = stats.mean(case.values(arm)).value
+    if mean is None:
+        return -math.inf
+    return mean if case.higher_is_better else -mean
 
 
 def _as_good(case: Case, arm: str, best: str) -> bool:
@@ -77,10 +87,15 @@ def _choice(
     outcomes = {
         name: settled(said, case.margin) for name, said in found.items() if case.is_claim(arm, name)
     }
-    for name, outcome in outcomes.items():
-        cheap = name == random or name in CHEAPER
-        if outcome == "worse" or (cheap and outcome == "equivalent"):
-            return _named(name), (name, found[name])
+    cheap = (random, *CHEAPER)
+    ahead = [
+        name
+        for name, outcome in outcomes.items()
+        if outcome == "worse" or (outcome == "equivalent" and name in cheap)
+    ]
+    if ahead:  # of equal ones the first, and those come cheapest first
+        name = max(ahead, key=lambda each: _merit(case, each))
+        return _named(name), (name, found[name])
     if outcomes[random] == "better":
         return "selected", (random, found[random])
     return "undecided", (random, found[random])

@@ -1,14 +1,16 @@
 """The verdict: selected against random, decided by a rule fixed before anything was measured."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pilotfish import stats
 from pilotfish.errors import UsageError
 from pilotfish.judge import words
+from pilotfish.judge.arms import is_fixed, matrices
 from pilotfish.judge.contrast import Contrast, Outcome, contrast, margin_of, short_of_seeds
 from pilotfish.judge.files import Results
+from pilotfish.judge.seed_pairs import seed_pairs
 
 AGAINST = "random"
 CONTROLS = ("random", "length_matched")  # a claim needs both
@@ -19,7 +21,9 @@ class Verdict:
     """The verdict of report.json. difference = arm - against in the metric's own numbers.
 
     low, high: 95% interval over seeds and items, None where there can be none. outcome: what the
-    difference means once the metric's direction is taken into account.
+    difference means once the metric's direction is taken into account. p: the alpha at which that
+    interval touches 0. p_seeds: of the t test on seed means alone, on these very items; whatever
+    the interval decides this test decides too. seed_pairs: see `judge.seed_pairs`.
     """
 
     outcome: Outcome
@@ -32,6 +36,9 @@ class Verdict:
     high: float | None
     margin: float | None
     sentence: str
+    p: float | None = None
+    p_seeds: float | None = None
+    seed_pairs: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain fields for report.json."""
@@ -81,7 +88,16 @@ def decide(
     if trusted and not results.get("trusted"):
         sentence += f" {words.NO_TRUSTED_ARM}"
     found = said.found
-    return Verdict(outcome, *fixed, found.value, found.low, found.high, margin, sentence)
+    return Verdict(
+        outcome, *fixed, found.value, found.low, found.high, margin, sentence,
+        p=found.p, p_seeds=_p_seeds(results, selection_arm, against),
+        seed_pairs=seed_pairs(results, selection_arm, against),
+    )  # fmt: skip
+
+
+def _p_seeds(results: Results, arm: str, against: str) -> float | None:
+    a, b = matrices(results, [arm, against])
+    return stats.seed_test(a, b, fixed=(is_fixed(results, arm), is_fixed(results, against))).p
 
 
 def _refuse_trusted(selection_arm: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pilotfish.judge.contrast import CLAIM_SEEDS, Contrast, Outcome
+from pilotfish.judge.places import place_of
 from pilotfish.stats import Needed
 
 ARMS: Mapping[str, str] = {
@@ -66,8 +67,8 @@ def advice(needed: Needed, *, seeds: int, items: int) -> str:
     if needed.items is not None:
         ways.append(f"about {needed.items:,} items instead of {items:,}")
     if not ways:
-        return "Neither more seeds alone nor more items alone would decide it: add both."
-    return f"If the difference stays what it is, {' or '.join(ways)} would decide it."
+        return "No number of seeds alone or items alone is likely to decide it: add both."
+    return f"More likely than not, {' or '.join(ways)} would decide it."
 
 
 def after_holm(p: float, pairs: int) -> str:
@@ -96,8 +97,12 @@ def nothing_to_compare(absent: list[str], evidence: str) -> str:
 
 
 def name(arm: str) -> str:
-    """An arm in words; a user's own arm by its name."""
-    return ARMS.get(arm, f"the arm {arm}")
+    """An arm in words; a user's own arm by its name. Other budgets and equal epochs are told."""
+    place = place_of(arm)
+    if place.arm not in ARMS:
+        return f"the arm {arm}"
+    budget = f" at {place.budget.replace('pct', '%')}" if place.budget else ""
+    return f"{ARMS[place.arm]}{budget}{' for as many epochs' if place.equal else ''}"
 
 
 def _order(said: Contrast) -> str:

@@ -12,7 +12,7 @@ from pilotfish.judge.case import Case
 from pilotfish.judge.chosen import Chosen, choose
 from pilotfish.judge.comparisons import comparisons
 from pilotfish.judge.contrast import margin_of
-from pilotfish.judge.curve import curve
+from pilotfish.judge.curve import curve, recovered
 from pilotfish.judge.equal import equal
 from pilotfish.judge.files import Judged, Results, load_judged
 from pilotfish.judge.gates import folder_of, gates
@@ -53,11 +53,13 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
         margin=margin,
         plan=case.plan,
     )
+    more = beyond(run, case, chosen, against)
+    swept = more.get("curve") if chosen.case is case else None  # not by items that chose
     return {
-        "verdict": verdict,
+        "verdict": {**verdict, **_kept(swept, chosen)},
         "comparisons": pairs,
         "notes": notes(judged, verdict, pairs),
-        **beyond(run, case, chosen, against),
+        **more,
     }
 
 
@@ -74,15 +76,16 @@ def case_of(run: Run, found: Evidence, judged: Judged) -> Case:
 def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]:
     """The sections that only some runs have; an absent one is an absent key."""
     pair = (chosen.arm, against)
-    events = facts.costs(run)
+    events, swept = facts.costs(run), curve(case)
     told = {
         "chosen": chosen.facts,
-        "curve": curve(case),
+        "curve": swept,
         "equal": equal(case) if len(case.plan.get("equal", ())) > 1 else None,
-        "recommendation": recommendation(case) if case.plan.get("arms") else None,
+        "recommendation": _recommended(case, chosen) if case.plan.get("arms") else None,
         "break_even": break_even(
             case, ledger.charged(events), ledger.by_name(events, "train"),
             int(run.section("pool").get("rows") or 0), times=_times_selected(run),
+            weak_parameters=run.section("weak").get("parameters"), worth=_worth(swept, "selected"),
         ),
         "gates": gates(case, guards, others_of(run, case, guards)) if (guards := _guards(run))
         else None,
@@ -90,6 +93,24 @@ def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]
         "macro": macro(chosen.case, *pair),
     }  # fmt: skip
     return {name: value for name, value in told.items() if value}
+
+
+def _recommended(case: Case, chosen: Chosen) -> dict[str, Any] | None:
+    """On the method of the verdict, and on the items that did not choose it."""
+    if chosen.arm in case.methods:
+        return recommendation(chosen.case, chosen.arm)
+    return recommendation(chosen.case if chosen.arm == "selected" else case)
+
+
+def _kept(swept: Mapping[str, Any] | None, chosen: Chosen) -> dict[str, Any]:
+    """Relative recovery and data efficiency of the verdict's arm; absent where not known."""
+    told = {"recovery": recovered(chosen.case, chosen.arm), "efficiency": _worth(swept, chosen.arm)}
+    return {name: value for name, value in told.items() if value}
+
+
+def _worth(swept: Mapping[str, Any] | None, arm: str) -> dict[str, Any] | None:
+    lines = swept["efficiency"] if swept else ()
+    return next((dict(line) for line in lines if line["arm"] == arm), None)
 
 
 def _times_selected(run: Run) -> int:
