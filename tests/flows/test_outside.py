@@ -109,6 +109,11 @@ def test_gates_are_read_or_refused(text: str, said: str) -> None:
         gates_of(["a", "a(margin=0.1)"])
 
 
+def test_a_gate_as_an_inequality_is_the_same_gate() -> None:
+    short, long = gates_of(["selected>=base-0.05"]), gates_of(["safe(against=base, margin=0.05)"])
+    assert short == {"selected>=base-0.05": long["safe"]}
+
+
 @pytest.mark.parametrize(
     "text", ["a.jsonl", "a=b", "a:x=b", ":0=b", "a:0=", "../up:0=b", "a b:0=c"]
 )

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from pilotfish.cli.console import plain
-from pilotfish.errors import GateFailed, GateInconclusive
+from pilotfish.errors import GateFailed
 
 
 def leave(report: Mapping[str, Any]) -> None:
@@ -15,12 +15,13 @@ def leave(report: Mapping[str, Any]) -> None:
 
     Called last: the report is written and told by then, and counts whatever its gates say.
     """
-    outcomes = {str(gate["name"]): str(gate["outcome"]) for gate in report.get("gates") or ()}
-    for outcome, code in (
-        ("fail", GateFailed.exit_code),
-        ("inconclusive", GateInconclusive.exit_code),
-    ):
-        names = [name for name, found in outcomes.items() if found == outcome]
-        if names:
-            sys.stderr.write(plain(f"gate {', '.join(names)}: {outcome}") + "\n")
-            raise typer.Exit(code)
+    gates = report.get("gates")
+    if not gates:
+        return
+    from pilotfish.judge.gates import exit_code
+
+    if code := exit_code(gates):
+        outcome = "fail" if code == GateFailed.exit_code else "inconclusive"
+        names = [str(gate["name"]) for gate in gates if gate["outcome"] == outcome]
+        sys.stderr.write(plain(f"gate {', '.join(names)}: {outcome}") + "\n")
+        raise typer.Exit(code)

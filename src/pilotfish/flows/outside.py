@@ -15,6 +15,7 @@ from pilotfish.flows.held_out import known_test
 from pilotfish.flows.judge import judged_models
 from pilotfish.flows.reading import warn
 from pilotfish.judge.gates import folder_of as reference_of
+from pilotfish.judge.gates import parse_gate
 from pilotfish.judge.imported import (
     ArmSeed,
     Imported,
@@ -79,21 +80,31 @@ def parse_result(text: str) -> tuple[ArmSeed, str]:
 
 
 def gates_of(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`name(arm=selected, against=base, margin=0.02)` of every gate, as a recipe has them."""
+    """Every gate by its name, as a recipe has them.
+
+    `name(arm=selected, against=base, margin=0.02)`, or `selected>=base-0.02`, its own name.
+    """
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
-        typed = parse_method(text)
-        if typed.name in found:
-            raise UsageError(f"two gates are called '{typed.name}'")
-        try:
-            found[typed.name] = Gate(**typed.args).model_dump(mode="json")
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(
-                f"the gate '{text}': {'.'.join(map(str, first['loc']))}: {first['msg']}",
-                hint="write it as safe(arm=selected, against=base, task=NAME, margin=0.02)",
-            ) from error
+        name, gate = _gate(text)
+        if name in found:
+            raise UsageError(f"two gates are called '{name}'")
+        found[name] = gate.model_dump(mode="json")
     return found
+
+
+def _gate(text: str) -> tuple[str, Gate]:
+    if ">=" in text:
+        return text.strip(), parse_gate(text)
+    typed = parse_method(text)
+    try:
+        return typed.name, Gate(**typed.args)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"the gate '{text}': {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            hint="write it as safe(arm=selected, against=base, task=NAME, margin=0.02)",
+        ) from error
 
 
 @contextmanager
