@@ -76,7 +76,10 @@ def test_one_of_several_metrics_is_chosen(tmp_path: Path) -> None:
         ("{", "line 1 is no JSON"),
         ("[1]", "line 1 is no object"),
         ('{"id": "a", "value": 1}', "line 1 has no 'metric'"),
-        ('{"id": "a", "metric": "m", "value": "much"}', "the value 'much' is no number"),
+        ('{"id": "a", "metric": "m", "value": "much"}', "line 1: .*'much'"),
+        ('{"id": "a", "metric": "m", "value": 1, "confidence": "sure"}', "line 1: .*'sure'"),
+        ('{"id": null, "metric": "m", "value": 1}', "line 1: the id is no text and no number"),
+        ("[" * 100_000, "line 1 is no JSON"),
         ('{"id": "a", "metric": "m", "value": 1}\n' * 2, "the item 'a' stands twice"),
     ],
 )
@@ -85,6 +88,28 @@ def test_broken_files_name_their_line(tmp_path: Path, text: str, said: str) -> N
     path.write_text(text)
     with pytest.raises(DataError, match=said):
         read_imported(path)
+
+
+def test_bytes_that_are_no_utf8_name_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "i.jsonl"
+    path.write_bytes(b'{"id": "a", "metric": "m", "value": 1, "output": "\xff"}\n')
+    with pytest.raises(DataError, match=r"line 1 is no JSON: .*0xff"):
+        read_imported(path)
+
+
+def test_what_is_not_finite_could_not_be_judged(tmp_path: Path) -> None:
+    lines = [{"id": i, "metric": "m", "value": v} for i, v in enumerate(["NaN", "Infinity", 1])]
+    path = write(tmp_path / "i.jsonl", [*lines, {"id": 3, "metric": "m", "value": float("nan")}])
+    found = read_imported(path)
+    assert [item.value for item in found.items] == [None, None, 1.0, None]
+    assert len(found.digest) == 64  # every line is strict JSON
+
+
+def test_a_byte_order_mark_and_a_metric_that_is_a_number_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "i.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"id": "a", "metric": 5, "value": 1}\n')
+    found = read_imported(path)
+    assert [(item.id, item.metric, item.value) for item in found.items] == [("a", "5", 1.0)]
 
 
 def test_samples_of_lm_eval_are_items(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -176,18 +177,20 @@ def _read(path: Path, metric: str | None, lower_is_better: bool) -> Imported:
         lower = lower_is_better or name.partition(",")[0] in LOWER
         return Imported(tuple(items), name, not lower, limit_beside(path))
     name = _metric(path, records, metric)
-    items = [_item(path, number, record) for number, record in records if record["metric"] == name]
+    items = [
+        _item(path, number, record) for number, record in records if str(record["metric"]) == name
+    ]
     return Imported(tuple(items), name, not (lower_is_better or name in LOWER))
 
 
 def _records(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8") as handle:
-        for number, text in enumerate(handle, start=1):
-            if not text.strip():
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            if not line.strip():
                 continue
             try:
-                record = json.loads(text)
-            except ValueError as error:
+                record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number} is no JSON: {error}", hint=_HINT) from error
             if not isinstance(record, dict):
                 raise DataError(f"{path}, line {number} is no object", hint=_HINT)
@@ -198,6 +201,8 @@ def _metric(path: Path, records: Sequence[tuple[int, dict[str, Any]]], asked: st
     for number, record in records:
         if missing := [key for key in ("id", "metric", "value") if key not in record]:
             raise DataError(f"{path}, line {number} has no '{missing[0]}'", hint=_HINT)
+        if not isinstance(record["id"], str | int | float):
+            raise DataError(f"{path}, line {number}: the id is no text and no number", hint=_HINT)
     names = sorted({str(record["metric"]) for _, record in records})
     if asked is None and len(names) == 1:
         return names[0]
@@ -212,15 +217,17 @@ def _metric(path: Path, records: Sequence[tuple[int, dict[str, Any]]], asked: st
 def _item(path: Path, number: int, record: Mapping[str, Any]) -> Item:
     value = record["value"]
     try:
-        number_or_none = None if value is None else float(value)
+        # NaN and infinity, which json writes without a word, are no judgement either
+        known = None if value is None or not math.isfinite(float(value)) else float(value)
         text = {key: _text(record.get(key)) for key in ("output", "expected", "hash", "task")}
         sure = record.get("confidence")
         return Item(
-            str(record["id"]), str(record["metric"]), number_or_none, **text,
-            confidence=None if sure is None else float(sure),
+            str(record["id"]), str(record["metric"]), known, **text,
+            confidence=None if sure is None or not math.isfinite(float(sure)) else float(sure),
         )  # fmt: skip
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}, line {number}: the value {value!r} is no number") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        said = f"{path}, line {number}: a value or confidence is no number: {error}"
+        raise DataError(said, hint=_HINT) from error
 
 
 def _text(value: Any) -> str | None:
