@@ -23,7 +23,7 @@ def test_items_by_hand_where_no_seed_varies():
     found = still(26, 14, 4)
     advice = needed(found)
     assert advice.seeds is None and found.low < 0 < found.high
-    keep = 1 - 2 * found.parts.item / 44 / found.value**2
+    keep = 1 - found.parts.item / 44 / found.value**2
     for n, decides in ((advice.items, True), (advice.items - 1, False)):
         half = t_quantile(0.975, n - 1) * (found.parts.item / n) ** 0.5
         assert (half < found.value * (keep + (1 - keep) * 44 / n)) == decides
@@ -34,8 +34,8 @@ def test_seeds_by_hand_where_no_item_varies():
     found = difference(a, b)  # pooled variance (.04 + .01) / 2, value .3
     advice = needed(found)
     assert found.low < 0 < found.high and advice.items is None
-    keep = 1 - 2 * (0.025 * 2 / 3) / 0.3**2
-    variance = 0.025 * 4 / 1.063623  # chi square, 4 degrees, 10% point by the published table
+    keep = 1 - (0.025 * 2 / 3) / 0.3**2
+    variance = 0.025 * 4 / 0.710723  # chi square, 4 degrees, 5% point by the published table
     for s, decides in ((advice.seeds, True), (advice.seeds - 1, False)):
         half = t_quantile(0.975, 2 * s - 2) * (variance * 2 / s) ** 0.5
         assert (half < 0.3 * (keep + (1 - keep) * 3 / s)) == decides

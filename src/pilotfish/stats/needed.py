@@ -10,8 +10,18 @@ from pilotfish.stats.interval import Estimate, Parts
 
 _MOST_SEEDS = 1_000
 _MOST_ITEMS = 10_000_000  # beyond these, "more" is no advice
-# From benchmarks/aa_calibration.py: with these, following the advice mostly decides.
-_LUCK, _SMALL = 2.0, 0.10
+
+
+class _Caution(NamedTuple):
+    """How far luck is taken back, and how small by luck the seeds' variance may look."""
+
+    luck: float
+    small: float
+
+
+# Found by simulation (benchmarks/aa_calibration.py): with these, following the advice mostly
+# decides. Adding items keeps the luck of the seeds, so there more of the rest is taken back.
+_SEEDS, _ITEMS = _Caution(1.0, 0.05), _Caution(3.0, 0.30)
 
 
 class Needed(NamedTuple):
@@ -28,15 +38,16 @@ def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.
     whichever comes first. Meant to hold in more than half of the cases in which a number is given.
     Two things would make a plain extrapolation too hopeful, and are taken back:
 
-        keep  = max(0, 1 - 2 * luck / value^2)  luck: squared standard error that more would change
+        keep  = max(0, 1 - c * luck / value^2)  luck: squared standard error that more would change
         value = value * (keep + (1 - keep) * now / then)
-        seed  = seed * df / chi2(.1; df)
+        seed  = seed * df / chi2(q; df)
+        c, q  = 1, .05 for seeds; 3, .3 for items (c = 1 where no arm has seeds)
 
     An undecided difference is partly luck, which the new seeds or items will not repeat (shrunk as
-    James and Stein 1961 do, twice as far; what was judged already stays). And a variance seen in
-    few seeds may be small by luck: it is taken at its upper 90% bound. None: no number would do.
-    More seeds cannot average the item part away, more items not the pure seed part, and a
-    difference within 1.4 of its standard errors says nothing of what it will become.
+    James and Stein 1961 do; what was judged already stays). And a variance seen in few seeds may
+    be small by luck: it is taken at an upper bound. None: no number can be given. More seeds cannot
+    average the item part away, more items not the pure seed part, and a difference within its own
+    standard error says nothing of what it will become.
     """
     parts, value = estimate.parts, estimate.value
     if parts is None or value is None:
@@ -44,33 +55,34 @@ def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.
     size, room = abs(value), (margin or 0.0) - abs(value)
     if parts.half_width(alpha) == 0.0:
         return Needed(None, _items_without_spread(max(size, room), alpha))
-    careful, least = replace(parts, seed=_cautious(parts)), max(2, *estimate.seeds)
+    by_noise = min(parts.noise / parts.n, parts.seed) * parts.reps
+    of_seeds = _keep(size, _SEEDS.luck * (parts.by_seed + parts.by_item))
+    of_items = _keep(size, (_ITEMS if parts.trained else _SEEDS).luck * (parts.by_item + by_noise))
+    seeds_wide, items_wide = _cautious(parts, _SEEDS.small), _cautious(parts, _ITEMS.small)
     now = max(estimate.seeds)
-    of_seeds = _keep(size, parts.by_seed + parts.by_item)
-    of_items = _keep(size, parts.by_item + min(parts.noise / parts.n, parts.seed) * parts.reps)
 
     def seeds_decide(s: int) -> bool:
         likely = size * (of_seeds + (1.0 - of_seeds) * now / s)
-        return _with_seeds(careful, s).half_width(alpha) < max(likely, room)
+        return _with_seeds(seeds_wide, s).half_width(alpha) < max(likely, room)
 
     def items_decide(n: int) -> bool:
         likely = size * (of_items + (1.0 - of_items) * parts.n / n)
-        return _with_items(careful, n).half_width(alpha) < max(likely, room)
+        return _with_items(items_wide, n).half_width(alpha) < max(likely, room)
 
-    seeds = _first(seeds_decide, least, _MOST_SEEDS) if parts.trained else None
+    seeds = _first(seeds_decide, max(2, now), _MOST_SEEDS) if parts.trained else None
     return Needed(seeds, _first(items_decide, parts.n, _MOST_ITEMS))
 
 
 def _keep(size: float, luck: float) -> float:
     """The share of a difference that is likely to come again, in [0, 1]."""
-    return max(0.0, 1.0 - _LUCK * luck / size**2) if size else 0.0
+    return max(0.0, 1.0 - luck / size**2) if size else 0.0
 
 
-def _cautious(parts: Parts) -> float:
-    """The upper bound of the seeds' variance, from as few of them as there are."""
+def _cautious(parts: Parts, small: float) -> Parts:
+    """The same with the seeds' variance at an upper bound, from as few of them as there are."""
     if not parts.df_seed:
-        return parts.seed
-    return parts.seed * parts.df_seed / chi2_quantile(_SMALL, parts.df_seed)
+        return parts
+    return replace(parts, seed=parts.seed * parts.df_seed / chi2_quantile(small, parts.df_seed))
 
 
 def _items_without_spread(target: float, alpha: float) -> int | None:
