@@ -6,7 +6,7 @@ import pytest
 
 from pilotfish.config import Gate
 from pilotfish.errors import UsageError
-from pilotfish.judge.gates import folder_of, gates
+from pilotfish.judge.gates import exit_code, folder_of, gates, parse_gate
 from tests.judge.cases import made
 
 CASE = made(
@@ -89,3 +89,54 @@ def test_a_guard_on_one_task_looks_at_its_items_alone() -> None:
 def test_an_arm_that_is_not_there_is_named() -> None:
     with pytest.raises(UsageError, match="needs the arm 'weak'; judged were base, full"):
         gates(CASE, {"g": Gate(against="weak")})
+
+
+@pytest.mark.parametrize(
+    ("text", "gate"),
+    [
+        ("selected>=base-0.02", Gate()),
+        (" selected >= base - 0.02 ", Gate()),
+        ("ifd@5pct>=random@5pct-.5", Gate(arm="ifd@5pct", against="random@5pct", margin=0.5)),
+        ("selected>=runs/v-2-0.01", Gate(against="runs/v-2", margin=0.01)),
+        ("selected>=runs/a:random-0.01", Gate(against="runs/a:random", margin=0.01)),
+        ("selected>=base-0.02 on long division", Gate(task="long division")),
+    ],
+)
+def test_a_gate_as_it_is_typed(text: str, gate: Gate) -> None:
+    assert parse_gate(text) == gate
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "selected", "selected>=base", "selected>=base-2", "selected>=runs/v-2", ">=base-0.02",
+     "selected>base-0.02", "selected>=base-0.0", "selected>=-0.02", "selected>=base-0.02 on"],
+)  # fmt: skip
+def test_what_is_no_gate_is_refused_with_how_to_write_one(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot read the gate") as refused:
+        parse_gate(text)
+    assert "selected>=base-0.02" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([], 0),
+        (["pass", "pass"], 0),
+        (["pass", "inconclusive"], 5),
+        (["inconclusive", "fail", "pass"], 4),
+    ],
+)
+def test_a_failure_outweighs_what_is_open(outcomes: list[str], code: int) -> None:
+    assert exit_code([{"outcome": outcome} for outcome in outcomes]) == code
+
+
+def test_a_failure_that_holm_takes_back_is_told_as_such() -> None:
+    """The upper bound lies below the margin, so no word of an interval on both sides."""
+    near = made({"selected": 0.79, "random": 0.83}, items=2000, spread=0.004, seeds=3)
+    alone = gates(near, {"one": Gate(against="random")})[0]
+    assert alone["outcome"] == "fail" and 0.001 < alone["p_holm"] < 0.05
+    many = {f"g{i}": Gate(against="random", margin=0.02) for i in range(60)}
+    (first, *_) = gates(near, many)
+    assert first["outcome"] == "inconclusive" and first["high"] < -0.02
+    assert "not enough as one of several gates" in first["sentence"]
+    assert "both sides" not in first["sentence"] and "two seeds" not in first["sentence"]

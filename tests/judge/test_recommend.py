@@ -1,5 +1,8 @@
 """What to do: select, take random rows, all of them, trusted ones only, or nothing at all."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from pilotfish.judge.recommend import recommendation
@@ -60,3 +63,41 @@ def test_a_smaller_budget_that_is_merely_not_shown_to_be_worse_is_not_taken() ->
     found = recommendation(made(shares, items=60, spread=0.01, rows=rows, plan=PLAN))
     assert found and found["budget"] == "20%"
     assert "no smaller one is shown to be as good" in found["sentence"]
+
+
+def test_of_several_rivals_that_beat_it_the_best_is_recommended() -> None:
+    """A dirty pool: few random rows are worse than none, and all rows are better than either."""
+    shares = {"selected": 0.4, "random": 0.3, "base": 0.5, "full": 0.9}
+    found = recommendation(made(shares, items=2000, spread=0.003))
+    assert found and found["choice"] == "full"
+    assert found["sentence"].startswith("Train on all rows: the selection came out -0.4")
+    equal = {"selected": 0.6, "random": 0.6, "trusted": 0.9}
+    found = recommendation(made(equal, items=20_000, spread=0.0005))
+    assert found and found["choice"] == "trusted"
+
+
+def test_it_is_about_the_method_of_the_verdict() -> None:
+    case = made({"selected": 0.4, "ifd": 0.8, "random": 0.5}, items=2000, spread=0.003)
+    mine, other = recommendation(case, "ifd"), recommendation(case)
+    assert mine and other
+    assert (mine["choice"], mine["arm"]) == ("selected", "ifd")
+    assert (other["choice"], other["arm"]) == ("random", "selected")
+
+
+def test_where_less_is_better_the_best_budget_has_the_least() -> None:
+    shares = {"selected": 0.2, "selected@10pct": 0.4, "random": 0.7, "random@10pct": 0.8}
+    rows = {"selected": 200, "selected@10pct": 100}
+    case = replace(made(shares, items=2000, spread=0.003, rows=rows, plan=PLAN),
+                   higher_is_better=False)  # fmt: skip
+    found = recommendation(case)
+    assert found and (found["choice"], found["budget"]) == ("selected", "20%")
+
+
+def test_a_budget_that_could_not_be_judged_is_not_where_to_stop() -> None:
+    """Where less is better, nothing at all must not look like the least."""
+    case = made({"selected": 0.3, "selected@10pct": 0.2, "random": 0.7}, plan=PLAN)
+    nothing = {s: dict.fromkeys(items, math.nan) for s, items in case.results["random"].items()}
+    case = replace(case, results={**case.results, "selected@10pct": nothing},
+                   higher_is_better=False)  # fmt: skip
+    found = recommendation(case)
+    assert found and found["budget"] == "20%"

@@ -132,11 +132,11 @@ def _sentence(
             "pays, and nothing that it does not."
         )
     instead = {
-        "random": f"Take random rows: the selection at {budget} is {gap} to them, and they cost "
-        "nothing to pick",
-        "trusted": f"Train on the trusted rows only: the selection is {gap} to them",
-        "full": f"Train on all rows: the selection is {gap} to them",
-        "base": f"Do not train: the selection is {gap} to the model as it came",
+        "random": f"Take random rows: the selection at {budget} came out {gap} against them, and "
+        "they cost nothing to pick",
+        "trusted": f"Train on the trusted rows only: the selection came out {gap} against them",
+        "full": f"Train on all rows: the selection came out {gap} against them",
+        "base": f"Do not train: the selection came out {gap} against the model as it came",
     }
     return f"{instead[choice]}."
 

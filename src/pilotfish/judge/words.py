@@ -67,7 +67,10 @@ def advice(needed: Needed, *, seeds: int, items: int) -> str:
     if needed.items is not None:
         ways.append(f"about {needed.items:,} items instead of {items:,}")
     if not ways:
-        return "No number of seeds alone or items alone is likely to decide it: add both."
+        return (
+            "How many seeds or items would decide it cannot be told from a difference this "
+            "uncertain: add both."
+        )
     return f"More likely than not, {' or '.join(ways)} would decide it."
 
 
