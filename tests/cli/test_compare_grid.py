@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, write_jsonl
 from tests.flows.worlds import rows, write
 
 
@@ -93,3 +93,37 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_spent(
     code, _, err = pilotfish("compare", recipe(**more), "--out", out)
     assert code in (2, 3) and said in err
     assert not (out / "scores.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ({"against": "{other}:nope"}, "finds no judged arm 'nope'"),
+        ({"against": "{other}"}, "judged by another metric or on other rows"),
+        ({"task": "neither"}, "no test row is of it"),
+        ({"margin": "inf"}, "margin"),
+    ],
+)
+def test_a_gate_that_cannot_be_held_costs_no_training(
+    recipe: Any, tmp_path: Path, pilotfish: Command, gate: Any, said: str
+) -> None:
+    items = write_jsonl(tmp_path / "i.jsonl", [{"id": "a", "metric": "m", "value": 1}])
+    other = tmp_path / "other"
+    results = [f"{arm}:0={items}" for arm in ("selected", "random")]
+    assert pilotfish("compare", "--results", *results, "--out", other)[0] == 0
+    gate = {key: value.replace("{other}", str(other)) for key, value in gate.items()}
+    path = recipe(gates={"safe": gate}, seeds=1, budgets=None)
+    code, out, _ = pilotfish("compare", path, "--out", tmp_path / "run", "--json")
+    assert code == 2 and said in json.loads(out)["error"]
+    assert not (tmp_path / "run/train").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--gate", "safe"], ["--margin", "0.1"], ["--metric", "loss"], ["--arm", "full"]]
+)
+def test_what_a_recipe_would_not_heed_is_refused(
+    recipe: Any, tmp_path: Path, pilotfish: Command, words: list[str]
+) -> None:
+    code, _, err = pilotfish("compare", recipe(), *words, "--out", tmp_path / "run")
+    assert code == 2 and f"cannot heed {words[0]}" in err
+    assert pilotfish("compare", "--results", "a:0=b", "--seed", "1")[0] == 2

@@ -171,6 +171,7 @@ def test_large_data_is_sampled_and_the_rest_told_by_its_size(
         ({"arms": ["trusted"]}, UsageError, "needs trusted rows"),
         ({"method": "perplexty"}, UsageError, "did you mean"),
         ({"method": "perplexity"}, UsageError, "which end"),
+        ({"gates": {"safe": {"arm": "nope"}}}, UsageError, "guards the arm 'nope'"),
     ],
 )
 def test_what_a_run_would_refuse_a_plan_refuses(

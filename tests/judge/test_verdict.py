@@ -226,9 +226,10 @@ def test_the_interval_s_level_is_said():
     assert "(90% interval" in verdict(results, alpha=0.1).sentence
 
 
-def test_a_margin_of_zero_is_refused():
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_margin_that_is_no_number_above_zero_is_refused(margin: float):
     with pytest.raises(UsageError, match="above 0"):
-        verdict({}, margin=0.0)
+        verdict({}, margin=margin)
 
 
 def test_the_fields_are_those_of_the_contract():

@@ -1,10 +1,12 @@
 """`pilotfish compare`: arms from a recipe, from finished runs, or from files judged elsewhere."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from pilotfish.cli.options import Force, Json, Quiet, Set
+from pilotfish.errors import UsageError
 
 RECIPES = (".yaml", ".yml")
 
@@ -80,10 +82,17 @@ def compare(
     if results is None and len(given) == 1 and given[0].endswith(RECIPES):
         from pilotfish.cli.compare_recipe import compare_recipe
 
+        judging = {
+            "--metric": metric, "--lower-is-better": lower_is_better, "--margin": margin,
+            "--gate": gate, "--arm": arm, "--against": against,
+        }  # fmt: skip
+        _without(judging, "a recipe says that itself", "write it there, or type --set NAME=VALUE")
         compare_recipe(
             given[0], out_, seed=seed, set_=set_, force=force, as_json=as_json, quiet=quiet
         )
         return
+    settings = {"--seed": seed, "--set": set_}
+    _without(settings, "it is for recipes", "what was judged already stays as it is")
     from pilotfish.cli.compare_results import compare_results
     from pilotfish.flows.outside import Asked
 
@@ -92,3 +101,10 @@ def compare(
         arm=arm, against=against,
     )  # fmt: skip
     compare_results(given, results or [], out_, asked=asked, force=force, as_json=as_json)
+
+
+def _without(options: Mapping[str, Any], why: str, hint: str) -> None:
+    """UsageError for an option that would be read by nothing."""
+    for name, value in options.items():
+        if value not in (None, False, []):
+            raise UsageError(f"`compare` cannot heed {name} here: {why}", hint=hint)

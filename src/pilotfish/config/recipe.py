@@ -29,7 +29,7 @@ _LENGTH = ("max_steps", "num_train_epochs")
 class Variant(BaseModel):
     """An arm trained in another way: `{of: selected, train: {loss: kd, learning_rate: 1e-4}}`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     of: str = "selected"
     """The arm whose rows it learns from."""
@@ -54,7 +54,7 @@ class Variant(BaseModel):
 class Gate(BaseModel):
     """A guard: `{arm: selected, against: base, margin: 0.02}` must not be worse by the margin."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     arm: str = "selected"
     against: str = "base"
@@ -68,7 +68,7 @@ class Gate(BaseModel):
 class Money(BaseModel):
     """What an hour of the machine costs: `{per_hour: 2.5, currency: EUR}`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     per_hour: float = Field(gt=0)
     currency: str = "USD"
@@ -77,7 +77,7 @@ class Money(BaseModel):
 class Recipe(BaseModel):
     """One experiment: rows, two models, a method, a budget, and how much evidence to buy."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str
     """DATA: a local jsonl/json/csv/parquet file, a folder or glob of them, or a hub dataset id."""

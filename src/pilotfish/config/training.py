@@ -12,7 +12,7 @@ class TuneConfig(BaseModel):
     None: decided from model and data, and recorded.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     learning_rate: float | list[float] | None = None
     """A list is tried in full; None tries shares of a rule of thumb by size."""

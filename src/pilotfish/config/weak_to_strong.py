@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 class LabelsConfig(BaseModel):
     """The `labels:` block: how rows are labelled, by the weak model and in a second round."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["hard", "soft", "consistency"] | None = None
     """soft: probabilities of the classes; hard: the likeliest class or the greedy answer;
@@ -40,7 +40,7 @@ class LabelsConfig(BaseModel):
 class WeakToStrong(BaseModel):
     """Rows with true labels, two models, and what is to be tried between floor and ceiling."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     experiment: Literal["weak_to_strong"] = "weak_to_strong"
     data: str

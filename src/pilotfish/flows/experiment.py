@@ -22,6 +22,7 @@ from pilotfish.flows.setup import (
     Beside,
     check_gates,
     check_losses,
+    check_references,
     rows_beside,
     say_what_is_known,
     source_of,
@@ -129,7 +130,8 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
     if recipe.task_column:
         facts["task_column"] = recipe.task_column
     keep_test(run, beside.test, facts, force=force)
-    tasks_of(run, beside.test)  # a row without a task is said now
+    tasks = tasks_of(run, beside.test)  # a row without a task is said now
+    check_references(run, recipe.gates, [arm.name for arm in arms], tasks.values())
     for data in sorted({arm.config(recipe.train).replay or "" for arm in arms} - {""}):
         replayed(run, data, limit=1)  # what cannot be read is said now
     check_weights(pool, [arm.config(recipe.train) for arm in arms if arm.trained])

@@ -26,7 +26,7 @@ from pilotfish.flows.plan_tokens import MOST, Model, in_view, lengths_of, traine
 from pilotfish.flows.plan_tuning import course_of
 from pilotfish.flows.planned import needs_of
 from pilotfish.flows.progress import SILENT, Progress
-from pilotfish.flows.setup import check_losses, the_method, the_metric
+from pilotfish.flows.setup import check_gates, check_losses, the_method, the_metric
 from pilotfish.ledger import forward, training
 from pilotfish.selectors import Selector, make
 from pilotfish.store import Store
@@ -86,6 +86,7 @@ def look_through(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> A
     picks = Picks.of(recipe, the_method(recipe)[0], arms)
     weak, strong = Model.of(recipe.weak), Model.of(recipe.strong)
     check_losses(recipe, arms)
+    check_gates(recipe.gates, [arm.name for arm in arms], tasks=bool(recipe.task_column))
     settle_threads(max(weak.parameters, strong.parameters))
     progress.note(f"reading {recipe.data}")
     begun = time.monotonic()

@@ -1,6 +1,6 @@
 """Before a run starts: which rows, which metric, which method, each decision said aloud."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pilotfish.judge.gates import folder_of
 from pilotfish.pool import overlap_keys
 from pilotfish.records import Example
 from pilotfish.selectors import make
-from pilotfish.store import Run
+from pilotfish.store import Run, Store
 
 DEFAULT = "perplexity(direction=low,end=true)"
 WHY = (
@@ -114,7 +114,7 @@ def check_gates(guards: Mapping[str, Gate], arms: Sequence[str], *, tasks: bool)
         if elsewhere is None and gate.against not in arms:
             raise UsageError(
                 f"the gate '{name}' refers to '{gate.against}', which is no arm of this run",
-                hint=f"the arms are {', '.join(arms)}; another run is FOLDER or FOLDER:ARM",
+                hint=f"the arms are {', '.join(arms)}; another run is ./FOLDER or FOLDER:ARM",
             )
         if elsewhere and not Path(elsewhere[0]).is_dir():
             raise UsageError(f"the gate '{name}' refers to {elsewhere[0]}, which is no run folder")
@@ -122,6 +122,40 @@ def check_gates(guards: Mapping[str, Gate], arms: Sequence[str], *, tasks: bool)
             raise UsageError(
                 f"the gate '{name}' guards the task '{gate.task}', and rows name no task",
                 hint="set task_column to a column of the test data",
+            )
+
+
+def check_references(
+    run: Run, guards: Mapping[str, Gate], arms: Sequence[str], tasks: Collection[str]
+) -> None:
+    """Refuse, before a model is trained, a gate on a task or against a run that cannot be held.
+
+    UsageError where no test row is of the task, or where nothing of the arm was judged in the other
+    run, or other rows or by another metric.
+    """
+    from pilotfish.judge import load_judged
+
+    test = run.section("test")
+    for name, gate in guards.items():
+        if gate.task is not None and gate.task not in tasks:
+            raise UsageError(
+                f"the gate '{name}' guards the task '{gate.task}', and no test row is of it",
+                hint=f"the tasks are {', '.join(sorted({*tasks}))}",
+            )
+        if (elsewhere := folder_of(arms, gate.against)) is None:
+            continue
+        folder, arm = elsewhere
+        other = load_judged(Store(Path(folder)))
+        if other is None or arm not in other.results:
+            raise UsageError(
+                f"the gate '{name}' finds no judged arm '{arm}' in {folder}",
+                hint=f"judged there: {', '.join(other.results) if other else 'nothing'}",
+            )
+        if (other.metric, other.test_fingerprint) != (test["metric"], test["fingerprint"]):
+            raise UsageError(
+                f"the gate '{name}' refers to {folder}, which was judged by another metric or on "
+                "other rows",
+                hint="judge both with the same --test and --metric",
             )
 
 

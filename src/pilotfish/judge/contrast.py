@@ -1,5 +1,6 @@
 """Two arms on the same items: their difference, and what it means given the metric's direction."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -87,6 +88,6 @@ def short_of_seeds(results: Results, arms: tuple[str, ...]) -> dict[str, int]:
 
 def margin_of(metric: str, margin: float | None = None) -> float | None:
     """The margin asked for, else the metric's own; None for a metric that has none."""
-    if margin is not None and not margin > 0:
-        raise UsageError(f"an equivalence margin must be above 0, not {margin}")
+    if margin is not None and not 0 < margin < math.inf:
+        raise UsageError(f"an equivalence margin must be a number above 0, not {margin}")
     return MARGINS.get(metric) if margin is None else margin
