@@ -102,6 +102,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_spent(
         ({"against": "{other}"}, "judged by another metric or on other rows"),
         ({"task": "neither"}, "no test row is of it"),
         ({"margin": "inf"}, "margin"),
+        ({"arm": "base"}, "against itself"),
     ],
 )
 def test_a_gate_that_cannot_be_held_costs_no_training(

@@ -55,6 +55,8 @@ def test_names_of_ones_own_need_a_named_pair(tmp_path: Path) -> None:
         compare_files(given, None, Asked())
     with pytest.raises(UsageError, match="no arm is called 'random'"):
         compare_files(given, None, Asked(arm="mine"))
+    with pytest.raises(UsageError, match="'mine' cannot be compared with itself"):
+        compare_files(given, None, Asked(arm="mine", against="mine"))
     verdict = compare_files(given, None, Asked(arm="mine", against="theirs"))["verdict"]
     assert (verdict["arm"], verdict["against"]) == ("mine", "theirs")
     assert verdict["outcome"] == "better"  # the two alone suffice for a claim
@@ -228,3 +230,18 @@ def test_what_lm_eval_left_is_a_comparison_by_task(tmp_path: Path) -> None:
     assert {told["task"]: told["items"] for told in report["tasks"]} == {"sums": 40, "words": 40}
     (warning,) = report["warnings"]
     assert warning.startswith("random: judged with lm-eval's --limit")
+
+
+def test_runs_of_a_metric_that_falls_are_compared_downwards(tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in ("a", "b")]
+    for folder, share in zip(folders, (0.8, 0.5), strict=True):
+        where = tmp_path / f"of-{Path(folder).name}"
+        where.mkdir()
+        given = [items(where, "selected", s, share=share) for s in range(3)]
+        given += [items(where, "random", s, share=0.6) for s in range(3)]
+        compare_files(given, folder, Asked(lower_is_better=True))
+    verdict = compare_runs(folders, None, Asked())["verdict"]
+    assert (verdict["arm"], verdict["against"]) == ("a/selected", "b/selected")
+    assert verdict["difference"] > 0.2 and verdict["outcome"] == "worse"
+    with pytest.raises(UsageError, match="settled when they judged"):
+        compare_runs(folders, None, Asked(metric="loss"))

@@ -83,3 +83,8 @@ def test_the_ratio_of_the_models():
 def test_nothing_is_said_of_times_nobody_took(trained):
     assert break_even(made(PLAIN, rows=ROWS), CHARGED, trained, 1000) is None
     assert break_even(made(PLAIN), CHARGED, TRAINED, 1000) is None
+
+
+def test_one_seed_says_nothing_of_random_rows_as_good():
+    found = told(PLAIN, seeds=1, worth={**WORTH, "side": "above"})
+    assert found["sentence"].endswith(UNTOLD)

@@ -163,6 +163,8 @@ def pair_of(asked: Asked, arms: set[str], *, paired: bool = True) -> dict[str, s
     if asked.arm or asked.against or (paired and not arms & {*pair}):
         for name in pair:
             _check_arm(name, arms, "name the pair of the verdict with --arm NAME --against NAME")
+    if pair[0] == pair[1]:
+        raise UsageError(f"the arm '{pair[0]}' cannot be compared with itself")
     return {} if pair == PAIR else {"arm": pair[0], "against": pair[1]}
 
 
@@ -170,6 +172,8 @@ def check_gates(gates: Mapping[str, Any], arms: set[str]) -> None:
     """UsageError for a gate on an arm that is not there, nor a run folder."""
     for name, gate in gates.items():
         hint = f"name arms that were judged in the gate '{name}'"
+        if gate["arm"] == gate["against"]:
+            raise UsageError(f"the gate '{name}' holds '{gate['arm']}' against itself", hint=hint)
         _check_arm(gate["arm"], arms, hint)
         if reference_of(list(arms), gate["against"]) is None:
             _check_arm(gate["against"], arms, hint)

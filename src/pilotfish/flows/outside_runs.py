@@ -24,6 +24,11 @@ def compare_runs(
     name. The verdict is on the first two runs' selections, unless `asked` names another pair.
     """
     gates = gates_of(asked.gates)
+    if asked.metric or asked.lower_is_better:
+        raise UsageError(
+            "the metric of finished runs, and which way it goes, were settled when they judged",
+            hint="leave out --metric and --lower-is-better, or judge anew with pilotfish judge RUN",
+        )
     found = joined([existing(path) for path in runs])
     with folder_of(out) as run:
         if out is not None and run.section("test") and not run.section("imported"):
@@ -74,10 +79,14 @@ def _test_of(run: Run) -> dict[str, str]:
 
 
 def _judged(run: Run) -> dict[ArmSeed, Imported]:
-    return {
-        (arm, seed): read_imported(run.store.path(f"judge/{arm}/seed-{seed}.jsonl"))
-        for arm, seed in judged_models(run)
-    }
+    """What was judged, with what its manifests alone know: which way is better, and --limit."""
+    found = dict[ArmSeed, Imported]()
+    for arm, seed in judged_models(run):
+        facts = run.store.require(f"judge/{arm}/seed-{seed}.json")
+        each = read_imported(run.store.path(f"judge/{arm}/seed-{seed}.jsonl"))
+        better, limited = bool(facts["higher_is_better"]), bool(facts.get("limited"))
+        found[arm, seed] = replace(each, higher_is_better=better, limited=limited)
+    return found
 
 
 def _same_everywhere(parts: Sequence[Mapping[ArmSeed, Imported]]) -> set[str]:

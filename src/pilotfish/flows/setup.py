@@ -110,6 +110,8 @@ def check_gates(guards: Mapping[str, Gate], arms: Sequence[str], *, tasks: bool)
                 f"the gate '{name}' guards the arm '{gate.arm}', which is not trained",
                 hint=f"the arms are {', '.join(arms)}",
             )
+        if gate.arm == gate.against:
+            raise UsageError(f"the gate '{name}' holds '{gate.arm}' against itself")
         elsewhere = folder_of(arms, gate.against)
         if elsewhere is None and gate.against not in arms:
             raise UsageError(

@@ -75,7 +75,8 @@ def _sentence(
 
 def _quality(case: Case, worth: Mapping[str, Any] | None, more: float | None, spent: float) -> str:
     """Whether what was saved was saved at equal quality: against all rows, and random ones."""
-    told = [text for text in (_against_all(case), _against_random(worth, more, spent)) if text]
+    random = _against_random(worth, more, spent) if case.is_claim("selected", "random") else ""
+    told = [text for text in (_against_all(case), random) if text]
     return " ".join(told) or UNTOLD
 
 
