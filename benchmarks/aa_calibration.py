@@ -4,15 +4,15 @@
 
 Shares of 0/1 items around .7; items differ in difficulty, each arm has its own view of each item,
 and seeds have a spread of their own. Asked: false alarms and coverage of `stats.difference`, the
-errors of `stats.noninferior` at its margin, what choosing the best of five methods does to false
-alarms, and whether the seeds or items that `stats.needed` advises do decide.
+errors of `stats.noninferior` at its margin, what other tests would do in place of `difference`,
+what choosing the best of five methods does to false alarms, and whether the seeds or items that
+`stats.needed` advises do decide, beside what a plain extrapolation would have said.
 Writes JSON, of which `python -m benchmarks.tables` makes tables.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
-from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,23 @@ from numpy.typing import NDArray
 from benchmarks.growing import Trial
 from benchmarks.machine import parser, write
 from benchmarks.triples import drawn
-from pilotfish.stats import Estimate, difference, halves, needed, noninferior
+from pilotfish.stats import (
+    Estimate,
+    difference,
+    halves,
+    mcnemar,
+    needed,
+    noninferior,
+    seed_test,
+    t_two_sided,
+)
 
 Floats = NDArray[np.float64]
 
 COMPARISONS, QUICK = 2_000, 40
 LEVEL, EFFECT, MARGIN, METHODS = 0.70, 0.03, 0.02, 5
 CLEARER = 0.06  # a second true effect where advice is followed
+TIED = (0.0, 0.6)  # how far the seeds of both arms are moved alike
 MOST_SEEDS, MOST_ITEMS = 200, 30_000  # advice beyond these is counted, not followed
 
 
@@ -87,6 +97,35 @@ def _outcome(rng: np.random.Generator, setting: Setting, truth: float) -> str:
     return noninferior(new, ref, margin=MARGIN).outcome
 
 
+def rivals(setting: Setting, count: int, seed: int) -> dict[str, float]:
+    """What each test would do: alarms between equal arms, and a true effect found."""
+    rng = np.random.default_rng(seed)
+    told: dict[str, float] = {}
+    for tied in TIED:
+        for name, gap in (("alarms", 0.0), ("found", EFFECT)):
+            means = (LEVEL + gap, LEVEL)
+            pairs = (drawn(rng, means, **asdict(setting), tied=tied) for _ in range(count))
+            each = [_rejected(*pair) for pair in pairs]
+            for test in each[0]:
+                told[f"{test}_{name}_{tied:g}"] = share(one[test] for one in each)
+    return told
+
+
+def _rejected(a: Floats, b: Floats) -> dict[str, bool]:
+    """Which tests reject equality, at .05 each."""
+    p = seed_test(a, b).p
+    gaps = (a - b).mean(axis=1)  # [s], seeds paired by their number
+    sd = float(gaps.std(ddof=1)) / len(gaps) ** 0.5
+    by_pair = t_two_sided(float(gaps.mean()) / sd, len(gaps) - 1) if sd else 1.0
+    apart = (int((a[0] > b[0]).sum()), int((a[0] < b[0]).sum()))
+    return {
+        "difference": excludes(difference(a, b)),
+        "seed_means": p is not None and p < 0.05,
+        "paired_seeds": by_pair < 0.05,
+        "one_pair": mcnemar(*apart) < 0.05,
+    }
+
+
 def chosen(setting: Setting, count: int, seed: int) -> dict[str, float]:
     """False alarms where five methods, none better than random, are tried and the best is told."""
     rng = np.random.default_rng(seed)
@@ -137,8 +176,7 @@ def advised(setting: Setting, count: int, seed: int) -> dict[str, float | None]:
 def _followed(setting: Setting, effect: float, count: int, seed: int) -> dict[str, float | None]:
     """Seeds or items are added to what was judged, as users do; each on a trial of its own."""
     rng, undecided = np.random.default_rng(seed), 0
-    seeds: list[bool] = []
-    items: list[bool] = []
+    ends: dict[str, list[bool]] = {key: [] for key in ("seeds", "items", "plain_s", "plain_i")}
     for _ in range(count):
         trial = Trial(rng, (LEVEL + effect, LEVEL), setting.spread)
         found = difference(*trial.judged(setting.seeds, setting.items))
@@ -146,21 +184,38 @@ def _followed(setting: Setting, effect: float, count: int, seed: int) -> dict[st
             continue
         undecided += 1
         advice = needed(found)
-        if _near(advice.seeds, MOST_SEEDS):
-            seeds.append(excludes(difference(*trial.copy().judged(advice.seeds, setting.items))))
-        if _near(advice.items, MOST_ITEMS):
-            items.append(excludes(difference(*trial.copy().judged(setting.seeds, advice.items))))
-    return {
-        "undecided": undecided / count,
-        "seeds_advised": _of(len(seeds), undecided),
-        "seeds_decide": _of(sum(seeds), len(seeds)),
-        "items_advised": _of(len(items), undecided),
-        "items_decide": _of(sum(items), len(items)),
-    }
+        asked = {"seeds": (advice.seeds, setting.items), "items": (setting.seeds, advice.items)}
+        asked |= {"plain_s": (plain_seeds(found), setting.items)}
+        asked |= {"plain_i": (setting.seeds, plain_items(found))}
+        for key, (s, n) in asked.items():
+            if s is not None and n is not None and s <= MOST_SEEDS and n <= MOST_ITEMS:
+                ends[key].append(excludes(difference(*trial.copy().judged(s, n))))
+    told: dict[str, float | None] = {"undecided": undecided / count}
+    for key, hits in ends.items():
+        told |= {f"{key}_advised": _of(len(hits), undecided)}
+        told |= {f"{key}_decide": _of(sum(hits), len(hits))}
+    return told
 
 
-def _near(advice: int | None, most: int) -> TypeGuard[int]:
-    return advice is not None and advice <= most
+def plain_seeds(found: Estimate) -> int | None:
+    """The fewest seeds that would decide if estimate and variances were the truth."""
+    assert found.parts is not None and found.value is not None
+    for s in range(min(found.seeds), MOST_SEEDS + 1):
+        if replace(found.parts, reps=2 / s, df_seed=2 * s - 2).half_width(0.05) < abs(found.value):
+            return s
+    return None
+
+
+def plain_items(found: Estimate) -> int | None:
+    """The fewest items, in steps of a twentieth, likewise."""
+    assert found.parts is not None and found.value is not None
+    now, n = found.parts, found.items
+    pure = max(0.0, now.seed - now.noise / now.n)
+    while n <= MOST_ITEMS:
+        if replace(now, seed=pure + now.noise / n, n=n).half_width(0.05) < abs(found.value):
+            return n
+        n += -(-n // 20)
+    return None
 
 
 def _of(part: int, whole: int) -> float | None:
@@ -176,10 +231,16 @@ Part = Callable[[Setting, int, int], Mapping[str, float | None]]
 PARTS: dict[str, Part] = {
     "compared": compared,
     "guarded": guarded,
+    "rivals": rivals,
     "chosen": chosen,
     "advised": advised,
 }
-FEWER = {"guarded": 4, "chosen": 2, "advised": 5}  # slow ones get so many times fewer comparisons
+FEWER = {
+    "guarded": 4,
+    "rivals": 4,
+    "chosen": 2,
+    "advised": 5,
+}  # slow ones get so many times fewer comparisons
 
 
 def main() -> None:
@@ -190,8 +251,10 @@ def main() -> None:
         name: [{**asdict(one), **part(one, counts[name], options.seed)} for one in settings()]
         for name, part in PARTS.items()
     }
-    facts = {"level": LEVEL, "effect": EFFECT, "clearer": CLEARER, "margin": MARGIN}
-    facts |= {"methods": METHODS, "most_seeds": MOST_SEEDS, "most_items": MOST_ITEMS}
+    facts = {
+        "level": LEVEL, "effect": EFFECT, "clearer": CLEARER, "margin": MARGIN, "methods": METHODS,
+        "tied": list(TIED), "most_seeds": MOST_SEEDS, "most_items": MOST_ITEMS,
+    }  # fmt: skip
     write("aa_calibration", options, {"comparisons": counts, **facts, **told})
 
 

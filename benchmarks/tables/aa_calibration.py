@@ -1,6 +1,6 @@
 """Whether the tests keep their promises, by seeds, items and spread of the seeds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.tables.words import Found, table
 
@@ -16,6 +16,12 @@ GUARDED = {
     "pass_when_equal": "PASS when equal",
     "fail_when_equal": "FAIL when equal",
 }
+RIVALS = {
+    "difference": "`difference`",
+    "seed_means": "`seed_test`",
+    "paired_seeds": "paired by seed",
+    "one_pair": "McNemar of one pair",
+}
 CHOSEN = {
     "naive": "the best, uncorrected",
     "split_items": "chosen on half the items",
@@ -26,13 +32,17 @@ ADVISED = {
     "undecided": "undecided",
     "seeds_advised": "told seeds",
     "seeds_decide": "then decide",
+    "plain_s_advised": "plainly told seeds",
+    "plain_s_decide": "then decide",
     "items_advised": "told items",
     "items_decide": "then decide",
+    "plain_i_advised": "plainly told items",
+    "plain_i_decide": "then decide",
 }
 
 
 def lines(found: Found) -> Iterator[str]:
-    """Four tables; a line per setting in each."""
+    """Tables with a line per setting in each."""
     counts = found["comparisons"]
     yield f"**False alarms and coverage**, {counts['compared']:,} comparisons a line and column:"
     yield ""
@@ -40,6 +50,7 @@ def lines(found: Found) -> Iterator[str]:
     yield f"**Non-inferiority** with a margin of {found['margin']:g}, {counts['guarded']:,} each:"
     yield ""
     yield from _shares(found, "guarded", GUARDED)
+    yield from _rivals(found)
     yield (
         f"**Best of {found['methods']} methods**, none better than random, {counts['chosen']:,} "
         "each; false alarms of:"
@@ -49,12 +60,34 @@ def lines(found: Found) -> Iterator[str]:
     yield from _advice(found)
 
 
+def _rivals(found: Found) -> Iterator[str]:
+    yield (
+        f"**Other tests** in place of `difference`, {found['comparisons']['rivals']:,} each; seeds "
+        "of two arms are independent, then moved alike (correlation "
+        f"{found['tied'][-1]:g}). False alarms, and in brackets how often an effect of "
+        f"{found['effect']:g} is found:"
+    )
+    yield ""
+    pairs = [(tied, test) for tied in found["tied"] for test in RIVALS]
+    head = (*SETTING, *(f"{RIVALS[test]}{', alike' if tied else ''}" for tied, test in pairs))
+    yield from table(head, [_rival_row(one, pairs) for one in found["rivals"]])
+
+
+def _rival_row(one: Found, pairs: Sequence[tuple[float, str]]) -> tuple[str, ...]:
+    told = (
+        f"{one[f'{test}_alarms_{tied:g}']:.1%} ({one[f'{test}_found_{tied:g}']:.0%})"
+        for tied, test in pairs
+    )
+    return (*_row(one, ()), *told)
+
+
 def _advice(found: Found) -> Iterator[str]:
     yield (
         f"**What would decide**, {found['comparisons']['advised']:,} each: how many stay "
         "undecided; how many of those are told a number (of at most "
         f"{found['most_seeds']:,} seeds or {found['most_items']:,} items); and how many of those "
-        "decide once they have it."
+        "decide once they have it. Plainly told: by an extrapolation that takes the estimate and "
+        "its variances for the truth."
     )
     yield ""
     for effect in (found["effect"], found["clearer"]):

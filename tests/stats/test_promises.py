@@ -11,10 +11,13 @@ from benchmarks.aa_calibration import (
     compared,
     drawn,
     guarded,
+    plain_items,
+    plain_seeds,
+    rivals,
 )  # fmt: skip
 from benchmarks.growing import Trial
 
-from pilotfish.stats import difference, holm
+from pilotfish.stats import difference, holm, needed
 
 # Three standard errors of a share of .05 among 400 are .033.
 
@@ -50,6 +53,25 @@ def test_the_fast_way_to_ask_holm_agrees_with_holm():
 def test_following_the_advice_decides_more_often_than_not():
     found = advised(Setting(3, 1000, 0.01), 50, 0)
     assert found["undecided_3"] > 0.3 and found["seeds_decide_3"] > 0.5
+
+
+def test_the_plain_extrapolation_is_never_the_more_cautious_one():
+    rng, more = np.random.default_rng(5), 0
+    for _ in range(40):
+        found = difference(*drawn(rng, (0.73, LEVEL), seeds=3, items=300, spread=0.01))
+        if found.low < 0 < found.high and (advice := needed(found)).seeds:
+            assert plain_seeds(found) <= advice.seeds
+            assert advice.items is None or plain_items(found) <= 1.05 * advice.items
+            more += 1
+    assert more
+
+
+@pytest.mark.slow
+def test_one_seed_pair_alarms_at_the_luck_of_its_seeds():
+    found = rivals(Setting(3, 1000, 0.02), 200, 0)
+    assert found["one_pair_alarms_0"] > 0.15 > 0.09 > found["difference_alarms_0"]
+    assert found["difference_alarms_0"] <= found["seed_means_alarms_0"]
+    assert found["difference_alarms_0.6"] <= found["difference_alarms_0"] + 0.02
 
 
 def test_a_trial_that_grows_keeps_what_was_judged():
