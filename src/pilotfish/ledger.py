@@ -9,6 +9,7 @@ from typing import Any
 
 # Rules of evidence, 4: what it took to arrive at the selection is charged to the selected arm.
 SELECTION_STAGES = ("tune", "rehearse", "score", "select")
+RESUME = "resume"  # looking at what an earlier command left whole
 
 _WIDTH = ("hidden_size", "n_embd", "d_model", "dim")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")

@@ -32,6 +32,7 @@ from pilotfish.flows.setup import (
 from pilotfish.flows.train import train_arm, train_folder
 from pilotfish.flows.watch import Watch
 from pilotfish.flows.weak import weak_model
+from pilotfish.ledger import RESUME
 from pilotfish.pool import Pool, overlap_keys
 from pilotfish.store import Run, run_lock
 
@@ -180,7 +181,8 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment
         "force": experiment.force,
     }
     if again or seed == 0:
-        with watch.timed("score", "loading the weak model"):
+        known = {*experiment.picks.columns(again)} <= {*run.section("scores")}
+        with watch.timed(RESUME if known else "score", "loading the weak model"):
             weak = experiment.training.weak(seed)
         _score(experiment, weak, seed, again)
     pick_all(run, experiment.picks, seed, **shared)

@@ -18,6 +18,7 @@ from pilotfish.flows.ranks import merge as merge
 from pilotfish.flows.reading import Source
 from pilotfish.flows.spread import HERE, Work, measure_all
 from pilotfish.flows.spread import Spread as Spread
+from pilotfish.ledger import RESUME
 from pilotfish.pool import Pool
 from pilotfish.selectors import make
 from pilotfish.store import Run, run_lock
@@ -92,7 +93,7 @@ def add_scores(
 
     section: of run.json, where the model's facts go.
     """
-    begun = time.monotonic()
+    begun, known = time.monotonic(), {*columns} <= {*run.section("scores")}
     weak, planned, spec = start(
         run, pool, weak, columns, how=how, direction=direction, force=force,
         processes=spread.processes(weak), section=section, progress=progress,
@@ -103,4 +104,7 @@ def add_scores(
         weak, {receipt.shard: outcome.passes_paid(receipt) for receipt in outcome.receipts},
         lambda shard: lengths[slice(*pool.bounds(shard))],
     )  # fmt: skip
-    run.cost("score", ",".join(columns), seconds=time.monotonic() - begun, rows=len(pool), **spent)
+    rows = sum(receipt.rows for receipt in outcome.receipts if receipt.measured)
+    # what was there already is looked at, and that is no part of what the selection cost
+    stage = RESUME if known and not rows else "score"
+    run.cost(stage, ",".join(columns), seconds=time.monotonic() - begun, rows=rows, **spent)

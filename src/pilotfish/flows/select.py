@@ -18,6 +18,7 @@ from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import existing
 from pilotfish.flows.recheck import Chosen, recheck
 from pilotfish.flows.selection import Pick, check_name, commit, kept_of
+from pilotfish.ledger import RESUME
 from pilotfish.pickers import LengthMatched, Picker
 from pilotfish.pickers.length_matched import length_bins
 from pilotfish.records import Ints, Selection
@@ -91,8 +92,11 @@ def select_into(
         **({} if audited is None else {"audit": audited}),
         **cascade,
     }
+    before = run.section("selections").get(name)
     selection = commit(rows, Pick(name, scored, choice, wanted, facts), force=force)
-    run.cost("select", name, seconds=time.monotonic() - start, rows=len(rows))
+    fresh = before != run.section("selections").get(name)
+    took = time.monotonic() - start
+    run.cost("select" if fresh else RESUME, name, seconds=took, rows=len(rows) if fresh else 0)
     return selection
 
 

@@ -9,6 +9,8 @@ from pilotfish.judge.places import EPOCHS, Place
 
 DRAWN = ("random", "length_matched", "longest")
 
+INDICATION = " An indication: it takes 3 seeds to say so."
+
 
 def curve(case: Case) -> dict[str, Any] | None:
     """The `curve` of report.json; None where there was one budget only.
@@ -61,7 +63,8 @@ def _efficiency(case: Case) -> list[dict[str, Any]]:
     picked = [case.values(arm) for *_, arm, _ in swept]
     random = [case.values(arm) for *_, arm in swept]
     told = []
-    for count, budget, arm, _ in swept:
+    for count, budget, arm, other in swept:
+        claim = case.is_claim(arm, other)
         found = stats.efficiency(
             rows, picked, random, count, higher_is_better=case.higher_is_better, alpha=case.alpha
         )
@@ -69,7 +72,7 @@ def _efficiency(case: Case) -> list[dict[str, Any]]:
             "arm": arm, "budget": budget, "rows": count, "value": found.value,
             "censored": bool(found.censored), "side": found.censored,
             "low": found.low, "high": found.high,
-            "sentence": _worth(count, found),
+            "sentence": _worth(count, found) + ("" if claim else INDICATION),
         })  # fmt: skip
     return told
 
