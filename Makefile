@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all bench bench-quick check format clean
+.PHONY: demo test test-all torture bench bench-quick check format clean
 
 $(STAMP): pyproject.toml constraints/dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +20,13 @@ test: $(STAMP)  ## the default tests: CPU, offline, minutes
 
 test-all: $(STAMP)  ## the slow tests too
 	$(BIN)/python -m pytest -n 2
+
+FIGURES := $(CURDIR)/build/torture.jsonl
+
+torture: $(STAMP)  ## every sweep behind docs/promises.md, in full; writes its table
+	mkdir -p build && rm -f $(FIGURES)
+	PILOTFISH_TORTURE=$(FIGURES) $(BIN)/python -m pytest -n 2 --dist worksteal -m "torture and not gpu and not network"
+	$(BIN)/python -m tests.torture $(FIGURES)
 
 bench: $(STAMP)  ## every benchmark, on a quiet machine; writes results and docs/benchmarks.md
 	$(BIN)/python -m benchmarks

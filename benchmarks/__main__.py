@@ -13,7 +13,7 @@ from benchmarks.machine import RESULTS, ROOT
 
 PARTS = (
     *("engine", "growth", "agreement", "audited_cut", "geometry", "memory", "gpu"),
-    *("pgr_coverage", "aa_calibration", "efficiency_coverage", "plan_accuracy"),
+    *("pgr_coverage", "aa_calibration", "efficiency_coverage", "plan_accuracy", "canaries"),
 )
 
 

@@ -83,12 +83,16 @@ def cases(rows: np.ndarray, seed: int) -> dict[str, Run]:
         found = k_means(rows, k, tie, steps=10, train_rows=train_rows, seed=seed)
         return {"clusters": k, "steps": found.steps, "inertia": found.inertia}
 
+    def alike() -> dict[str, float]:
+        found = near_duplicates(rows, 0.95, tie)
+        return {"kept": len(found.kept), "miss": found.miss}
+
     return {
         "k_centre": lambda: {"k": k, "radius": float(k_centre(rows, k, tie, seed=seed).gain[-1])},
         "facility_location": lambda: {"k": k, **facility_location(rows, k, tie, seed=seed).notes},
         "k_means": lambda: clusters(None),
         "k_means, 64 rows a cluster": lambda: clusters(64 * k),
-        "near_duplicates at 0.95": lambda: {"kept": len(near_duplicates(rows, 0.95, tie).kept)},
+        "near_duplicates at 0.95": alike,
     }
 
 

@@ -29,7 +29,8 @@ STEPS = {
 TIMED = """
 import sys, time
 start = time.perf_counter()
-from pilotfish.flows.select import length_matched, select
+from pilotfish.flows.controls import length_matched
+from pilotfish.flows.select import select
 from pilotfish.store import Run
 root = sys.argv[1]
 {step}

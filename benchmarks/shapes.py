@@ -33,6 +33,14 @@ SHAPES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
             "max_position_embeddings": 32768, "tie_word_embeddings": True,
         },
     ),
+    "llama-4m": (
+        LlamaConfig,
+        {
+            "vocab_size": 4096, "hidden_size": 256, "intermediate_size": 688,
+            "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4,
+            "max_position_embeddings": 1024, "tie_word_embeddings": True,
+        },
+    ),
     "llama-400k": (
         LlamaConfig,
         {

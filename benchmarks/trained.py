@@ -8,11 +8,14 @@ from pathlib import Path
 from benchmarks.machine import ROOT
 from benchmarks.rows import Dolly, corpus
 from benchmarks.rows import write as write_rows
+from benchmarks.taught import KEPT, SHAPE, STEPS, taught
 from pilotfish.world.build import build
 from pilotfish.world.models import shipped
 
 sys.path.append(str(ROOT / "examples"))
 from convert_tinystories import convert
+
+DOLLY_ROWS = 14_900  # of 14,989
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,11 @@ class Trained:
     of: str
 
 
-def trained(folder: Path, count: int, seed: int) -> Iterator[Trained]:
-    """Every trained model at hand; working files go into `folder`."""
+def trained(folder: Path, count: int, seed: int, *, quick: bool = False) -> Iterator[Trained]:
+    """Every trained model at hand; working files go into `folder`.
+
+    quick: the one that is taught here gets two steps, so that the path is walked.
+    """
     world = build(
         folder / "world", seed=seed, pool_rows=count, dirty="dirty", trusted_rows=2, test_rows=2
     )
@@ -41,8 +47,12 @@ def trained(folder: Path, count: int, seed: int) -> Iterator[Trained]:
             for row in source.sample(min(4 * count, 14_000), seed)
             if short(row.asked + row.response)
         ]
-        data = write_rows(rows[: min(count, 5000)], folder / "stories.jsonl")
+        data = write_rows(rows[:count], folder / "stories.jsonl")
         yield Trained("tinystories-260k", folder / "stories", data, "TinyStories, on dolly rows")
+        steps, kept = (2, folder / "taught") if quick else (STEPS, KEPT)
+        model, most = taught(kept, source, seed, steps), DOLLY_ROWS
+        data = write_rows(source.sample(min(count, most), seed + 1), folder / "dolly.jsonl")
+        yield Trained(SHAPE, model, data, f"{steps} steps on dolly, on dolly rows")
 
 
 def short(text: str) -> bool:

@@ -2,14 +2,17 @@
 
     export PILOTFISH_DATA=FOLDER      # holds w2s/human_ratings_*.jsonl
     python examples/w2s_models.py --out runs/w2s-models
-    python examples/human_noise.py --models runs/w2s-models --out human_noise.json
+    python examples/human_noise.py --models runs/w2s-models --choose
+    python examples/human_noise.py --models runs/w2s-models --rate 3e-4 --out human_noise.json
 
 Every text was rated by twenty people or more. Gold is the sign of their mean (neutral within 0.5);
 the pool's label is what one rater, drawn at random, said. A small classifier tuned on a few gold
 rows scores the pool by how likely it finds each label; the strong model then learns from the
 likeliest share, from as many random rows, from the rows that it finds easiest itself after one pass
 over all (small loss), from all of them, or from the gold rows alone. Equal steps, gold test labels;
-a seed draws texts, raters and training anew. Prints a markdown table with intervals over seeds.
+a seed draws pool, raters and training anew, the test rows stay. `--choose` tries learning rates on
+gold rows that are neither test nor taught. Prints markdown tables, with intervals over seeds and
+items.
 """
 
 import argparse
@@ -35,20 +38,24 @@ from pilotfish.train import train_classifier
 FILES = ("tweets", "amazon")
 CLASSES = ("negative", "neutral", "positive")
 NEUTRAL = 0.5  # means within this of 0
+HELD, TEST, TRUSTED, POOL = 300, 1000, 200, 1500  # rows of each part
+RATES = (1e-4, 3e-4, 6e-4)
 LENGTH = 64
 STRONG = TrainConfig(
     per_device_train_batch_size=16, learning_rate=3e-4, max_length=LENGTH, use_peft=False
 )
 WEAK = STRONG.changed({"learning_rate": 5e-4, "num_train_epochs": 8})
+Options = argparse.Namespace
 
 
 @dataclass(frozen=True)
 class World:
-    """One file of ratings, split once per seed."""
+    """One file of ratings: test and held-out rows for all seeds, the others by seed."""
 
     pool: list[Example]  # labelled by one rater
     truth: Ints  # [n] what their mean says
     trusted: list[Example]  # gold labels
+    held: list[Example]  # gold labels: to choose settings by
     test: list[Example]  # gold labels
 
 
@@ -58,19 +65,34 @@ def main() -> None:
     made.add_argument("--out", type=Path)
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--share", type=float, default=0.5)
-    made.add_argument("--steps", type=int, default=75)
+    made.add_argument("--steps", type=int, default=100)
+    made.add_argument("--rate", type=float, default=3e-4, help="of the strong model")
+    made.add_argument("--choose", action="store_true", help="try learning rates, and nothing else")
     made.add_argument("--only", choices=FILES, action="append", help="may be repeated")
     options = made.parse_args()
     data = Path(os.environ["PILOTFISH_DATA"]) / "w2s"
+    do = choose if options.choose else experiment
     found = {
-        name: experiment(data / f"human_ratings_{name}.jsonl", options)
-        for name in options.only or FILES
+        name: do(data / f"human_ratings_{name}.jsonl", options) for name in options.only or FILES
     }
     if options.out:
         options.out.write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
-def experiment(path: Path, options: Any) -> dict[str, Any]:
+def choose(path: Path, options: Options) -> dict[str, Any]:
+    """Accuracy on the held-out gold rows by learning rate, of the strong model taught the pool."""
+    world, found = split(path, 0), {}
+    print(f"\n{path.stem}: {options.steps} steps\n\n| learning rate | accuracy |\n|---|---|")
+    for rate in RATES:
+        with tempfile.TemporaryDirectory() as folder:
+            tried = Options(**{**vars(options), "rate": rate})
+            judged = learn_and_judge(world.pool, world.held, tried, Path(folder), 0)
+        found[str(rate)] = float(judged.mean())
+        print(f"| {rate:g} | {judged.mean():.3f} |", flush=True)
+    return found
+
+
+def experiment(path: Path, options: Options) -> dict[str, Any]:
     """Every arm and seed on one file; prints its table."""
     values: dict[str, list[Floats]] = {}
     right: dict[str, list[float]] = {}
@@ -82,20 +104,32 @@ def experiment(path: Path, options: Any) -> dict[str, Any]:
                 values.setdefault(name, []).append(judged)
                 right.setdefault(name, []).append(share)
                 print(f"{path.stem} seed {seed} {name}: {judged.mean():.3f}", file=sys.stderr)
-    return told(path.stem, values, right)
+    return told(path.stem, {arm: np.stack(seeds) for arm, seeds in values.items()}, right)
 
 
 def split(path: Path, seed: int) -> World:
-    """200 trusted, 1,000 test, 1,500 pool rows; the same texts are never on two sides."""
+    """The same test and held-out rows always, trusted rows and pool by seed; no text twice."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = list({line["text"].strip().lower(): line for line in lines}.values())
+    random.Random(path.stem).shuffle(rows)
+    kept, rest = rows[: HELD + TEST], rows[HELD + TEST :]
     draw = random.Random(seed)
-    draw.shuffle(rows)
-    gold = [example(row, verdict(row["rating_mean"], NEUTRAL)) for row in rows[:1200]]
-    pool = rows[1200:2700]
+    draw.shuffle(rest)
+    pool = rest[TRUSTED : TRUSTED + POOL]
     noisy = [example(row, verdict(draw.choice(row["ratings"]), 0)) for row in pool]
-    truth = np.array([CLASSES.index(verdict(row["rating_mean"], NEUTRAL)) for row in pool])
-    return World(noisy, truth, gold[:200], gold[200:])
+    truth = np.array([CLASSES.index(str(gold(row).label)) for row in pool])
+    return World(
+        noisy,
+        truth,
+        [gold(row) for row in rest[:TRUSTED]],
+        [gold(row) for row in kept[:HELD]],
+        [gold(row) for row in kept[HELD:]],
+    )
+
+
+def gold(row: dict[str, Any]) -> Example:
+    """A text with the label of all raters together."""
+    return example(row, verdict(row["rating_mean"], NEUTRAL))
 
 
 def verdict(rating: float, neutral: float) -> str:
@@ -114,7 +148,7 @@ def labels(rows: Sequence[Example]) -> Ints:
 
 
 def arms(
-    world: World, options: Any, folder: Path, seed: int
+    world: World, options: Options, folder: Path, seed: int
 ) -> dict[str, tuple[list[Example], float]]:
     """The rows each arm learns, and how many of their labels are the raters' own mean."""
     pool, count = world.pool, round(options.share * len(world.pool))
@@ -165,37 +199,38 @@ def own_label(model: Path, rows: Sequence[Example], label: Ints) -> Floats:
 
 
 def learn_and_judge(
-    rows: Sequence[Example], test: Sequence[Example], options: Any, folder: Path, seed: int
+    rows: Sequence[Example], test: Sequence[Example], options: Options, folder: Path, seed: int
 ) -> Floats:
     """[n_test] 1 where the strong model trained on the rows names the gold class."""
     made = fit(
-        rows, options.models / "strong", STRONG, folder / "strong", seed, steps=options.steps
+        rows,
+        options.models / "strong",
+        STRONG.changed({"learning_rate": options.rate}),
+        folder / "strong",
+        seed,
+        steps=options.steps,
     )
     found = classify(load_classifier(str(made), CLASSES), test, max_length=LENGTH)
     values: Floats = (found.log_probs.argmax(1) == labels(test)).astype(np.float64)
     return values
 
 
-def told(
-    name: str, values: dict[str, list[Floats]], right: dict[str, list[float]]
-) -> dict[str, Any]:
-    """Print the table of one file and give its figures.
-
-    Every seed draws other test rows, so a seed's difference is the unit: a t interval over seeds.
-    """
-    means = {arm: np.array([seed.mean() for seed in seeds]) for arm, seeds in values.items()}
-    print(f"\n{name}: {len(next(iter(values.values())))} seeds\n")
-    print("| arm | right labels | accuracy | selected minus it, 95% interval |\n|---|---|---|---|")
+def told(name: str, values: dict[str, Floats], right: dict[str, list[float]]) -> dict[str, Any]:
+    """Print the table of one file, from [seeds, items] of each arm, and give its figures."""
+    picked = values["selected"]
+    print(f"\n{name}: {len(picked)} seeds, {picked.shape[1]:,} test rows\n")
+    print("| arm | right labels | accuracy | by seed | selected minus it (95% interval) |")
+    print("|---|---|---|---|---|")
     figures: dict[str, Any] = {}
-    for arm in sorted(means, key=lambda each: -means[each].mean()):
-        apart = means["selected"] - means[arm]
-        half = stats.t_critical(0.05, len(apart) - 1) * apart.std(ddof=1) / len(apart) ** 0.5
-        against = f"{apart.mean():+.3f} ± {half:.3f}" if arm != "selected" else "-"
-        print(f"| `{arm}` | {np.mean(right[arm]):.0%} | {means[arm].mean():.3f} | {against} |")
-        figures[arm] = {
-            "right": float(np.mean(right[arm])),
-            "accuracy": [float(each) for each in means[arm]],
-        }
+    for arm in sorted(values, key=lambda each: -float(values[each].mean())):
+        means, share = values[arm].mean(axis=1), float(np.mean(right[arm]))
+        seeds = ", ".join(f"{each:.3f}" for each in means)
+        apart = stats.difference(picked, values[arm])
+        against = "-" if arm == "selected" else f"{apart.value:+.3f}"
+        if arm != "selected" and apart.low is not None:
+            against += f" ({apart.low:+.3f} to {apart.high:+.3f})"
+        print(f"| `{arm}` | {share:.0%} | {means.mean():.3f} | {seeds} | {against} |")
+        figures[arm] = {"right": share, "accuracy": [float(each) for each in means]}
     return figures
 
 

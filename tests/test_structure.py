@@ -12,10 +12,11 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src" / "pilotfish"
 
 FLOORS = {
-    "errors": 0, "_version": 0,
+    "errors": 0, "_version": 0, "trust": 0, "redaction": 0,
     "records": 1, "stats": 1,
     "precision": 2,
-    "budget": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2, "ledger": 2,
+    "budget": 2, "quota": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2,
+    "ledger": 2,
     "audit": 3, "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3, "geometry": 3,
     "labels": 3, "order": 3,
     "engine": 4, "exports": 4,
@@ -152,6 +153,6 @@ def test_light_rooms_load_no_torch() -> None:
 
 def test_numpy_rooms_load_only_numpy() -> None:
     rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget", "audit", "histogram"]
-    rooms += ["geometry", "labels"]
+    rooms += ["geometry", "labels", "quota"]
     for name, found in loaded_after([f"pilotfish.{room}" for room in rooms]).items():
         assert "numpy" in found and not {*HEAVY, "pyarrow"} & found, name

@@ -13,6 +13,7 @@ from benchmarks.tables import (
     aa_calibration,
     agreement,
     audited_cut,
+    canaries,
     efficiency_coverage,
     engine,
     geometry,
@@ -38,6 +39,7 @@ TABLES: dict[str, Callable[[Found], Iterator[str]]] = {
     "plan_accuracy": plan_accuracy.lines,
     "aa_calibration": aa_calibration.lines,
     "efficiency_coverage": efficiency_coverage.lines,
+    "canaries": canaries.lines,
 }
 
 

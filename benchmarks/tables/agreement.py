@@ -27,7 +27,7 @@ def lines(found: Found) -> Iterator[str]:
 
 def _cuts(measured: list[tuple[tuple[str, str], Found]]) -> Iterator[str]:
     head = ("model", "precision", "picked", "wrongly, unaudited", "wrongly, audited",
-            "measured again", "audit sample", "net, times one row")  # fmt: skip
+            "measured again", "audit sample", "of the work", "net, times one row")  # fmt: skip
     rows = [
         (
             *words,
@@ -36,6 +36,7 @@ def _cuts(measured: list[tuple[tuple[str, str], Found]]) -> Iterator[str]:
             f"{one['swapped_audited']}",
             f"{one['remeasured']:.1%}",
             f"{one['audited']:.1%}",
+            f"{one['work_again']:.1%}" if "work_again" in one else "-",
             "-" if one["net_ratio"] is None else f"{one['net_ratio']:.2f}",
         )
         for words, one in measured

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pilotfish import trust
 from pilotfish.budget import parse_budget
 from pilotfish.config import make_recipe, parse_method, read_recipe
 from pilotfish.errors import UsageError
 from pilotfish.flows.cascade import score_cascade
+from pilotfish.flows.limits import Limits
 from pilotfish.flows.passing import Cheaper
 from pilotfish.flows.reading import Source, open_pool
 from pilotfish.flows.score import Measuring
@@ -78,22 +80,27 @@ def score(
     cascade: str | Path | None = None,
     budget: str | None = None,
     recall: float = 0.95,
+    trust_remote_code: bool = False,
 ) -> Scores:
     """Measure every row of `pool` with the weak model and score it by METHOD.
 
     cascade: a cheaper model reads every row, the weak one only where the best `budget` may lie, so
-    that `recall` of its picks are found; the other rows have no score.
+    that `recall` of its picks are found; the other rows have no score. trust_remote_code: run the
+    code that a model brings with it.
     """
     parsed = parse_method(method)
     root, names = str(pool.store.root), [name] if name else []
     how = Measuring(max_length, precision, seed)
     if (cascade is None) != (budget is None):
         raise UsageError("cascade and budget go together: which model reads all, for which picks")
-    if cascade is None or budget is None:
-        score_flow(root, Source(root), str(weak), [parsed], names=names, measuring=how)
-    else:
-        cheaper = Cheaper(str(cascade), parse_budget(budget), recall)
-        score_cascade(root, Source(root), str(weak), [parsed], cheaper, names=names, measuring=how)
+    with trust.asking(trust_remote_code):
+        if cascade is None or budget is None:
+            score_flow(root, Source(root), str(weak), [parsed], names=names, measuring=how)
+        else:
+            cheap = Cheaper(str(cascade), parse_budget(budget), recall)
+            score_cascade(
+                root, Source(root), str(weak), [parsed], cheap, names=names, measuring=how
+            )
     return Scores(pool, name or parsed.text)
 
 
@@ -132,13 +139,19 @@ def select(
     direction: str | None = None,
     seed: int = 0,
     allow_short: bool = False,
+    dedup: str | None = None,
+    quota: str | None = None,
 ) -> Picked:
-    """Spend a budget on scores; exactly what was asked is delivered, else UsageError."""
+    """Spend a budget on scores; exactly what was asked is delivered, else UsageError.
+
+    dedup: "exact" or "near": of equal rows only the best-ranked is kept. quota: "COLUMN",
+    "COLUMN:balanced" or "COLUMN:a=1,b=3": the budget, in rows, is shared among the column's values.
+    """
     facts = Run(scores.folder).section("scores")[scores.name]
     selection = select_flow(
         str(scores.folder), method=parse_method(method or facts["method"]), score=scores.name,
         budget=budget, name=name, direction=direction, seed=seed, allow_short=allow_short,
-        force=True,
+        limits=Limits.read(dedup, quota), force=True,
     )  # fmt: skip
     return Picked(scores, selection)
 

@@ -34,6 +34,38 @@ class UsageError(PilotfishError):
     exit_code = 2
 
 
+class NoPath(UsageError):
+    """Text that no disk can take for a path."""
+
+    @classmethod
+    def of(cls, error: Exception) -> "NoPath | None":
+        """That error, where `error` is what Python says of such a path; None for others."""
+        long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        nul = isinstance(error, ValueError) and "embedded null" in str(error)
+        lone = isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed"
+        if not (long or nul or lone):
+            return None
+        why = "is too long" if long else "holds characters that no path can hold"
+        return cls(f"a name or path {why}", hint="check the names in the command and the recipe")
+
+
+class OutOfMemory(UsageError):
+    """The device or the machine has no memory left, where nothing can be halved any more."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "OutOfMemory | None":
+        """That error, where `error` is what a library or Python says of it; None for others."""
+        words = ("out of memory", "not enough memory", "can't allocate memory")
+        said = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+        if not (said or isinstance(error, MemoryError)):
+            return None
+        return cls(
+            "out of memory: the device or the machine has none left for this step",
+            hint="what is finished is kept; to train, lower train.per_device_train_batch_size or "
+            "train.max_length, set train.use_peft=true, or use a smaller model",
+        )
+
+
 class MissingExtra(UsageError):
     """A heavy dependency is absent; the hint is the pip line that brings it."""
 
@@ -84,7 +116,7 @@ class DiskError(PilotfishError):
         if isinstance(error, PilotfishError) or code not in _DISK:
             return None
         return cls(
-            f"cannot read or write: {os.strerror(code)} ({path or 'run folder'})",
+            f"cannot read or write: {os.strerror(code)} ({path or 'the run or its output'})",
             hint="make room or choose another --out, then run the same command again; finished "
             "work is kept",
         )

@@ -73,11 +73,11 @@ def test_engine_table_by_hand(tmp_path: Path) -> None:
 
 def test_agreement_table_says_what_a_cut_costs(tmp_path: Path) -> None:
     cut = {"remeasured": 0.08, "audited": 0.03, "swapped_unaudited": 14, "swapped_audited": 0}
-    int8 = AGREES | cut | {"picked": 1800, "net_ratio": None}
+    int8 = AGREES | cut | {"picked": 1800, "work_again": 0.07, "net_ratio": None}
     precisions = {"int8": int8, "bf16": {"absent": "not here"}}
     found = FACTS | {"budget": "10%", "models": {"m": {"of": "shipped", "precisions": precisions}}}
     lines = rendered("agreement", found, tmp_path)
-    assert "| m (shipped) | int8 | 1,800 | 14 | 0 | 8.0% | 3.0% | - |" in lines
+    assert "| m (shipped) | int8 | 1,800 | 14 | 0 | 8.0% | 3.0% | 7.0% | - |" in lines
     assert "Not run: bf16 with m (shipped) (not here)." in lines
 
 

@@ -1,6 +1,7 @@
-"""Real processes: start-up, kill -9 and resume, Ctrl-C, a second planner."""
+"""Real processes: start-up, kill -9 and resume, Ctrl-C, a second planner, gates."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import alpaca, write_jsonl
+from tests.cli.test_door import three
 
 ENV = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
@@ -110,3 +112,20 @@ def test_a_second_planner_exits_75(tmp_path: Path, big: str, weak: str) -> None:
     first.kill()
     first.communicate()
     assert code == 75 and "another pilotfish process" in err
+
+
+def test_gates_decide_how_a_real_process_ends(tmp_path: Path) -> None:
+    given = three(tmp_path, selected=0.8, random=0.5, length_matched=0.5)
+    told = {}
+    for name, gate in {
+        "pass": "safe(against=random)",
+        "fail": "safe(arm=random, against=selected)",
+        "inconclusive": "safe(arm=length_matched, against=random)",
+    }.items():
+        words = ["compare", "--results", *given, "--gate", gate, "--out", tmp_path / name]
+        code, out, err = finish(start(*words, "--json"))
+        told[name] = code, json.loads(out)["gates"][0]["outcome"], err.strip()
+    assert told == {
+        "pass": (0, "pass", ""), "fail": (4, "fail", "gate safe: fail"),
+        "inconclusive": (5, "inconclusive", "gate safe: inconclusive"),
+    }  # fmt: skip

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pilotfish.errors import UsageError
+from pilotfish.flows.controls import length_matched, random_control
 from pilotfish.flows.explain import explain
-from pilotfish.flows.select import length_matched, random_control, select
+from pilotfish.flows.select import select
 from pilotfish.pool import overlap_keys, read_rows
 from pilotfish.store import Run
 from tests.flows.runs import decisions, pool_run, records, score_run, scored_run, write

@@ -1,6 +1,5 @@
 """Arms x budgets x methods in one run: nested rows, one forward pass, nothing done twice."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pilotfish.flows.arms import grid_of
 from pilotfish.flows.experiment import run_experiment
 from pilotfish.flows.selection import kept_of
 from pilotfish.store import Run
+from tests.flows.ends import digests, untimed
 from tests.flows.worlds import World
 
 
@@ -208,14 +208,15 @@ def test_a_grid_killed_anywhere_ends_as_one_that_was_not(shared: World, tmp_path
     settings = {**shared.settings(), **GRID, "seeds": 1, "methods": {}, "equal": ["steps"]}
     recipe.write_text(yaml.safe_dump(settings))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert compared(recipe, whole).wait(timeout=120) == 0
+    assert compared(recipe, whole).wait(timeout=300) == 0
     for count in (3, 9):  # things done that the next one is killed after
         process = compared(recipe, killed)
         wait_for(killed / "events.jsonl", count, process)
         process.kill()
         process.wait()
-    assert compared(recipe, killed).wait(timeout=120) == 0
+    assert compared(recipe, killed).wait(timeout=300) == 0
     assert digests(killed) == digests(whole)
+    assert untimed(killed) == untimed(whole)
     trained = [e["name"] for e in events(Run(killed)) if e.get("stage") == "train"]
     assert len(trained) == len(set(trained)) == 5
 
@@ -228,20 +229,10 @@ def compared(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for(log: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not log.exists() or log.read_bytes().count(b"\n") < count:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def digests(root: Path) -> dict[str, str]:
-    """Every file but the log, the lock, and the report, whose ledger holds times."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-        and path.name not in ("events.jsonl", "LOCK", "report.json", "report.html")
-    }
 
 
 def test_two_spellings_of_one_budget_are_refused(world: World) -> None:

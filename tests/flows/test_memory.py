@@ -15,7 +15,8 @@ import pytest
 
 from pilotfish.flows import parquet
 from pilotfish.flows.columns import Column, View, write_columns
-from pilotfish.flows.select import length_matched, select
+from pilotfish.flows.controls import length_matched
+from pilotfish.flows.select import select
 from pilotfish.pool import Pool, naming, read
 from pilotfish.records import Seen
 from pilotfish.selectors import SELECTORS

@@ -10,7 +10,7 @@ import pytest
 from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.flows.outside import Asked, compare_files, gates_of, parse_result
 from pilotfish.flows.outside_runs import compare_runs
-from pilotfish.flows.stages import verify_stage
+from pilotfish.flows.verify import verify
 from pilotfish.judge import decide, load_results
 from pilotfish.store import Run
 from tests.flows.worlds import World
@@ -194,11 +194,11 @@ def test_a_verdict_inside_a_run_does_not_look_like_its_damage(tmp_path: Path) ->
     given, outer = results(tmp_path, "selected", "random"), tmp_path / "run"
     compare_files(given, str(outer), Asked())
     compare_files(given, str(outer / "exports/trl/verdict"), Asked())
-    assert verify_stage(str(outer))["files"] == len(given)
+    assert verify(str(outer))["files"] == len(given) + 2  # and the two of the report
     (outer / "exports/trl/verdict/judge/random/seed-0.jsonl").write_text("{}")
-    assert verify_stage(str(outer))["damaged"] == []
+    assert verify(str(outer))["damaged"] == []
     with pytest.raises(DamagedRun):
-        verify_stage(str(outer / "exports/trl/verdict"))
+        verify(str(outer / "exports/trl/verdict"))
 
 
 def samples(folder: Path, task: str, *, share: float, limit: int | None = None) -> None:

@@ -24,10 +24,18 @@ def of(found: Plan, stage: str) -> dict[str, Any]:
     return {step.name: step for step in found.chosen.steps if step.stage == stage}
 
 
+_SUMMED = ("rows", "tokens", "flops", "seconds")
+
+
 def events(run: Run, stage: str) -> dict[str, dict[str, Any]]:
     """What the ledger says was done; what only took time (loading, drawing) names no rows."""
-    told = map(json.loads, (run.root / "events.jsonl").read_text().splitlines())
-    return {e["name"]: e for e in told if e.get("stage") == stage and "rows" in e}
+    found: dict[str, dict[str, Any]] = {}
+    for line in (run.root / "events.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        if told.get("stage") == stage and "rows" in told:
+            one = found.setdefault(told["name"], dict.fromkeys(_SUMMED, 0) | {"name": told["name"]})
+            one |= {key: one[key] + told.get(key, 0) for key in _SUMMED}  # scoring: one a shard
+    return found
 
 
 GRID = {
@@ -179,6 +187,20 @@ def test_what_a_run_would_refuse_a_plan_refuses(
 ) -> None:
     with pytest.raises(error, match=named):
         planned(world, **changes)
+
+
+@pytest.mark.parametrize("test", ["given", None])  # None: rows of DATA are held out, read before
+def test_bad_records_are_not_said_to_be_named_in_a_file_that_is_gone(
+    world: World, test: str | None
+) -> None:
+    bad = world.folder / "bad.jsonl"
+    bad.write_text("hello {\n")
+    with pytest.raises(
+        DataError, match=r"1 of 1 records cannot be read.*: invalid_json 1"
+    ) as found:
+        plan(make_recipe(world.settings(data=str(bad), test=test and world.test)), probing=False)
+    assert "quarantine" not in str(found.value)
+    assert f"`pilotfish inspect {bad}` counts them by reason" in str(found.value.hint)
 
 
 def test_data_without_rows_are_refused(world: World) -> None:

@@ -11,10 +11,12 @@ import pytest
 from pilotfish.config import parse_methods
 from pilotfish.errors import UsageError
 from pilotfish.flows import precision as flow
+from pilotfish.flows import recheck
 from pilotfish.flows.explain import explain
 from pilotfish.flows.reading import Source
 from pilotfish.flows.score import Measuring, score
 from pilotfish.flows.select import select
+from pilotfish.pickers import Gate, Top
 from pilotfish.precision import int8_supported
 from pilotfish.store import Run
 from tests.tiny.models import tiny_llama
@@ -101,6 +103,31 @@ def test_a_selection_says_the_fp32_score_of_what_was_measured_again(
     sentence = explain(fast.root, row=one)["sentence"]
     assert f"that score is of fp32, int8 had said {rough[one]:.6g}." in sentence
     assert "int8" not in explain(fast.root, row=other)["sentence"]
+
+
+@int8_only
+@pytest.mark.parametrize("budget", ["900rows", "9Mtokens"])
+def test_a_budget_that_cannot_be_met_is_refused_before_rows_are_measured_again(
+    tmp_path: Path, data: str, weak: str, budget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scored(tmp_path / "run", data, weak, "int8")
+    inside = int((values(run, "ifd") < 1).sum())
+    assert 0 < inside < ROWS - 100  # the gate leaves far too few
+    with monkeypatch.context() as patch:
+        patch.setattr(recheck, "weak_by_digest", raises(AssertionError))
+        with pytest.raises(UsageError, match=r"may be picked|eligible rows hold"):
+            select(run.root, method="ifd", budget=budget)
+    assert not (run.root / "audits").exists()
+    taken = select(run.root, method="ifd", budget=budget, allow_short=True)
+    assert abs(len(taken) - inside) < 100
+
+
+def test_rows_near_the_gate_count_as_eligible_before_they_are_measured_again() -> None:
+    found = recheck._opened(Top("high", Gate(below=1.0)), {"largest": 0.05, "space": "log"})
+    assert found.reasons(np.array([1.0, 1.1, 1.11, np.nan])).tolist() == [
+        "", "", "over_ceiling", "unscorable",
+    ]  # fmt: skip
+    assert recheck._opened(Top("high", Gate(below=1.0)), None) == Gate()
 
 
 @int8_only

@@ -11,8 +11,10 @@ import pytest
 
 from pilotfish.config import parse_method
 from pilotfish.errors import DamagedRun, RunBusy, UsageError
-from pilotfish.flows.select import length_matched, longest_control, random_control, select
+from pilotfish.flows.controls import length_matched, longest_control, random_control
+from pilotfish.flows.select import select
 from pilotfish.flows.selection import freshen, kept_of
+from pilotfish.flows.verify import verify
 from pilotfish.store import Run, run_lock
 from tests.flows.runs import decisions, pool_run, records, score_run, scored_run, selected, write
 
@@ -376,3 +378,25 @@ explain({str(run.root)!r}, row=0)
 assert not {{"torch", "transformers", "datasets"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_method_of_ones_own_keeps_its_own_picker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until somebody asks for an end of its scores."""
+    (tmp_path / "own_picker.py").write_text(
+        "from pilotfish.pickers import Top\nfrom pilotfish.records import Need\n"
+        "class Easy:\n    needs = (Need('nll'),)\n"
+        "    def score(self, seen):\n        return seen[self.needs[0]].mean\n"
+        "    def picker(self):\n        return Top('low')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    run = scored_run(tmp_path / "run", columns={"easy": "own_picker:Easy"})
+    run.update(scores={"easy": {"method": "own_picker:Easy", "direction": None}})
+    scores = np.array(pq.read_table(run.root / "scores.parquet")["easy"].to_pylist())
+    for direction, order in ((None, np.sort(scores)), ("high", -np.sort(-scores))):
+        made = select(
+            run.root, method="own_picker:Easy", budget="10rows", direction=direction, force=True
+        )
+        assert scores[made.order].tolist() == order[:10].tolist()
+        assert verify(str(run.root))["selections"] == 1

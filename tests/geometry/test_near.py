@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pilotfish.errors import UsageError
-from pilotfish.geometry import near, near_duplicates
+from pilotfish.geometry import cells, near, near_duplicates
 from pilotfish.geometry.duplicates import judging_rank
 
 
@@ -129,3 +129,42 @@ def test_judging_rank() -> None:
     assert judging_rank(tie, np.array([1.0, np.nan, 1.0, 5.0])).tolist() == [2, 3, 1, 0]
     with pytest.raises(UsageError, match=r"priority must be \[4\]"):
         judging_rank(tie, np.ones(3))
+
+
+def test_cells_drop_nearly_what_brute_force_drops_and_measure_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = pool(3000, 64, seed=8)
+    rank = np.random.default_rng(9).permutation(3000)
+    monkeypatch.setattr(near, "_BLOCK", 128)
+    monkeypatch.setattr(near, "_IN_CELL", 100)
+    monkeypatch.setattr(cells, "SAMPLE", 3000)
+    exact = near_duplicates(vectors, 0.9, rank)
+    found = near_duplicates(vectors, 0.9, rank, exact=False)
+    dropped = found.keeper >= 0
+    assert (found.keeper[found.keeper[dropped]] < 0).all()  # every keeper is kept
+    assert (found.similarity[dropped] >= 0.9 - 1e-6).all()
+    assert 0.97 < dropped.sum() / (exact.keeper >= 0).sum() <= 1.01
+    kept = found.kept  # the measured share is the true one, for the sample is all of them
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    like = unit[kept] @ unit[kept].T >= 0.9 - 1e-6
+    wrong = (like & (rank[kept][None] < rank[kept][:, None])).any(axis=1).sum()
+    assert found.miss == pytest.approx(wrong / (wrong + dropped.sum()))
+    assert found.miss < 0.03
+
+
+def test_looking_in_every_cell_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = pool(1200, 96, seed=1)
+    rank = np.random.default_rng(2).permutation(1200)
+    monkeypatch.setattr(near, "_BLOCK", 128)
+    monkeypatch.setattr(near, "_IN_CELL", 300)  # four cells, and rows look in four
+    found = near_duplicates(vectors, 0.9, rank, exact=False)
+    assert found.keeper.tolist() == brute(vectors, 0.9, rank).tolist()
+    assert found.miss == 0.0
+
+
+def test_few_probes_are_seen_to_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(5).normal(size=(2000, 8)).astype(np.float32)
+    monkeypatch.setattr(near, "_BLOCK", 100)
+    monkeypatch.setattr(near, "_IN_CELL", 10)
+    assert near_duplicates(rows, 0.8, np.arange(2000), exact=False).miss > 0.02

@@ -40,6 +40,30 @@ def test_what_is_not_decided_is_not_recommended() -> None:
     assert found and found["choice"] == "undecided"
 
 
+@pytest.mark.parametrize(
+    ("shares", "items", "start"),
+    [
+        ({"selected": 0.8, "random": 0.5}, 2000, "Select 20%"),
+        ({"selected": 0.5, "random": 0.8}, 2000, "Take random rows"),
+        ({"selected": 0.8, "random": 0.5, "full": 0.95}, 2000, "Train on all rows"),
+        ({"selected": 0.8, "random": 0.5, "trusted": 0.95}, 2000, "Train on the trusted rows only"),
+        ({"selected": 0.6, "random": 0.4, "base": 0.9}, 2000, "Do not train"),
+        ({"selected": 0.72, "random": 0.70}, 100, "Undecided at 20%"),
+    ],
+)
+def test_every_advice_says_its_difference_and_interval(
+    shares: dict[str, float], items: int, start: str
+) -> None:
+    spread = 0.003 if items > 1000 else 0.03
+    found = recommendation(made(shares, items=items, spread=spread, plan=PLAN))
+    assert found and found["sentence"].startswith(start)
+    ends = {
+        f"{rival['difference']:+.3f} ({rival['low']:+.3f} to {rival['high']:+.3f})"
+        for rival in found["rivals"]
+    }
+    assert any(each in found["sentence"] for each in ends), (found["sentence"], ends)
+
+
 def test_two_seeds_recommend_nothing() -> None:
     found = recommendation(made({"selected": 0.9, "random": 0.1}, seeds=2))
     assert found and found["choice"] == "undecided"

@@ -57,3 +57,19 @@ def test_two_seeds_are_an_indication_in_every_line():
     assert {(one["outcome"], one["p_holm"]) for one in told} == {("not_tested", None)}
     assert all("only an indication" in one["sentence"] for one in told)
     assert equal(made({"random": 0.6})) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "signed"),
+    [
+        (0.0, "0.000", "+0.000"),
+        (-0.0123, "-0.012", "-0.012"),
+        (0.00004, "4e-05", "+4e-05"),
+        (1234.5678, "1,234.568", "+1,234.568"),
+        (-2250958.747, "-2,250,959", "-2,250,959"),
+    ],
+)
+def test_large_numbers_in_sentences_are_grouped(value, plain, signed):
+    """A hyphen for the minus: sentences go to terminals of any encoding."""
+    assert words._plain(value) == plain
+    assert words._signed(value) == signed

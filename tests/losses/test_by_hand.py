@@ -213,18 +213,38 @@ def test_schedules_switch_terms_off() -> None:
 def test_the_window_keeps_the_last_rows_and_survives_a_resume() -> None:
     window = Window(2, rows=64)
     assert window.bias() is None
-    drawn = torch.log_softmax(torch.randn(150, 2, generator=torch.Generator().manual_seed(3)), -1)
-    for start in range(0, 150, 10):
-        window.add(drawn[start : start + 10], drawn[start : start + 10].exp())
+    drawn = torch.log_softmax(torch.randn(160, 2, generator=torch.Generator().manual_seed(3)), -1)
+    for start in range(0, 160, 16):
+        window.add(drawn[start : start + 16], drawn[start : start + 16].exp())
     assert len(window) == 64
     again = Window(2, rows=64)
     again.load_state(window.state())
-    bias = fit_bias(drawn[-64:], drawn[-64:].exp().mean(0)).float()
+    steps = drawn[-64:].view(4, 16, 2)
+    around = (steps - steps.mean(1, keepdim=True)).reshape(64, 2)
+    bias = fit_bias(around, drawn[-64:].exp().mean(0)).float() - steps[-1].mean(0)
     found = again.bias()
     assert found is not None
     torch.testing.assert_close(found, bias)
     with pytest.raises(ValueError, match="too short"):
         Window(2, rows=10)
+
+
+@pytest.mark.parametrize("size", [4, 16, 50])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_student_that_drifts_is_still_hardened_in_the_teachers_shares(
+    classes: int, size: int
+) -> None:
+    """A threshold fitted to how the student was before would find all of a step on one side."""
+    maker, window = torch.Generator().manual_seed(4), Window(classes)
+    share = torch.tensor([0.6, 0.4] if classes == 2 else [0.5, 0.3, 0.2])
+    found = []
+    for step in range(400 // size):
+        lean = torch.linspace(0, 1, classes) * step * size / 20  # to one class, more and more
+        log_p = torch.log_softmax(torch.randn(size, classes, generator=maker) * 0.5 + lean, -1)
+        window.add(log_p, share.expand(size, classes))
+        found.append(hardened(log_p, window.bias()))
+    shares = torch.cat(found[40 // size + 1 :]).mean(0)
+    assert (shares - share).abs().max() < 0.12
 
 
 def test_terms_switched_off_are_0_even_of_outcomes_ruled_out() -> None:

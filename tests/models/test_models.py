@@ -184,3 +184,20 @@ def test_models_without_torch_name_the_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "pip install 'pilotfish[models]'"
+
+
+def test_a_tiny_model_takes_one_thread_and_a_larger_one_gets_them_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pilotfish.models.loading._denied", [])
+    before = torch.get_num_threads()
+    try:
+        for threads in (3, 1):
+            torch.set_num_threads(threads)
+            found = []
+            for parameters in (models.TINY - 1, models.TINY - 1, models.TINY, models.TINY):
+                models.settle_threads(parameters)
+                found.append(torch.get_num_threads())
+            assert found == [1, 1, threads, threads]
+    finally:
+        torch.set_num_threads(before)

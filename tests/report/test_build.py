@@ -38,7 +38,9 @@ def test_write_commits_strict_json_that_equals_build(run: Run) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
 
-    assert json.loads(text, parse_constant=refuse) == report == build(run)
+    told = json.loads(text, parse_constant=refuse)
+    assert len(told.pop("seal")) == 64
+    assert told == report == build(run)
     assert (run.root / "report.html").stat().st_size < 200_000
 
 
@@ -184,6 +186,14 @@ def test_a_score_that_goes_with_length_is_warned_of(tmp_path: Path) -> None:
     report = build(fake.selected(run))
     tied = abs(report["distributions"]["lengths"]["correlation"]) >= 0.5
     assert tied == any("response length" in text for text in report["warnings"])
+
+
+@pytest.mark.parametrize(("lost", "told"), [(3, False), (29, True)])
+def test_many_unscorable_rows_are_warned_of(tmp_path: Path, lost: int, told: bool) -> None:
+    values = [float("nan")] * lost + [float(row % 7) for row in range(30 - lost)]
+    report = build(fake.selected(fake.scored(fake.pooled(tmp_path, 30), values=values), share=0.02))
+    said = f"{lost / 30:.1%} of the pool could not be scored, and so was never a candidate"
+    assert (said in report["warnings"]) is told
 
 
 def test_all_rows_unscorable_and_huge_scores_still_make_a_report(tmp_path: Path) -> None:

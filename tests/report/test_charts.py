@@ -26,6 +26,27 @@ def test_ticks_are_round_with_no_needless_decimals(
     assert [tick["label"] for tick in Axis(low, high).ticks()] == labels
 
 
+def test_wide_labels_are_thinned_and_short_ones_are_not() -> None:
+    labels = [tick["label"] for tick in Axis(-2.8e6, -1.6e6).ticks()]
+    assert labels == ["−2,800,000", "−2,400,000", "−2,000,000", "−1,600,000"]
+
+
+def test_large_numbers_lose_decimals_that_say_nothing() -> None:
+    assert words.decimal(-2_250_958.747) == "−2,250,959"
+    assert words.signed(12_345.6) == "+12,346"
+    assert words.decimal(9_999.5) == "9999.500"
+    assert words.decimal(1.5e14) == "1.500e+14"
+
+
+def test_the_end_of_a_path_is_shown() -> None:
+    assert words.tail("/one/two/" + "m" * 40 + "/") == "…/two/" + "m" * 40
+    assert words.tail("org/" + "m" * 40) == "org/" + "m" * 40
+    assert words.tail("models/weak") == "models/weak"
+    assert words.tail("n" * 80) == "n" * 80
+    assert words.metric("exact_match") == "exact match"
+    assert words.metric(None) == "metric"
+
+
 def test_log_ticks_are_powers_of_ten() -> None:
     assert [tick["label"] for tick in Axis(0.5, 2e3, log=True).ticks()] == [
         "1.000", "10.00", "100.0", "1,000",

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.report.safe import clean, excerpt, redact, visible
+from pilotfish.redaction import redact
+from pilotfish.report.safe import clean, excerpt, visible
 from tests.report.hostile import HOSTILE, SECRETS
 
 

@@ -87,6 +87,15 @@ def test_first_sentence_tells_gap_and_best_arm(report: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("more", [{"taught": "gold"}, {"oracle": True}])
+def test_first_sentence_is_about_a_student_and_no_control(more: dict[str, Any]) -> None:
+    student, control = copy.deepcopy(FOUND["arms"][0]), copy.deepcopy(FOUND["arms"][0])
+    control |= {"name": "control", **more}
+    control["pgr"] |= {"raw": 0.99}
+    told = w2s.sentence({**FOUND, "arms": [student, control]})
+    assert f"{student['name']} recovers" in told and "control" not in told
+
+
 @pytest.mark.parametrize(
     ("arms", "said"),
     [

@@ -83,8 +83,9 @@ def test_a_manifest_that_is_not_json_is_no_manifest(tmp_path: Path) -> None:
 
 
 def steps_of_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many primitives one commit takes, counted."""
+    """How many primitives one commit over an older one takes, counted."""
     count = 0
+    commit_two(Store(tmp_path / "count"), "old")
 
     def counting(name: str) -> None:
         real = getattr(primitives, name)
@@ -98,7 +99,7 @@ def steps_of_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
     for name in ("fsync_file", "fsync_dir", "replace", "write_bytes"):
         counting(name)
-    commit_two(Store(tmp_path / "count"))
+    commit_two(Store(tmp_path / "count"), "new")
     monkeypatch.undo()
     return count
 
@@ -143,7 +144,7 @@ def test_a_full_disk_at_any_step_leaves_old_or_new_never_half(
 
 def test_names_cannot_leave_the_run(tmp_path: Path) -> None:
     for name in ("../x", "/etc/passwd", "a/../../x"):
-        with pytest.raises(ValueError, match="leaves"):
+        with pytest.raises(UsageError, match="leaves"):
             Store(tmp_path).path(name)
 
 
@@ -252,3 +253,41 @@ def test_a_manifest_with_a_changed_entry_vouches_for_nothing(tmp_path: Path) -> 
         assert changed != whole
         (tmp_path / "a.json").write_text(changed)
         assert store.manifest("a.json") is None, new
+
+
+def test_a_sync_reaches_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweeps count our steps; that a step asks the disk for what its name says is held here."""
+    asked: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (asked.append(os.fstat(number).st_ino),
+                                                     real(number)))  # fmt: skip
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    primitives.fsync_file(file)
+    primitives.fsync_dir(tmp_path)
+    assert asked == [file.stat().st_ino, tmp_path.stat().st_ino]
+    asked.clear()
+    with Store(tmp_path).attempt("a/group.json") as attempt:
+        attempt.path("a/data").write_bytes(b"y")
+    folder = tmp_path / "a"
+    data, group = ((folder / name).stat().st_ino for name in ("data", "group.json"))
+    inside, above = folder.stat().st_ino, tmp_path.stat().st_ino
+    # the data, the new folder's name, the data's name, and only then the manifest and its name
+    assert asked == [data, above, inside, group, inside]
+
+
+def test_an_old_manifest_never_vouches_for_new_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even between the data and the new manifest, where nothing else is there."""
+    store = Store(tmp_path)
+    commit_two(store, "old")
+    found: list[tuple[str, bool]] = []
+
+    def looked(source: Path, target: Path) -> None:
+        os.replace(source, target)
+        found.append((target.name, (tmp_path / "group.json").exists()))
+
+    monkeypatch.setattr(primitives, "replace", looked)
+    commit_two(store, "new")
+    assert found == [("one.txt", False), ("two.txt", False), ("group.json", True)]

@@ -43,10 +43,10 @@ def settings(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**plain, "learning_rate": 1e-3, "max_grad_norm": 0.02, **changes})
 
 
-def course(name: str, model: str, teacher: str, *, how: str) -> dict[str, Tensor]:
+def course(name: str, model: str, teacher: str, *, how: str, **changes: Any) -> dict[str, Tensor]:
     """Losses, the first gradient before and after it is clipped, and the weights at the end."""
     dtype, peft, text = COURSES[name]
-    config = settings(parallel=how, use_peft=peft, loss=text)
+    config = settings(parallel=how, use_peft=peft, loss=text, **changes)
     with seeded(0):
         student = prepare(model, config)
         plain(student.causal, dtype)

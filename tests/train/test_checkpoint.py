@@ -80,7 +80,10 @@ def whole(gpt2: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict
     return found
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 5, 6, 8, 9])
+MOST = [pytest.param(step, marks=pytest.mark.slow) for step in (2, 3, 6, 8)]  # as torture does
+
+
+@pytest.mark.parametrize("step", [1, 5, 9, *MOST])
 @pytest.mark.parametrize(("name", "config"), [("full", FULL), ("lora", LORA)])
 def test_killed_at_a_step_it_ends_as_if_never_killed(
     name: str, config: TrainConfig, step: int, gpt2: str, whole: Any, tmp_path: Path
@@ -236,6 +239,38 @@ def test_no_valid_checkpoint_is_an_error_and_never_a_silent_restart(
     assert caught.value.exit_code == 6 and "--force" in (caught.value.hint or "")
     where(tmp_path).clear()
     assert steps_taken(gpt2, tmp_path, []) == list(range(1, STEPS + 1))
+
+
+def of_the_one_before(run: Path) -> None:
+    shutil.copyfile(run / ARM / BEFORE / "manifest.json", run / ARM / NEWEST / "manifest.json")
+
+
+def of_another_arm(run: Path) -> None:
+    """The same step of a training with the same key, whole and all."""
+    shutil.copytree(run / ARM / NEWEST, run / "train/other/seed-0" / NEWEST)
+    path = run / ARM / NEWEST / "manifest.json"
+    told = json.loads(path.read_text())
+    del told["seal"]
+    told["files"] = {
+        name.replace(ARM, "train/other/seed-0"): at for name, at in told["files"].items()
+    }
+    Store(run).write_json(str(path.relative_to(run)), told)
+
+
+def of_no_checkpoint(run: Path) -> None:
+    Store(run).write_json(f"{ARM}/{NEWEST}/manifest.json", {"arm": "full", "files": {}})
+
+
+@pytest.mark.parametrize("put", [of_the_one_before, of_another_arm, of_no_checkpoint])
+def test_a_whole_manifest_of_something_else_is_no_checkpoint(
+    put: Callable[[Path], None], torn: Path, gpt2: str, whole: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(torn / "train", tmp_path / "train")
+    put(tmp_path)
+    said: list[str] = []
+    assert steps_taken(gpt2, tmp_path, said) == [7, 8, 9]
+    assert len(said) == 1 and f"{NEWEST} is damaged" in said[0]
+    assert folder_bytes(tmp_path / "model") == whole["full"]
 
 
 def test_unfinished_checkpoints_count_as_none(torn: Path, gpt2: str, tmp_path: Path) -> None:

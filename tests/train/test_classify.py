@@ -106,26 +106,71 @@ def test_the_gradient_does_not_depend_on_micro_batches_or_padding(
     mass = sum(rows.mass)
     assert mass == pytest.approx(weights.sum())
     turn = [3, 0, 7, 1, 6, 2, 5, 4]
+    fresh = pupil.state()
     whole = gradient(pupil, [rows.take(turn)], mass)
     for cut in ((4, 4), (1,) * 8, (1, 5, 2)):
         ends = list(itertools.accumulate(cut))
         parts = [rows.take(turn[end - size : end]) for size, end in zip(cut, ends, strict=True)]
+        pupil.load_state(fresh)  # a window that saw the same rows twice is another one
         got = gradient(pupil, parts, mass)
         assert got[0] == pytest.approx(whole[0], abs=1e-6)
         torch.testing.assert_close(got[1], whole[1], rtol=1e-4, atol=5e-6)
 
 
-def test_the_window_of_logconf_moves_after_the_step_only(models: dict[str, str]) -> None:
-    pupil, rows = pupil_of(models["bert"], "logconf", 8, soft(8))
-    before = pupil.state()["window_q"].clone()
+def test_the_window_of_logconf_sees_a_whole_step_before_it_is_learnt(
+    models: dict[str, str],
+) -> None:
+    pupil, rows = pupil_of(models["dropping"], "logconf(warmup=0)", 8, soft(8))
+    pupil.train()
+    torch.manual_seed(5)
+    drawn = torch.get_rng_state()
+    told: list[torch.Tensor | None] = []
+    real = pupil.loss
+    pupil.loss = lambda logits, given: (told.append(given.bias), real(logits, given))[1]
     gradient(pupil, [rows.take([0, 1, 2]), rows.take([3, 4])], 5)
-    assert torch.equal(pupil.state()["window_q"], before)
-    pupil.after_step()
-    assert len(pupil.state()["window_q"]) == 5
+    assert pupil.training and not pupil.looking
+    assert len(told) == 2 and told[0] is not None and told[1] is not None
+    assert torch.equal(told[0], told[1]), "both micro-batches are told the same"
     np.testing.assert_allclose(pupil.state()["window_q"], rows.soft[:5], atol=1e-6)
     other, _ = pupil_of(models["bert"], "logconf", 8, soft(8))
     other.load_state(pupil.state())
     assert all(torch.equal(value, other.state()[name]) for name, value in pupil.state().items())
+    plain, _ = pupil_of(models["dropping"], "soft_ce", 8, soft(8))
+    plain.train()
+    torch.set_rng_state(drawn)
+    gradient(plain, [rows.take([0, 1, 2]), rows.take([3, 4])], 5)
+    without = torch.get_rng_state()
+    torch.set_rng_state(drawn)
+    gradient(pupil, [rows.take([0, 1, 2]), rows.take([3, 4])], 5)
+    assert torch.equal(torch.get_rng_state(), without), "looking draws nothing"
+
+
+def test_logconf_in_short_trainings_keeps_to_the_teachers_shares(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    """With a window of how the student was, it ends with one class for everything."""
+    targets = np.where(np.eye(2)[hard(64)] > 0, 0.8, 0.2)
+    config = settings(
+        loss="logconf", max_steps=60, learning_rate=5e-3, per_device_train_batch_size=8
+    )
+    train_classifier(
+        texts(64), models["bert"], config, classes=CLASSES, targets=targets, seed=3,
+        folder=tmp_path,
+    )  # fmt: skip
+    said = predictions(tmp_path).argmax(1)
+    assert (said == hard(16)).mean() > 0.9
+
+
+def test_reading_a_step_before_learning_it_is_in_the_ledger(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    cost = {
+        loss: teach(models["bert"], tmp_path / loss, targets=soft(16), config=settings(loss=loss))[
+            "flops"
+        ]
+        for loss in ("soft_ce", "logconf")
+    }
+    assert cost["logconf"] == pytest.approx(cost["soft_ce"] * 4 / 3)
 
 
 def test_certain_soft_labels_teach_what_hard_ones_do(

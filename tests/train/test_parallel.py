@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from pilotfish.models import load
-from pilotfish.train import train
+from pilotfish.train import loop, train
+from tests.figures import Reached
 from tests.tiny.models import tiny_gpt2
 from tests.train.courses import COURSES, ROWS, STEPS, course, settings
 from tests.train.words import backwards
@@ -50,15 +52,27 @@ def two(folder: Path, models: tuple[str, str]) -> dict[str, Any]:
     return found
 
 
+def farthest(one: dict[str, Any], other: dict[str, Any], what: tuple[str, ...]) -> float:
+    """The largest difference of any loss or gradient, by the larger of its size and 1."""
+    told = [key for key in one if key.startswith(what)]
+    assert told
+    apart = [(one[key] - other[key]).abs() / one[key].abs().clamp(min=1) for key in told]
+    return max(float(each.max()) for each in apart)
+
+
+@pytest.mark.torture
 @pytest.mark.parametrize("how", ["ddp", "fsdp"])
 @pytest.mark.parametrize("name", COURSES)
 def test_two_processes_learn_what_one_learns(
-    name: str, how: str, models: tuple[str, str], two: dict[str, Any]
+    name: str, how: str, models: tuple[str, str], two: dict[str, Any], reached: Reached
 ) -> None:
     one, both = course(name, *models, how="auto"), two["told"][f"{how} {name}"]
     assert one.keys() == both.keys()
     exact = "64" in name
     within = 1e-12 if exact else 1e-6
+    told = farthest(one, both, ("loss", "gradient"))
+    reached("R14", f"{name}, {how} on two gloo processes (wrapper asserted), six steps: losses and "
+            f"gradients apart by {told:.0e} at most ({within:.0e} promised)")  # fmt: skip
     for key, value in one.items():
         if key.startswith("weight") and not exact:
             continue  # Adam divides rounding by rounding where a gradient is 0, so at 1e-8 here
@@ -67,6 +81,46 @@ def test_two_processes_learn_what_one_learns(
         )
     clipped = [key for key in one if "after" in key]
     assert any((one[key] != one[key.replace("after", "before")]).any() for key in clipped)
+
+
+CUTS = ((8, 1), (4, 2), (2, 4), (1, 8))  # rows at once, times a step
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", COURSES)
+def test_how_a_step_is_cut_changes_no_loss_and_no_gradient(
+    name: str, models: tuple[str, str], reached: Reached
+) -> None:
+    told = [
+        course(name, *models, how="auto", per_device_train_batch_size=rows,
+               gradient_accumulation_steps=times)
+        for rows, times in CUTS
+    ]  # fmt: skip
+    within = 1e-12 if "64" in name else 1e-6
+    apart = max(farthest(told[0], other, ("loss", "gradient")) for other in told[1:])
+    assert apart <= within
+    reached("R14", f"{name}, eight rows a step cut in {len(CUTS)} ways: losses and gradients apart "
+            f"by {apart:.0e} at most ({within:.0e} promised)")  # fmt: skip
+
+
+def _mean_of_means(real: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def accumulate(model: Any, parts: Any, mass: float, **how: Any) -> torch.Tensor:
+        each = [real(model, [part], len(parts) * len(part.targets), **how) for part in parts]
+        return torch.stack(each).sum()
+
+    return accumulate
+
+
+def test_a_mean_of_means_is_found_out(models: tuple[str, str]) -> None:
+    """Negative control: divided by the tokens of each cut, not of the step, the cuts disagree."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "accumulate", _mean_of_means(loop.accumulate))
+        told = [
+            course("fp32", *models, how="auto", per_device_train_batch_size=rows,
+                   gradient_accumulation_steps=times)
+            for rows, times in (CUTS[0], CUTS[2])
+        ]  # fmt: skip
+    assert farthest(told[0], told[1], ("loss", "gradient")) > 1e-3
 
 
 def test_the_head_is_gathered_once_however_often_it_is_called(two: dict[str, Any]) -> None:

@@ -11,7 +11,9 @@ import pytest
 from safetensors.torch import load_file
 
 from pilotfish.config import TrainConfig
-from pilotfish.train import Known, train
+from pilotfish.train import Known, train, train_classifier
+from tests.tiny.encoders import tiny_encoder
+from tests.train.test_classify import CLASSES, soft, texts
 from tests.train.words import backwards
 
 WORKER = """
@@ -38,7 +40,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def two_ranks(model: str, config: TrainConfig, folder: Path) -> None:
+CLASSIFIER = """
+import sys
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from pilotfish.config import TrainConfig
+from pilotfish.train import train_classifier
+from tests.train.test_classify import CLASSES, soft, texts
+config = TrainConfig.model_validate_json(sys.argv[2])
+train_classifier(
+    texts(16), sys.argv[1], config, classes=CLASSES, targets=soft(16), seed=0,
+    folder=Path(sys.argv[3]),
+)
+torch.distributed.destroy_process_group()
+"""
+
+
+def two_ranks(model: str, config: TrainConfig, folder: Path, *, worker: str = WORKER) -> None:
     """Train by two processes."""
     port = str(free_port())
     ranks = []
@@ -52,7 +71,7 @@ def two_ranks(model: str, config: TrainConfig, folder: Path) -> None:
         words = [model, config.model_dump_json(), str(folder)]
         ranks.append(
             subprocess.Popen(
-                [sys.executable, "-c", WORKER, *words],
+                [sys.executable, "-c", worker, *words],
                 env=env,
                 cwd=Path(__file__).parents[2],
                 stderr=subprocess.PIPE,
@@ -114,3 +133,29 @@ def test_two_ranks_of_fsdp_keep_the_best_weights_that_one_process_keeps(
     saved = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for name, weight in saved[0].items():
         assert saved[1][name] == pytest.approx(weight, abs=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+@pytest.mark.parametrize("loss", ["soft_ce", "logconf"])
+def test_two_ranks_teach_a_classifier(how: str, loss: str, tmp_path: Path) -> None:
+    """soft_ce as one process does; logconf, which reads every step before it learns it, to its end
+    with a window for each process."""
+    model = str(tiny_encoder(tmp_path / "bert", "bert"))
+    alone = TrainConfig(
+        per_device_train_batch_size=8, max_steps=6, use_peft=False, loss=loss, parallel=how,
+        learning_rate=1e-3,
+    )  # fmt: skip
+    train_classifier(
+        texts(16), model, alone, classes=CLASSES, targets=soft(16), seed=0, folder=tmp_path / "one"
+    )
+    shared = alone.changed({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2})
+    two_ranks(model, shared, tmp_path / "two", worker=CLASSIFIER)
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert len(logs[0]) == len(logs[1]) == 6
+    for one, two in zip(*logs, strict=True):
+        near = 1e-4 if loss == "soft_ce" or one["step"] == 1 else 0.5
+        assert two["loss"] == pytest.approx(one["loss"], abs=near)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from pilotfish import trust
 from pilotfish._version import __version__
 from pilotfish.cli.compare import compare
 from pilotfish.cli.demo import demo
@@ -42,11 +43,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Weak-to-strong data selection: a small model picks the rows worth learning from."""
+    context.call_on_close(lambda: trust.ask(False))  # what is asked, is asked for one command
 
 
 _COMMANDS = (

@@ -4,19 +4,27 @@ import json
 import re
 import sys
 import time
+import traceback
+from contextlib import suppress
 from typing import Any
 
-_CONTROL = re.compile(
-    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+from pilotfish.redaction import redact, redacted
+
+# What a terminal obeys unseen: C1, marks of direction, line separators, tags, blanks of no width
+_UNSEEN = (
+    "\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f"
 )
-
-
-_UNSEEN = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # what JSON leaves raw
+_CONTROL = re.compile(rf"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f{_UNSEEN}]")
+_RAW = re.compile(f"[{_UNSEEN}]")  # what JSON leaves as it is
 
 
 def plain(text: str) -> str:
-    """Text without terminal escapes, control or bidi characters: dataset text may hold any."""
-    return _CONTROL.sub("", text)
+    """Text without secrets, terminal escapes, control or bidi characters: rows may hold any.
+
+    A lone surrogate, which no terminal can be sent, becomes its escape.
+    """
+    return redact(_CONTROL.sub("", text)).encode("utf-8", "backslashreplace").decode()
 
 
 def out(text: str) -> None:
@@ -26,20 +34,30 @@ def out(text: str) -> None:
 
 def emit(value: dict[str, Any]) -> None:
     """The one JSON object of `--json`; what could steer a terminal is written as an escape."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    escaped = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = json.dumps(redacted(value), ensure_ascii=False, allow_nan=False)
+    escaped = _RAW.sub(lambda found: json.dumps(found[0])[1:-1], text)
     sys.stdout.write(escaped.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:
     """Say one error on stderr (and as JSON on stdout where asked); returns its code."""
     if as_json:
-        emit({"error": message, "exit": code, "hint": hint})
-    sys.stderr.write(plain(f"error: {message}") + "\n")
-    if hint:
-        sys.stderr.write(plain(f"  -> {hint}") + "\n")
-    sys.stderr.flush()
+        with suppress(OSError):  # the error may be that nothing can be written there
+            emit({"error": message, "exit": code, "hint": hint})
+    _log(plain(f"error: {message}") + "\n" + (plain(f"  -> {hint}") + "\n" if hint else ""))
     return code
+
+
+def fault(error: Exception) -> None:
+    """Where an error came from that nobody foresaw, on stderr."""
+    _log(plain("".join(traceback.format_exception(error))))
+
+
+def _log(text: str) -> None:
+    """Write on stderr; where nobody reads it any more (`2>&1 | head`) the work goes on."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 class Console:
@@ -57,8 +75,7 @@ class Console:
         """One log line."""
         if not self._quiet:
             self._clear()
-            sys.stderr.write(plain(text) + "\n")
-            sys.stderr.flush()
+            _log(plain(text) + "\n")
 
     def step(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is."""
@@ -81,18 +98,16 @@ class Console:
 
     def _moving(self, line: str, now: float, last: bool) -> None:
         if last or now - self._shown > 0.1:
-            sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if last else ""))
-            sys.stderr.flush()
+            _log(f"\r\x1b[K{line}" + ("\n" if last else ""))
             self._shown = now
 
     def _piped(self, line: str, now: float, done: int, total: int) -> None:
         # long stages say each tenth at most every 5 seconds; short ones only that they ended
         tenth = 10 * done // total
         if (tenth != self._tenth and now - max(self._shown, self._start) > 5) or done >= total:
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            _log(line + "\n")
             self._shown, self._tenth = now, tenth
 
     def _clear(self) -> None:
         if self._tty and self._shown:
-            sys.stderr.write("\r\x1b[K")
+            _log("\r\x1b[K")

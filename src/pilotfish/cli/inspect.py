@@ -15,6 +15,7 @@ from pilotfish.cli.options import (
     Quiet,
     Revision,
     Split,
+    TrustRemoteCode,
     parse_map,
 )
 
@@ -30,6 +31,7 @@ def inspect(
     dataset_config: Config = None,
     split: Split = None,
     revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

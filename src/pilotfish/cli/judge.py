@@ -16,6 +16,7 @@ from pilotfish.cli.options import (
     Quiet,
     RunFolder,
     Test,
+    TrustRemoteCode,
     parse_map,
     parse_names,
 )
@@ -48,6 +49,7 @@ def judge(
         typer.Option("--out", metavar="DIR", help="For --harness; default: RUN-harness."),
     ] = None,
     force: Force = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

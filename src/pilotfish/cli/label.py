@@ -17,6 +17,7 @@ from pilotfish.cli.options import (
     Set,
     Split,
     Trusted,
+    TrustRemoteCode,
     Weak,
     parse_map,
     parse_names,
@@ -123,6 +124,7 @@ def label(
     seed: Annotated[int, typer.Option(help="Of folds, samples, tuning and training.")] = 0,
     set_: Set = None,
     force: Force = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

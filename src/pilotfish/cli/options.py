@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pilotfish import trust
 from pilotfish.errors import UsageError
 
 Data = Annotated[
@@ -102,6 +103,21 @@ Split = Annotated[
     str | None, typer.Option(metavar="NAME", help="Split of a hub dataset; default: train.")
 ]
 Revision = Annotated[str | None, typer.Option(metavar="NAME", help="Revision of a hub dataset.")]
+
+
+def _ask(on: bool) -> bool:
+    trust.ask(on)
+    return on
+
+
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        callback=_ask,
+        help="Run the code that a model brings with it: it can do all that you can.",
+    ),
+]
 
 
 def parse_map(text: str | None) -> dict[str, str]:

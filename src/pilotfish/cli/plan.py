@@ -24,6 +24,7 @@ from pilotfish.cli.options import (
     Split,
     Test,
     Trusted,
+    TrustRemoteCode,
     given,
     parse_map,
 )  # fmt: skip
@@ -53,7 +54,9 @@ def plan(
     ] = "quick",
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Seeds of every arm; default: 1 (none), 2 (quick), 3 (full)."),
+        typer.Option(
+            min=1, max=1000, help="Seeds of every arm; default: 1 (none), 2 (quick), 3 (full)."
+        ),
     ] = None,
     per_hour: Annotated[
         float | None,
@@ -81,6 +84,7 @@ def plan(
     ] = False,
     seed: Annotated[int, typer.Option(help="As of the run.")] = 0,
     set_: Set = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -110,7 +114,8 @@ def plan(
         "evidence": evidence, "seeds": seeds, "limit": limit, "max_bad_rate": max_bad_rate,
         "map": parse_map(map_), "dataset_config": dataset_config, "split": split,
         "revision": revision, "max_length": max_length, "precision": precision,
-        "allow_short": allow_short, "seed": seed,
+        "allow_short": allow_short, "trust_remote_code": trust_remote_code,
+        "seed": seed,
     }  # fmt: skip
     settings |= several_budgets(given(context, typed, from_recipe=bool(settings)))
     for name in ("weak", "strong"):

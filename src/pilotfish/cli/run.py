@@ -26,6 +26,7 @@ from pilotfish.cli.options import (
     Split,
     Test,
     Trusted,
+    TrustRemoteCode,
     given,
     parse_map,
 )  # fmt: skip
@@ -63,7 +64,9 @@ def run(
     ] = "quick",
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Seeds of every arm; default: 1 (none), 2 (quick), 3 (full)."),
+        typer.Option(
+            min=1, max=1000, help="Seeds of every arm; default: 1 (none), 2 (quick), 3 (full)."
+        ),
     ] = None,
     out_: Annotated[
         str | None,
@@ -86,6 +89,7 @@ def run(
     ] = 0,
     set_: Set = None,
     force: Force = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -113,7 +117,8 @@ def run(
         "evidence": evidence, "seeds": seeds, "limit": limit, "max_bad_rate": max_bad_rate,
         "map": parse_map(map_), "dataset_config": dataset_config, "split": split,
         "revision": revision, "max_length": max_length, "precision": precision,
-        "allow_short": allow_short, "seed": seed, "out": out_,
+        "allow_short": allow_short, "trust_remote_code": trust_remote_code,
+        "seed": seed, "out": out_,
     }  # fmt: skip
     settings |= several_budgets(given(context, typed, from_recipe=bool(settings)))
     for name in ("weak", "strong"):

@@ -22,6 +22,7 @@ from pilotfish.cli.options import (
     Set,
     Split,
     Trusted,
+    TrustRemoteCode,
     parse_map,
     parse_names,
 )  # fmt: skip
@@ -91,6 +92,7 @@ def score(
         bool, typer.Option("--merge", help="Only write the scores that ranks have measured.")
     ] = False,
     force: Force = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

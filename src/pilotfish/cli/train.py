@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 from pilotfish.cli.console import Console, emit, out
-from pilotfish.cli.options import Force, Json, Quiet, RunFolder, Set, Strong, parse_names
+from pilotfish.cli.options import (
+    Force,
+    Json,
+    Quiet,
+    RunFolder,
+    Set,
+    Strong,
+    TrustRemoteCode,
+    parse_names,
+)
 
 
 def train(
@@ -23,9 +32,10 @@ def train(
         str | None,
         typer.Option(metavar="DATA", help="Rows a person vouches for: the trusted arms' own."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many: seeds 0 to N-1.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many: seeds 0 to N-1.")] = 1,
     set_: Set = None,
     force: Force = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -1,15 +1,26 @@
-"""`pilotfish verify`: rehash every committed file of a run."""
+"""`pilotfish verify`: rehash every committed file of a run, and make its selections again."""
 
 from pilotfish.cli.console import emit, out
 from pilotfish.cli.options import Json, RunFolder
 
+_SHOWN = 5
+
 
 def verify(run: RunFolder, as_json: Json = False) -> None:
-    """Rehash every committed file of a run; damage ends with exit 6."""
-    from pilotfish.flows.stages import verify_stage
+    """Rehash every file of a run and make its selections again.
 
-    found = verify_stage(run)
+    Damage ends with exit 6 and names every file. Files that no manifest vouches for (your own, or
+    of work cut short) are counted and named.
+    """
+    from pilotfish.flows.verify import verify as flow
+
+    found = flow(run)
     if as_json:
         emit(found)
-    else:
-        out(f"{found['files']:,} files in {found['manifests']:,} groups are intact")
+        return
+    out(f"{found['files']:,} files in {found['manifests']:,} groups are intact")
+    if found["selections"]:
+        out(f"{found['selections']:,} selections follow from the scores")
+    if loose := found["loose"]:
+        more = ", ..." if len(loose) > _SHOWN else ""
+        out(f"{len(loose):,} files are nobody's: {', '.join(loose[:_SHOWN])}{more}")

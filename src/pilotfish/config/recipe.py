@@ -4,21 +4,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from pilotfish.config.block import Block
+from pilotfish.config.names import Name
 from pilotfish.config.settings import checked
 from pilotfish.config.training import TrainConfig, TuneConfig
 from pilotfish.errors import UsageError, unknown_name
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 50  # levels of nesting; settings need four
 SEEDS = {"none": 1, "quick": 2, "full": 3}  # of each level of evidence
+PLANTED = 20  # rows of each attack at evidence full, where nobody says how many
 
 
 Equal = Literal["steps", "epochs", "tokens", "compute"]
@@ -26,10 +23,8 @@ Equal = Literal["steps", "epochs", "tokens", "compute"]
 _LENGTH = ("max_steps", "num_train_epochs")
 
 
-class Variant(BaseModel):
+class Variant(Block):
     """An arm trained in another way: `{of: selected, train: {loss: kd, learning_rate: 1e-4}}`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     of: str = "selected"
     """The arm whose rows it learns from."""
@@ -51,10 +46,8 @@ class Variant(BaseModel):
         return train
 
 
-class Gate(BaseModel):
+class Gate(Block):
     """A guard: `{arm: selected, against: base, margin: 0.02}` must not be worse by the margin."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     arm: str = "selected"
     against: str = "base"
@@ -65,19 +58,15 @@ class Gate(BaseModel):
     """In the units of the metric: how much worse is still no loss."""
 
 
-class Money(BaseModel):
+class Money(Block):
     """What an hour of the machine costs: `{per_hour: 2.5, currency: EUR}`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     per_hour: float = Field(gt=0)
     currency: str = "USD"
 
 
-class Recipe(BaseModel):
+class Recipe(Block):
     """One experiment: rows, two models, a method, a budget, and how much evidence to buy."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str
     """DATA: a local jsonl/json/csv/parquet file, a folder or glob of them, or a hub dataset id."""
@@ -92,12 +81,12 @@ class Recipe(BaseModel):
     method: str | None = None
     """METHOD; None: the default a benchmark backs (docs/results.md); `run` says which."""
     direction: Literal["high", "low", "middle"] | None = None
-    methods: dict[str, str] = Field(default_factory=dict)
+    methods: dict[Name, str] = Field(default_factory=dict)
     """Further selections and arms: name -> METHOD, as `ifd: ifd`, scored in the same pass."""
     choose: Literal["fixed", "split"] = "fixed"
     """fixed: the verdict is on `method`, named beforehand. split: on the method that does best on
     one half of the test rows, judged on the other."""
-    equal: list[Equal] = ["steps"]
+    equal: list[Equal] = Field(["steps"])
     """What else is held equal, each with arms of its own: epochs, tokens, compute."""
     trusted: str | None = None
     """Rows a person vouches for: they tune the weak model and make the trusted arms."""
@@ -105,14 +94,17 @@ class Recipe(BaseModel):
     """Held-out rows; None: a held-out part of the trusted rows, else of the pool."""
     metric: Literal["exact_match", "accuracy", "loss"] | None = None
     evidence: Literal["none", "quick", "full"] = "quick"
-    seeds: int | None = Field(None, ge=1)
+    seeds: int | None = Field(None, ge=1, le=1000)
     """None: 1 for none, 2 for quick, 3 for full."""
     arms: list[str] | None = None
     """Only these arms; None: those of the evidence level."""
-    losses: dict[str, str] = Field(default_factory=dict)
+    losses: dict[Name, str] = Field(default_factory=dict)
     """Extra arms on the selected rows: arm name -> LOSS, as `selected_kd: mix(lm=0.7, kd=0.3)`."""
-    variants: dict[str, Variant] = Field(default_factory=dict)
+    variants: dict[Name, Variant] = Field(default_factory=dict)
     """Extra arms that differ from one of the table in how they are trained."""
+    canaries: int | None = Field(None, ge=0)
+    """Rows of each of six attacks, planted beside the pool and held against the selections of its
+    methods; None: 20 at evidence full, else none."""
     out: str | None = None
     seed: int = 0
     limit: int | None = Field(None, gt=0)
@@ -125,6 +117,8 @@ class Recipe(BaseModel):
     max_length: int | None = Field(None, gt=1)
     """Tokens the weak model sees of a row; None: 1024, clamped to its window."""
     precision: Literal["fp32", "bf16", "int8", "auto"] = "auto"
+    trust_remote_code: bool = False
+    """Run the code that a model brings with it, which can do all that you can."""
     allow_short: bool = False
     margin: float | None = Field(None, gt=0)
     """Differences inside +- margin count as equivalent."""
@@ -159,6 +153,15 @@ class Recipe(BaseModel):
         return self.seeds or SEEDS[self.evidence]
 
     @property
+    def planted(self) -> int:
+        """Rows of each attack that are planted beside the pool."""
+        return self.planted_at(self.evidence)
+
+    def planted_at(self, evidence: str) -> int:
+        """The same at another level of evidence."""
+        return (PLANTED if evidence == "full" else 0) if self.canaries is None else self.canaries
+
+    @property
     def all_variants(self) -> dict[str, Variant]:
         """`variants`, and those that `losses` is short for."""
         short = {name: Variant(train={"loss": loss}) for name, loss in self.losses.items()}
@@ -175,14 +178,25 @@ def read_recipe(path: Path | str) -> dict[str, Any]:
         raise UsageError(f"{path} is larger than a recipe may be ({MAX_BYTES:,} bytes)")
     try:
         text = data.decode("utf-8")
-        if any(isinstance(event, yaml.events.AliasEvent) for event in yaml.parse(text)):
-            raise UsageError(f"{path} uses YAML aliases, which recipes do not allow")
+        _refuse_bombs(path, text)
         found = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} does not hold a recipe (a mapping of settings)")
     return found
+
+
+def _refuse_bombs(path: Path | str, text: str) -> None:
+    """UsageError for aliases, and for nesting that takes the parser minutes."""
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.events.AliasEvent):
+            raise UsageError(f"{path} uses YAML aliases, which recipes do not allow")
+        depth += isinstance(event, yaml.events.CollectionStartEvent)
+        depth -= isinstance(event, yaml.events.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UsageError(f"{path} nests deeper than {MAX_DEPTH} levels")
 
 
 def make_recipe(settings: dict[str, Any], overrides: list[str] | None = None) -> Recipe:

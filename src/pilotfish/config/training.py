@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pilotfish.config.block import Block
 
 
-class TuneConfig(BaseModel):
+class TuneConfig(Block):
     """The `tune:` block: the weak model on the trusted rows; the epoch that does best is kept.
 
     None: decided from model and data, and recorded.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     learning_rate: float | list[float] | None = None
     """A list is tried in full; None tries shares of a rule of thumb by size."""

@@ -4,8 +4,9 @@ import os
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
+from pilotfish.config.block import Block
 from pilotfish.config.settings import checked
 from pilotfish.config.training import TrainConfig
 from pilotfish.errors import UsageError
@@ -21,10 +22,8 @@ _ARM = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
-class LabelsConfig(BaseModel):
+class LabelsConfig(Block):
     """The `labels:` block: how rows are labelled, by the weak model and in a second round."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["hard", "soft", "consistency"] | None = None
     """soft: probabilities of the classes; hard: the likeliest class or the greedy answer;
@@ -37,10 +36,8 @@ class LabelsConfig(BaseModel):
     """Confidence (for consistency, share of the samples) below which a label is not taught."""
 
 
-class WeakToStrong(BaseModel):
+class WeakToStrong(Block):
     """Rows with true labels, two models, and what is to be tried between floor and ceiling."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     experiment: Literal["weak_to_strong"] = "weak_to_strong"
     data: str
@@ -52,7 +49,9 @@ class WeakToStrong(BaseModel):
     """MODEL that learns."""
     test: str | None = None
     """Rows to judge on; None: a part of `data`."""
-    seeds: int = Field(3, ge=1)
+    trust_remote_code: bool = False
+    """Run the code that a model brings with it, which can do all that you can."""
+    seeds: int = Field(3, ge=1, le=1000)
     weak_rows: int | None = Field(None, ge=2)
     """Rows with true labels that the weak model learns from; None: half of what is left."""
     rows: int | None = Field(None, ge=2)
@@ -68,11 +67,11 @@ class WeakToStrong(BaseModel):
     """Further arms on the same rows: arm name -> LOSS, as `logconf: logconf`."""
     filters: dict[str, str] = Field(default_factory=dict)
     """Further arms on rows a filter keeps: arm name -> METHOD, as `sure: confidence(keep=0.7)`."""
-    stopping: list[Stop] = []
+    stopping: list[Stop] = Field([])
     """Further arms, the naive student at the step that does best on the validation rows: by their
     weak labels (`stop_honest`) or by their true ones, an oracle (`stop_oracle`)."""
     labels: LabelsConfig = LabelsConfig()
-    controls: list[Control] = ["self_training", "gold_half"]
+    controls: list[Control] = Field(["self_training", "gold_half"])
     looks: int = Field(4, ge=0)
     """Points of the error-inheritance curves, the last step among them; 0: none."""
     min_gap: float = Field(0.02, gt=0)

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pilotfish.encode.patience import TooLong, within
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.records import Example, Turn
 
 FORMS = ("template", "plain", "superfiltering")
 GAP = "\n\n"
+PATIENCE = 10.0  # seconds that a template has to write two short turns, which takes milliseconds
 
 _PROBE = "pilotfishprobe"
 _HOLE = re.compile("\ue0f1([0-9]+)\ue0f2")  # stands in for a control token spelled in a row
@@ -216,8 +218,14 @@ def _apply(tokenizer: Any, turns: Sequence[Turn], *, ask: bool) -> str:
 def _frame(tokenizer: Any) -> tuple[str, str]:
     """What the template writes before and after a reply, found with a probe word."""
     turns = (Turn("user", "Hi"), Turn("assistant", _PROBE))
-    before = _apply(tokenizer, turns[:1], ask=True)
-    whole = _apply(tokenizer, turns, ask=False)
+    try:  # a template comes from outside, and may loop for ever
+        before = within(PATIENCE, lambda: _apply(tokenizer, turns[:1], ask=True))
+        whole = within(PATIENCE, lambda: _apply(tokenizer, turns, ask=False))
+    except TooLong as error:
+        raise UsageError(
+            f"the chat template does not write two short turns within {PATIENCE:g} seconds",
+            hint="use a tokenizer without a chat template; the plain template is taken then",
+        ) from error
     lead, found, tail = whole[len(before) :].partition(_PROBE)
     if not whole.startswith(before) or not found:
         raise _no_prefix()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pilotfish.encode import Encoded
 from pilotfish.engine.forward import Ask, Forward
 from pilotfish.engine.plan import Distinct, distinct, plan
+from pilotfish.errors import OutOfMemory
 from pilotfish.records import Ints, Need, Ragged, Texts
 from pilotfish.signals import SIGNALS, Column, Sampled
 
@@ -196,7 +197,4 @@ def _fits(batch: Callable[[], None]) -> bool:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device or the machine has no memory left."""
-    words = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        word in str(error).lower() for word in words
-    )
+    return OutOfMemory.of(error) is not None

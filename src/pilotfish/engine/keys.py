@@ -10,7 +10,8 @@ from typing import Any
 import torch
 import transformers
 
-from pilotfish import encode, signals
+from pilotfish import encode, models, signals
+from pilotfish._version import __version__
 from pilotfish.encode import template_digest
 from pilotfish.engine.int8.native import kernels
 from pilotfish.models import Loaded
@@ -39,6 +40,7 @@ def stage_spec(
         "threads": torch.get_num_threads() if loaded.device.type == "cpu" else None,
         "attention": loaded.attention,
         "packages": {each.__name__: each.__version__ for each in (torch, transformers)},
+        "pilotfish": __version__,
         "code": code_version(),
     }
 
@@ -53,7 +55,8 @@ def stage_key(spec: Mapping[str, Any]) -> str:
 def code_version() -> str:
     """sha256 over the sources that decide numbers: a changed line never reuses old shards."""
     digest, here = hashlib.sha256(), Path(__file__).parent
-    folders = [here, here / "int8", *(Path(room.__path__[0]) for room in (encode, signals))]
+    rooms = (encode, models, signals)
+    folders = [here, here / "int8", *(Path(room.__path__[0]) for room in rooms)]
     for folder in folders:
         for path in sorted((*folder.glob("*.py"), *folder.glob("*.c"))):
             digest.update(f"{folder.name}/{path.name}\n".encode())

@@ -99,6 +99,11 @@ class ShardScorer:
         self.keys: dict[Need, str] = {need: stage_key(spec) for need, spec in self._specs.items()}
 
     @property
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """Need's name -> what decides its numbers."""
+        return {need.name: spec for need, spec in self._specs.items()}
+
+    @property
     def passes(self) -> int:
         """Forward passes over a row, token counts alone counting as one."""
         return len({_pass_of(need) for need in self.keys})

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pilotfish.engine.head import After, TiledHead, WholeHead, afters, plain_logits
 from pilotfish.engine.int8 import Int8Head, prepare
 from pilotfish.engine.packed import in_turn, layout, packed
-from pilotfish.errors import UsageError
+from pilotfish.errors import OutOfMemory, UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Ints
 
@@ -149,10 +149,9 @@ def _true(
         return False
     try:
         batch = _logits(loaded, rows, way, after)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise  # says nothing of the model: another time it would be packed, to other bits
-    except Exception:  # a model of another make: whatever it trips over, this way is not for it
-        if way.batching != "packed":
+    except Exception as error:  # a model of another make: whatever it trips over
+        # want of memory says nothing of the model: another time it would be packed, to other bits
+        if way.batching != "packed" or OutOfMemory.of(error):
             raise
         return False
     allowed = _BATCH.get(loaded.dtype, _BATCH_NARROW)

@@ -98,8 +98,12 @@ class Candidates:
             self.need_counts(what)
         if not selector.pool_relative:
             return Scored(None, lambda: (_part(selector, seen) for seen in self._seen()))
-        whole, bounds = _part(selector, _all(list(self._seen()))), self.pool.ranges
+        whole, bounds = _part(selector, self.seen()), self.pool.ranges
         return Scored(None, lambda: (Part(whole.values[a:b], whole.why[a:b]) for a, b in bounds))
+
+    def seen(self) -> Seen:
+        """All that can be told of the whole pool without a model."""
+        return _all(list(self._seen()))
 
     def sources(self) -> Ints:
         """[n] number of each row's source, in the order of their names."""

@@ -7,7 +7,6 @@ a run taken up again goes on with the very same rows.
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,8 +18,9 @@ from pilotfish.audit import Cuts, cascade_facts, cuts_of, spearman
 from pilotfish.audit import cascade as maths
 from pilotfish.config import Method
 from pilotfish.errors import UsageError
+from pilotfish.flows.bill import Bill
 from pilotfish.flows.candidates import candidates_of
-from pilotfish.flows.costs import known, paid_for, reading_flops
+from pilotfish.flows.costs import known, reading_flops
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.measuring import Measuring, Start, ready, start
 from pilotfish.flows.passing import Cheaper, Passing, kept_passing, write_passing
@@ -182,7 +182,8 @@ def _add_passed(
     column: _Column, begun: Start, spread: Spread, *, force: bool, progress: Progress
 ) -> None:
     """Calibrate, score the rows passed on, and measure the recall."""
-    run, pool, clock = column.run, column.pool, time.monotonic()
+    run, pool = column.run, column.pool
+    bill = Bill(run, pool, [column.name])
     some = gathered(
         candidates_of(run), candidates_of(run).scored(column.cheap), column.cuts.picker, None
     )
@@ -191,18 +192,15 @@ def _add_passed(
     spec = replace(
         begun.spec, only=passing.name, token_budget=passing.token_budget, threads=passing.threads
     )
+    if calibrated:
+        bill.charge(rows=0, **calibrated)
     progress.note(f"{column.name}: {begun.weak.name} reads {passing.scored.mean():.0%} of the rows")
-    outcome = measure_all(Work(pool, begun.weak, spec), spread, progress)
-    lengths = write_scores(run, pool, begun.planned.opened(outcome.opened), force=force)
-    spent = paid_for(
-        begun.weak, {receipt.shard: outcome.passes_paid(receipt) for receipt in outcome.receipts},
-        lambda shard: np.where(passing.scored, lengths, 0)[slice(*pool.bounds(shard))],
+    opened = measure_all(
+        Work(pool, begun.weak, spec), spread, progress,
+        lambda opened: bill.begin(begun.weak, opened.keys, passing.scored), bill.after,
     )  # fmt: skip
-    spent = {key: value + calibrated.get(key, 0.0) for key, value in spent.items()}
-    run.cost(
-        "score", column.name, seconds=time.monotonic() - clock,
-        rows=int(passing.scored.sum()), **spent,
-    )  # fmt: skip
+    write_scores(run, pool, begun.planned.opened(opened), force=force)
+    bill.rest()
     _tell(column, begun, passing, some)
 
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pilotfish import trust
 from pilotfish.budget import parse_budget
 from pilotfish.config import Recipe
 from pilotfish.flows.arms import Arm, grid_of
+from pilotfish.flows.canaries import plant_into
 from pilotfish.flows.compute import equal_compute, steps_of
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.held_out import keep_test
@@ -34,6 +36,7 @@ from pilotfish.flows.watch import Watch
 from pilotfish.flows.weak import weak_model
 from pilotfish.ledger import RESUME
 from pilotfish.pool import Pool, overlap_keys
+from pilotfish.redaction import redacted
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 # Settings that say which results there are, and change none of them.
 _ADDING = {
     "evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods", "equal",
-    "choose", "gates", "money",
+    "choose", "gates", "money", "canaries",
 }  # fmt: skip
 
 
@@ -88,7 +91,7 @@ def run_experiment(
     need_torch("a run", extra="train")
     for budget in recipe.all_budgets:
         parse_budget(budget)
-    with run_lock(out) as store:
+    with run_lock(out) as store, trust.asking(recipe.trust_remote_code):
         # after the lock: a second planner is turned away before torch is loaded
         run = Run(store.root)
         watch = Watch(run)
@@ -186,6 +189,10 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment
             weak = experiment.training.weak(seed)
         _score(experiment, weak, seed, again)
     pick_all(run, experiment.picks, seed, **shared)
+    if seed == 0 and experiment.recipe.planted:
+        stand = run.section("selections")
+        names = [each for each in experiment.picks.with_controls if each in stand]
+        plant_into(run, names, experiment.recipe.planted, progress=experiment.progress)
     experiment = experiment if seed else with_steps(experiment)
     if any(arm.steps == "compute" for arm in experiment.arms):
         compute = equal_compute(
@@ -223,7 +230,7 @@ def with_steps(experiment: Experiment) -> Experiment:
 def begin(experiment: Experiment) -> None:
     """Once nothing was refused: write down the plan, and withdraw results of another one."""
     run, recipe, picks = experiment.run, experiment.recipe, experiment.picks
-    config = recipe.model_dump(mode="json", exclude={"out"})
+    config = redacted(recipe.model_dump(mode="json", exclude={"out"}))
     retire(run, _of_another_plan(experiment, config))
     evidence = {
         "level": recipe.evidence,

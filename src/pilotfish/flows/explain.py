@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pilotfish.errors import UsageError
 from pilotfish.flows.reading import existing
 from pilotfish.flows.selection import decisions_of
-from pilotfish.pickers import KEPT, OVER_BUDGET, UNSCORABLE
+from pilotfish.pickers import COPY, KEPT, OVER_BUDGET, OVER_QUOTA, UNSCORABLE
 from pilotfish.pickers.protocol import IN_SELECTION, OVER_CEILING, UNDER_FLOOR, UNMATCHED
 from pilotfish.records import Floats
 from pilotfish.store import Run
@@ -90,7 +90,7 @@ def _decided(
     table = decisions_of(run, selection)
     reason = np.array(table.column("reason").to_pylist(), dtype=object)
     score, kept = table.column("score").to_numpy(), reason == KEPT
-    eligible = score[kept | (reason == OVER_BUDGET)]
+    eligible = score[kept | np.isin(reason, [OVER_BUDGET, OVER_QUOTA])]
     key, wanted = ("id", id) if id is not None else ("row", row)
     for at, value in enumerate(table.column(key).to_pylist()):
         decision = table.slice(at, 1).to_pylist()[0] if value == wanted else None
@@ -134,6 +134,21 @@ def _over_budget(case: Case, _: str) -> str:
         f"eligible rows{_end(case)}; the budget of {case.facts.get('budget', '?')} kept "
         f"{_window(case)}"
     )
+
+
+def _over_quota(case: Case, _: str) -> str:
+    return (
+        f"was dropped: its {case.score} ranks {_nth(case.place)} of {len(case.eligible):,} "
+        f"eligible rows{_end(case)}, and its group had given all the rows that the quota "
+        f"{case.facts['quota']['as']} leaves it"
+    )
+
+
+def _copy(case: Case, _: str) -> str:
+    like = {"exact": "a copy", "near": "a copy or near copy"}[case.facts["dedup"]["kind"]]
+    other = case.decision["nearest_kept_id"]
+    kept = f"the kept row {other}" if other else "a better-ranked row, which was not kept either"
+    return f"was dropped: it is {like} of {kept}"
 
 
 def _window(case: Case) -> str:
@@ -190,6 +205,8 @@ def _other(case: Case, _: str) -> str:
 _FATES: dict[str, Callable[[Case, str], str]] = {
     KEPT: _kept,
     OVER_BUDGET: _over_budget,
+    OVER_QUOTA: _over_quota,
+    COPY: _copy,
     OVER_CEILING: _over_ceiling,
     UNDER_FLOOR: _under_floor,
     UNSCORABLE: _unscorable,

@@ -14,12 +14,12 @@ from typing import Any
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.exports import TARGETS, How, Job, Written, readme
 from pilotfish.flows.arms import ARMS, Arm, arms_of
+from pilotfish.flows.controls import length_matched, longest_control, random_control
 from pilotfish.flows.export_how import how_of, seeds_of
 from pilotfish.flows.held_out import known_test
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import existing, fingerprint, pool_of, read_beside, source_of_run
 from pilotfish.flows.rows import selection_of, stream
-from pilotfish.flows.select import length_matched, longest_control, random_control
 from pilotfish.flows.selection import kept_of
 from pilotfish.judge.items import item_hash
 from pilotfish.order import row_name, shuffled

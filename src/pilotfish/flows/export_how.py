@@ -11,6 +11,7 @@ from pilotfish.exports import STRONG, How
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.stages import train_config
 from pilotfish.order import plan_steps, warmup_length
+from pilotfish.redaction import redacted
 from pilotfish.store import Run
 
 LORA_RATE = 2e-4  # where nobody could look at the model: the rule of thumb for LoRA
@@ -42,7 +43,7 @@ def how_of(
     if own := config.of_language_models:
         progress.note(f"settings that the other trainers do not have: train.{', train.'.join(own)}")
     return How(
-        config, strong, steps, warmup_length(config.warmup_steps, steps), rate, peft,
+        config, str(redacted(strong)), steps, warmup_length(config.warmup_steps, steps), rate, peft,
         templated, end,
     )  # fmt: skip
 

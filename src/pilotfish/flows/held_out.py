@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from pilotfish.errors import UsageError
-from pilotfish.flows.reading import Source, fingerprint
-from pilotfish.pool import overlap_keys, read
+from pilotfish.flows.reading import Source, fingerprint, read_for_now
+from pilotfish.pool import overlap_keys
 from pilotfish.records import Example, Turn
+from pilotfish.redaction import redacted
 from pilotfish.store import Run, Store
 
 MANIFEST, ITEMS = "test/manifest.json", "test/items.jsonl"
@@ -33,7 +34,7 @@ def hold_out(
 def hold_out_of_pool(source: Source, count: int, seed: int) -> list[Example]:
     """Rows of DATA kept apart for judging, chosen by hash before anything is measured."""
     with tempfile.TemporaryDirectory() as folder:
-        pool = read(source.data, Store(folder), **source.arguments())  # type: ignore[arg-type]
+        pool = read_for_now(source, Store(folder))
         if len(pool) < 4:
             raise UsageError(
                 f"{source.data} has {len(pool)} usable rows: too few to hold some out for judging",
@@ -50,7 +51,7 @@ def _keyed(seed: int, digest: str) -> bytes:
 
 def keep_test(run: Run, examples: Sequence[Example], facts: dict[str, Any], *, force: bool) -> None:
     """Store the test rows with the run, so that a later `judge RUN` asks the same questions."""
-    section = {**facts, "rows": len(examples), "fingerprint": fingerprint(examples)}
+    section = {**redacted(facts), "rows": len(examples), "fingerprint": fingerprint(examples)}
     run.fix("test", section, force=force)
     with run.store.attempt(MANIFEST) as attempt:
         # whole examples, ids included: read as data once more, a part may get other ids

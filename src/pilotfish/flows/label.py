@@ -35,7 +35,7 @@ from pilotfish.pool import Pool, overlap_key, overlap_keys
 from pilotfish.records import Example
 from pilotfish.store import Run, run_lock
 
-_NAME = re.compile(r"(?!seed-|raw$|models$)[A-Za-z0-9][\w.\-]*")
+_NAME = re.compile(r"(?!seed-|raw$|models$)[A-Za-z0-9][\w.\-]{0,127}", re.ASCII)
 
 
 @dataclass(frozen=True)

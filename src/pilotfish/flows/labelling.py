@@ -138,7 +138,7 @@ def token_lengths(texts: Sequence[str], weak: "Loaded") -> list[int]:
     """Tokens of each text, ascending."""
     if not texts:
         return []
-    found = weak.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    found = weak.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     return sorted(len(ids) for ids in found)
 
 

@@ -24,13 +24,33 @@ def column_of(
     method, score = _spoken(known, method, score)
     if direction is None and "direction" not in method.args:
         named = known.get(score or method.text, {})
-        direction = named.get("direction") if _choosable(method) else None
+        recorded = named.get("direction") if _choosable(method) else None
+        # asking for what it does by itself would put a plain picker in the place of its own
+        by_itself = make(with_seed(method, seed)).direction
+        direction = None if recorded == by_itself else recorded
     selector = make(with_seed(method, seed), direction)
     if score is None and selector.needs:
         score = method.text if method.text in known else _alike(run, known, method, selector)
     if score is not None and score not in known:
         raise no_such_score(run, score)
     return method, selector, score
+
+
+def meant_again(run: Run, facts: Mapping[str, Any]) -> tuple[Method, Selector, str | None]:
+    """The same, as the line of a selection in run.json tells it."""
+    return column_of(
+        run, facts["method"], score=facts["score"], direction=direction_of(run, facts),
+        seed=int(facts["seed"] or 0),
+    )  # fmt: skip
+
+
+def direction_of(run: Run, facts: Mapping[str, Any]) -> str | None:
+    """What to ask for to pick from the same end again: nothing where that is so by itself."""
+    _, selector, _ = column_of(
+        run, facts["method"], score=facts["score"], direction=None, seed=int(facts["seed"] or 0)
+    )
+    direction: str | None = facts["direction"]
+    return None if selector.direction == direction else direction
 
 
 def _spoken(

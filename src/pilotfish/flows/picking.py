@@ -6,8 +6,9 @@ or above it. Pickers that look at all rows (the middle, matched controls) are sh
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from pilotfish.budget import Budget, resolve, take
 from pilotfish.flows.candidates import Candidates, Part, Scored
+from pilotfish.flows.copies import Copies
 from pilotfish.histogram import Cut, Histogram
-from pilotfish.pickers import OVER_BUDGET, UNSCORABLE, Gate, Picker, Top, tie_rank
+from pilotfish.pickers import COPY, OVER_BUDGET, UNSCORABLE, Gate, Picker, Top, tie_rank
 from pilotfish.records import Floats, Ints, Texts
 
 _LINES = 1 << 13  # rows whose text is in memory at a time
@@ -30,8 +32,11 @@ class Choice:
     kept: Ints  # [k] pool indices, best first
     tokens: int | None  # of the kept rows; None where the run has no counts
     digest: str  # sha256 over ids and contents of the kept rows, in pick order
-    notes: Mapping[str, int]
+    notes: Mapping[str, Any]
     _why: Gate | Texts  # what decides who may be picked, or [n] the codes of all rows
+    beyond: str = OVER_BUDGET  # the code of an eligible row that was not kept
+    copies: Copies | None = None
+    _names: Mapping[int, str] = field(default_factory=dict)  # ids of kept rows that have copies
 
     def reasons(self, start: int, part: Part) -> Texts:
         """[n] the code of each row of a shard that begins at `start`, had none been kept."""
@@ -39,27 +44,40 @@ class Choice:
         found = (
             self._why.reasons(part.values) if isinstance(self._why, Gate) else self._why[start:stop]
         )
-        reason = np.where(found == "", OVER_BUDGET, found)
+        reason = np.where(found == "", self.beyond, found)
+        if self.copies is not None:
+            reason[self.copies.keeper[start:stop] >= 0] = COPY
         bad = np.flatnonzero(reason == UNSCORABLE)
         reason[bad] = [f"{UNSCORABLE}:{why}" for why in part.why[bad]]
         return reason
 
+    def nearest(self, start: int, stop: int) -> list[str | None]:
+        """The id of the kept row that each row of a stretch is a copy of, None for others."""
+        if self.copies is None:
+            return [None] * (stop - start)
+        return [self._names.get(int(row)) for row in self.copies.keeper[start:stop]]
+
 
 def pick(
-    rows: Candidates, scored: Scored, picker: Picker, budget: Budget, *, allow_short: bool = False
+    rows: Candidates,
+    scored: Scored,
+    picker: Picker,
+    budget: Budget,
+    *,
+    allow_short: bool = False,
+    copies: Copies | None = None,
 ) -> Choice:
-    """Spend a budget on scores; raises UsageError like `budget.take`."""
+    """Spend a budget on scores; raises UsageError like `budget.take`. Copies are never kept."""
+    if copies is not None:
+        scored = copies.without(scored, rows.pool.ranges)
     cut = _cut(rows, scored, picker, budget) if isinstance(picker, Top) else None
     some = gathered(rows, scored, picker, cut)
     ranking = picker.rank(some.scores, some.tie)
     kept = take(ranking.order, budget, len(rows), tokens=some.tokens, allow_short=allow_short)
-    return Choice(
-        kept=some.place[kept],
-        tokens=None if some.tokens is None else int(some.tokens[kept].sum()),
-        digest=_digest(some, kept),
-        notes=ranking.notes,
-        _why=picker.gate if isinstance(picker, Top) else ranking.reason,
-    )
+    return some.choice(
+        kept, picker.gate if isinstance(picker, Top) else ranking.reason,
+        notes=ranking.notes, copies=copies,
+    )  # fmt: skip
 
 
 def scores_sha(scored: Scored) -> str:
@@ -80,10 +98,34 @@ class Gathered:
     digests: NDArray[np.bytes_]  # [m] 16 bytes of content each
     ids: pa.Array  # [m]
 
-    @property
+    @cached_property
     def tie(self) -> Ints:
         """[m] what decides between equal scores."""
         return tie_rank(self.digests, _Names(self.ids))
+
+    def choice(
+        self,
+        kept: Ints,
+        why: Gate | Texts,
+        *,
+        notes: Mapping[str, Any],
+        beyond: str = OVER_BUDGET,
+        copies: Copies | None = None,
+    ) -> Choice:
+        """What it is to keep the rows `kept` [k] of these, best first."""
+        place = self.place[kept]
+        copied = np.isin(place, [] if copies is None else copies.keeper)
+        names = self.ids.take(pa.array(kept[copied])).to_pylist()
+        return Choice(
+            kept=place,
+            tokens=None if self.tokens is None else int(self.tokens[kept].sum()),
+            digest=_digest(self, kept),
+            notes=notes,
+            _why=why,
+            beyond=beyond,
+            copies=copies,
+            _names=dict(zip(place[copied].tolist(), names, strict=True)),
+        )
 
 
 class _Names(Sequence[str]):
@@ -99,7 +141,7 @@ class _Names(Sequence[str]):
         return self._ids[int(index)].as_py()
 
 
-def _eligible(gate: Gate, values: Floats) -> Floats:
+def eligible(gate: Gate, values: Floats) -> Floats:
     """[n] scores, nan where the row may not be picked."""
     return np.where(gate.reasons(values) == "", values, np.nan)
 
@@ -107,7 +149,7 @@ def _eligible(gate: Gate, values: Floats) -> Floats:
 def _cut(rows: Candidates, scored: Scored, picker: Top, budget: Budget) -> Cut:
     """First pass: the bin behind which no row can be kept."""
     parts = (
-        Histogram.of(_eligible(picker.gate, values), picker.direction, tokens)
+        Histogram.of(eligible(picker.gate, values), picker.direction, tokens)
         for (values, _), tokens in zip(scored.parts(), rows.tokens(), strict=True)
     )
     counted = Histogram.total(parts, picker.direction)
@@ -117,13 +159,21 @@ def _cut(rows: Candidates, scored: Scored, picker: Top, budget: Budget) -> Cut:
 
 def gathered(rows: Candidates, scored: Scored, picker: Picker, cut: Cut | None) -> Gathered:
     """Second pass: the rows that may be before the cut; all of them where there is no cut."""
+    if cut is None or not isinstance(picker, Top):
+        return gather(rows, scored, lambda _, values: np.ones(len(values), dtype=bool))
+    gate = picker.gate
+    return gather(rows, scored, lambda _, values: cut.may_hold(eligible(gate, values)))
+
+
+def gather(
+    rows: Candidates, scored: Scored, wanted: Callable[[int, Floats], NDArray[np.bool_]]
+) -> Gathered:
+    """The rows that `wanted` says of: called with a shard's first pool index and its scores."""
     place, scores, tokens = list[Ints](), list[Floats](), list[Ints]()
     digests, ids = list[NDArray[np.bytes_]](), list[pa.Array]()
     parts = zip(rows.pool.ranges, scored.parts(), rows.tokens(), strict=True)
     for shard, ((start, _), (values, _), counts) in enumerate(parts):
-        here = np.arange(len(values))
-        if cut is not None and isinstance(picker, Top):
-            here = np.flatnonzero(cut.may_hold(_eligible(picker.gate, values)))
+        here = np.flatnonzero(wanted(start, values))
         origin = rows.pool.table(shard, "id", "digest").take(pa.array(here))
         place.append(here + start)
         scores.append(values[here])

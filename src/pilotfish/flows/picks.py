@@ -8,14 +8,14 @@ from pilotfish.config import Method, Recipe, parse_method
 from pilotfish.errors import UsageError
 from pilotfish.flows.arms import Arm
 from pilotfish.flows.compute import Compute
-from pilotfish.flows.select import (
+from pilotfish.flows.controls import (
     compute_control,
     length_matched,
     longest_control,
     random_control,
-    select_into,
     tokens_control,
 )
+from pilotfish.flows.select import select_into
 from pilotfish.selectors import make
 from pilotfish.store import Run
 
@@ -48,6 +48,11 @@ class Picks:
                 raise UsageError(f"the budget {text} stands twice among {recipe.all_budgets}")
             slugs[slug] = text
         return cls(recipe, methods, slugs, frozenset(arm.selection for arm in arms))
+
+    @property
+    def with_controls(self) -> list[str]:
+        """Selections that planted rows are held against: a budget and a seed of each kind."""
+        return [*self.methods, "longest", "random-0"]
 
     def columns(self, again: str) -> dict[str, Method]:
         """Score column -> method: one for each distinct METHOD, so that nothing is scored twice."""

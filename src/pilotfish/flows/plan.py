@@ -150,7 +150,10 @@ def _judging(grounds: Grounds, metric: str, strong: Model) -> Judging:
     test = grounds.holding.beside.test
     prompts = encode_prompts(test, strong.tokenizer, strong.window or 2**31, 0)
     texts = [row.response for row in test]
-    answers = [len(ids) for ids in strong.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    answers = [
+        len(ids)
+        for ids in strong.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    ]
     room = max(answers) + ROOM if metric == "exact_match" else 0
     mean = float(np.mean([len(prompt.ids) for prompt in prompts]))
     return Judging(metric, len(test), mean, float(np.mean(answers)), room)
@@ -215,7 +218,7 @@ def _level(counting: Counting, name: str) -> Level:
     recipe = counting.grounds.recipe
     seeds = recipe.n_seeds if name == recipe.evidence else SEEDS[name]
     jobs = jobs_of(counting.grounds, grid_of(recipe, name), seeds)
-    return Level(steps_of(counting, jobs), seeds)
+    return Level(steps_of(counting, jobs, recipe.planted_at(name)), seeds)
 
 
 def _device() -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import pyarrow.parquet as pq
 
 from pilotfish.config import Recipe
-from pilotfish.flows.reading import Source
+from pilotfish.flows.reading import Source, read_for_now
 from pilotfish.flows.setup import Beside, rows_beside, source_of
-from pilotfish.pool import Pool, overlap_keys, read
+from pilotfish.pool import Pool, overlap_keys
 from pilotfish.pool.files import FileSource
 from pilotfish.pool.locate import HubOptions, locate
 from pilotfish.store import Store
@@ -56,7 +56,7 @@ def hold(recipe: Recipe, store: Store) -> Holding:
     start = time.monotonic()
     beside = rows_beside(recipe, few)
     asked = overlap_keys(beside.test)
-    pool = read(few.data, store, exclude=asked, **few.arguments())  # type: ignore[arg-type]
+    pool = read_for_now(few, store, exclude=asked)
     seconds = time.monotonic() - start
     if records is None:
         return Holding(pool, beside, len(pool), True, seconds)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pilotfish.config import TrainConfig
 from pilotfish.errors import DataError, UsageError
+from pilotfish.flows.controls import random_control
 from pilotfish.flows.labelling import room_for
 from pilotfish.flows.measuring import MAX_LENGTH, Measuring
 from pilotfish.flows.picks import MAIN
@@ -34,7 +35,7 @@ from pilotfish.flows.probe_train import learn_some
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import Source, open_pool
 from pilotfish.flows.score import add_scores
-from pilotfish.flows.select import random_control, select_into
+from pilotfish.flows.select import select_into
 from pilotfish.flows.setup import source_of
 from pilotfish.records import Example, Floats, Need
 from pilotfish.selectors import Selector

@@ -9,11 +9,12 @@ from pilotfish.config import TrainConfig
 from pilotfish.flows.picks import MAIN
 from pilotfish.flows.plan_memory import answering_bytes, reading_bytes, training_bytes
 from pilotfish.flows.plan_models import Grounds, Job
-from pilotfish.flows.plan_rates import Answering, Rates
+from pilotfish.flows.plan_rates import FILES, Answering, Rates
 from pilotfish.flows.plan_tokens import Model, in_view, padded
 from pilotfish.flows.plan_tuning import course_of
 from pilotfish.flows.precision import SAMPLE
 from pilotfish.ledger import forward, generation, training
+from pilotfish.pool.planted import PLANTED
 from pilotfish.pool.reading import SHARD_ROWS
 
 REPORT = (0.3, 0.03)  # seconds of the page, and of what is resampled for every model
@@ -57,8 +58,8 @@ class Counting:
         return len(self.grounds.trusted) > 0
 
 
-def steps_of(counting: Counting, jobs: Sequence[Job]) -> list[Step]:
-    """All steps, stage by stage, numbered from 1."""
+def steps_of(counting: Counting, jobs: Sequence[Job], planted: int = 0) -> list[Step]:
+    """All steps, stage by stage, numbered from 1. planted: rows of each attack."""
     seeds = 1 + max((job.seed for job in jobs), default=0)
     times = range(seeds if counting.tuned else 1)
     fixed, each = REPORT
@@ -67,6 +68,7 @@ def steps_of(counting: Counting, jobs: Sequence[Job]) -> list[Step]:
         *(_tune(counting, seed) for seed in times if counting.tuned),
         *(_score(counting, seed) for seed in times),
         *(step for seed in times for step in _selections(counting, seed, jobs)),
+        *(_canaries(counting, jobs, planted) if planted else ()),
         *_label(counting, jobs, len(times)),
         *(train_step(counting, job) for job in jobs if job.arm.trained),
         *(_judge(counting, job) for job in jobs),
@@ -145,6 +147,26 @@ def _selections(counting: Counting, seed: int, jobs: Sequence[Job]) -> Iterator[
                 controls = [each for each in drawn - own if _slug(each) == slug]
                 seconds += len(controls) * pace.control(grounds.pool)
             yield Step("select", f"{name}{at}{again}", grounds.pool, seconds)
+
+
+def _canaries(counting: Counting, jobs: Sequence[Job], planted: int) -> Iterator[Step]:
+    """Planted rows, taken to be as long as the pool's, against a selection of every kind."""
+    grounds, pace, lengths = counting.grounds, counting.rates.scoring, counting.grounds.lengths
+    stand = {MAIN, *(job.arm.selection.format(seed=0) for job in jobs)}
+    rows, load = min(planted, grounds.pool) * len(PLANTED), pace.load
+    for name in grounds.picks.with_controls:
+        if name not in stand:
+            continue
+        read = name in grounds.picks.methods and grounds.picks.methods[name].name != "random"
+        passes = len(lengths.passes) if read else 0
+        tokens = rows * float(lengths.weak.mean()) * passes
+        seconds = pace.select(grounds.pool) + FILES + tokens * pace.token
+        if name != "random-0":  # one load of the weak model serves all, and draws need none
+            seconds, load = seconds + rows * pace.encode + load, 0.0
+        shape = counting.weak.shape
+        flops = forward(shape, tokens, context=in_view(lengths.weak)) if shape else None
+        yield Step("canaries", name, rows, seconds, tokens if read else None,
+                   flops if read else None)  # fmt: skip
 
 
 def _slug(selection: str) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilotfish import trust
 from pilotfish.config import Method, parse_method
 from pilotfish.errors import UsageError
 from pilotfish.flows.columns import Column, View, write_columns
@@ -126,6 +127,7 @@ def plan_scores(
         "trusted": trusted,
         "window": weak.window,
         "max_length": max_length,
+        **weak.origin,
     }
     return Planned(columns, direction, facts, seed, section)
 
@@ -138,6 +140,7 @@ def spec_for(
 
     return ScoreSpec(
         root=str(run.root.resolve()), model=model, digest=planned.weak["digest"],
+        trust_remote_code=trust.asked(),
         needs=planned.needs, max_length=planned.weak["max_length"], precision=precision, **fixed,
     )  # fmt: skip
 
@@ -182,19 +185,44 @@ def _warn_of_padding(run: Run, planned: Planned) -> None:
         warn(run, [f"{planned.weak['name']} cannot be packed safely: its rows are padded"])
 
 
-def refuse_reuse(run: Run, columns: Mapping[str, Facts], *, force: bool) -> None:
-    """UsageError, naming what changed, where a column would be made from something else."""
+def refuse_opened(run: Run, planned: Planned, opened: "Opened", *, force: bool) -> None:
+    """The same as `refuse_reuse`, once a worker is open and before it measures."""
+    refuse_reuse(run, planned.opened(opened).columns, opened.specs, force=force)
+
+
+def refuse_reuse(
+    run: Run, columns: Mapping[str, Facts], specs: Mapping[str, Facts] = {}, *, force: bool
+) -> None:
+    """UsageError, naming what changed, where a column would be made from something else.
+
+    specs: a need's name -> all that would decide its numbers now.
+    """
     for name, old in run.section("scores").items():
         new = columns.get(name)
         if new is None or force:
             continue
         keys = {*new, CASCADE}
         changed = sorted(_WORDS.get(key, key) for key in keys if old.get(key) != new.get(key))
+        if _WORDS["keys"] in changed:
+            changed += _spec_changes(run, old["keys"], specs)
         if changed:
             raise UsageError(
                 f"the run already has a score '{name}' made with another {', '.join(changed)}",
                 hint="name the new one with --as, or pass --force to replace it",
             )
+
+
+def _spec_changes(run: Run, keys: Mapping[str, str], specs: Mapping[str, Facts]) -> list[str]:
+    """Each thing that decides numbers and is another one than it was for the old keys."""
+    from pilotfish.engine.parts import part
+
+    changed = set[str]()
+    for need, key in keys.items():
+        old = (run.store.manifest(f"{part(key, 0)}.json") or {}).get("spec")
+        if old is not None and need in specs:
+            new = specs[need]
+            changed |= {name for name in {*old, *new} if old.get(name) != new.get(name)}
+    return [f"namely its {', '.join(sorted(changed))}"] if changed else []
 
 
 _MEASURED_WITH = ("device", "precision", "token_budget", "threads")

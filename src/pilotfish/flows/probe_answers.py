@@ -102,7 +102,7 @@ def _answer_lengths(
 ) -> Ints:
     """[u] tokens of the expected answer to each distinct prompt."""
     texts = [rows[place].response for place in places]
-    found = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    found = loaded.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     ends = np.zeros(int(kind.max()) + 1, dtype=np.int64)
     for each, ids in zip(kind, found, strict=True):
         ends[each] = max(ends[each], min(len(ids), room))

@@ -4,26 +4,26 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilotfish import trust
 from pilotfish.config import Method
 from pilotfish.errors import RunBusy, UsageError
-from pilotfish.flows.costs import paid_for
+from pilotfish.flows.bill import Bill
 from pilotfish.flows.measuring import Measuring, ready, start, tuned_folder
-from pilotfish.flows.planned import Planned, model_for, write_scores
+from pilotfish.flows.planned import Planned, model_for, refuse_opened, write_scores
 from pilotfish.flows.progress import Progress
 from pilotfish.flows.reading import Source, existing, pool_of
-from pilotfish.flows.spread import Spread, Told, Work, passes_paid
+from pilotfish.flows.spread import Spread, Told, Work
 from pilotfish.pool import Pool
-from pilotfish.records import Ints
 from pilotfish.store import Leases, Run, Store, run_lock, somebody_working, tidy, working
 
 if TYPE_CHECKING:
-    from pilotfish.engine import Receipt, ShardScorer
+    from pilotfish.engine import ShardScorer
 
 PLAN = "ranks.json"  # in the run while ranks are at work
 PAUSE = 0.5  # seconds between two looks at what another rank is doing
@@ -56,6 +56,7 @@ class Command:
         methods = ",".join(method.text for method in self.methods.values())
         words = ["pilotfish", "score", self.source.data, "--weak", self.weak, "--method", methods]
         words += ["--trusted", self.how.trusted] if self.how.trusted else []
+        words += ["--trust-remote-code"] if trust.asked() else []
         words += ["--out", out, "--executor", "ranks", "--rank", "0", "--world", "1"]
         return shlex.join(words)
 
@@ -112,7 +113,7 @@ def merge(out: str) -> Run:
                 hint=found["command"],
             )
         _write(run, pool, planned)
-        run.store.path(PLAN).unlink(missing_ok=True)
+        run.store.remove(PLAN)
         tidy(run.root)
     return run
 
@@ -152,7 +153,9 @@ def _plan(
         progress=progress,
     )  # fmt: skip
     scorer = open_scorer(spec, weak)
-    planned = planned.opened(Opened.of(spec, weak, scorer))
+    opened = Opened.of(spec, weak, scorer)
+    refuse_opened(run, planned, opened, force=False)
+    planned = planned.opened(opened)
     facts = {"planned": planned.as_json(), "command_digest": command.digest}
     run.store.write_json(PLAN, {**facts, "command": command.words(str(root))})
     return run, planned, Work(pool, weak, spec), scorer
@@ -169,6 +172,7 @@ def _join(run: Run, command: Command, found: Mapping[str, Any], leases: Leases) 
         model=model_for(run, command.weak, tuned_folder(command.how)),
         max_length=facts["max_length"], precision=facts["precision"],
         token_budget=facts["token_budget"], threads=facts["threads"] or 1,
+        trust_remote_code=trust.asked(),
     )  # fmt: skip
     weak = load_for(spec)
     scorer = open_scorer(spec, weak)
@@ -183,14 +187,14 @@ def _join(run: Run, command: Command, found: Mapping[str, Any], leases: Leases) 
 
 def _measure(job: Job, spread: Spread, progress: Progress) -> None:
     """Measure what is free, then what others leave, until every shard is there."""
-    from pilotfish.engine import Receipt
     from pilotfish.engine.executors import Tries, place_of, take_part
 
     run, pool = job.run, job.work.pool
     place, tries = place_of(spread.rank, spread.world), Tries()
     progress.note(f"rank {place.rank} of {place.world}: {pool.shards} shards")
-    told, receipts = Told(job.work, progress), list[Receipt]()
-    start = last = time.monotonic()
+    bill = Bill(run, pool, [*job.planned.columns])
+    bill.begin(job.work.weak, job.scorer.keys)
+    told = Told(job.work, progress, bill.after)
 
     def wait(shards: list[int]) -> None:
         named = ", ".join(map(str, shards[:5])) + (", ..." if len(shards) > 5 else "")
@@ -200,30 +204,8 @@ def _measure(job: Job, spread: Spread, progress: Progress) -> None:
         job.scorer, run.store, job.leases, place, shards=pool.shards, tries=tries, on_wait=wait,
         tick=told.tick,
     ):  # fmt: skip
-        receipts.append(told.after(receipt))
-        last = time.monotonic()  # waiting for others costs nothing
-    _charge(job, receipts, last - start)
+        told.after(receipt)  # what follows the last one, waiting for others, costs nothing
     tries.settle()
-
-
-def _charge(job: Job, receipts: "Sequence[Receipt]", seconds: float) -> None:
-    """What this rank measured; the others charge their own."""
-    from pilotfish.engine import seen_of
-
-    pool, keys = job.work.pool, job.scorer.keys
-    need = job.planned.needs[0]
-
-    def lengths_of(shard: int) -> Ints:
-        seen, _ = seen_of(pool, {need: keys[need]}, job.run.store, need, shard)
-        return seen.n_prompt_tokens + seen.n_response_tokens
-
-    paid = {receipt.shard: passes_paid(receipt, keys) for receipt in receipts}
-    if any(receipt.measured for receipt in receipts):
-        job.run.cost(
-            "score", ",".join(job.planned.columns), seconds=seconds,
-            rows=sum(receipt.rows for receipt in receipts),
-            **paid_for(job.work.weak, paid, lengths_of),
-        )  # fmt: skip
 
 
 def _written(job: Job) -> bool:
@@ -236,7 +218,7 @@ def _written(job: Job) -> bool:
                     if _missing(run.store, pool, job.planned):
                         return False
                     _write(run, pool, job.planned)
-                run.store.path(PLAN).unlink(missing_ok=True)
+                run.store.remove(PLAN)
                 return True
         except RunBusy:
             time.sleep(PAUSE)

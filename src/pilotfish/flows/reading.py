@@ -1,15 +1,17 @@
 """read: DATA becomes the run's pool; trusted and test rows are read beside it."""
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pilotfish.errors import UsageError
+from pilotfish.errors import DataError, UsageError
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.pool import Pool, Rows, read, read_rows
 from pilotfish.records import Example
-from pilotfish.store import Run
+from pilotfish.redaction import redact, redacted
+from pilotfish.store import Run, Store
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def open_pool(
     """
     progress.note(f"reading {source.data}")
     exclude_digest = hashlib.sha256("\n".join(sorted(exclude)).encode()).hexdigest()
-    facts = {**asdict(source), "exclude": exclude_digest if exclude else None}
+    facts = redacted({**asdict(source), "exclude": exclude_digest if exclude else None})
     free = force or not run.section("pool")
     if old := run.section("data"):  # how many bad records are borne changes no row
         run.update(data={**old, "max_bad_rate": source.max_bad_rate})
@@ -105,6 +107,18 @@ def open_pool(
     warn(run, pool.warnings)
     progress.note(f"pool: {len(pool):,} rows ({pool.manifest['schema']}), {bad_rows(pool)}")
     return pool
+
+
+def read_for_now(source: Source, store: Store, *, exclude: frozenset[str] = frozenset()) -> Pool:
+    """A pool in a folder that does not stay, so no error names the file of bad records there."""
+    try:
+        return read(source.data, store, exclude=exclude, **source.arguments())  # type: ignore[arg-type]
+    except DataError as error:
+        said, found, _ = str(error).partition(f" Each is named in {store.root}")
+        if not found:
+            raise
+        see = f"`pilotfish inspect {shlex.quote(source.data)}` counts them by reason"
+        raise DataError(said, hint=f"{see}; {error.hint}") from error
 
 
 def bad_rows(pool: Pool) -> str:
@@ -139,6 +153,6 @@ def fingerprint(examples: Sequence[Example]) -> str:
 def warn(run: Run, texts: Sequence[str]) -> None:
     """Add warnings to run.json, each once, for the report."""
     known = list(run.manifest.get("warnings", []))
-    fresh = [text for text in texts if text not in known]
+    fresh = [text for text in texts if redact(text) not in known]
     if fresh:
-        run.update(warnings=known + fresh)
+        run.update(warnings=[redact(text) for text in known + fresh])

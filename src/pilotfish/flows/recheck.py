@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,19 @@ import pyarrow.parquet as pq
 
 from pilotfish.audit import Rule, Walked, cut_facts, cuts_of, walk
 from pilotfish.audit.cascade import SKIPPED
-from pilotfish.budget import Budget
+from pilotfish.audit.strata import Mask
+from pilotfish.budget import Budget, resolve, take
 from pilotfish.flows.candidates import Candidates, Part, Scored
-from pilotfish.flows.picking import gathered, scores_sha
+from pilotfish.flows.groups import groups_of
+from pilotfish.flows.limits import NONE, Limits, copies_in
+from pilotfish.flows.picking import Gathered, gathered, scores_sha
 from pilotfish.flows.precision import precision_of, unaudited
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.reading import warn
+from pilotfish.flows.sharing import shares_of
 from pilotfish.flows.weak import weak_by_digest
-from pilotfish.pickers import Picker
+from pilotfish.pickers import UNSCORABLE, Gate, Picker
+from pilotfish.pickers.protocol import OPEN
 from pilotfish.records import Floats, Ints, Texts
 from pilotfish.selectors import Selector
 
@@ -32,6 +38,8 @@ class Chosen:
     selector: Selector
     picker: Picker
     budget: Budget
+    limits: Limits = NONE
+    allow_short: bool = False
 
 
 def recheck(
@@ -51,22 +59,82 @@ def recheck(
         warn(run, [f"'{chosen.column}' was scored in {fast}, and nothing audits it: {told}"])
         return scored, None
     some = gathered(rows, scored, chosen.picker, None)
-    cuts = cuts_of(chosen.picker, chosen.budget, tokens=some.tokens)
     lengths = np.concatenate([response for _, response in rows.need_counts("the audit")])
     again = _Again(rows, chosen, scores_sha(scored))
     rule = Rule()
     why = np.concatenate([part.why for part in scored.parts()])
+    copies = copies_in(rows, scored, chosen.picker, chosen.limits)
+    copied = np.zeros(len(rows), bool) if copies is None else copies.keeper >= 0
+    given_up = np.isin(why, _HOPELESS) | copied
+    agreed = run.section("precision").get("columns", {}).get(chosen.column)
+    refuse_short(chosen, some, given_up, agreed)
     progress.note(f"re-measuring in fp32 around the cut of {fast} scores")
-    walked = walk(
-        some.scores, some.tie, lengths, cuts, again,
-        rule=rule, given_up=np.isin(why, _HOPELESS),
+    walked = _settled(
+        rows, chosen, replace(some, scores=np.where(copied, np.nan, some.scores)),
+        partial(walk, lengths=lengths, remeasure=again, rule=rule, given_up=given_up),
     )  # fmt: skip
     again.keep()
-    agreed = run.section("precision").get("columns", {}).get(chosen.column)
     facts = cut_facts(
         walked, precision=fast, token_budget=again.token_budget, agreed=None, rule=rule
     )
+    if copies is not None:  # to the letter, so that a copy has the score of its keeper
+        same = np.where(copied, walked.scores[copies.keeper], walked.scores)
+        walked = replace(walked, scores=same)
     return _corrected(rows, scored, walked, again.why), {**facts, "agreement": agreed}
+
+
+def refuse_short(
+    chosen: Chosen, some: Gathered, given_up: Mask, agreed: Mapping[str, Any] | None
+) -> None:
+    """UsageError (exit 2), before a row is measured again, where no correction could do.
+
+    Counted as eligible is every row that some precision may score, and that lies inside the gate or
+    within twice the largest difference that the run's sample saw (`agreed`) of it.
+    """
+    reason = _opened(chosen.picker, agreed).reasons(some.scores)
+    rows = np.flatnonzero((reason == "") | ((reason == UNSCORABLE) & ~given_up))
+    if some.tokens is not None:  # the smallest first: the order is what is not known yet
+        rows = rows[np.argsort(some.tokens[rows], kind="stable")]
+    take(
+        rows, chosen.budget, len(some.scores), tokens=some.tokens, allow_short=chosen.allow_short
+    )  # fmt: skip
+
+
+def _opened(picker: Picker, agreed: Mapping[str, Any] | None) -> Gate:
+    """The picker's gate, wider by what the fast scores may be wrong by."""
+    gate: Gate = getattr(picker, "gate", OPEN)
+    if agreed is None or agreed["largest"] is None:
+        return OPEN
+    off = 2.0 * agreed["largest"]
+
+    def moved(bound: float | None, sign: int) -> float | None:
+        if bound is None:
+            return None
+        return bound * float(np.exp(sign * off)) if agreed["space"] == "log" else bound + sign * off
+
+    return Gate(moved(gate.below, 1), moved(gate.above, -1), strict=False)
+
+
+def _settled(
+    rows: Candidates, chosen: Chosen, some: Gathered, walk_from: Callable[..., Walked]
+) -> Walked:
+    """The walk from every cut; with quotas, again until no corrected score moves a share."""
+    fast, tie, quota = some.scores, some.tie, chosen.limits.quota
+    if quota is None:
+        return walk_from(fast, tie, cuts=cuts_of(chosen.picker, chosen.budget, tokens=some.tokens))
+    groups, count = groups_of(rows.pool, quota.column), resolve(chosen.budget, len(rows))
+    names, known, scores = np.array(groups.names, dtype=object), None, fast
+    shares = shares_of(groups, quota, chosen.picker.rank(scores, tie).order, count)
+    while True:
+        rows_of = dict(zip(groups.names, shares.rows.tolist(), strict=True))
+        cuts = cuts_of(chosen.picker, chosen.budget, groups=names[groups.codes], quotas=rows_of)
+        walked = walk_from(fast, tie, cuts=cuts, known=known)
+        before, order = shares, chosen.picker.rank(walked.scores, tie).order
+        shares = shares_of(groups, quota, order, count)
+        if (shares.rows == before.rows).all():
+            return walked
+        # every round measures rows that the one before had not, so the rounds end
+        known = np.where(walked.remeasured, walked.scores, np.nan)
 
 
 # A row that no precision can read, or that a cascade did not pass on.
@@ -86,8 +154,10 @@ class _Again:
         self.token_budget = int(rows.run.section("weak")["token_budget"])
         # two methods of a user's own may need the same and pick alike: their scores differ
         what = [sorted(facts["keys"].values()), repr(chosen.picker), chosen.budget.text, sha]
+        what += [repr(chosen.limits)] if chosen.limits else []
         self._name = "audits/" + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
         self._known, self.why = self._kept()
+        self._before = len(self._known)
         self._look: Any = None
 
     def __call__(self, indices: Ints) -> Floats:
@@ -100,7 +170,9 @@ class _Again:
         return np.array([self._known[int(i)] for i in indices])
 
     def keep(self) -> None:
-        """Commit what was measured."""
+        """Commit what was measured, if anything was."""
+        if len(self._known) == self._before:
+            return
         at = sorted(self._known)
         columns = {
             "row": pa.array(at, pa.int64()),

@@ -1,29 +1,28 @@
 """score: measure what the methods need, once, and write one column per method."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pilotfish.config import Method
 from pilotfish.errors import UsageError
-from pilotfish.flows.costs import paid_for
+from pilotfish.flows.bill import Bill
 from pilotfish.flows.extras import need_torch
 from pilotfish.flows.measuring import Measuring as Measuring
 from pilotfish.flows.measuring import ready, start
-from pilotfish.flows.planned import write_scores
+from pilotfish.flows.planned import refuse_opened, write_scores
 from pilotfish.flows.progress import SILENT, Progress
 from pilotfish.flows.ranks import Command, score_as_rank
 from pilotfish.flows.ranks import merge as merge
 from pilotfish.flows.reading import Source
 from pilotfish.flows.spread import HERE, Work, measure_all
 from pilotfish.flows.spread import Spread as Spread
-from pilotfish.ledger import RESUME
 from pilotfish.pool import Pool
 from pilotfish.selectors import make
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
+    from pilotfish.engine.executors import Opened
     from pilotfish.models import Loaded
 
 
@@ -93,18 +92,16 @@ def add_scores(
 
     section: of run.json, where the model's facts go.
     """
-    begun, known = time.monotonic(), {*columns} <= {*run.section("scores")}
+    bill = Bill(run, pool, [*columns])
     weak, planned, spec = start(
         run, pool, weak, columns, how=how, direction=direction, force=force,
         processes=spread.processes(weak), section=section, progress=progress,
     )  # fmt: skip
-    outcome = measure_all(Work(pool, weak, spec), spread, progress)
-    lengths = write_scores(run, pool, planned.opened(outcome.opened), force=force)
-    spent = paid_for(
-        weak, {receipt.shard: outcome.passes_paid(receipt) for receipt in outcome.receipts},
-        lambda shard: lengths[slice(*pool.bounds(shard))],
-    )  # fmt: skip
-    rows = sum(receipt.rows for receipt in outcome.receipts if receipt.measured)
-    # what was there already is looked at, and that is no part of what the selection cost
-    stage = RESUME if known and not rows else "score"
-    run.cost(stage, ",".join(columns), seconds=time.monotonic() - begun, rows=rows, **spent)
+
+    def check(opened: "Opened") -> None:
+        refuse_opened(run, planned, opened, force=force)
+        bill.begin(weak, opened.keys)
+
+    opened = measure_all(Work(pool, weak, spec), spread, progress, check, bill.after)
+    write_scores(run, pool, planned.opened(opened), force=force)
+    bill.rest()

@@ -21,7 +21,7 @@ from pilotfish.pool import Pool
 from pilotfish.records import Floats, Ints, Selection, Texts
 from pilotfish.store import Run
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.@\-]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.@\-]{0,127}", re.ASCII)  # a file name on any disk
 # Facts that may change while the selection stays the same one.
 _INCIDENTAL = {"stale", "tokens"}
 
@@ -177,15 +177,26 @@ def _lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(rows: Candidates, pick: Pick, facts: Mapping[str, Any]) -> None:
-    folder, counts = f"selections/{pick.name}", Counter[str]()
+    folder = f"selections/{pick.name}"
     with rows.run.store.attempt(manifest_of(pick.name)) as attempt:
-        with GroupedWriter(attempt.path(f"{folder}/decisions.parquet")) as file:
-            for table in _decisions(rows, pick):
-                counts.update(table["reason"].to_pylist())
-                file.write(table)
-        target = attempt.path(f"{folder}/selected.jsonl")
-        _write_lines(rows.pool, pick.choice.kept, target, attempt.scratch("lines"))
+        counts = write_files(
+            rows, pick, attempt.path(f"{folder}/decisions.parquet"),
+            attempt.path(f"{folder}/selected.jsonl"), attempt.scratch("lines"),
+        )  # fmt: skip
         attempt.meta = {"selection": _lasting(facts), "reasons": dict(sorted(counts.items()))}
+
+
+def write_files(
+    rows: Candidates, pick: Pick, decisions: Path, selected: Path, scratch: Path
+) -> Counter[str]:
+    """Write the two files of a selection; how many rows each reason has."""
+    counts = Counter[str]()
+    with GroupedWriter(decisions) as file:
+        for table in _decisions(rows, pick):
+            counts.update(table["reason"].to_pylist())
+            file.write(table)
+    _write_lines(rows.pool, pick.choice.kept, selected, scratch)
+    return counts
 
 
 def _decisions(rows: Candidates, pick: Pick) -> Iterator[pa.Table]:
@@ -199,10 +210,14 @@ def _decisions(rows: Candidates, pick: Pick) -> Iterator[pa.Table]:
         rank[kept[inside] - start] = inside
         reason = pick.choice.reasons(start, part)
         reason[rank >= 0] = KEPT
-        yield _table(rows.pool.table(shard, "id", "source", "row"), rank, reason, part.values)
+        nearest = pa.array(pick.choice.nearest(start, stop), pa.string())
+        origin = rows.pool.table(shard, "id", "source", "row")
+        yield _table(origin, rank, reason, part.values, nearest)
 
 
-def _table(origin: pa.Table, rank: Ints, reason: Texts, values: Floats) -> pa.Table:
+def _table(
+    origin: pa.Table, rank: Ints, reason: Texts, values: Floats, nearest: pa.Array
+) -> pa.Table:
     return pa.table(
         {
             "id": origin["id"].cast(pa.string()),
@@ -213,7 +228,7 @@ def _table(origin: pa.Table, rank: Ints, reason: Texts, values: Floats) -> pa.Ta
             "reason": pa.array(reason, pa.string()),
             "score": pa.array(values, pa.float64(), mask=np.isnan(values)),
             "gain": pa.nulls(len(rank), pa.float64()),
-            "nearest_kept_id": pa.nulls(len(rank), pa.string()),
+            "nearest_kept_id": nearest,
         }
     )
 

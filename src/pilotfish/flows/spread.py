@@ -1,6 +1,6 @@
 """How the shards of one measurement are spread: this process, several, a Ray cluster, or ranks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -71,20 +71,8 @@ class Work:
         return max(1, passes(self.spec.needs))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it."""
-
-    opened: "Opened"
-    receipts: "Sequence[Receipt]"
-
-    def passes_paid(self, receipt: "Receipt") -> int:
-        """Forward passes that a receipt is for: what was intact costs nothing again."""
-        return passes_paid(receipt, self.opened.keys)
-
-
 def passes_paid(receipt: "Receipt", keys: Mapping[Need, str]) -> int:
-    """Forward passes that measured what a receipt names."""
+    """Forward passes that a receipt is for: what was intact costs nothing again."""
     return passes([need for need, key in keys.items() if key in receipt.measured])
 
 
@@ -95,20 +83,31 @@ def passes(needs: Sequence[Need]) -> int:
     return len({(need.text, need.given) for need in needs if need != LENGTHS})
 
 
-def measure_all(work: Work, spread: Spread, say: Progress) -> Outcome:
-    """Measure every shard by the local or the Ray executor; finished shards are kept."""
+def measure_all(
+    work: Work,
+    spread: Spread,
+    say: Progress,
+    check: "Callable[[Opened], None]",
+    hear: "Callable[[Receipt], None]",
+) -> "Opened":
+    """Measure every shard by the local or the Ray executor; finished shards are kept.
+
+    check: told what a worker measures with as soon as one is open; what it raises ends the work.
+    hear: told of every shard as it is finished.
+    """
+    told = Told(work, say, hear)
     if spread.executor == "ray":
         from pilotfish.engine.executors import actors
 
         with actors(work.spec, spread.workers) as crew:
-            return _crewed(work, crew, say)
+            return _crewed(work, crew, told, check)
     specs = _desks(work, spread.processes(work.weak))
     if len(specs) == 1:
-        return _alone(work, say)
+        return _alone(work, told, check)
     from pilotfish.engine.executors import Processes
 
     with Processes(specs) as processes:
-        return _crewed(work, processes, say)
+        return _crewed(work, processes, told, check)
 
 
 def _desks(work: Work, count: int) -> "list[ScoreSpec]":
@@ -121,35 +120,35 @@ def _desks(work: Work, count: int) -> "list[ScoreSpec]":
     return [replace(work.spec, device=f"cuda:{seat % gpus}") for seat in range(count)]
 
 
-def _alone(work: Work, say: Progress) -> Outcome:
+def _alone(work: Work, told: "Told", check: "Callable[[Opened], None]") -> "Opened":
     from pilotfish.engine.executors import Opened, Tries, loop, open_scorer
 
     with threads_of(work.spec):
         scorer, tries = open_scorer(work.spec, work.weak), Tries()
-        told = Told(work, say)
-        receipts = [
+        opened = Opened.of(work.spec, work.weak, scorer)
+        check(opened)
+        for receipt in loop(scorer, range(work.pool.shards), tries, told.tick):
             told.after(receipt)
-            for receipt in loop(scorer, range(work.pool.shards), tries, told.tick)
-        ]
         tries.settle()
-        return Outcome(Opened.of(work.spec, work.weak, scorer), receipts)
+        return opened
 
 
-def _crewed(work: Work, crew: "Crew", say: Progress) -> Outcome:
+def _crewed(work: Work, crew: "Crew", told: "Told", check: "Callable[[Opened], None]") -> "Opened":
     from pilotfish.engine.executors import Shift
 
-    shift, told = Shift(crew, range(work.pool.shards)), Told(work, say)
-    say.note(f"measuring with {min(crew.seats, work.pool.shards)} workers")
-    receipts = [told.after(receipt) for receipt in shift.receipts()]
+    shift = Shift(crew, range(work.pool.shards), check)
+    told.say.note(f"measuring with {min(crew.seats, work.pool.shards)} workers")
+    for receipt in shift.receipts():
+        told.after(receipt)
     assert shift.opened is not None  # a receipt comes after it, and no pool is empty
-    return Outcome(shift.opened, receipts)
+    return shift.opened
 
 
 class Told:
-    """Says how far the measuring is, whichever shards come first."""
+    """Says how far the measuring is, whichever shards come first, and tells of each."""
 
-    def __init__(self, work: Work, say: Progress) -> None:
-        self._work, self._say = work, say
+    def __init__(self, work: Work, say: Progress, hear: "Callable[[Receipt], None]") -> None:
+        self._work, self.say, self._hear = work, say, hear
         self._finished = self._inside = 0
         self._total = len(work.pool) * work.passes
 
@@ -158,16 +157,16 @@ class Told:
         self._inside += rows
         self._step()
 
-    def after(self, receipt: "Receipt") -> "Receipt":
+    def after(self, receipt: "Receipt") -> None:
         """A shard is finished."""
         start, stop = self._work.pool.bounds(receipt.shard)
         self._finished += (stop - start) * self._work.passes
         self._inside = 0
         self._step()
-        return receipt
+        self._hear(receipt)
 
     def _step(self) -> None:
-        self._say.step("measure", min(self._finished + self._inside, self._total), self._total)
+        self.say.step("measure", min(self._finished + self._inside, self._total), self._total)
 
 
 @contextmanager

@@ -1,12 +1,11 @@
-"""train, judge, report and verify on an existing run: the same steps as `run`, one at a time."""
+"""train, judge and report on an existing run: the same steps as `run`, one at a time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.config import Recipe, TrainConfig, TuneConfig, make_recipe
-from pilotfish.errors import DamagedRun, UsageError
+from pilotfish.errors import UsageError
 from pilotfish.flows.arms import Arm, arms_of
 from pilotfish.flows.compute import steps_of
 from pilotfish.flows.extras import need_torch
@@ -230,34 +229,3 @@ def report_stage(out: str) -> dict[str, Any]:
 
     with run_lock(existing(out).root) as store:
         return write(Run(store.root))
-
-
-def verify_stage(out: str) -> dict[str, Any]:
-    """Rehash every committed file; DamagedRun (exit 6) names all that differ."""
-    store = existing(out).store
-    manifests, files, bad = 0, 0, []
-    for path in sorted(store.root.rglob("*.json")):
-        rel = str(path.relative_to(store.root))
-        if rel.startswith(".") or _of_another_run(path, store.root):
-            continue
-        found = store.read_json(rel) if _may_be_manifest(path) else None
-        if found is None or not isinstance(found.get("files"), dict):
-            continue
-        manifests += 1
-        files += len(found["files"])
-        bad += store.damage(found)
-    if bad:
-        raise DamagedRun(f"{', '.join(bad)} in {out} differ from their manifests")
-    return {"run": out, "manifests": manifests, "files": files, "damaged": []}
-
-
-def _of_another_run(path: Path, root: Path) -> bool:
-    """Whether a file lies in a run folder inside this one, whose manifests name its own files."""
-    between = path.relative_to(root).parents
-    return any((root / folder / "run.json").is_file() for folder in between if folder != Path())
-
-
-def _may_be_manifest(path: Path) -> bool:
-    """Manifests start as a JSON object; models' tokenizers do too, but name no `files`."""
-    with path.open("rb") as handle:
-        return handle.read(1) == b"{"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pilotfish import trust
 from pilotfish.config import WeakToStrong
 from pilotfish.errors import UsageError
 from pilotfish.flows.extras import need_torch
@@ -15,6 +16,7 @@ from pilotfish.flows.w2s_result import write_result
 from pilotfish.flows.w2s_split import split_of
 from pilotfish.flows.w2s_task import Task, task_of
 from pilotfish.flows.w2s_train import train_w2s_arm
+from pilotfish.redaction import redacted
 from pilotfish.store import Run, run_lock
 
 
@@ -27,7 +29,7 @@ def weak_to_strong(
     `out` holds the experiment of other rows (unless `force`).
     """
     need_torch("a weak-to-strong experiment", extra="train")
-    with run_lock(out) as store:
+    with run_lock(out) as store, trust.asking(recipe.trust_remote_code):
         from pilotfish.models import count_parameters, settle_threads
         from pilotfish.report import write
 
@@ -107,6 +109,6 @@ def _write_plan(lab: Lab, *, force: bool) -> None:
     run.update(
         experiment="weak_to_strong",
         status="running",
-        config=recipe.model_dump(mode="json", exclude={"out"}),
+        config=redacted(recipe.model_dump(mode="json", exclude={"out"})),
         arms=[arm.name for arm in lab.arms],
     )

@@ -60,7 +60,7 @@ class Seen:
 
     def forget(self) -> None:
         """The arm is committed."""
-        self._lab.run.store.path(self._rel).unlink(missing_ok=True)
+        self._lab.run.store.remove(self._rel)
 
 
 def looked_at(lab: Lab) -> list[Example]:

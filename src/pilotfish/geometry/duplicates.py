@@ -18,7 +18,9 @@ class Duplicates:
     keeper: Ints  # [n] kept row a dropped one is most like, -1 for every other row
     similarity: Floats  # [n] to the keeper, nan where there is none
     reason: Texts  # [n] "" for a judged row, else why it could not be
-    miss: float  # chance that a pair just at the threshold goes unnoticed; 0 where exact
+    # 0 where exact; of texts the chance that a pair just at the threshold goes unnoticed; of
+    # vectors by cells the share of duplicates that were kept, as a sample has it
+    miss: float
 
     @property
     def kept(self) -> Ints:

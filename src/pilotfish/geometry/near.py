@@ -1,4 +1,4 @@
-"""Near-duplicates among embeddings: an exact search by cosine, without an n x n matrix."""
+"""Near-duplicates among embeddings by cosine, without an n x n matrix: exact, or by cells."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotfish.errors import UsageError
+from pilotfish.geometry.cells import Cells, missed
 from pilotfish.geometry.duplicates import Duplicates, judging_rank
 from pilotfish.geometry.rows import Mask, Vectors, gather
 from pilotfish.geometry.tiles import products
@@ -20,6 +21,8 @@ _SHORT = (32, 48, 64, 96, 128)  # lengths of short vectors that are tried
 _DENSE = 0.01  # share of pairs above which a whole tile is compared in full
 _SAMPLE = 2048
 _PAIRS = 16_384  # pairs compared at a time
+EXACT = 200_000  # rows up to which all pairs are looked at, if nobody says otherwise
+_IN_CELL = 1_000  # rows a cell holds, about
 
 
 def near_duplicates(
@@ -30,23 +33,34 @@ def near_duplicates(
     priority: Floats | None = None,
     eligible: Mask | None = None,
     scratch: Path | None = None,
+    exact: bool | None = None,
 ) -> Duplicates:
     """Keep rows of `vectors` [n, d] so that no two kept ones have a cosine of `threshold` or more.
 
     Rows are judged by falling `priority` [n] (their score; nan last), equal ones by `tie`; a row is
     dropped when its cosine to a row kept before it is at least `threshold` in (0, 1], and its
-    keeper is the nearest of these (of equals the first judged). Exact but for fp32 rounding: 1e-6.
+    keeper is the nearest of these (of equals the first judged).
 
-    Most pairs are passed over by a bound: with unit rows split by a rotation into a short head x1
-    and a rest x2, x·y <= x1·y1 + |x2||y2| (Cauchy-Schwarz), which is one short product. The
-    rotation (principal axes of a sample) and the length of the head change the speed only; where no
-    head would help, everything is compared in full. Time grows with n times the rows kept.
-    Memory: 4·n·d bytes (see `gather`), 8·n·head more, or 4·n·d where no head helps, and 0.2 GB.
+    exact: True looks at all pairs, right but for fp32 rounding (1e-6); False has each row look
+    among rows near the same pivots only (see `cells`), and `miss` of the answer is then the
+    measured share of duplicates that were kept. None: exact up to 200,000 usable rows.
+
+    Exactly, most pairs are passed over by a bound: with unit rows split by a rotation into a short
+    head x1 and a rest x2, x·y <= x1·y1 + |x2||y2| (Cauchy-Schwarz), one short product. The rotation
+    (principal axes of a sample) and the length of the head change the speed only; where no head
+    would help, everything is compared in full. Time grows with n times the rows kept.
+    Memory: 4·n·d bytes (see `gather`), 8·n·head more, or 4·n·d where no head helps (and by cells),
+    and 0.2 GB.
     """
     if not 0 < threshold <= 1:
         raise UsageError(f"threshold is a cosine above 0 and at most 1, got {threshold}")
     rows = gather(vectors, judging_rank(tie, priority), eligible=eligible, scratch=scratch)
-    search = _Search(rows.values, _shortened(rows.values, threshold), threshold - _ROUNDING)
+    bar = threshold - _ROUNDING
+    search: _Search | _CellSearch
+    if len(rows) <= EXACT if exact is None else exact:
+        search = _Search(rows.values, bar, _shortened(rows.values, threshold))
+    else:
+        search = _CellSearch(rows.values, bar)
     for start in range(0, len(rows), _BLOCK):
         search.judge(start, min(len(rows), start + _BLOCK))
     keeper = np.where(search.keeper < 0, -1, rows.index[search.keeper])
@@ -54,7 +68,7 @@ def near_duplicates(
         keeper=rows.spread(keeper, -1),
         similarity=rows.spread(search.cosine, np.nan),
         reason=rows.reason,
-        miss=0.0,
+        miss=search.miss(),
     )
 
 
@@ -92,47 +106,19 @@ def _heads(values: Vectors, axes: Vectors) -> Vectors:
 
 
 @dataclass(eq=False)
-class _Search:
-    """Keep first over unit rows [m, d] in judging order; `short` [m, s] bounds their products."""
+class _Judged:
+    """What became of unit rows [m, d] in judging order: the first kept, others dropped for them."""
 
     values: Vectors
-    short: Vectors
     bar: float
 
     def __post_init__(self) -> None:
-        m = len(self.values)
-        self.keeper = np.full(m, -1)  # [m]
-        self.cosine = np.full(m, np.nan)  # [m] to the keeper
-        self.kept = np.empty(m, dtype=np.int64)  # rows kept so far, `count` of them
-        self.kept_short = np.empty_like(self.short)  # [m, s], read in one piece
-        self.count = 0
+        self.keeper = np.full(len(self.values), -1)  # [m]
+        self.cosine = np.full(len(self.values), np.nan)  # [m] to the keeper
 
-    def judge(self, start: int, stop: int) -> None:
-        """Decide rows start..stop: first against the rows kept so far, then among themselves."""
-        for first, last, bound in products(self.kept_short[: self.count], self.short[start:stop]):
-            self._compare(first, last, start, bound)
-        self._among_themselves(start, stop)
-        new = start + np.flatnonzero(self.keeper[start:stop] < 0)
-        self.kept[self.count : self.count + len(new)] = new
-        self.kept_short[self.count : self.count + len(new)] = self.short[new]
-        self.count += len(new)
-
-    def _compare(self, first: int, last: int, start: int, bound: Vectors) -> None:
-        """Set kept rows first..last against the block; bound [last - first, block]."""
-        kept = self.kept[first:last]
-        at, row = np.divmod(np.flatnonzero(bound >= self.bar - _SLACK), bound.shape[1])
-        if len(at) > _DENSE * bound.size:
-            block = self.values[start : start + bound.shape[1]]
-            exact = bound if self.short is self.values else self.values[kept] @ block.T
-            at = exact.argmax(axis=0)
-            row = np.arange(bound.shape[1])
-            self._offer(start + row, kept[at], exact[at, row].astype(np.float64))
-            return
-        for pairs in range(0, len(at), _PAIRS):
-            some = slice(pairs, pairs + _PAIRS)
-            left, right = kept[at[some]], start + row[some]
-            cosine = np.einsum("ij,ij->i", self.values[left], self.values[right])
-            self._offer(right, left, cosine.astype(np.float64))
+    def fresh(self, start: int, stop: int) -> Ints:
+        """Rows of a block that were kept."""
+        return start + np.flatnonzero(self.keeper[start:stop] < 0)
 
     def _offer(self, rows: Ints, keepers: Ints, cosine: Floats) -> None:
         """Give each row the best of the keepers offered to it, unless it has a better one."""
@@ -158,3 +144,66 @@ class _Search:
                     np.array([start + best]),
                     before[best : best + 1].astype(np.float64),
                 )
+
+
+@dataclass(eq=False)
+class _Search(_Judged):
+    """All pairs; `short` [m, s] bounds their products."""
+
+    short: Vectors
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.kept = np.empty(len(self.values), dtype=np.int64)  # rows kept so far, `count` of them
+        self.kept_short = np.empty_like(self.short)  # [m, s], read in one piece
+        self.count = 0
+
+    def judge(self, start: int, stop: int) -> None:
+        """Decide rows start..stop: first against the rows kept so far, then among themselves."""
+        for first, last, bound in products(self.kept_short[: self.count], self.short[start:stop]):
+            self._compare(first, last, start, bound)
+        self._among_themselves(start, stop)
+        new = self.fresh(start, stop)
+        self.kept[self.count : self.count + len(new)] = new
+        self.kept_short[self.count : self.count + len(new)] = self.short[new]
+        self.count += len(new)
+
+    def _compare(self, first: int, last: int, start: int, bound: Vectors) -> None:
+        """Set kept rows first..last against the block; bound [last - first, block]."""
+        kept = self.kept[first:last]
+        at, row = np.divmod(np.flatnonzero(bound >= self.bar - _SLACK), bound.shape[1])
+        if len(at) > _DENSE * bound.size:
+            block = self.values[start : start + bound.shape[1]]
+            exact = bound if self.short is self.values else self.values[kept] @ block.T
+            at = exact.argmax(axis=0)
+            row = np.arange(bound.shape[1])
+            self._offer(start + row, kept[at], exact[at, row].astype(np.float64))
+            return
+        for pairs in range(0, len(at), _PAIRS):
+            some = slice(pairs, pairs + _PAIRS)
+            left, right = kept[at[some]], start + row[some]
+            cosine = np.einsum("ij,ij->i", self.values[left], self.values[right])
+            self._offer(right, left, cosine.astype(np.float64))
+
+    def miss(self) -> float:
+        """Nothing is passed over."""
+        return 0.0
+
+
+class _CellSearch(_Judged):
+    """Pairs that share a cell, and all pairs inside a block."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.cells = Cells.of(self.values, max(1, len(self.values) // _IN_CELL))
+
+    def judge(self, start: int, stop: int) -> None:
+        """As `_Search.judge`."""
+        self._offer(*self.cells.best(start, self.values[start:stop]))
+        self._among_themselves(start, stop)
+        new = self.fresh(start, stop)
+        self.cells.add(new, self.values[new])
+
+    def miss(self) -> float:
+        """The share of duplicates that were kept, by a sample."""
+        return missed(self.values, self.keeper, self.bar)

@@ -51,5 +51,8 @@ def matches(output: str, expected: str) -> float | None:
 
 def answer_room(loaded: "Loaded", expected: Sequence[str]) -> int:
     """Tokens to allow an answer: the longest expected one plus ROOM."""
-    lengths = [len(loaded.tokenizer(t, add_special_tokens=False)["input_ids"]) for t in expected]
+    lengths = [
+        len(loaded.tokenizer(t, add_special_tokens=False, verbose=False)["input_ids"])
+        for t in expected
+    ]
     return max(lengths, default=0) + ROOM

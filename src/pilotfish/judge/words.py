@@ -27,6 +27,7 @@ LEADS: Mapping[str, str] = {
     "relabel_all": "Selection against relabel-all: ",
     "weak": "Strong minus weak: ",
 }
+_LARGE = 1e4  # from here on decimals say nothing
 NO_TRUSTED_ARM = (
     "No model was trained on the trusted rows alone, so this does not say whether they would do."
 )
@@ -158,13 +159,20 @@ def _count(number: int, noun: str) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1g}"
+    return _shown(value, "")
+
+
+def _shown(value: float, sign: str) -> str:
+    """Three decimals; of tiny numbers one digit, and no decimals from ten thousand on."""
+    tiny = value != 0 and abs(value) < 0.0005
+    digits = ",.0f" if abs(value) >= _LARGE else ".1g" if tiny else ",.3f"
+    return f"{value:{sign}{digits}}"
 
 
 def _signed(value: float | None) -> str:
     if value is None:
         return "unknown"
-    return ("" if value < 0 else "+") + _plain(value)
+    return _shown(value, "+")
 
 
 def _sentence(text: str) -> str:

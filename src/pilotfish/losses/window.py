@@ -5,6 +5,7 @@ from torch import Tensor
 
 SHARPER = (1.0, 0.3, 0.1, 0.03, 0.01)  # temperatures of the assignment, from soft to nearly hard
 ROUNDS = 20  # at each of them
+LEVEL = 16  # rows at least of which a mean is taken
 
 
 @torch.no_grad()
@@ -39,36 +40,52 @@ def _of_two(log_p: Tensor, share: Tensor) -> Tensor:
 
 
 class Window:
-    """Log-probabilities and targets of the last rows, at least `rows` once as many were seen.
+    """Beliefs of the last rows, at least `rows` once as many were seen, and the teacher's.
 
     With one row alone a quantile *is* that row, and the answer always the same: nothing is fitted
-    below two rows. Owned state: `state` and `load_state` carry it through a resume.
+    below two rows. Beliefs are kept as they lay around their level when they were seen, and the
+    bias is fitted around the level of now: a student that leans more to one class with every step
+    would else find all of its rows on one side of a threshold fitted to how it was, and be told to
+    lean there further. Owned state: `state` and `load_state` carry it through a resume.
     """
 
     def __init__(self, classes: int, *, rows: int = 256) -> None:
         if rows < 64:
             raise ValueError(f"a window of {rows} rows is too short to match shares; take 64")
         self.rows = rows
-        self._log_p = torch.zeros(0, classes)
+        self._around = torch.zeros(0, classes)  # log p less the level it was seen at
         self._q = torch.zeros(0, classes)
+        self._recent = torch.zeros(0, classes)  # log p of the rows whose mean is the level
 
     def __len__(self) -> int:
-        return len(self._log_p)
+        return len(self._around)
 
     @torch.no_grad()
     def add(self, log_p: Tensor, q: Tensor) -> None:
-        """Take in rows [b, v] of the student's log p and the teacher's q; the oldest go."""
-        self._log_p = torch.cat([self._log_p, log_p.detach().float().cpu()])[-self.rows :]
+        """Take in the rows [b, v] of a step, the student's log p and the teacher's q, before it is
+        learnt; the oldest go."""
+        now = log_p.detach().float().cpu()
+        self._recent = torch.cat([self._recent, now])[-max(len(now), LEVEL) :]
+        self._around = torch.cat([self._around, now - self._level()])[-self.rows :]
         self._q = torch.cat([self._q, q.detach().float().cpu()])[-self.rows :]
 
     def bias(self) -> Tensor | None:
         """[v] fitted to the rows held; None below two rows."""
-        return fit_bias(self._log_p, self._q.mean(0)).float() if len(self) > 1 else None
+        if len(self) < 2:
+            return None
+        return fit_bias(self._around, self._q.mean(0)).float() - self._level()
+
+    def _level(self) -> Tensor:
+        """[v] mean log p of the latest rows: those of the last step, or of the last few."""
+        return self._recent.mean(0)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold."""
-        return {"window_log_p": self._log_p, "window_q": self._q}
+        return {
+            "window_around": self._around, "window_q": self._q, "window_recent": self._recent
+        }  # fmt: skip
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from a checkpoint."""
-        self._log_p, self._q = state["window_log_p"], state["window_q"]
+        self._around, self._q = state["window_around"], state["window_q"]
+        self._recent = state["window_recent"]

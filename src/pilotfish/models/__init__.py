@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra("running a model", "models") from error
 
 from pilotfish.models.classifier import classes_of, load_classifier
+from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.digests import identify, model_digest, tokenizer_digest
 from pilotfish.models.loading import (
     TINY,
@@ -24,7 +25,8 @@ from pilotfish.models.loading import (
     settle_threads,
     window_of,
 )
-from pilotfish.models.safe import config_of, is_classifier, quiet
+from pilotfish.models.origin import origin
+from pilotfish.models.safe import quiet
 from pilotfish.precision import pick_dtype
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "load_classifier",
     "load_tokenizer",
     "model_digest",
+    "origin",
     "pick_device",
     "pick_dtype",
     "quiet",

@@ -9,15 +9,10 @@ import transformers
 from torch import nn
 
 from pilotfish.errors import UsageError
+from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.loading import Loaded, dressed, load_tokenizer, pick_device, placed
-from pilotfish.models.safe import (
-    check_folder,
-    config_of,
-    is_classifier,
-    is_local,
-    quiet,
-    unloadable,
-)
+from pilotfish.models.origin import check_weights, how
+from pilotfish.models.safe import quiet, unloadable
 from pilotfish.precision import pick_dtype
 
 
@@ -45,8 +40,7 @@ def load_classifier(
         _check_classes(name, classes)
     place = pick_device(device)
     dtype = pick_dtype(precision, place)
-    if is_local(name):
-        check_folder(name)
+    check_weights(name)
     with quiet():
         tokenizer = load_tokenizer(name)
         model = _model(name, classes, dtype, tokenizer, trained=trained)
@@ -84,7 +78,7 @@ def _model(
     try:
         model, facts = transformers.AutoModelForSequenceClassification.from_pretrained(
             name, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True,
-            local_files_only=is_local(name), trust_remote_code=False,
+            **how(name),
         )  # fmt: skip
     except Exception as error:
         raise unloadable(name, "classifier", error) from error

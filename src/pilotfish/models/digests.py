@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pilotfish.models.safe import config_of, is_local
+from pilotfish.models.configs import config_of
+from pilotfish.models.origin import commit_of, own_code
+from pilotfish.models.safe import is_local
 from pilotfish.store import sha256_file
 
 TOKENIZER_FILES = (
@@ -15,17 +17,23 @@ TOKENIZER_FILES = (
 _IDENTITY = ("config.json", "*.safetensors", *TOKENIZER_FILES)
 
 
-def model_digest(name: str, *, commit: str | None = None) -> str:
-    """sha256 that names a model: of its files for a folder, of name and commit for the hub."""
+def model_digest(name: str) -> str:
+    """sha256 that names a model: of its files for a folder, of name and commit for the hub.
+
+    A model that runs code of its own is another one than the same files without it.
+    """
+    own = own_code(name)
     if not is_local(name):
-        return sha(["hub", name, commit])
-    found = {path for pattern in _IDENTITY for path in Path(name).glob(pattern)}
+        return sha(["hub", name, commit_of(name), *["own code"] * own])
+    patterns = (*_IDENTITY, *["*.py"] * own)
+    found = {path for pattern in patterns for path in Path(name).glob(pattern)}
     return sha([[path.name, sha256_file(path)] for path in sorted(found)])
 
 
 def identify(name: str) -> str:
     """`Loaded.digest` of a model, without loading its weights."""
-    return model_digest(name, commit=getattr(config_of(name), "_commit_hash", None))
+    config_of(name)  # a name that is no model is no name
+    return model_digest(name)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

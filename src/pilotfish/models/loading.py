@@ -1,23 +1,19 @@
 """Causal language models and their tokenizers, in evaluation mode; devices, threads, windows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from pilotfish.errors import UsageError
+from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.digests import TOKENIZER_FILES, model_digest, sha, tokenizer_digest
-from pilotfish.models.safe import (
-    SAFE,
-    check_folder,
-    config_of,
-    is_classifier,
-    is_local,
-    quiet,
-    unloadable,
-)
+from pilotfish.models.origin import check_weights, commit_of, how, origin, own_code
+from pilotfish.models.safe import is_local, quiet, unloadable
 from pilotfish.precision import name_of, pick_dtype
 
 TINY = 2_000_000  # parameters
@@ -46,6 +42,7 @@ class Loaded:
     parameters: int
     precision: str = "fp32"  # how it computes: fp32, bf16, fp16 or int8 (weights loaded as fp32)
     path: str = ""  # the folder or hub id it was loaded from, whatever it is called in a run
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what manifests say beside the digest
 
     @property
     def attention(self) -> str:
@@ -62,8 +59,7 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
     """
     place = pick_device(device)
     dtype = pick_dtype(precision, place)
-    if is_local(name):
-        check_folder(name)
+    check_weights(name)
     if is_classifier(name):  # one whose embeddings are tied would load, and say nonsense
         raise UsageError(
             f"{name} is a classifier, and a language model is needed here",
@@ -84,7 +80,7 @@ def dressed(
         model=model,
         tokenizer=tokenizer,
         name=name,
-        digest=model_digest(name, commit=getattr(model.config, "_commit_hash", None)),
+        digest=model_digest(name),
         tokenizer_digest=tokenizer_digest(tokenizer),
         template_digest=sha(getattr(tokenizer, "chat_template", None)),
         window=window_of(model.config),
@@ -93,32 +89,41 @@ def dressed(
         parameters=sum(weight.numel() for weight in model.parameters()),
         precision=name_of(precision, dtype),
         path=name,
+        origin=origin(name),
     )
 
 
 def load_tokenizer(name: str) -> Any:
     """Only the tokenizer of a model: no weights are read. Raises UsageError."""
-    local = is_local(name)
-    if local and not any((Path(name) / file).is_file() for file in TOKENIZER_FILES):
+    if is_local(name) and not any((Path(name) / file).is_file() for file in TOKENIZER_FILES):
         raise UsageError(
             f"{name} holds no tokenizer",
             hint="save one beside the weights: tokenizer.save_pretrained(FOLDER)",
         )
+    told = how(name)
     with quiet():
         try:
-            return transformers.AutoTokenizer.from_pretrained(name, local_files_only=local, **SAFE)
+            return transformers.AutoTokenizer.from_pretrained(name, **told)
         except Exception as error:
             raise unloadable(name, "tokenizer", error) from error
+
+
+_denied: list[int] = []  # the threads before a tiny model came, one number or none
 
 
 def settle_threads(parameters: int) -> None:
     """One CPU thread where every model in use is tiny (below two million parameters).
 
     A second thread gains such models little, and where the cores are shared it costs much: its
-    share of a step is shorter than the wait for it. Bits then do not depend on the machine.
+    share of a step is shorter than the wait for it. Bits then do not depend on the machine. A
+    larger model gets the threads back that a tiny one before it was denied.
     """
-    if parameters < TINY:
+    now = torch.get_num_threads()
+    if parameters < TINY and now > 1:
+        _denied[:] = [now]
         torch.set_num_threads(1)
+    elif parameters >= TINY and now == 1 and _denied:
+        torch.set_num_threads(_denied.pop())
 
 
 def pick_device(device: str | None = None) -> torch.device:
@@ -150,12 +155,21 @@ def count_parameters(name: str) -> int:
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:  # many an encoder
         auto = transformers.AutoModel
     with quiet(), torch.device("meta"):
-        model = auto.from_config(config)
+        model = _of_own_code(name, config) if own_code(name) else auto.from_config(config)
     return sum(weight.numel() for weight in model.parameters())
 
 
+def _of_own_code(name: str, config: Any) -> Any:
+    named = getattr(config, "auto_map", {})
+    reference = named.get("AutoModelForCausalLM") or named.get("AutoModel")
+    if reference is None:
+        raise UsageError(f"the config of {name} names no model of its own code")
+    made = get_class_from_dynamic_module(reference, name, revision=commit_of(name))
+    return made._from_config(config)
+
+
 def _load_model(name: str, dtype: torch.dtype) -> Any:
-    local, config = is_local(name), config_of(name)
+    config = config_of(name)
     caps = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     try:
         model, facts = transformers.AutoModelForCausalLM.from_pretrained(
@@ -163,11 +177,10 @@ def _load_model(name: str, dtype: torch.dtype) -> Any:
             config=config,
             dtype=dtype,
             use_safetensors=True,
-            local_files_only=local,
             output_loading_info=True,
             # The fused kernel leaves the soft cap on attention scores out.
             attn_implementation="eager" if caps else None,
-            **SAFE,
+            **how(name),
         )
     except Exception as error:
         raise unloadable(name, "model", error) from error

@@ -1,35 +1,16 @@
-"""What may be loaded: safetensors only, never remote code; and the words for what may not."""
+"""What may be loaded: safetensors only; and the words for what may not."""
 
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import transformers
 
 from pilotfish.errors import UsageError
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-SAFE: dict[str, Any] = {"trust_remote_code": False}  # said aloud: left open, it would ask
-_HEADED = "ForSequenceClassification"
-
-
-def config_of(name: str) -> Any:
-    """A model's config, nothing else of it read. UsageError where there is none."""
-    local = is_local(name)
-    with quiet():
-        try:
-            return transformers.AutoConfig.from_pretrained(name, local_files_only=local, **SAFE)
-        except Exception as error:
-            raise unloadable(name, "config", error) from error
-
-
-def is_classifier(name: str) -> bool:
-    """Whether a model folder or hub id holds a trained classifier, by its config alone."""
-    made = getattr(config_of(name), "architectures", None) or []
-    return any(str(each).endswith(_HEADED) for each in made)
 
 
 def check_folder(name: str) -> None:
@@ -56,8 +37,9 @@ def unloadable(name: str, what: str, error: Exception) -> UsageError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if "trust_remote_code" in str(error):
         return UsageError(
-            f"{name} brings its own code, which is never run",
-            hint="use a model whose architecture transformers knows",
+            f"{name} brings its own code, which is not run unless you ask for it",
+            hint="take a model whose architecture transformers knows; or read that code, and if "
+            "you trust it pass --trust-remote-code (in a recipe: trust_remote_code: true)",
         )
     if is_local(name):
         return UsageError(f"cannot load the {what} in {name}: {first}")

@@ -3,8 +3,10 @@
 from pilotfish.pickers.length_matched import LengthMatched
 from pilotfish.pickers.middle import Middle
 from pilotfish.pickers.protocol import (
+    COPY,
     KEPT,
     OVER_BUDGET,
+    OVER_QUOTA,
     UNSCORABLE,
     Direction,
     Gate,
@@ -25,8 +27,10 @@ PICKERS: dict[str, type[Picker]] = {
 HELPERS = {"protocol"}
 
 __all__ = [
+    "COPY",
     "KEPT",
     "OVER_BUDGET",
+    "OVER_QUOTA",
     "PICKERS",
     "UNSCORABLE",
     "Direction",

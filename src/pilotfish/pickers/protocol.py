@@ -1,7 +1,8 @@
 """What a picker is: it ranks the eligible rows and says why the others are not eligible.
 
 Reason codes of a decision, all short and machine-readable (`explain` makes the sentence):
-`kept`; `over_budget` (eligible, ranked after the cut); `over_ceiling`, `under_floor` (a gate);
+`kept`; `over_budget` (eligible, ranked after the cut), `over_quota` (after its group's);
+`duplicate_of` (a copy of a better-ranked row); `over_ceiling`, `under_floor` (a gate);
 `unmatched`, `in_selection` (a matched control had no use for the row); `unscorable:<reason>`.
 """
 
@@ -18,6 +19,8 @@ Direction = Literal["high", "low", "middle"]
 
 KEPT = "kept"
 OVER_BUDGET = "over_budget"
+OVER_QUOTA = "over_quota"
+COPY = "duplicate_of"
 OVER_CEILING = "over_ceiling"
 UNDER_FLOOR = "under_floor"
 UNMATCHED = "unmatched"

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import mmap
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from pilotfish.errors import DataError, UsageError
 from pilotfish.pool.lines import Buffer, array_pieces, array_start, line_pieces, unpacked
+from pilotfish.pool.packed import Packed, bounded
 from pilotfish.pool.piece import Piece
 from pilotfish.pool.tables import arrow_pieces, csv_pieces, parquet_pieces, tsv_pieces
 from pilotfish.store import sha256_file
@@ -65,7 +67,7 @@ class FileSource:
     def _pieces(self) -> Iterator[Piece]:
         kind = kind_of(self.path) or ""
         if kind in COLUMNAR:
-            yield from COLUMNAR[kind](self.path)
+            yield from bounded(COLUMNAR[kind](self.path), self.path)
         elif kind == "json":
             yield from self._json()
         else:
@@ -78,7 +80,7 @@ class FileSource:
 
     def _open(self) -> BinaryIO:
         if self._packed:
-            return gzip.open(self.path, "rb")  # type: ignore[return-value]
+            return io.BufferedReader(Packed(self.path), 1 << 20)
         return self.path.open("rb")
 
     def _json(self) -> Iterator[Piece]:
@@ -106,6 +108,11 @@ def _readable(name: str) -> Iterator[None]:
         ) from error
     except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{name} cannot be read as a table: {error}") from error
+    except MemoryError as error:
+        raise DataError(
+            f"{name} does not fit into memory: a row or a list in it is too big",
+            hint="split it into smaller rows, or save a list as jsonl",
+        ) from error
     except PermissionError as error:
         raise UsageError(f"no permission to read {name}") from error
     except OSError as error:

@@ -14,7 +14,7 @@ from pilotfish.pool.strict import parse_object
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 LISTS = (b'"data"', b'"rows"', b'"examples"')  # keys under which a json object may hold its records
-MAX_PACKED_JSON = 2**30  # a gzipped json array has no lines, so it is unpacked in memory
+MAX_PACKED_JSON = 2**28  # a gzipped json array has no lines, so it is unpacked in memory
 
 Buffer = bytes | mmap.mmap
 

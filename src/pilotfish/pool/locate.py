@@ -112,6 +112,11 @@ def _is_path(path: Path, typed: str) -> bool:
 
 
 def _not_there(path: Path, typed: str) -> UsageError:
+    if path.exists():
+        raise UsageError(
+            f"'{typed}' is neither a file nor a folder",
+            hint="rows are read twice: write what comes through a pipe to a file first",
+        )
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1)
     hint = f"did you mean '{path.with_name(near[0])}'?" if near else "check the path"

@@ -289,8 +289,9 @@ def _forget_beyond(store: Store, shards: int) -> None:
     """Remove the shards of an earlier, longer read: readers glob for part-*.parquet."""
     for path in sorted(store.root.glob("pool/part-*.parquet")):
         if int(path.stem.removeprefix("part-")) >= shards:
-            store.forget(path.with_suffix(".json").relative_to(store.root).as_posix())
-            path.unlink()
+            rel = path.relative_to(store.root)
+            store.forget(rel.with_suffix(".json").as_posix())
+            store.remove(rel.as_posix())
 
 
 def _write_line(handle: TextIO, line: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Sources -> examples, one after the other; a bad record becomes a quarantine line and no more."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -105,7 +106,7 @@ def _records(sources: Sequence[Source], limit: int | None) -> Iterator[tuple[str
     everything = (
         (source.name, row, piece) for source in sources for row, piece in enumerate(source.pieces())
     )
-    return islice(everything, limit)
+    return islice(everything, None if limit is None else min(limit, sys.maxsize))
 
 
 def _valid(sources: Sequence[Source], limit: int | None) -> Iterator[dict[str, Any]]:

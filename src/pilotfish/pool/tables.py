@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, time
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.pool.lines import BLANK, capped_lines
-from pilotfish.pool.piece import MAX_BYTES, Piece
+from pilotfish.pool.piece import EXCERPT, MAX_BYTES, Piece
 
-BATCH_ROWS = 256  # small, because a packed column can unfold a thousandfold
+BATCH_ROWS = 64  # small, because a packed column can unfold a thousandfold
+BATCH_BYTES = 32 * 2**20  # of text in Python's hands at a time, unless a single row has more
 
 
 def csv_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[Piece]:
@@ -144,8 +146,34 @@ def _batch(batch: Any) -> Iterator[Piece]:
             raise
         yield from _not_utf8(batch)
         return
+    if batch.num_rows > 1 and _unfolded(batch) > BATCH_BYTES:
+        half = batch.num_rows // 2
+        yield from _batch(batch.slice(0, half))
+        yield from _batch(batch.slice(half))
+        return
     for record in batch.to_pylist():
-        yield Piece(None, json_of(record).encode())
+        yield _capped(json_of(record).encode())
+
+
+def _unfolded(batch: Any) -> int:
+    """At most so many bytes as text: all rows of a dictionary may name one long value."""
+    total = 0
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            total += batch.num_rows * column.dictionary.nbytes
+        else:
+            total += column.nbytes
+    return total
+
+
+def _capped(data: bytes) -> Piece:
+    """A record, or only its beginning where it is longer than any row may be."""
+    if len(data) <= MAX_BYTES:
+        return Piece(None, data)
+    return Piece(
+        None, data[:EXCERPT], problem="too_long", detail=f"{len(data)} bytes",
+        length=len(data), sha256=hashlib.sha256(data).hexdigest(),
+    )  # fmt: skip
 
 
 def _not_utf8(batch: Any) -> Iterator[Piece]:

@@ -6,9 +6,9 @@ from typing import Any
 from pilotfish.pool import Pool
 from pilotfish.report import choice, evidence, facts, w2s
 from pilotfish.report.cost import account
-from pilotfish.report.findings import findings
+from pilotfish.report.findings import findings, pair_of, times_selected
 from pilotfish.report.page import page
-from pilotfish.report.provenance import models, provenance
+from pilotfish.report.provenance import models, provenance, remote_code
 from pilotfish.report.safe import clean
 from pilotfish.report.samples import samples
 from pilotfish.report.scoring import scoring
@@ -22,8 +22,9 @@ _TIED = 0.5  # a rank correlation of score and length that does
 def write(run: Run) -> dict[str, Any]:
     """Commit report.json and report.html; returns the report."""
     report = build(run)
-    run.store.write_json("report.json", report)
-    run.store.write_bytes("report.html", page(report, run).encode())
+    with run.store.attempt("report.manifest.json") as attempt:
+        attempt.json("report.json", report)
+        attempt.path("report.html").write_bytes(page(report, run).encode())
     return report
 
 
@@ -32,7 +33,7 @@ def build(run: Run) -> dict[str, Any]:
 
     Beside the contract's verdict, arms, ledger, warnings and provenance: notes, comparisons,
     missing, pool, selection, scoring, distributions, samples, models, test; and, only in a run
-    that is such an experiment, weak_to_strong.
+    that is such an experiment, weak_to_strong; remote_code, only where a model ran its own.
     """
     found, made = evidence.evidence(run), choice.choice(run)
     told = findings(run, found)
@@ -50,13 +51,17 @@ def build(run: Run) -> dict[str, Any]:
         "samples": _samples(run, made),
         "models": models(run),
         "test": {key: run.section("test").get(key) for key in ("rows", "held_out", "metric")},
-        "ledger": account(facts.costs(run)),
+        "ledger": account(facts.costs(run), pair_of(run), times=times_selected(run)),
         "provenance": provenance(run),
     }
+    if planted := facts.canaries(run):
+        report["canaries"] = planted
     if label_mode := w2s.weak_to_strong(run):
         report["weak_to_strong"] = label_mode
         report["notes"] = []  # of selections, of which there is none
         report["verdict"] |= {"outcome": "not_tested", "sentence": w2s.sentence(label_mode)}
+    if brought := remote_code(run):
+        report["remote_code"] = brought
     report["warnings"] = warnings(run, report)
     cleaned: dict[str, Any] = clean(report)
     return cleaned
@@ -76,8 +81,15 @@ def _samples(run: Run, made: choice.Choice | None) -> list[dict[str, Any]]:
 def warnings(run: Run, report: Mapping[str, Any]) -> list[str]:
     """What the steps before warned of, then what only the whole run shows; each once."""
     said = [str(text) for text in run.manifest.get("warnings", ())]
-    own = [*_about_selection(report), *_about_arms(report)]
+    own = [*_about_code(report), *_about_selection(report), *_about_arms(report)]
     return list(dict.fromkeys([*said, *own]))
+
+
+def _about_code(report: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} brought its own code, which was run: that code could read, write and send anything"
+        for name in report.get("remote_code", ())
+    ]
 
 
 def _about_selection(report: Mapping[str, Any]) -> list[str]:
@@ -90,6 +102,9 @@ def _about_selection(report: Mapping[str, Any]) -> list[str]:
     if spread and (spread["truncated"]["pool"]["share"] or 0) > _MANY:
         share = spread["truncated"]["pool"]["share"]
         found.append(f"{share:.1%} of the pool was truncated when measured")
+    if spread and (spread["unscorable"]["share"] or 0) > _MANY:
+        share = spread["unscorable"]["share"]
+        found.append(f"{share:.1%} of the pool could not be scored, and so was never a candidate")
     if spread and abs(spread["lengths"]["correlation"] or 0) >= _TIED:
         found.append(
             "the score goes with response length (rank correlation "

@@ -13,6 +13,7 @@ from pilotfish.report import words
 
 _PAD = 0.06  # of the span, left free on both sides
 _TICKS = 5
+_ROOM = 50  # characters side by side below a plot on a phone
 
 Record = Mapping[str, Any]
 
@@ -41,7 +42,8 @@ class Axis:
         """Round values inside the span with their positions and labels."""
         values = _decades(self.low, self.high) if self.log else _round(self.low, self.high)
         shown = words.power if self.log else _label(values, plus=plus)
-        return [{"x": self.at(value), "label": shown(value)} for value in values]
+        ticks = [{"x": self.at(value), "label": shown(value)} for value in values]
+        return ticks[:: _every([shown(value) for value in values])]
 
 
 def axis(values: Sequence[float | None]) -> Axis:
@@ -52,6 +54,12 @@ def axis(values: Sequence[float | None]) -> Axis:
     low, high = min(known), max(known)
     pad = (high - low) * _PAD or abs(low) * _PAD or 0.5
     return Axis(low - pad, high + pad)
+
+
+def _every(labels: Sequence[str]) -> int:
+    """Which of the labels to show, so that those of a phone's width do not run together."""
+    longest = max((len(label) for label in labels), default=0)
+    return max(1, math.ceil(len(labels) * (longest + 2) / _ROOM))
 
 
 def _step(low: float, high: float) -> float:
@@ -80,7 +88,9 @@ def _decades(low: float, high: float) -> list[float]:
 
 def arms(report: Record) -> dict[str, Any]:
     """One line per arm: mean, interval, a small dot per seed; the untouched model as reference."""
-    shown = [arm for arm in report["arms"] if arm["mean"] is not None]
+    known = [arm for arm in report["arms"] if arm["mean"] is not None]
+    # With a curve, dozens of arms at other budgets would bury the dozen that are compared.
+    shown = [arm for arm in known if "curve" not in report or "@" not in arm["name"]] or known
     numbers = [arm[key] for arm in shown for key in ("mean", "low", "high")]
     points = [value for arm in shown for value in arm["seed_means"]]
     span = axis([*numbers, *points])
@@ -88,6 +98,7 @@ def arms(report: Record) -> dict[str, Any]:
     return {
         "ticks": span.ticks(),
         "base": span.at(base),
+        "elsewhere": len(known) - len(shown),
         "lines": [{**_line(arm, span), "arm": arm} for arm in shown],
     }
 

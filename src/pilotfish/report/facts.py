@@ -166,6 +166,18 @@ def _per_seed(run: Run, pattern: str) -> dict[ArmSeed, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
+def canaries(run: Run) -> list[dict[str, Any]]:
+    """What became of planted rows, for every selection that still is the one they were held to."""
+    found = []
+    for path in sorted(run.root.glob("canaries/*.json")):
+        told = run.store.require(str(path.relative_to(run.root)))
+        facts = run.section("selections").get(told["selection"], {})
+        made_by = told["made_from"]["selection"]
+        if {key: facts.get(key) for key in made_by} == made_by:
+            found.append({k: v for k, v in told.items() if k not in ("files", "made_from")})
+    return found
+
+
 def costs(run: Run) -> list[dict[str, Any]]:
     """Every cost line of events.jsonl, in the order written; a torn last line is skipped."""
     path = run.root / "events.jsonl"

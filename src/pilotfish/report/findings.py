@@ -34,7 +34,7 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
         return {"verdict": _untested(run, found), "comparisons": [], "notes": []}
     judged, margin = found.judged, run.section("config").get("margin")
     case = case_of(run, found, judged)
-    arm, against = _pair(run)
+    arm, against = pair_of(run)
     chosen = choose(case) if arm == "selected" else Chosen(arm, case, None)
     verdict = decide(
         chosen.case.results,
@@ -84,7 +84,7 @@ def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]
         "recommendation": _recommended(case, chosen) if case.plan.get("arms") else None,
         "break_even": break_even(
             case, ledger.charged(events), ledger.by_name(events, "train"),
-            int(run.section("pool").get("rows") or 0), times=_times_selected(run),
+            int(run.section("pool").get("rows") or 0), times=times_selected(run),
             weak_parameters=run.section("weak").get("parameters"), worth=_worth(swept, "selected"),
         ),
         "gates": gates(case, guards, others_of(run, case, guards)) if (guards := _guards(run))
@@ -113,7 +113,7 @@ def _worth(swept: Mapping[str, Any] | None, arm: str) -> dict[str, Any] | None:
     return next((dict(line) for line in lines if line["arm"] == arm), None)
 
 
-def _times_selected(run: Run) -> int:
+def times_selected(run: Run) -> int:
     """How many seeds selected anew: `selected`, `selected-1`, ... at the verdict's budget."""
     names = [name.partition("-") for name in run.section("selections")]
     return max(1, sum(stem == "selected" and "@" not in seed for stem, _, seed in names))
@@ -149,7 +149,7 @@ def _other(run: Run, case: Case, folder: str) -> Results:
     return other.results
 
 
-def _pair(run: Run) -> tuple[str, str]:
+def pair_of(run: Run) -> tuple[str, str]:
     """The pair of the verdict: selected and random, or what a user named."""
     pair = run.section("pair")
     return str(pair.get("arm", "selected")), str(pair.get("against", AGAINST))

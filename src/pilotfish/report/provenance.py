@@ -6,7 +6,7 @@ from typing import Any
 from pilotfish.report import facts
 from pilotfish.store import Run
 
-_STRONG = ("strong", "strong_digest", "loss", "peft")
+_STRONG = ("strong", "strong_digest", "revision", "remote_code", "loss", "peft")
 MOST = 60  # lines per group on the page
 _LISTED = ("scores", "selections")  # dozens of them, a line each
 _SECTIONS = ("precision", "test", *_LISTED, "evidence", "config")
@@ -39,6 +39,15 @@ def models(run: Run) -> dict[str, str | None]:
         "weak": settings.get("weak") or weak.get("name"),
         "strong": settings.get("strong") or trained.get("strong"),
     }
+
+
+def remote_code(run: Run) -> list[str]:
+    """The models that brought code of their own, which was run, by name."""
+    read = [run.section(name) for name in ("weak", "cheap")]
+    learnt = [*facts.trained(run).values(), *facts.tuned(run).values()]
+    told = [*read, *({"name": each.get("strong") or each.get("base"), **each} for each in learnt)]
+    names = (str(each.get("name")) for each in told if each.get("remote_code"))
+    return list(dict.fromkeys(names))
 
 
 def listed(told: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:

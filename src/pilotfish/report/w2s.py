@@ -24,6 +24,8 @@ def sentence(found: Record) -> str:
     """The page's first sentence: what was recovered by the arm that recovered most."""
     about = "Label mode: the weak model wrote the labels and nothing was selected."
     told = [arm for arm in found["arms"] if arm["pgr"]["defined"]]
+    # An arm that people or the truth taught is a control, and would recover the gap by itself.
+    told = [arm for arm in told if _learnt_from_weak(arm)] or told
     if not told:
         why = next((arm["pgr"]["why"] for arm in found["arms"]), "no arm was trained")
         return f"{about} PGR is undefined: {why}."
@@ -37,6 +39,10 @@ def sentence(found: Record) -> str:
         f"the ceiling ({words.decimal(found['ceiling']['mean'])}), {best['name']} recovers "
         f"{words.decimal(pgr['raw'], 2)} ({reach})."
     )
+
+
+def _learnt_from_weak(arm: Record) -> bool:
+    return arm.get("taught", "weak") == "weak" and not arm.get("oracle")
 
 
 def charts(report: Record) -> dict[str, Any] | None:

@@ -20,7 +20,8 @@ REASONS = {
     "under_floor": "its score is under the method's floor",
     "unmatched": "no selected row of its length and source was left to match",
     "in_selection": "stands in the selection this control is matched to",
-    "duplicate_of": "a near copy of a kept row",
+    "over_quota": "ranked after the last row that its group's quota buys",
+    "duplicate_of": "a copy of a better-ranked row",
     "empty_response": "the response is empty",
     "no_response_tokens": "truncation left no token of the response",
     "prompt_over_limit": "the prompt alone fills the model's window",
@@ -34,6 +35,8 @@ REASONS = {
     "oom_single_row": "the row alone did not fit into memory",
 }
 
+_LARGE, _HUGE = 1e4, 1e12
+_TAIL = 32  # characters of a path that are shown where its end is what tells it
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -58,8 +61,13 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def _fixed(value: float, sign: str, digits: int) -> str:
-    """Fixed decimals; what would round to nothing keeps one digit, as in the verdict's words."""
+    """Fixed decimals; what would round to nothing keeps one digit, as in the verdict's words.
+
+    From ten thousand on the decimals say nothing, and from a million million on the digits.
+    """
     tiny = value != 0 and abs(value) < 0.5 * 10**-digits
+    if abs(value) >= _LARGE:
+        return f"{value:{sign},.0f}" if abs(value) < _HUGE else f"{value:{sign}.3e}"
     return f"{value:{sign}.1g}" if tiny else f"{value:{sign}.{digits}f}"
 
 
@@ -122,6 +130,17 @@ def about(arm: str) -> str:
     return ", ".join(part for part in (ARMS.get(place.arm, ""), *more) if part)
 
 
+def metric(name: str | None) -> str:
+    """A metric as words: exact match."""
+    return (name or "metric").replace("_", " ")
+
+
+def tail(path: str) -> str:
+    """The end of a long path, cut between folders; the whole of it stands in the provenance."""
+    *before, folder, last = ["", *path.rstrip("/").split("/")]
+    return f"…/{folder}/{last}" if len(path) > _TAIL and any(before) else path
+
+
 def _minus(text: str) -> str:
     return text.replace("-", "\u2212")
 
@@ -140,5 +159,5 @@ def split(sentence: str, at: str) -> tuple[str, str]:
 
 FILTERS = (
     *(whole, count, decimal, signed, percent, points, measure, power, seconds),
-    *(reason, about, ordinal, split),
+    *(reason, about, ordinal, split, metric, tail),
 )

@@ -61,10 +61,12 @@ class Own:
         return tuple(self.inner.needs)
 
     @property
-    def direction(self) -> Direction:
-        """Asked for, else the object's own, else high."""
+    def direction(self) -> Direction | None:
+        """Asked for, else the object's own, else high; None where its own picker decides."""
+        if self.chosen or getattr(self.inner, "picker", None):
+            return self.chosen
         own: Direction = getattr(self.inner, "direction", None) or "high"
-        return self.chosen or own
+        return own
 
     @property
     def reads_counts(self) -> bool:

@@ -195,7 +195,7 @@ def _survives(
 
     def survives(share: float) -> bool:
         weights = np.array([1.0, share - 1.0, -share])
-        return abs(float(weights @ known.means)) <= known.half(weights, alpha)
+        return abs(float(weights @ known.means)) <= known.pooled_half(weights, alpha)
 
     return survives
 

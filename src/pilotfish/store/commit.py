@@ -5,31 +5,25 @@ group with sha256 and size; it holds no times, hosts or pids, so that a rerun is
 """
 
 import hashlib
-import json
+import logging
 import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pilotfish.errors import DamagedRun
+from pilotfish.errors import DamagedRun, UsageError
 from pilotfish.store import primitives
+from pilotfish.store.sealed import opened, sealed
 
 TEMP = ".tmp-"
+_LOG = logging.getLogger(__name__)
 
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file, read in blocks."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def dump_json(value: Any) -> bytes:
-    """Strict (no NaN), sorted, readable JSON bytes: the same value gives the same bytes."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    # a lone surrogate becomes its JSON escape instead of an error
-    return (text + "\n").encode("utf-8", "backslashreplace")
 
 
 def _rel(root: Path, target: Path) -> str:
@@ -58,9 +52,13 @@ class Attempt:
     def folder(self, rel: str) -> Path:
         """A temp folder to fill; each file in it lands below `rel` at commit."""
         temp = self._folder / f"{len(self._pending):04d}-dir"
-        temp.mkdir()
+        primitives.make_dir(temp)
         self._pending.append((temp, self._root / rel))
         return temp
+
+    def json(self, rel: str, value: Mapping[str, Any]) -> None:
+        """Write a sealed JSON file, to be committed with the group."""
+        self.path(rel).write_bytes(sealed(value))
 
     def files(self) -> list[tuple[Path, Path]]:
         """(temp, target) of every file written, folders opened up."""
@@ -84,7 +82,10 @@ class Store:
         """Absolute path of a name below the run; refuses to leave it."""
         target = (self.root / rel).resolve()
         if not target.is_relative_to(self.root.resolve()):
-            raise ValueError(f"'{rel}' leaves the run folder")
+            raise UsageError(
+                f"'{rel}' leaves the run folder",
+                hint="a run holds no links and no paths out of it: choose another --out",
+            )
         return self.root / rel
 
     @contextmanager
@@ -94,15 +95,15 @@ class Store:
         Order on disk: every data file (fsync, rename, fsync of its folder), then the manifest.
         """
         with primitives.disk_errors():
-            self.root.mkdir(parents=True, exist_ok=True)
+            primitives.make_dirs(self.root)
             folder = self.root / f"{TEMP}{secrets.token_hex(8)}"
-            folder.mkdir()
+            primitives.make_dir(folder)
             try:
                 attempt = Attempt(self.root, folder)
                 yield attempt
                 self._commit(attempt, manifest)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                primitives.remove_tree(folder)
 
     def _commit(self, attempt: Attempt, manifest: str) -> None:
         files = [(temp, target, _rel(self.root, target)) for temp, target in attempt.files()]
@@ -116,14 +117,13 @@ class Store:
         self._drop_leftovers(manifest, {*listed})
         # An old manifest must not vouch for new data, not even for a moment.
         self.forget(manifest)
-        for temp, target, _ in files:
-            self._land(temp, target)
+        _land([(temp, target) for temp, target, _ in files])
         self.write_json(manifest, value)
 
     def _stands(self, manifest: str, value: Mapping[str, Any]) -> bool:
         """Whether the same is there already, so that a late worker withdraws nothing."""
-        found = self.manifest(manifest)
-        return found is not None and dump_json(found) == dump_json(value)
+        found, bad = self._look(manifest)
+        return found is not None and not bad and sealed(found) == sealed(value)
 
     def _drop_leftovers(self, manifest: str, fresh: set[str]) -> None:
         """Remove files of the old group that the new one lacks: loaders of folders would see them.
@@ -135,59 +135,68 @@ class Store:
         except DamagedRun:
             return
         for rel in sorted({*old} - fresh) if isinstance(old, dict) else ():
-            self.path(rel).unlink(missing_ok=True)
-
-    def _land(self, temp: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        primitives.fsync_file(temp)
-        primitives.replace(temp, target)
-        primitives.fsync_dir(target.parent)
+            self.remove(rel)
 
     def forget(self, manifest: str) -> None:
         """Withdraw a manifest: its files are garbage from now on."""
-        path = self.root / manifest
+        self.remove(manifest)
+
+    def remove(self, rel: str) -> None:
+        """Delete one file for good; another worker may do the same."""
+        path = self.path(rel)
         if path.exists():
-            path.unlink(missing_ok=True)  # another worker may do the same
-            primitives.fsync_dir(path.parent)
+            with primitives.disk_errors():
+                primitives.unlink(path)
+                primitives.fsync_dir(path.parent)
+
+    def remove_folder(self, rel: str) -> None:
+        """Delete a folder of files that no manifest vouches for any more."""
+        path = self.path(rel)
+        if path.is_dir():
+            with primitives.disk_errors():
+                primitives.remove_tree(path)
+                primitives.fsync_dir(path.parent)
 
     def write_json(self, rel: str, value: Mapping[str, Any]) -> None:
-        """Atomically write one strict JSON file."""
-        self.write_bytes(rel, dump_json(value))
-
-    def write_bytes(self, rel: str, data: bytes) -> None:
-        """Atomically write one small file."""
+        """Atomically write one sealed JSON file."""
+        data = sealed(value)
         with primitives.disk_errors():
             target = self.path(rel)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            primitives.make_dirs(target.parent)
             temp = target.parent / f"{TEMP}{secrets.token_hex(8)}"
             try:
                 primitives.write_bytes(temp, data)
-                self._land(temp, target)
+                _land([(temp, target)])
             finally:
-                temp.unlink(missing_ok=True)
+                if temp.exists():
+                    primitives.unlink(temp)
 
     def read_json(self, rel: str) -> dict[str, Any] | None:
-        """A JSON object below the run; None when absent; DamagedRun when unreadable."""
+        """A sealed JSON object below the run; None when absent; DamagedRun when not as written."""
         path = self.path(rel)
-        if not path.exists():
-            return None
-        try:
-            value = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise DamagedRun(f"{rel} is not readable JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise DamagedRun(f"{rel} does not hold a JSON object")
-        return value
+        return opened(path.read_bytes(), rel) if path.exists() else None
 
     def manifest(self, rel: str) -> dict[str, Any] | None:
-        """A group's manifest where it and every file it names are intact, else None."""
+        """A group's manifest where it and every file it names are intact, else None.
+
+        What is there and damaged is named in a warning of the log: whoever asks makes it again.
+        """
+        found, bad = self._look(rel)
+        if bad:
+            _LOG.warning("%s in %s: damaged, not used", ", ".join(bad), self.root)
+        return None if bad else found
+
+    def _look(self, rel: str) -> tuple[dict[str, Any] | None, list[str]]:
+        """A manifest, and what of its group is damaged."""
         try:
             found = self.read_json(rel)
         except DamagedRun:
-            return None
-        if found is None or not isinstance(found.get("files"), dict):
-            return None
-        return found if not self.damage(found) else None
+            return None, [rel]
+        if found is None:
+            return None, []
+        if not isinstance(found.get("files"), dict):
+            return None, [rel]
+        return found, self.damage(found)
 
     def damage(self, manifest: Mapping[str, Any]) -> list[str]:
         """The files of a manifest that are missing or changed, by name."""
@@ -196,7 +205,7 @@ class Store:
     def _intact(self, rel: str, facts: Any) -> bool:
         try:
             path, size, digest = self.path(rel), facts["bytes"], facts["sha256"]
-        except (KeyError, TypeError, ValueError):  # the manifest itself was changed
+        except (KeyError, TypeError, UsageError):  # the manifest itself was changed
             return False
         return path.is_file() and path.stat().st_size == size and sha256_file(path) == digest
 
@@ -216,6 +225,19 @@ class Store:
         """Remove what interrupted attempts left behind; only under the run's lock."""
         for left in self.root.rglob(f"{TEMP}*"):
             if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+                primitives.remove_tree(left)
             else:
-                left.unlink(missing_ok=True)
+                primitives.unlink(left)
+
+
+def _land(files: Sequence[tuple[Path, Path]]) -> None:
+    """Give finished temp files their names, all of it durable before this returns."""
+    for temp, _ in files:
+        primitives.fsync_file(temp)
+    folders = dict.fromkeys(target.parent for _, target in files)
+    for folder in folders:
+        primitives.make_dirs(folder)
+    for temp, target in files:
+        primitives.replace(temp, target)
+    for folder in folders:
+        primitives.fsync_dir(folder)

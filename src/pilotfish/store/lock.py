@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pilotfish.errors import RunBusy, UsageError
+from pilotfish.store import primitives
 from pilotfish.store.commit import Store
 from pilotfish.store.leases import nobody_working
-from pilotfish.store.primitives import disk_errors
 
 
 @contextmanager
 def run_lock(root: Path | str) -> Iterator[Store]:
     """Hold the run's lock; RunBusy (exit 75) at once when somebody else does."""
     folder = Path(root)
-    with disk_errors():
+    with primitives.disk_errors():
         _make(folder)
         descriptor = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -38,9 +38,15 @@ def run_lock(root: Path | str) -> Iterator[Store]:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        primitives.make_dirs(folder)
+        if not folder.is_dir():
+            raise NotADirectoryError
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(
             f"{folder} cannot be a run folder: a file is in its place",
             hint="choose another --out",
+        ) from error
+    except FileNotFoundError as error:  # where nobody can make folders: /proc, a deleted folder
+        raise UsageError(
+            f"the folder {folder} cannot be made", hint="choose another --out"
         ) from error

@@ -1,6 +1,10 @@
-"""The I/O steps a commit is made of, one function each, so that a test can fail any of them."""
+"""Every step that changes a run on disk, one function each, so that a test can fail any of them.
+
+What a library writes goes to a temp file first: it counts with the `fsync_file` that ends it.
+"""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,3 +49,36 @@ def replace(source: Path, target: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole small file (not yet durable)."""
     path.write_bytes(data)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file (not durable: a log for people)."""
+    with path.open("ab") as handle:
+        handle.write(data)
+
+
+def make_dir(path: Path) -> None:
+    """Create one folder (its name not yet durable)."""
+    path.mkdir()
+
+
+def make_dirs(path: Path) -> None:
+    """Create the folders on the way to `path` that are missing, their names durable."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for each in reversed(missing):
+        try:
+            make_dir(each)
+        except FileExistsError:  # another worker was faster
+            if not each.is_dir():
+                raise
+        fsync_dir(each.parent)
+
+
+def unlink(path: Path) -> None:
+    """Remove a file's name; nothing where it is gone already."""
+    path.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all in it, as far as that goes: what is left is swept later."""
+    shutil.rmtree(path, ignore_errors=True)

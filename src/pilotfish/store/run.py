@@ -1,6 +1,7 @@
 """run.json: what a run is made of, so that reuse can be refused by name of what changed."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 
 from pilotfish._version import __version__
 from pilotfish.errors import UsageError
+from pilotfish.store import primitives
 from pilotfish.store.commit import Store
-from pilotfish.store.primitives import disk_errors
 
 
 class Run:
@@ -59,13 +60,23 @@ class Run:
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append one line to events.jsonl, for people and for the ledger."""
-        line = json.dumps({"kind": kind, "at": round(time.time(), 3), **facts})
-        with disk_errors():
-            self.root.mkdir(parents=True, exist_ok=True)
-            with (self.root / "events.jsonl").open("a", encoding="utf-8") as handle:
-                handle.write(line + "\n")
+        line = json.dumps({"kind": kind, "at": round(time.time(), 3), **facts}) + "\n"
+        path = self.root / "events.jsonl"
+        with primitives.disk_errors():
+            primitives.make_dirs(self.root)
+            # a line that a crash tore must not swallow the one after it
+            primitives.append(path, (_torn(path) * "\n" + line).encode())
 
     def cost(self, stage: str, name: str, **facts: float) -> None:
         """Record what a stage cost: seconds, and rows, tokens, flops where known."""
         self.spent += facts.get("seconds", 0.0)
         self.event("cost", stage=stage, name=name, **facts)
+
+
+def _torn(path: Path) -> bool:
+    """Whether a file's last line has no end."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read(1) != b"\n"

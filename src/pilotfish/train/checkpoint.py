@@ -1,12 +1,11 @@
 """Checkpoints inside an arm: all that changes while training, so that a killed one goes on.
 
 On a CPU what goes on is bit for bit what was never killed. A checkpoint counts once its manifest
-stands, with the sha256 of every file; the manifest itself is sealed.
+stands, sealed, with the sha256 of every file.
 """
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -63,7 +62,7 @@ class Checkpoints:
     def remove(self, name: str) -> None:
         """Withdraw a checkpoint, then delete it: half of one must never look whole."""
         self.store.forget(_manifest(name))
-        shutil.rmtree(self.store.path(name), ignore_errors=True)
+        self.store.remove_folder(name)
 
     def clear(self) -> None:
         """Remove all of them: the model is there, or is to be trained from the beginning."""
@@ -127,7 +126,7 @@ class Keeper:
                     (folder / f"rank-{number}.safetensors").write_bytes(state)
                 written = json.dumps(asdict(trail), allow_nan=False)
                 (folder / "trail.json").write_text(written, encoding="utf-8")
-                attempt.meta = _sealed({"step": step, "key": self._key, "world": world()})
+                attempt.meta = {"step": step, "key": self._key, "world": world()}
             self._prune(name)
         self._last = time.monotonic()
 
@@ -150,7 +149,7 @@ class Keeper:
         known = tell((folder / "trail.json").read_text(encoding="utf-8") if rank() == 0 else None)
         for field, value in json.loads(known).items():
             setattr(trail, field, value)
-        return int(name.rsplit("-", 1)[1])
+        return _step_of(name)
 
     def _newest(self) -> str | None:
         damaged: list[str] = []
@@ -180,7 +179,9 @@ class Keeper:
             found = store.read_json(_manifest(name))
             if found is None:
                 return "unfinished"
-            if not _is_sealed(found) or (found["key"] == self._key and store.damage(found)):
+            if not _is_of(found, name):
+                return "damaged"
+            if found["key"] == self._key and store.damage(found):
                 return "damaged"
         except DamagedRun:
             return "damaged"
@@ -245,6 +246,20 @@ def _manifest(name: str) -> str:
     return f"{name}/manifest.json"
 
 
+def _is_of(manifest: Mapping[str, Any], name: str) -> bool:
+    """Whether a manifest is that of the checkpoint it lies in, and not a copy of another's.
+
+    A copy is sealed and its files are whole, but they are those of another moment.
+    """
+    files = manifest.get("files")
+    here = isinstance(files, dict) and all(file.startswith(f"{name}/") for file in files)
+    return here and manifest.get("step") == _step_of(name) and "key" in manifest
+
+
+def _step_of(name: str) -> int:
+    return int(name.rsplit("-", 1)[1])
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     return load_file(path) if rank() == 0 else {}
 
@@ -256,17 +271,6 @@ def _rank_files(folder: Path) -> list[bytes]:
 
 def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _sealed(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts with their own digest: a manifest cannot vouch for itself by listing itself."""
-    return {**meta, "seal": _digest(meta)}
-
-
-def _is_sealed(found: Mapping[str, Any]) -> bool:
-    """Whether a manifest's facts are those that were written; its files are checked elsewhere."""
-    meta = {key: value for key, value in found.items() if key not in ("files", "seal")}
-    return isinstance(found.get("files"), dict) and found.get("seal") == _digest(meta)
 
 
 def _are(names: list[str]) -> str:

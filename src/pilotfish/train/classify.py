@@ -76,6 +76,7 @@ def train_classifier(
         student = in_one_piece(
             student, pupil, lambda: prepare_classifier(name, classes, config, device="cpu")
         )
+    read = (watch.read if watch else 0) + (trail.inputs if pupil.looks_ahead else 0)
     facts = {
         "strong": name,
         "strong_digest": student.loaded.digest,
@@ -84,7 +85,7 @@ def train_classifier(
         "loss_in_words": loss.describe(),
         **about(student, rows),
         **of_run(plan, rows, config, trail),
-        **flops(student, rows, learnt=trail.inputs, read=watch.read if watch else 0),
+        **flops(student, rows, learnt=trail.inputs, read=read),
         **seen,
     }
     save(student, folder)  # last: it merges LoRA into the model

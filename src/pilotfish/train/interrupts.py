@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-GRACE = 4.0  # seconds from the signal to the end, whatever is still under way
+GRACE = 3.5  # seconds from the signal to the end, whatever is still under way
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,7 +38,11 @@ class Held:
         """Let the signal do now what it would have done without us."""
         self.give_back()
         self.signum = 0
-        signal.raise_signal(signum)
+        handler = signal.getsignal(signum)
+        if callable(handler):  # not raised anew: it came once, and the second one means now
+            handler(signum, None)
+        else:
+            signal.raise_signal(signum)
 
     def _came(self, signum: int, frame: FrameType | None) -> None:
         if self.signum:  # the second one means now

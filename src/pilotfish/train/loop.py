@@ -145,8 +145,11 @@ def accumulate(
     every sum is divided. -> this rank's share of the loss, scalar nats per token.
     """
     device, total = accelerator.device, torch.zeros((), device=accelerator.device)
-    for number, part in enumerate(parts):
-        batch = part.to(device)
+    batches = [part.to(device) for part in parts]
+    learner = getattr(model, "module", model)  # below DDP
+    if getattr(learner, "looks_ahead", False):
+        _show(model, learner, batches, bf16=bf16)
+    for number, batch in enumerate(batches):
         with synced(model, last=number == len(parts) - 1):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
                 loss = model(batch) / mass
@@ -154,3 +157,18 @@ def accumulate(
             (loss * accelerator.num_processes).backward()
         total = total + loss.detach()
     return total
+
+
+@torch.no_grad()
+def _show(model: nn.Module, learner: Any, batches: Sequence[Batch], *, bf16: bool) -> None:
+    """Let a learner see a whole step, dropout off, before it learns it."""
+    modes = [(module, module.training) for module in learner.modules()]
+    learner.eval()
+    learner.looking = True
+    for batch in batches:
+        with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16, enabled=bf16):
+            model(batch)
+    learner.looking = False
+    learner.looked()
+    for module, training in modes:
+        module.training = training

@@ -110,7 +110,11 @@ def _check(examples: Sequence[Example], targets: Any, weights: Floats | None, cl
 
 
 class Pupil(nn.Module):
-    """Classifier and loss. Its soft targets are the teacher; state is the window of `logconf`."""
+    """Classifier and loss. Its soft targets are the teacher; state is the window of `logconf`.
+
+    looks_ahead: whether it must be shown a whole step before it learns it (`looking` meanwhile), so
+    that what its window says hangs neither on how the step is cut up nor on how it was before.
+    """
 
     def __init__(self, model: Any, loss: Loss, *, classes: int) -> None:
         super().__init__()
@@ -119,6 +123,9 @@ class Pupil(nn.Module):
         self.progress = 0.0  # share of the steps done; the loop sets it before each step
         self._window = Window(classes) if "bias" in loss.needs else None
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self._bias: Tensor | None = None  # for all micro-batches of a step
+        self.looks_ahead = self._window is not None
+        self.looking = False
 
     def collate(self, rows: Texts) -> Batch:
         """A micro-batch of those rows, on the CPU."""
@@ -134,21 +141,28 @@ class Pupil(nn.Module):
         """Scalar nats, summed over the texts of the batch; the caller divides."""
         assert batch.mask is not None
         logits, _ = read(self.model, batch.ids, batch.mask)
-        bias = None if self._window is None else self._window.bias()
+        if self.looking:
+            return self._look(logits, batch.given)
         given = replace(
-            batch.given, progress=self.progress, bias=None if bias is None else bias.to(logits)
+            batch.given,
+            progress=self.progress,
+            bias=None if self._bias is None else self._bias.to(logits),
         )
         each = self.loss(logits, given)
-        if self._window is not None and isinstance(given.teacher, Dense):
-            log_p = torch.log_softmax(logits.detach().float(), -1)
-            self._seen.append((log_p, torch.softmax(given.teacher.logits, -1)))
         return each.sum() if batch.weights is None else (each * batch.weights).sum()
 
-    def after_step(self) -> None:
-        """Only now the window moves: it must not depend on how a step is cut up."""
-        for log_p, q in self._seen:
-            if self._window is not None:
-                self._window.add(log_p, q)
+    def _look(self, logits: Tensor, given: Given) -> Tensor:
+        if isinstance(given.teacher, Dense):
+            log_p = torch.log_softmax(logits.float(), -1)
+            self._seen.append((log_p, torch.softmax(given.teacher.logits, -1)))
+        return logits.sum()
+
+    def looked(self) -> None:
+        """The whole step was shown: now the window takes it in, as one."""
+        if self._window is not None and self._seen:
+            log_p, q = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+            self._window.add(log_p, q)
+            self._bias = self._window.bias()
         self._seen.clear()
 
     def state(self) -> dict[str, Tensor]:

@@ -243,6 +243,7 @@ def about(student: Student, rows: Rows | Texts) -> dict[str, Any]:
         "dropout": student.dropout,
         "trainable_parameters": student.trained,
         "parameters": student.loaded.parameters,
+        **student.loaded.origin,
     }
 
 

@@ -10,7 +10,7 @@ from pilotfish.engine.executors.crew import Said
 from pilotfish.records import Need
 
 NEED = Need("nll")
-OPENED = Opened({NEED: "key"}, "cpu", "float32", 64, 1)
+OPENED = Opened({NEED: "key"}, "cpu", "float32", 64, 1, {})
 
 
 class FakeScorer:

@@ -1,7 +1,8 @@
 """Ranks: who begins where, what is left by others is taken, what others hold is waited for."""
 
+import itertools
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ def commit(store: Store, shard: int, text: str = "x") -> None:
 
 
 def part_of(
-    root: Path, place: Place, shards: int, *, waits: list[list[int]] | None = None, bad: int = -1
+    root: Path,
+    place: Place,
+    shards: int,
+    *,
+    on_wait: Callable[[list[int]], None] = lambda left: None,
+    bad: int = -1,
 ) -> tuple[FakeScorer, Tries]:
     store, tries = Store(root), Tries()
 
@@ -30,10 +36,9 @@ def part_of(
         commit(store, shard)
 
     scorer: Any = FakeScorer(measure)
-    heard = waits if waits is not None else []
     with working(root) as leases:
         for receipt in take_part(
-            scorer, store, leases, place, shards=shards, tries=tries, on_wait=heard.append
+            scorer, store, leases, place, shards=shards, tries=tries, on_wait=on_wait
         ):
             assert finished(store, ["key"], receipt.shard)
     return scorer, tries
@@ -93,10 +98,15 @@ def test_what_another_rank_holds_is_waited_for_and_taken_when_it_dies(
     waits: list[list[int]] = []
     with working(tmp_path) as other:
         assert other.take("2") and other.take("4")
-        timer = threading.Timer(0.2, lambda: (commit(Store(tmp_path), 4), other.release_all()))
-        timer.start()
-        scorer, _ = part_of(tmp_path, Place(0, 2), 6, waits=waits)
-        timer.join()
+        dying = threading.Timer(0.1, lambda: (commit(Store(tmp_path), 4), other.release_all()))
+
+        def wait(left: list[int]) -> None:
+            waits.append(left)
+            if len(waits) == 1:  # not by the clock: on a busy machine 0.1 s are nothing
+                dying.start()
+
+        scorer, _ = part_of(tmp_path, Place(0, 2), 6, on_wait=wait)
+        dying.join()
     assert sorted(scorer.measured) == [0, 1, 2, 3, 5]  # 4 was finished by its holder, 2 was not
     assert waits in ([[2, 4]], [[2, 4], [2]])  # each time that it is less
 
@@ -110,12 +120,14 @@ def test_a_shard_that_fails_for_good_does_not_keep_a_rank_for_ever(tmp_path: Pat
 
 def test_ranks_side_by_side_share_the_work(tmp_path: Path) -> None:
     done: dict[int, list[int]] = {}
+    abreast = threading.Barrier(3, timeout=60)
 
     def one(rank: int) -> None:
-        store, tries = Store(tmp_path), Tries()
+        store, tries, begun = Store(tmp_path), Tries(), itertools.count()
 
         def measure(shard: int) -> None:
-            time.sleep(0.02)
+            if next(begun) < 2:  # not by the clock: no rank measures its third before all had two
+                abreast.wait()
             commit(store, shard)
 
         scorer: Any = FakeScorer(measure)

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from pilotfish.engine.int8.linear import Int8Linear, Narrow
+from pilotfish.engine.int8.native import kernels
+from pilotfish.engine.int8.plain import rotate
 
 SHAPES = [(1, 16, 16), (5, 17, 23), (3, 48, 80), (130, 100, 37)]
 
@@ -115,3 +117,17 @@ def test_balance_is_exact_and_undone_by_the_weights() -> None:
     off = (Int8Linear(weight)(x) - nn.functional.linear(x, weight)).norm()
     plain = Int8Linear(draw(32, 24))(draw(50, 24, seed=1)) - draw(50, 24, seed=1) @ draw(32, 24).T
     assert off < 4 * plain.norm()
+
+
+def test_rotated_weights_answer_rotated_inputs_and_heavy_tails_cost_less() -> None:
+    x, weight = draw(40, 96) ** 5, draw(20, 96, seed=1)
+    exact = x.double() @ weight.double().T
+
+    def off(narrow: Narrow, inputs: torch.Tensor) -> float:
+        q, row = kernels().quantise(inputs, torch.ones(96))
+        found = kernels().rescale(narrow.sums(q), row, narrow.scale, narrow.bias)
+        return float((found - exact).norm() / exact.norm())
+
+    plain, rotated = Narrow.of(weight), Narrow.rotated(weight)
+    spread = off(rotated, rotate(x * rotated.balance))
+    assert spread < 0.02 and spread < 0.7 * off(plain, x * plain.balance)

@@ -7,7 +7,7 @@ import torch
 
 from pilotfish.engine.int8 import native as module
 from pilotfish.engine.int8.native import Compiled, Kernels
-from pilotfish.engine.int8.plain import ACTIVATIONS, Plain, act
+from pilotfish.engine.int8.plain import ACTIVATIONS, Plain, act, group, rotate
 
 NAN, INF = float("nan"), float("inf")
 
@@ -73,6 +73,40 @@ def test_gates_are_those_of_torch(each: Kernels, kind: str) -> None:
     assert (off <= scale[:, None] * 0.5001 + 1e-5).all()
 
 
+def test_rotation_by_hand() -> None:
+    x = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
+    assert rotate(x).tolist() == [[15.0, -5.0, -9.0, 3.0]]
+    one = torch.zeros(1, 32)
+    one[0, 5] = 1.0  # spread over the columns 5 + 2i, which are 16 of its 32
+    assert rotate(one).abs().tolist() == [[float(j % 2) for j in range(32)]]
+
+
+@pytest.mark.parametrize(
+    ("k", "size"), [(3, 1), (12, 4), (48, 16), (172, 4), (320, 64), (3072, 64)]
+)
+def test_rotation_is_undone_by_itself_and_keeps_length(k: int, size: int) -> None:
+    x = draw(5, k).double()
+    assert group(k) == size
+    assert torch.allclose(rotate(rotate(x)), size * x)
+    assert torch.allclose(rotate(x).norm(dim=1), size**0.5 * x.norm(dim=1))
+
+
+@pytest.mark.parametrize("n", [3, 12, 48, 172, 320])
+def test_middles_are_rotated_alike_in_c_and_in_torch(compiled: Compiled, n: int) -> None:
+    """With relu, which both take exactly: the same bits."""
+    sums, row, column, bias = sums_of(6, 2 * n)
+    balance = torch.exp2(-(torch.arange(2 * n) % 3))
+    for one, other in zip(
+        compiled.gate(sums, row, column, bias, "relu", balance[:n]),
+        Plain().gate(sums, row, column, bias, "relu", balance[:n]),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+    known = rotate(Plain().rescale(sums, row, column, bias).relu() * balance)
+    q, scale = compiled.activate(sums, row, column, bias, "relu", balance)
+    assert ((q * scale[:, None] - known).abs() <= scale[:, None] * 0.5001).all()
+
+
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
 def test_what_is_not_finite_stays_so_and_stays_in_its_row(each: Kernels, bad: float) -> None:
     x = draw(3, 21)
@@ -86,6 +120,8 @@ def test_what_is_not_finite_stays_so_and_stays_in_its_row(each: Kernels, bad: fl
     sums = q.int()
     assert each.rescale(sums, scale, column, column)[1].isnan().all()
     assert each.activate(sums, scale, column, column, "gelu", column)[1][1].isnan()
+    even = sums[:, :16].contiguous(), scale, column[:16], column[:16]  # 16: those are rotated
+    assert each.activate(*even, "relu", column[:16])[1].isnan().tolist() == [False, True, False]
     top, total = torch.full((3,), -INF), torch.zeros(3)
     each.accumulate(sums, scale, column, column, (top, total))
     lse = top + total.log()

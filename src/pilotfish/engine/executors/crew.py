@@ -1,7 +1,7 @@
 """Hands shards to a crew of workers, each a process of its own, and replaces those that fail."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from pilotfish.engine.executors.trouble import Tries, Trouble, raised
@@ -38,10 +38,16 @@ class Crew(Protocol):
 
 
 class Shift:
-    """One pool measured by one crew: who has what in hand, what waits, what failed."""
+    """One pool measured by one crew: who has what in hand, what waits, what failed.
 
-    def __init__(self, crew: Crew, shards: Sequence[int]) -> None:
+    check: hears what the first worker opened, before any measures; what it raises ends the shift.
+    """
+
+    def __init__(
+        self, crew: Crew, shards: Sequence[int], check: Callable[[Opened], None] | None = None
+    ) -> None:
         self._crew = crew
+        self._check = check
         self._waiting = deque(shards)
         self._hands: dict[int, list[int]] = {}  # seat -> shards: the one at work, the one after it
         self._free: set[int] = set()  # seats that wait for work
@@ -101,6 +107,8 @@ class Shift:
             self._hire(seat)
 
     def _agree(self, opened: Opened) -> None:
+        if self.opened is None and self._check is not None:
+            self._check(opened)
         self.opened = self.opened or opened
         if opened != self.opened:
             raise UsageError(

@@ -5,7 +5,7 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -19,7 +19,7 @@ from pilotfish.engine.executors.worker import Worker
 from pilotfish.engine.scorer import Receipt, ShardScorer
 from pilotfish.errors import Interrupted, PilotfishError
 
-PATIENCE = 5.0  # seconds a worker has to put its temp files away
+PATIENCE = 3.0  # seconds a worker has to put its temp files away
 
 
 def loop(
@@ -139,6 +139,7 @@ def serve(pipe: Connection, spec: ScoreSpec) -> None:
 @contextmanager
 def _deaf() -> Iterator[None]:
     """What is started inside hears no Ctrl-C: it reaches all of a terminal's, one answers it."""
+    resource_tracker.ensure_running()  # started inside, it would unblock the signal behind itself
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
+from pilotfish import trust
 from pilotfish.engine.scorer import Only, ShardScorer
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded, load
@@ -28,13 +29,15 @@ class ScoreSpec:
     token_budget: int | None = None
     device: str | None = None
     threads: int = 1  # of one forward pass on a CPU: sums are cut by it, so bits depend on it
+    trust_remote_code: bool = False  # asked for where the run was started, maybe elsewhere
     only: str | None = None  # a committed file of the run (no ending): column `scored`, the rows
 
 
 def load_for(spec: ScoreSpec) -> Loaded:
     """The model of a worker, its CPU threads settled. Raises UsageError where it is another one."""
     torch.set_num_threads(spec.threads)
-    loaded = load(spec.model, device=spec.device, precision=spec.precision)
+    with trust.asking(spec.trust_remote_code):
+        loaded = load(spec.model, device=spec.device, precision=spec.precision)
     if loaded.digest != spec.digest:
         raise UsageError(
             f"a worker found another model under {spec.model} than the one the run was planned for",

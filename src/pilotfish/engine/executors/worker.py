@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pilotfish.engine.batches import default_budget
 from pilotfish.engine.executors.spec import ScoreSpec, load_for, open_scorer
@@ -20,6 +20,7 @@ class Opened(NamedTuple):
     precision: str
     token_budget: int
     threads: int | None  # where bits depend on it
+    specs: dict[str, dict[str, Any]]  # need's name -> what its key is the hash of
 
     @classmethod
     def of(cls, spec: ScoreSpec, loaded: Loaded, scorer: ShardScorer) -> "Opened":
@@ -27,7 +28,7 @@ class Opened(NamedTuple):
         budget = spec.token_budget or default_budget(loaded.device)
         device = loaded.device.type
         threads = spec.threads if device == "cpu" else None
-        return cls(scorer.keys, device, loaded.precision, budget, threads)
+        return cls(scorer.keys, device, loaded.precision, budget, threads, scorer.specs)
 
 
 class Worker:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pilotfish.engine.int8.native import kernels
+from pilotfish.engine.int8.plain import group, rotate
 
 # Sums of k products of two numbers within 127 stay within 31 bits below this k.
 WIDEST = 2**17
@@ -30,9 +31,16 @@ class Narrow(NamedTuple):
         """Narrow `weight` [n, k]. A row that is not finite makes its channel nan."""
         weight = weight.detach().float()
         balance = _balance(weight)
-        q, scale = kernels().quantise(weight, 1 / balance)
-        bias = torch.zeros(len(weight)) if bias is None else bias.detach().float().contiguous()
-        return cls(q, scale, bias, balance)
+        return cls(*kernels().quantise(weight, 1 / balance), _flat(bias, len(weight)), balance)
+
+    @classmethod
+    def rotated(cls, weight: torch.Tensor, bias: torch.Tensor | None = None) -> "Narrow":
+        """The same for inputs that `activate` or `gate` made, which are rotated: so are these."""
+        weight = weight.detach().float()
+        balance = _balance(weight)
+        turned = rotate(weight / balance) / group(weight.shape[1])
+        made = kernels().quantise(turned, torch.ones_like(balance))
+        return cls(*made, _flat(bias, len(weight)), balance)
 
     def tile(self, first: int, width: int) -> "Narrow":
         """Output channels first .. first + width - 1, or what there is of them."""
@@ -47,6 +55,10 @@ class Narrow(NamedTuple):
         """[m, k] int8 -> [m, n] int32, exact. Lies in memory that the next product overwrites."""
         sums = _scratch.take(len(q), len(self.q))
         return torch._int_mm(q, self.q.t(), out=sums)
+
+
+def _flat(bias: torch.Tensor | None, n: int) -> torch.Tensor:
+    return torch.zeros(n) if bias is None else bias.detach().float().contiguous()
 
 
 def _balance(weight: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define LANES 16
+#define GROUP 64 /* columns that a rotation mixes, at most */
 #define ROWS _Pragma("omp parallel for num_threads((int)threads) if (threads > 1)") \
     for (int64_t i = 0; i < m; i++)
 #define EACH _Pragma("omp simd")
@@ -64,12 +65,11 @@ static inline float restored(int32_t sum, float row, float column, float bias) {
 }
 
 /* One row to int8. Not finite: zeros and a nan scale, which makes every later number nan. */
-static inline void narrow(const float *x, const float *balance, int8_t *q, float *scale,
-                          int64_t k) {
+static inline void narrow(const float *x, int8_t *q, float *scale, int64_t k) {
     int32_t most = 0;
     _Pragma("omp simd reduction(max : most)")
     for (int64_t j = 0; j < k; j++) {
-        int32_t here = magnitude(x[j] * balance[j]);
+        int32_t here = magnitude(x[j]);
         most = here > most ? here : most;
     }
     int finite = most < 0x7f800000;
@@ -78,16 +78,39 @@ static inline void narrow(const float *x, const float *balance, int8_t *q, float
     float steps = 127.0f / widest;
     *scale = finite ? widest / 127.0f : NAN;
     if (finite) {
-        EACH for (int64_t j = 0; j < k; j++) q[j] = (int8_t)(int32_t)rintf(x[j] * balance[j] * steps);
+        EACH for (int64_t j = 0; j < k; j++) q[j] = (int8_t)(int32_t)rintf(x[j] * steps);
     } else {
         EACH for (int64_t j = 0; j < k; j++) q[j] = 0;
+    }
+}
+
+/* One row mixed in place, groups of 4, 16 or 64 columns by the matrix of Hadamard: see plain.py. */
+static inline void rotate(float *x, int64_t k) {
+    int64_t part = k;
+    for (int block = 1; block < GROUP && part % 4 == 0; block *= 4) {
+        part /= 4;
+        for (float *a = x; a < x + k; a += 4 * part) {
+            float *b = a + part, *c = b + part, *d = c + part;
+            EACH for (int64_t j = 0; j < part; j++) {
+                float ab = a[j] + b[j], a_b = a[j] - b[j], cd = c[j] + d[j], c_d = c[j] - d[j];
+                a[j] = ab + cd;
+                b[j] = a_b + c_d;
+                c[j] = ab - cd;
+                d[j] = a_b - c_d;
+            }
+        }
     }
 }
 
 /* x [m, k] fp32, its columns times balance [k] -> q [m, k] int8, scale [m]. */
 void quantise(const float *restrict x, const float *restrict balance, int8_t *restrict q,
               float *restrict scale, int64_t m, int64_t k, int64_t threads) {
-    ROWS narrow(x + i * k, balance, q + i * k, scale + i, k);
+    ROWS {
+        const float *from = x + i * k;
+        float wide[k];
+        EACH for (int64_t j = 0; j < k; j++) wide[j] = from[j] * balance[j];
+        narrow(wide, q + i * k, scale + i, k);
+    }
 }
 
 /* sums [m, n] int32 of rows with scale [m] and columns with scale [n], bias [n] -> y [m, n]. */
@@ -102,16 +125,16 @@ void rescale(const int32_t *restrict sums, const float *restrict row, const floa
 
 #define ACTIVATED(act) \
     EACH for (int64_t j = 0; j < n; j++) \
-        wide[j] = act(restored(from[j], scale, column[j], bias[j])); \
+        wide[j] = act(restored(from[j], scale, column[j], bias[j])) * balance[j]; \
     break;
 
 #define GATED(act) \
     EACH for (int64_t j = 0; j < n; j++) \
         wide[j] = act(restored(from[j], scale, column[j], bias[j])) \
-            * restored(from[n + j], scale, column[n + j], bias[n + j]); \
+            * restored(from[n + j], scale, column[n + j], bias[n + j]) * balance[j]; \
     break;
 
-/* sums [m, n] -> act(rescaled) as q [m, n] int8 with its own scale [m]. */
+/* sums [m, n] -> act(rescaled) * balance, rotated, as q [m, n] int8 with its own scale [m]. */
 void activate(const int32_t *restrict sums, const float *restrict row,
               const float *restrict column, const float *restrict bias, int64_t kind,
               const float *restrict balance, int8_t *restrict q, float *restrict out, int64_t m,
@@ -125,11 +148,12 @@ void activate(const int32_t *restrict sums, const float *restrict row,
         case 2: ACTIVATED(silu)
         default: ACTIVATED(relu)
         }
-        narrow(wide, balance, q + i * n, out + i, n);
+        rotate(wide, n);
+        narrow(wide, q + i * n, out + i, n);
     }
 }
 
-/* sums [m, 2n], gate then value -> act(gate) * value as q [m, n] int8 with its own scale [m]. */
+/* sums [m, 2n], gate then value -> act(gate) * value * balance, rotated, as q [m, n], scale [m]. */
 void gate(const int32_t *restrict sums, const float *restrict row, const float *restrict column,
           const float *restrict bias, int64_t kind, const float *restrict balance,
           int8_t *restrict q, float *restrict out, int64_t m, int64_t n, int64_t threads) {
@@ -142,7 +166,8 @@ void gate(const int32_t *restrict sums, const float *restrict row, const float *
         case 2: GATED(silu)
         default: GATED(relu)
         }
-        narrow(wide, balance, q + i * n, out + i, n);
+        rotate(wide, n);
+        narrow(wide, q + i * n, out + i, n);
     }
 }
 

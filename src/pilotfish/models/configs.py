@@ -1,0 +1,26 @@
+"""A model's config, and what it alone tells."""
+
+from typing import Any
+
+import transformers
+
+from pilotfish.models.origin import how
+from pilotfish.models.safe import quiet, unloadable
+
+_HEADED = "ForSequenceClassification"
+
+
+def config_of(name: str) -> Any:
+    """A model's config, nothing else of it read. UsageError where there is none."""
+    told = how(name)
+    with quiet():
+        try:
+            return transformers.AutoConfig.from_pretrained(name, **told)
+        except Exception as error:
+            raise unloadable(name, "config", error) from error
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a model folder or hub id holds a trained classifier, by its config alone."""
+    made = getattr(config_of(name), "architectures", None) or []
+    return any(str(each).endswith(_HEADED) for each in made)
