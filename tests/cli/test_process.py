@@ -49,6 +49,31 @@ def test_help_loads_nothing_heavy() -> None:
     assert "score" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "ending, code", [("", 0), ("app.app = lambda *_, **__: sys.exit(130)", 130)]
+)
+def test_one_of_several_does_not_abort_while_python_ends(ending: str, code: int) -> None:
+    """As a thread of gloo does that lets go of a tensor too late; exit functions still run."""
+    lines = [
+        "import atexit, os, sys",
+        "from pilotfish.cli import main",
+        "import pilotfish.cli.app as app",
+        "class Late:",
+        "    def __del__(self, abort=os.abort): abort()",
+        "late = Late()",
+        "atexit.register(os.write, 1, b'put away')",
+        "sys.argv = ['pilotfish', '--version']",
+        ending,
+        "main()",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True, text=True, env={**ENV, "WORLD_SIZE": "2"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout.endswith("put away")
+
+
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [dict(row, output=f"{row['output']} {i}") for i, row in enumerate(alpaca(6000))]

@@ -17,7 +17,7 @@ from tests.train.test_classify import CLASSES, soft, texts
 from tests.train.words import backwards
 
 WORKER = """
-import sys, warnings
+import os, sys, warnings
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
@@ -31,6 +31,7 @@ train(
     known=Known(sources=["pool"] * 16 + ["gold"] * 4),
 )
 torch.distributed.destroy_process_group()
+os._exit(0)  # as the command line ends: see cli.main._leave
 """
 
 
@@ -41,7 +42,7 @@ def free_port() -> int:
 
 
 CLASSIFIER = """
-import sys
+import os, sys
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
@@ -54,6 +55,7 @@ train_classifier(
     folder=Path(sys.argv[3]),
 )
 torch.distributed.destroy_process_group()
+os._exit(0)  # as the command line ends: see cli.main._leave
 """
 
 

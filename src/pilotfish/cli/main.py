@@ -1,5 +1,6 @@
 """Where every command starts and ends: signals, errors in words, exit codes."""
 
+import atexit
 import os
 import select
 import signal
@@ -36,6 +37,18 @@ def main() -> NoReturn:
             stream.flush()
         except OSError:  # else Python tries again while it ends, and ends with 120
             _to_nobody(stream)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; one of several that trained together without taking Python apart first.
+
+    A thread of gloo that lets go of its last tensor while the interpreter ends aborts the process,
+    and torchrun would call done work failed. No call joins those threads for certain.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        atexit._run_exitfuncs()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -149,6 +162,8 @@ def _run(arguments: list[str], as_json: bool) -> int:
     except SystemExit as left:
         if isinstance(left.__context__, BrokenPipeError):  # click's way of saying the same
             return 0
+        if isinstance(left.code, int):
+            return left.code
         raise
     except Exception as error:
         if found := DiskError.of(error) or NoPath.of(error) or OutOfMemory.of(error):

@@ -119,4 +119,7 @@ def _join() -> None:
 def _part() -> None:
     import torch.distributed as dist
 
+    from pilotfish.train.parallel import control
+
+    control.cache_clear()  # else the group outlives its end, with threads of its own
     dist.destroy_process_group()
