@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.flows.progress import Progress
 from pilotfish.records import Need
+from pilotfish.store import sweep_alone
 
 if TYPE_CHECKING:
     from pilotfish.engine import Receipt
@@ -100,14 +101,18 @@ def measure_all(
         from pilotfish.engine.executors import actors
 
         with actors(work.spec, spread.workers) as crew:
-            return _crewed(work, crew, told, check)
+            opened = _crewed(work, crew, told, check)
+        sweep_alone(work.pool.store)  # an actor that was killed left its temp files
+        return opened
     specs = _desks(work, spread.processes(work.weak))
     if len(specs) == 1:
         return _alone(work, told, check)
     from pilotfish.engine.executors import Processes
 
     with Processes(specs) as processes:
-        return _crewed(work, processes, told, check)
+        opened = _crewed(work, processes, told, check)
+    sweep_alone(work.pool.store)
+    return opened
 
 
 def _desks(work: Work, count: int) -> "list[ScoreSpec]":

@@ -28,12 +28,20 @@ def run_lock(root: Path | str) -> Iterator[Store]:
                 hint="wait for it, or choose another --out",
             ) from error
         store = Store(folder)
-        with nobody_working(folder) as alone:
-            if alone:  # what looks left behind may be a living rank's
-                store.sweep()
+        sweep_alone(store)
         yield store
     finally:
         os.close(descriptor)
+
+
+def sweep_alone(store: Store) -> None:
+    """Remove what workers left that died, under the lock; nothing while a rank is at work.
+
+    What looks left behind may be the living one's.
+    """
+    with nobody_working(store.root) as alone:
+        if alone:
+            store.sweep()
 
 
 def _make(folder: Path) -> None:
