@@ -30,6 +30,7 @@ def own(folder: Path, weak: str) -> dict[str, Any]:
         if "cpus" not in told:
             told["cpus"] = self._ray.cluster_resources()["CPU"]
             told["address"] = self._ray.get_runtime_context().gcs_address
+            told["nice"] = niceness(self._ray)
             told["friend"] = knock(told["address"], known=True)
             told["stranger"] = knock(told["address"], known=False)
         if shard == 3 and not told["killed"]:
@@ -45,6 +46,15 @@ def own(folder: Path, weak: str) -> dict[str, Any]:
     again = folder / "again"  # a second Ray in one process
     scored(again, weak, RAY)
     return told
+
+
+def niceness(ray: Any) -> int:
+    """How far a worker of a Ray stands back behind other processes."""
+
+    def own() -> int:
+        return os.nice(0)
+
+    return int(ray.get(ray.remote(num_cpus=0)(own).remote()))
 
 
 def knock(address: str, *, known: bool) -> bool:

@@ -20,11 +20,13 @@ MEMORY = 128 * 2**20  # bytes of Ray's store of objects: ours are numbers
 LEAST_CPUS = 4  # logical ones of a Ray started here; with fewer its own helpers have starved
 
 # A Ray of our own answers nobody but us: it listens on the loopback alone (Linux has to be told
-# by the name of the other systems), wants a password, and reports to nobody.
+# by the name of the other systems), wants a password, and reports to nobody. Its workers are as
+# nice as any other process: at Ray's 15, one busy neighbour makes scoring take many times as long.
 _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
 }
 
 
