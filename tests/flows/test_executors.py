@@ -311,7 +311,8 @@ def deaf_workers(group: int) -> list[bool]:
 
 
 def all_gone(group: int) -> None:
-    deadline = time.monotonic() + 60
+    """Wait for the end of a group. Ray's agents give open connections a minute (aiohttp's rule)."""
+    deadline = time.monotonic() + 150
     while left := members(group):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
