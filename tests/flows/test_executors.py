@@ -133,9 +133,9 @@ def test_a_rank_that_would_measure_otherwise_is_refused(
     asked: list[str] = []
 
     def meanwhile(*args: Any, **how: Any) -> Any:
-        """Another rank joins while the first one works; its code is another version."""
+        """Another rank joins while the first one works; its signal format is another."""
         with monkeypatch.context() as patch:
-            patch.setattr("pilotfish.engine.keys.code_version", lambda: "other")
+            patch.setattr("pilotfish.engine.keys.SIGNAL_FORMAT", 0)
             with pytest.raises(UsageError, match="not measure as the run was planned"):
                 score(out, Source(out), weak, METHODS, spread=Spread("ranks", rank=1, world=2))
         asked.append("refused")

@@ -77,13 +77,12 @@ def given(*words: str) -> Mutation:
     return mutate
 
 
-def other_code(asked: Asked, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(keys, "code_version", lambda: "another line")
+def other_signals(asked: Asked, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(keys, "SIGNAL_FORMAT", keys.SIGNAL_FORMAT + 1)
 
 
-def other_version(asked: Asked, patch: pytest.MonkeyPatch) -> None:
-    for module in (reading, keys):
-        patch.setattr(module, "__version__", "9.9")
+def other_pools(asked: Asked, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reading, "POOL_FORMAT", reading.POOL_FORMAT + 1)
 
 
 def other_packages(asked: Asked, patch: pytest.MonkeyPatch) -> None:
@@ -112,8 +111,8 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "precision": (given("--precision", "bf16"), "precision"),
     "rows read": (given("--limit", "15"), "limit"),
     "mapping": (given("--map", "prompt=completion,completion=prompt"), "mapping"),
-    "version": (other_version, "pilotfish"),
-    "code": (other_code, "namely its code"),
+    "pool format": (other_pools, "another version of pilotfish: format changed"),
+    "signal format": (other_signals, "namely its signal format"),
     "packages": (other_packages, "namely its packages"),
     "template": (other_template, "weak model"),
     "instruction set": (other_kernels, "namely its cpu"),
@@ -176,10 +175,53 @@ def test_a_change_reuses_nothing_and_is_named(
     forced = list(shards)
     shards.clear()
     assert asked.run(tmp_path / "fresh") == 0
-    assert sorted(forced) == sorted(shards)
+    # rows that are read again and come out equal keep their measurements
+    assert sorted(forced) == ([] if name == "pool format" else sorted(shards))
     assert scores(tmp_path / "forced") == scores(tmp_path / "fresh")
     reached("R13", f"{name}: exit 2 naming '{word}'; forced, {len(forced)} of {len(shards)} "
             "shards measured anew, to the bytes of a fresh run")  # fmt: skip
+
+
+def test_another_release_reuses_everything(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: Reached
+) -> None:
+    """A version number, a moved file, a reworded line: none of them is part of a key."""
+    run = tmp_path / "run"
+    assert asked.run(run) == 0
+    before, shards = files(run), measured(monkeypatch)
+    monkeypatch.setattr("pilotfish.store.run.__version__", "9.9")
+    assert asked.run(run) == 0
+    assert shards == []
+    assert {name for name, digest in files(run).items() if before.get(name) != digest} <= {
+        "run.json"
+    }
+    reached("R13", "another release with the same format numbers: 0 shards measured anew")
+
+
+def test_a_run_measured_before_the_format_number_is_measured_once_more(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str], reached: Reached,
+) -> None:  # fmt: skip
+    real, run = keys.stage_spec, tmp_path / "run"
+
+    def hashed(*args: Any, **fixed: Any) -> dict[str, Any]:
+        spec = real(*args, **fixed)
+        del spec["format"]
+        return {**spec, "pilotfish": "0.1.0", "code": "a hash of the sources"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer, "stage_spec", hashed)
+        assert asked.run(run) == 0
+    shards = measured(monkeypatch)
+    capfd.readouterr()
+    assert asked.run(run) == 2 and shards == []
+    said = capfd.readouterr().err
+    assert "namely its signal format (measured by another version of pilotfish)" in said
+    assert "its code" not in said
+    assert asked.run(run, "--force") == 0 and shards
+    shards.clear()
+    assert asked.run(run) == 0 and shards == []
+    reached("R13", "a run measured under a hash of the sources: refused in words, measured once")
 
 
 def scores(run: Path) -> str:

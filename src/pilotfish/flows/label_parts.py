@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish._version import __version__
 from pilotfish.flows.answering import Looked, look
 from pilotfish.flows.costs import answering_flops, known
 from pilotfish.flows.label_models import LEARNT, Crew, Labeller
@@ -21,6 +20,13 @@ from pilotfish.records import Floats, Ints
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
+
+LABEL_FORMAT = 1
+"""Version of a model's raw answers and of the files that hold them; part of every label's key.
+
+Raise it by one in a change after which the same rows and model give other labels, confidences or
+states: answers made before are then never reused. tests/goldens/labels.json holds this version's.
+"""
 
 
 def look_at_pool(task: Task, crew: Crew) -> Looked:
@@ -94,7 +100,7 @@ def _spec(task: Task, labeller: Labeller, weak: "Loaded", crew: Crew) -> dict[st
         **{name: getattr(how, name) for name in drawn},
         "fold": [labeller.fold, crew.folds, crew.seed] if crew.folds else None,
         "unasked": None if crew.folds else unasked,
-        "pilotfish": __version__,
+        "label_format": LABEL_FORMAT,
     }
     return {**spec, "key": stage_key(spec)}
 

@@ -221,11 +221,17 @@ def _spec_changes(run: Run, keys: Mapping[str, str], specs: Mapping[str, Facts])
         old = (run.store.manifest(f"{part(key, 0)}.json") or {}).get("spec")
         if old is not None and need in specs:
             new = specs[need]
-            changed |= {name for name in {*old, *new} if old.get(name) != new.get(name)}
+            names = {*old, *new} - _REPLACED_BY_FORMAT
+            changed |= {
+                _SPEC_WORDS.get(name, name) for name in names if old.get(name) != new.get(name)
+            }
     return [f"namely its {', '.join(sorted(changed))}"] if changed else []
 
 
 _MEASURED_WITH = ("device", "precision", "token_budget", "threads")
+_SPEC_WORDS = {"format": "signal format (measured by another version of pilotfish)"}
+# in specs written before the signal format: a hash of source files, and the release
+_REPLACED_BY_FORMAT = {"code", "pilotfish"}
 _WORDS = {
     "weak": "weak model",
     CASCADE: "cascade (cheap model, budget or recall; or none)",

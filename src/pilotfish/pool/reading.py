@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from pilotfish._version import __version__
 from pilotfish.errors import DataError, UsageError
 from pilotfish.pool.census import Census, ChangedData, bad_rate, check_any, check_rate
 from pilotfish.pool.locate import HubOptions, Source, locate
@@ -29,6 +28,13 @@ SHARD_ROWS = 2000  # the unit of commit and of what a crash may cost
 SHARD_BYTES = 256 * 2**20  # of raw text; a shard is closed at this or at shard_rows
 NAMED = 3  # bad records named in an error where there is no quarantine file
 NOTHING: frozenset[str] = frozenset()
+
+POOL_FORMAT = 1
+"""Version of how records become rows, and of the shards that hold them; part of a pool's key.
+
+Raise it by one in a change after which the same files give other rows, ids, reasons, fingerprints
+or columns: pools read before are then read again. tests/goldens/pools.json holds this version's.
+"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def read(
     sources = locate(data, HubOptions(dataset_config, split, revision))
     scan, _ = prepare(sources, mapping, limit)
     facts = _facts(scan, exclude, shard_rows)
-    pool = _finished(store, facts["key"])
+    pool = _finished(store, facts)
     if pool is None:
         if not replace:
             _refuse_other(store, facts)
@@ -152,7 +158,7 @@ def _facts(scan: Scan, exclude: frozenset[str], shard_rows: int) -> dict[str, An
         "limit": scan.limit,
         "shard_rows": shard_rows,
         "excluded": hashlib.sha256("".join(sorted(exclude)).encode()).hexdigest(),
-        "pilotfish": __version__,
+        "format": POOL_FORMAT,
     }
     text = json.dumps(facts, sort_keys=True)
     return {**facts, "key": hashlib.sha256(text.encode()).hexdigest()}
@@ -162,24 +168,34 @@ def _digests(sources: Sequence[Source]) -> dict[str, str]:
     return {source.name: source.sha256() for source in sources}
 
 
-def _finished(store: Store, key: str) -> Pool | None:
-    """The pool that is already there, where it was read with the same key and all is intact."""
+def _finished(store: Store, facts: Mapping[str, Any]) -> Pool | None:
+    """Return the pool that is already there if it was read from `facts` and is intact."""
     manifest = store.manifest(MANIFEST)
-    if manifest is None or manifest["key"] != key:
+    if manifest is None or _changed_facts(manifest, facts):
         return None
+    key = manifest["key"]
     parts = (QUARANTINE_MANIFEST, *(shard["manifest"] for shard in manifest["shards"]))
     if any((store.manifest(part) or {}).get("key") != key for part in parts):
         return None
     return Pool.open(store)
 
 
+def _changed_facts(manifest: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Name the facts that differ from those of a committed pool.
+
+    Manifests written before POOL_FORMAT existed hold no number: their rows are those of format 1.
+    """
+    old = {"format": 1, **manifest}
+    return sorted(name for name in facts if name != "key" and old.get(name) != facts[name])
+
+
 def _refuse_other(store: Store, facts: Mapping[str, Any]) -> None:
     """Scores and selections rest on the pool that is there: it must not vanish unasked."""
-    old = store.manifest(MANIFEST) or facts
-    changed = sorted(name for name in facts if name != "key" and old.get(name) != facts[name])
+    changed = _changed_facts(store.manifest(MANIFEST) or facts, facts)
     if changed:
         raise UsageError(
-            f"{store.root} holds a pool read from other data: {', '.join(changed)} changed",
+            f"{store.root} holds a pool read from other data or by another version of pilotfish: "
+            f"{', '.join(changed)} changed",
             hint="choose another --out, or pass --force to redo what depends on it",
         )
 

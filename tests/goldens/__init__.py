@@ -1,0 +1,1 @@
+"""Golden numbers of everything that a run folder caches under a format number raised by hand."""
