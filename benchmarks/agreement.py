@@ -18,11 +18,11 @@ from benchmarks.machine import RESULTS, parser, settle, write
 from benchmarks.ours import Ours
 from benchmarks.rank import Floats, agreement
 from benchmarks.trained import Trained, trained
-from pilotfish.audit import cuts_of, walk
 from pilotfish.budget import parse_budget
 from pilotfish.config import parse_method
 from pilotfish.errors import UsageError
-from pilotfish.selectors import make
+from pilotfish.methods import make
+from pilotfish.scoring.audit import cuts_of, walk
 
 MAX_LENGTH = 512
 ROWS, QUICK_ROWS = 20_000, 300

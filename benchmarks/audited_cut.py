@@ -10,10 +10,10 @@ of rows the walk re-measured, and the rows that the fast scores alone would have
 import numpy as np
 
 from benchmarks.machine import parser, write
-from pilotfish.audit import Rule, cuts_of, net_speedup, walk
-from pilotfish.audit.blocks import audit_rows
 from pilotfish.budget import parse_budget
-from pilotfish.pickers import Gate, Middle, Top
+from pilotfish.methods.rankers import Gate, Middle, Top
+from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, walk
+from pilotfish.scoring.audit.blocks import audit_rows
 
 PICKERS = {
     "high": Top("high", Gate(below=1.0)),

@@ -16,13 +16,14 @@ from benchmarks.rows import Dolly, corpus
 from benchmarks.rows import write as write_rows
 from benchmarks.trained import convert, short
 from pilotfish.config import TuneConfig, parse_method, parse_methods
-from pilotfish.flows.canaries import plant
-from pilotfish.flows.reading import Source
-from pilotfish.flows.score import Measuring, score
-from pilotfish.flows.select import select
+from pilotfish.config.data import Source
+from pilotfish.config.scoring import Measuring
+from pilotfish.demo.world import CHAPTERS, build_world
+from pilotfish.demo.world import settings as demo_settings
+from pilotfish.scoring.score import score
+from pilotfish.selection.canaries.lift import plant
+from pilotfish.selection.select import select
 from pilotfish.store import Run
-from pilotfish.world.demo import CHAPTERS, build_world
-from pilotfish.world.demo import settings as demo_settings
 
 SCORED = "superfiltering,ifd,perplexity(direction=low,end=true)"
 METHODS = {

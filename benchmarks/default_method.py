@@ -22,13 +22,14 @@ from typing import Any
 
 from pilotfish.api import run as run_recipe
 from pilotfish.config import TrainConfig, parse_method
+from pilotfish.config.data import Source
+from pilotfish.config.scoring import Measuring
+from pilotfish.demo.build import World
+from pilotfish.demo.models import shipped
+from pilotfish.demo.world import CHAPTERS, DEMO, Chapter, build_world, settings
 from pilotfish.errors import UsageError
-from pilotfish.flows.reading import Source
-from pilotfish.flows.score import Measuring, score
-from pilotfish.flows.select import select
-from pilotfish.world.build import World
-from pilotfish.world.demo import CHAPTERS, DEMO, Chapter, build_world, settings
-from pilotfish.world.models import shipped
+from pilotfish.scoring.score import score
+from pilotfish.selection.select import select
 
 METHODS = (
     "random",

@@ -6,7 +6,7 @@ from statistics import median
 
 import torch
 
-from pilotfish.ledger import Shape, forward
+from pilotfish.flops import Shape, forward
 
 # Rows x inner x columns, of a small model's body; the best of them counts as the machine's peak.
 CPU_SIZES = ((2048, 2048, 2048), (2048, 768, 3072), (512, 768, 3072))

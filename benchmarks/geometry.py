@@ -22,13 +22,8 @@ import numpy as np
 from benchmarks.geometry_peers import peers
 from benchmarks.machine import ROOT, installed, parser, settle, status, write
 from benchmarks.paired import race, speedup
-from pilotfish.geometry import (
-    facility_location,
-    k_centre,
-    k_means,
-    near_duplicate_texts,
-    near_duplicates,
-)
+from pilotfish.diversity import facility_location, k_centre, k_means, near_duplicates
+from pilotfish.selection.minhash import near_duplicate_texts
 
 WIDTH = 384
 SPREAD = 0.6  # length of the noise beside centres of length 1

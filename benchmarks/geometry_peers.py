@@ -1,4 +1,4 @@
-"""What the algorithms of pilotfish.geometry are timed against: libraries, and plain code."""
+"""What the algorithms of pilotfish.diversity are timed against: libraries, and plain code."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import installed
-from pilotfish.geometry import (
-    facility_location,
-    k_centre,
-    k_means,
-    near_duplicate_texts,
-    near_duplicates,
-)
+from pilotfish.diversity import facility_location, k_centre, k_means, near_duplicates
+from pilotfish.selection.minhash import near_duplicate_texts
 
 STEPS = 10
 PERMUTATIONS = 126  # 21 bands of 6, as ours chooses at 0.8

@@ -25,7 +25,7 @@ from benchmarks.rank import agreement
 from benchmarks.rows import ALPACA, Corpus, Row, corpus, log_normal
 from benchmarks.rows import write as write_rows
 from benchmarks.shapes import build, config
-from pilotfish.ledger import Shape
+from pilotfish.flops import Shape
 
 CONTENDERS = (ONE, "sorted_16", "ours_fp32", "ours_bf16")
 LONG = (100, 300)  # prompt and response tokens of the million rows

@@ -15,12 +15,12 @@ from statistics import median
 import numpy as np
 
 from pilotfish.config import parse_method
-from pilotfish.flows.candidates import candidates_of
-from pilotfish.flows.reading import Source
-from pilotfish.flows.score import score
-from pilotfish.flows.select import select
-from pilotfish.world.demo import CHAPTERS, DEMO, build_world
-from pilotfish.world.models import shipped
+from pilotfish.config.data import Source
+from pilotfish.demo.models import shipped
+from pilotfish.demo.world import CHAPTERS, DEMO, build_world
+from pilotfish.scoring.score import score
+from pilotfish.selection.candidates import candidates_of
+from pilotfish.selection.select import select
 
 SEED = 1000
 METHODS = ("ifd", "superfiltering")

@@ -13,14 +13,14 @@ from pathlib import Path
 from random import Random
 
 from pilotfish.config import TrainConfig
-from pilotfish.engine import response_nll
+from pilotfish.data import read_rows
+from pilotfish.demo.build import build
+from pilotfish.demo.models import WINDOW, shipped
+from pilotfish.demo.world import DEMO
+from pilotfish.engine.likelihood import response_nll
 from pilotfish.models import load, settle_threads
-from pilotfish.pool import read_rows
 from pilotfish.records import Example
-from pilotfish.train import train
-from pilotfish.world.build import build
-from pilotfish.world.demo import DEMO
-from pilotfish.world.models import WINDOW, shipped
+from pilotfish.training.trainer import train
 
 SEED = 100
 RATES = (1e-4, 3e-4, 6e-4, 1e-3)

@@ -15,14 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.rank import Floats
-from pilotfish.encode import Passage
-from pilotfish.engine import ShardScorer, find_budget, load_seen
+from pilotfish.data import read
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.parts import part
+from pilotfish.engine.scorer import ShardScorer
+from pilotfish.engine.shard_files import load_seen, part
+from pilotfish.engine.token_budget import find_budget
 from pilotfish.models import load
-from pilotfish.pool import read
 from pilotfish.records import Measured, Need
 from pilotfish.store import Store
+from pilotfish.tokenization import Passage
 
 # What Superfiltering asks of a model: the response's NLL with its prompt and without it.
 NEEDS = {

@@ -19,12 +19,12 @@ from benchmarks.rows import corpus
 from benchmarks.rows import write as write_rows
 from benchmarks.shapes import build, config
 from pilotfish.config import make_recipe
-from pilotfish.flows.experiment import run_experiment
-from pilotfish.flows.plan import plan
-from pilotfish.flows.plan_result import Plan
+from pilotfish.demo.world import CHAPTERS, build_world
+from pilotfish.demo.world import settings as demo_settings
+from pilotfish.experiments.run import run_experiment
+from pilotfish.planning.plan import plan
+from pilotfish.planning.result import Plan
 from pilotfish.store import Run
-from pilotfish.world.demo import CHAPTERS, build_world
-from pilotfish.world.demo import settings as demo_settings
 
 PROMISE = 0.25
 PROMISED = ("score", "train")

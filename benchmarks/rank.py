@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.audit import spearman
+from pilotfish.scoring.audit import spearman
 
 Floats = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.pool import read
+from pilotfish.data import read
 from pilotfish.store import Run
 
 STEPS = {
@@ -29,8 +29,8 @@ STEPS = {
 TIMED = """
 import sys, time
 start = time.perf_counter()
-from pilotfish.flows.controls import length_matched
-from pilotfish.flows.select import select
+from pilotfish.selection.controls import length_matched
+from pilotfish.selection.select import select
 from pilotfish.store import Run
 root = sys.argv[1]
 {step}

@@ -12,7 +12,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from pilotfish.ledger import Shape
+from pilotfish.flops import Shape
 from pilotfish.models import quiet
 
 SHAPES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {

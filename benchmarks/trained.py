@@ -9,8 +9,8 @@ from benchmarks.machine import ROOT
 from benchmarks.rows import Dolly, corpus
 from benchmarks.rows import write as write_rows
 from benchmarks.taught import KEPT, SHAPE, STEPS, taught
-from pilotfish.world.build import build
-from pilotfish.world.models import shipped
+from pilotfish.demo.build import build
+from pilotfish.demo.models import shipped
 
 sys.path.append(str(ROOT / "examples"))
 from convert_tinystories import convert

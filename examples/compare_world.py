@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from pilotfish.world.demo import CHAPTERS, build_world, settings
+from pilotfish.demo.world import CHAPTERS, build_world, settings
 
 
 def main() -> None:

@@ -30,10 +30,10 @@ import numpy as np
 
 from pilotfish import stats
 from pilotfish.config import TrainConfig
-from pilotfish.engine import classify
+from pilotfish.engine.classify import classify
 from pilotfish.models import load_classifier
 from pilotfish.records import Example, Floats, Ints
-from pilotfish.train import train_classifier
+from pilotfish.training.classify import train_classifier
 
 FILES = ("tweets", "amazon")
 CLASSES = ("negative", "neutral", "positive")

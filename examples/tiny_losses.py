@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from pilotfish.world.demo import CHAPTERS, build_world, settings
+from pilotfish.demo.world import CHAPTERS, build_world, settings
 
 LOSSES = {
     "kd_10": "mix(lm=0.9, kd=0.1)",

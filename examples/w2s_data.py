@@ -35,7 +35,7 @@ def trec(data: Path) -> Iterator[Row]:
 
 def world(data: Path) -> Iterator[Row]:
     """Short tasks with known answers; nothing is read."""
-    from pilotfish.world.build import build
+    from pilotfish.demo.build import build
 
     with tempfile.TemporaryDirectory() as folder:
         made = build(folder, seed=7, pool_rows=3000, dirty="clean", trusted_rows=1, test_rows=1)

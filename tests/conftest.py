@@ -5,12 +5,15 @@ import os
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.figures import PASSED, reached  # noqa: F401
 from tests.offline import sitecustomize as offline
+
+if TYPE_CHECKING:
+    from tests.experiments.worlds import World
 
 # Tests never talk to a hub; set before transformers is imported anywhere.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -47,6 +50,25 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("real data absent: set PILOTFISH_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """(weak, strong): random models with one tokenizer, so that distillation is legal too."""
+    from tests.tiny.models import tiny_llama
+
+    folder = tmp_path_factory.mktemp("models")
+    return (
+        str(tiny_llama(folder / "weak", seed=1, hidden=16, layers=1)),
+        str(tiny_llama(folder / "strong", seed=2, hidden=16, layers=1)),
+    )
+
+
+@pytest.fixture
+def world(tmp_path: Path, models: tuple[str, str]) -> "World":
+    from tests.experiments.worlds import World
+
+    return World(tmp_path, *models)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,7 @@ import yaml
 
 from pilotfish.cli.app import app
 from pilotfish.config import make_recipe
-from pilotfish.precision import int8_supported
+from pilotfish.number_formats import int8_supported
 from tests.cli.conftest import alpaca, write_jsonl
 from tests.tiny.models import tiny_gpt2, tiny_llama
 
@@ -148,7 +148,7 @@ def test_the_tree_of_the_readme_names_every_room() -> None:
 
 
 def test_every_method_has_its_page_with_seven_heads() -> None:
-    from pilotfish.selectors import SELECTORS
+    from pilotfish.methods import SELECTORS
 
     wanted = [
         "Idea",

@@ -12,26 +12,27 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src" / "pilotfish"
 
 FLOORS = {
-    "errors": 0, "_version": 0, "trust": 0, "redaction": 0,
+    "errors": 0, "_version": 0, "redaction": 0, "remote_code": 0, "progress": 0,
     "records": 1, "stats": 1,
-    "precision": 2,
-    "budget": 2, "quota": 2, "histogram": 2, "store": 2, "config": 2, "formats": 2, "pickers": 2,
-    "ledger": 2,
-    "audit": 3, "losses": 3, "pool": 3, "encode": 3, "models": 3, "signals": 3, "geometry": 3,
-    "labels": 3, "order": 3,
-    "engine": 4, "exports": 4,
-    "train": 5,
-    "selectors": 6, "judge": 6,
-    "report": 7, "world": 7,
-    "flows": 8,
-    "api": 9,
-    "cli": 10, "__main__": 11,
+    "budget": 2, "number_formats": 2, "extras": 2, "store": 2, "config": 2, "tokenization": 2,
+    "run_context": 3, "data_order": 3, "data": 3, "models": 3, "losses": 3, "methods": 3,
+    "diversity": 3,
+    "engine": 4, "flops": 4,
+    "training": 5, "evaluation": 5,
+    "scoring": 6, "labeling": 6, "comparison": 6,
+    "selection": 7, "report": 7,
+    "arms": 8, "diagnostics": 8,
+    "planning": 9,
+    "experiments": 10,
+    "weak_to_strong": 11, "export": 11, "demo": 11,
+    "api": 12,
+    "cli": 13, "__main__": 14,
 }  # fmt: skip
 
 TABLES = {
-    "formats": "FORMATS", "pickers": "PICKERS", "losses": "LOSSES", "signals": "SIGNALS",
-    "selectors": "SELECTORS", "judge": "METRICS", "labels": "FILTERS",
-    "exports": "TARGETS",
+    "data/formats": "FORMATS", "methods/rankers": "PICKERS", "losses": "LOSSES",
+    "engine/signals": "SIGNALS", "methods": "SELECTORS", "evaluation": "METRICS",
+    "labeling/filters": "FILTERS", "export": "TARGETS",
 }  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def test_no_circle_between_files() -> None:
 @pytest.mark.parametrize(("room", "table"), sorted(TABLES.items()))
 def test_every_method_table_equals_its_folder(room: str, table: str) -> None:
     folder = SRC / room
-    entries = getattr(importlib.import_module(f"pilotfish.{room}"), table)
+    entries = getattr(importlib.import_module(f"pilotfish.{room.replace('/', '.')}"), table)
     homes = {
         (entry if isinstance(entry, type) or callable(entry) else type(entry)).__module__.split(
             "."
@@ -121,11 +122,11 @@ def test_every_method_table_equals_its_folder(room: str, table: str) -> None:
 
 
 LIGHT = [
-    "pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget", "pilotfish.pickers",
-    "pilotfish.histogram", "pilotfish.audit",
-    "pilotfish.selectors", "pilotfish.ledger", "pilotfish.pool", "pilotfish.encode",
-    "pilotfish.geometry", "pilotfish.labels",
-    "pilotfish.flows.select", "pilotfish.cli", "pilotfish.report", "pilotfish.api",
+    "pilotfish", "pilotfish.stats", "pilotfish.records", "pilotfish.budget",
+    "pilotfish.methods.rankers", "pilotfish.selection.histogram", "pilotfish.scoring.audit",
+    "pilotfish.methods", "pilotfish.flops", "pilotfish.data", "pilotfish.tokenization",
+    "pilotfish.diversity", "pilotfish.labeling.filters", "pilotfish.selection.select",
+    "pilotfish.cli", "pilotfish.report", "pilotfish.api",
 ]  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def test_light_rooms_load_no_torch() -> None:
 
 
 def test_numpy_rooms_load_only_numpy() -> None:
-    rooms = ["stats", "records", "pickers", "selectors", "ledger", "budget", "audit", "histogram"]
-    rooms += ["geometry", "labels", "quota"]
+    rooms = ["stats", "records", "methods.rankers", "methods", "flops", "budget", "scoring.audit"]
+    rooms += ["selection.histogram", "selection.quota", "diversity", "labeling.filters"]
     for name, found in loaded_after([f"pilotfish.{room}" for room in rooms]).items():
         assert "numpy" in found and not {*HEAVY, "pyarrow"} & found, name

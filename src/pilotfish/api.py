@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pilotfish import trust
+from pilotfish import remote_code
 from pilotfish.budget import parse_budget
 from pilotfish.config import make_recipe, parse_method, read_recipe
+from pilotfish.config.data import Source
+from pilotfish.config.scoring import Measuring
+from pilotfish.data import Pool
+from pilotfish.data.run_pool import open_pool
 from pilotfish.errors import UsageError
-from pilotfish.flows.cascade import score_cascade
-from pilotfish.flows.limits import Limits
-from pilotfish.flows.passing import Cheaper
-from pilotfish.flows.reading import Source, open_pool
-from pilotfish.flows.score import Measuring
-from pilotfish.flows.score import score as score_flow
-from pilotfish.flows.select import select as select_flow
-from pilotfish.pool import Pool
 from pilotfish.records import Floats, Selection
+from pilotfish.scoring.cascade_rows import Cheaper
+from pilotfish.scoring.score import score as score_flow
+from pilotfish.selection.cascade import score_cascade
+from pilotfish.selection.constraints import Limits
+from pilotfish.selection.select import select as select_flow
 from pilotfish.store import Run, run_lock
 
 
@@ -93,7 +94,7 @@ def score(
     how = Measuring(max_length, precision, seed)
     if (cascade is None) != (budget is None):
         raise UsageError("cascade and budget go together: which model reads all, for which picks")
-    with trust.asking(trust_remote_code):
+    with remote_code.asking(trust_remote_code):
         if cascade is None or budget is None:
             score_flow(root, Source(root), str(weak), [parsed], names=names, measuring=how)
         else:
@@ -158,7 +159,7 @@ def select(
 
 def run(recipe: str | Path | Mapping[str, Any], *, out: str | Path) -> dict[str, Any]:
     """Run a whole recipe (a YAML path or its settings) into `out`; returns the report."""
-    from pilotfish.flows.experiment import run_experiment
+    from pilotfish.experiments.run import run_experiment
 
     settings = dict(recipe) if isinstance(recipe, Mapping) else read_recipe(recipe)
     done = run_experiment(make_recipe(settings), str(out))

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Texts = NDArray[np.object_]  # [n] str; "" stands for "no reason"
-
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -203,3 +202,8 @@ class Selection:
 
     def __len__(self) -> int:
         return len(self.order)
+
+
+SKIPPED = "cascade_skipped"  # why a row that was not passed on has no score
+Mask = NDArray[np.bool_]  # [n]
+NOT_ELIGIBLE = "not_eligible"

@@ -11,7 +11,7 @@ from benchmarks.rank import agreement
 from benchmarks.rows import Row, Words, write
 from benchmarks.shapes import SHAPES, build, config
 
-from pilotfish.ledger import Shape
+from pilotfish.flops import Shape
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from benchmarks.flops import plain, useful
 from benchmarks.machine import command
 from benchmarks.rank import agreement, overlap
 
-from pilotfish.ledger import Shape, forward
+from pilotfish.flops import Shape, forward
 
 GPT2 = Shape(body=85_056_000, vocab=50257, width=768, layers=12)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.cli.compare_recipe import table
+from pilotfish.cli.compare import table
 from tests.cli.conftest import Command, pairs, write_jsonl
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import Command, write_jsonl
-from tests.flows.worlds import rows, write
+from tests.experiments.worlds import rows, write
 
 
 @pytest.fixture

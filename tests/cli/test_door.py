@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Command, pairs, write_jsonl
-from tests.flows.runs import scored_run
+from tests.experiments.runs import scored_run
 
 
 def items(folder: Path, arm: str, seed: int, share: float, count: int = 60) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import typer.main
 
+from pilotfish.arms.selections import DEFAULT
 from pilotfish.cli.app import app
-from pilotfish.flows.setup import DEFAULT
 from tests.cli.conftest import Command
 
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.world.models import shipped
+from pilotfish.demo.models import shipped
 from tests.cli.conftest import Command, write_jsonl
 
 WEAK = str(shipped("weak"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.world.models import shipped
+from pilotfish.demo.models import shipped
 from tests.cli.conftest import write_jsonl
 from tests.cli.test_process import finish, hashes, start
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pilotfish.engine import classify
+from pilotfish.engine.classify import classify
 from pilotfish.models import Loaded, load_classifier
 from pilotfish.records import Example
 from tests.tiny.encoders import tiny_classifier, tiny_encoder

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pilotfish.encode import Encoded
 from pilotfish.engine import head, packed
 from pilotfish.engine.batches import measure_rows
+from pilotfish.engine.batching_mode import Chosen, Way
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.ways import Chosen, Way
 from pilotfish.errors import UsageError
+from pilotfish.tokenization import Encoded
 from tests.engine.shapes import SHAPES, VOCAB, build
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import GPT2TokenizerFast
 
-from pilotfish.encode import encode_scoring
 from pilotfish.engine.batches import measure_rows
 from pilotfish.engine.forward import Forward
 from pilotfish.models import Loaded, load
 from pilotfish.records import Measured, Need
+from pilotfish.tokenization import encode_scoring
 from tests.engine.published_superfiltering import losses
 from tests.tiny.models import tiny_llama
 from tests.tiny.pools import asked

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotfish.encode import Encoded
-from pilotfish.engine import LENGTHS, ShardScorer, load_seen, measure, scorer, stage_key
+from pilotfish.engine import scorer
+from pilotfish.engine.cache_keys import stage_key, stage_spec
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.keys import stage_spec
+from pilotfish.engine.scorer import LENGTHS, ShardScorer, measure
+from pilotfish.engine.shard_files import load_seen
 from pilotfish.errors import DamagedRun
 from pilotfish.models import Loaded, load
 from pilotfish.records import Need
 from pilotfish.store import Store
+from pilotfish.tokenization import Encoded
 from tests.tiny.models import tiny_gpt2
 from tests.tiny.pools import ListPool, asked
 

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.encode import Encoded, Passage
 from pilotfish.engine import batches, head
 from pilotfish.engine.batches import measure_pass
 from pilotfish.engine.forward import Forward
 from pilotfish.records import Need, Ragged
+from pilotfish.tokenization import Encoded, Passage
 from tests.engine.shapes import SHAPES, VOCAB, build
 
 K = 5

@@ -8,13 +8,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pilotfish.encode import encode_needs, encode_training
-from pilotfish.engine import ShardScorer, load_part
 from pilotfish.engine.batches import measure_pass
 from pilotfish.engine.forward import Forward
+from pilotfish.engine.scorer import ShardScorer
+from pilotfish.engine.shard_files import load_part
 from pilotfish.models import Loaded, load
 from pilotfish.records import Example, Measured, Need, Turn
 from pilotfish.store import Store
+from pilotfish.tokenization import encode_needs, encode_training
 from tests.tiny.models import byte_tokenizer, tiny_llama
 from tests.tiny.pools import ListPool, asked
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pilotfish.arms.arms import grid_of
 from pilotfish.config import make_recipe, read_recipe
-from pilotfish.flows.arms import grid_of
 from tests.examples.test_tinystories import load
 
 

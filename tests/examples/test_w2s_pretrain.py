@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pilotfish.config import make_weak_to_strong, read_recipe
-from pilotfish.flows.w2s import weak_to_strong
 from pilotfish.models import load
+from pilotfish.weak_to_strong.run import weak_to_strong
 from tests.examples.test_tinystories import EXAMPLES
 from tests.examples.test_tinystories import load as example
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.flows.answering import look
-from pilotfish.flows.labelling import Labelling
+from pilotfish.demo.models import shipped
+from pilotfish.labeling.answer import look
+from pilotfish.labeling.settings import Labelling
 from pilotfish.models import load
 from pilotfish.records import Example
-from pilotfish.world.models import shipped
 from tests.tiny.pools import asked
 
 _WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pilotfish.pool import read
+from pilotfish.data import read
 from pilotfish.store import Store
 
 _TALK = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello — 水"}]

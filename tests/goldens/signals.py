@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pilotfish.encode import Encoded, encode_needs
-from pilotfish.engine import LENGTHS, measure
 from pilotfish.engine.int8 import Int8Linear
+from pilotfish.engine.scorer import LENGTHS, measure
 from pilotfish.models import Loaded
-from pilotfish.precision import int8_supported
+from pilotfish.number_formats import int8_supported
 from pilotfish.records import Example, Need, Turn
 from pilotfish.store import Store
+from pilotfish.tokenization import Encoded, encode_needs
 from tests.engine.shapes import build
 from tests.tiny.models import byte_tokenizer
 from tests.tiny.pools import ListPool, asked

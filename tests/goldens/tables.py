@@ -1,8 +1,8 @@
 """Every cache that a format number names, with its golden file."""
 
-from pilotfish.engine.keys import SIGNAL_FORMAT
-from pilotfish.flows.label_parts import LABEL_FORMAT
-from pilotfish.pool.reading import POOL_FORMAT
+from pilotfish.data.ingest import POOL_FORMAT
+from pilotfish.engine.cache_keys import SIGNAL_FORMAT
+from pilotfish.labeling.shards import LABEL_FORMAT
 from tests.goldens import labels, pools, signals
 from tests.goldens.compare import Golden
 

@@ -29,8 +29,8 @@ def test_numbers_change_only_with_their_format_number(name: str) -> None:
 
 
 def test_every_signal_has_golden_numbers() -> None:
-    from pilotfish.encode.render import FORMS
-    from pilotfish.engine.batches import SIGNALS
+    from pilotfish.engine.signals import SIGNALS
+    from pilotfish.tokenization.render import FORMS
 
     assert {need.signal for need in (*SCORED, *TAUGHT)} == {*SIGNALS, "length"}
     assert {need.text for need in SCORED} == {*FORMS}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.pool import Pool, read
+from pilotfish.data import Pool, read
 from pilotfish.store import Run
 
 ARMS = {
@@ -237,7 +237,7 @@ def fast(run: Run, *, name: str = SCORE, batching: str = "packed") -> Run:
 
 
 def audit(agreed: dict[str, Any]) -> dict[str, Any]:
-    """What `pilotfish.audit.cut_facts` keeps of 1,000 rows."""
+    """What `pilotfish.scoring.audit.cut_facts` keeps of 1,000 rows."""
     return {
         "kind": "audited_cut", "precision": "int8", "reference": "fp32", "token_budget": 2048,
         "agreement": agreed, "rule": {"clean": 3}, "cuts": ["budget", "gate < 1"], "rows": 1000,

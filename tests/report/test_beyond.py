@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.report import build, curve, page, words, write
+from pilotfish.report import build, curve, formatting, page, write
 from pilotfish.store import Run
 from tests.report import fake
 from tests.report.hostile import HOSTILE
@@ -107,7 +107,7 @@ def test_every_number_stands_in_the_report(report: dict[str, Any], html: str) ->
     hours = {str(seconds / 3600 * 2.5) for seconds in _seconds(report)}
     for value, text in parse(html).data:
         assert value in known | hours
-        forms = (*SHOWN, lambda number: words.decimal(number, 2))
+        forms = (*SHOWN, lambda number: formatting.decimal(number, 2))
         assert text in {form(json.loads(value)) for form in forms}
 
 
@@ -216,6 +216,6 @@ def test_each_pair_of_one_seed_stands_with_what_it_does_not_say(
     for (_, cells), pair in zip(shown, pairs, strict=True):
         found = re.findall(r"<td>(?:<[^>]*>)*([^<]*)", cells)
         assert found == [
-            words.whole(pair["only_selected"]), words.whole(pair["only_random"]),
-            words.decimal(pair["p"]),
+            formatting.whole(pair["only_selected"]), formatting.whole(pair["only_random"]),
+            formatting.decimal(pair["p"]),
         ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotfish.report import words
+from pilotfish.report import formatting
 from pilotfish.report.charts import Axis, axis
 
 
@@ -32,19 +32,19 @@ def test_wide_labels_are_thinned_and_short_ones_are_not() -> None:
 
 
 def test_large_numbers_lose_decimals_that_say_nothing() -> None:
-    assert words.decimal(-2_250_958.747) == "−2,250,959"
-    assert words.signed(12_345.6) == "+12,346"
-    assert words.decimal(9_999.5) == "9999.500"
-    assert words.decimal(1.5e14) == "1.500e+14"
+    assert formatting.decimal(-2_250_958.747) == "−2,250,959"
+    assert formatting.signed(12_345.6) == "+12,346"
+    assert formatting.decimal(9_999.5) == "9999.500"
+    assert formatting.decimal(1.5e14) == "1.500e+14"
 
 
 def test_the_end_of_a_path_is_shown() -> None:
-    assert words.tail("/one/two/" + "m" * 40 + "/") == "…/two/" + "m" * 40
-    assert words.tail("org/" + "m" * 40) == "org/" + "m" * 40
-    assert words.tail("models/weak") == "models/weak"
-    assert words.tail("n" * 80) == "n" * 80
-    assert words.metric("exact_match") == "exact match"
-    assert words.metric(None) == "metric"
+    assert formatting.tail("/one/two/" + "m" * 40 + "/") == "…/two/" + "m" * 40
+    assert formatting.tail("org/" + "m" * 40) == "org/" + "m" * 40
+    assert formatting.tail("models/weak") == "models/weak"
+    assert formatting.tail("n" * 80) == "n" * 80
+    assert formatting.metric("exact_match") == "exact match"
+    assert formatting.metric(None) == "metric"
 
 
 def test_log_ticks_are_powers_of_ten() -> None:
@@ -60,24 +60,24 @@ def test_an_axis_leaves_room_and_survives_nothing_and_one_value() -> None:
 
 
 def test_words_of_numbers() -> None:
-    assert words.whole(1234567) == "1,234,567"
-    assert words.decimal(0.8765) == "0.876"
-    assert words.signed(-0.0125, 2) == "−0.01"
-    assert words.decimal(0.00012) == "0.0001"
-    assert words.percent(0.0421) == "4.2%"
-    assert words.points(-0.013) == "−1.3 points"
-    assert words.power(3.1e12) == "3.10 × 10¹²"
-    assert words.measure(0.0123456) == "0.01235"
-    assert words.measure(-2.5e-9) == "−2.50 × 10⁻⁹"
-    assert [words.count(v) for v in (15.0, 15.5, None)] == ["15", "15.5", "–"]
-    assert [words.seconds(v) for v in (8.06, 59.97, 200, 7500)] == [
+    assert formatting.whole(1234567) == "1,234,567"
+    assert formatting.decimal(0.8765) == "0.876"
+    assert formatting.signed(-0.0125, 2) == "−0.01"
+    assert formatting.decimal(0.00012) == "0.0001"
+    assert formatting.percent(0.0421) == "4.2%"
+    assert formatting.points(-0.013) == "−1.3 points"
+    assert formatting.power(3.1e12) == "3.10 × 10¹²"
+    assert formatting.measure(0.0123456) == "0.01235"
+    assert formatting.measure(-2.5e-9) == "−2.50 × 10⁻⁹"
+    assert [formatting.count(v) for v in (15.0, 15.5, None)] == ["15", "15.5", "–"]
+    assert [formatting.seconds(v) for v in (8.06, 59.97, 200, 7500)] == [
         "8.1 s", "1 min 00 s", "3 min 20 s", "2 h 05 min",
     ]  # fmt: skip
-    assert [words.ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)] == [
+    assert [formatting.ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)] == [
         "1st", "2nd", "3rd", "4th", "11th", "22nd", "113th",
     ]  # fmt: skip
 
 
 def test_reasons_become_words_and_unknown_ones_stay() -> None:
-    assert words.reason("unscorable:empty_response") == "unscorable: the response is empty"
-    assert words.reason("my_own_reason") == "my own reason"
+    assert formatting.reason("unscorable:empty_response") == "unscorable: the response is empty"
+    assert formatting.reason("my_own_reason") == "my own reason"

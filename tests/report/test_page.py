@@ -12,15 +12,27 @@ from typing import Any
 
 import pytest
 
-from pilotfish.report import build, page, words, write
+from pilotfish.report import build, formatting, page, write
 from pilotfish.store import Run
 from tests.report import fake
 from tests.report.hostile import HOSTILE
 from tests.report.parsing import active, parse
 
 SHOWN = (
-    *(words.whole, words.count, words.decimal, words.signed, words.percent, words.points),
-    *(words.measure, words.power, words.seconds, lambda value: words.signed(value, 2)),
+    *(
+        formatting.whole,
+        formatting.count,
+        formatting.decimal,
+        formatting.signed,
+        formatting.percent,
+        formatting.points,
+    ),
+    *(
+        formatting.measure,
+        formatting.power,
+        formatting.seconds,
+        lambda value: formatting.signed(value, 2),
+    ),
 )
 
 
@@ -141,7 +153,7 @@ def test_each_outcome_has_a_word_and_an_icon(
     changed["verdict"]["outcome"] = outcome
     text = page(changed, run)
     badge = text[text.index('class="badge') : text.index("<h1")]
-    assert words.OUTCOMES[outcome] in badge
+    assert formatting.OUTCOMES[outcome] in badge
     assert "<path" in badge or "<circle" in badge
 
 
@@ -196,7 +208,7 @@ def test_the_first_screen_tells_what_everything_cost(run: Run, report: dict[str,
     text = page(report, run)
     keys = text[text.index('<dl class="keys">') : text.index('id="arms"')]
     ledger = report["ledger"]
-    assert words.seconds(ledger["total"]["seconds"]) in keys
+    assert formatting.seconds(ledger["total"]["seconds"]) in keys
     assert f'selecting <data value="{ledger["charged"]["seconds"]}">' in keys
 
 

@@ -5,8 +5,8 @@ import pytest
 from benchmarks.triples import triple
 
 from pilotfish.stats import difference, pgr, pooled
+from pilotfish.stats.distributions import t_critical
 from pilotfish.stats.pgr import NO_ITEMS, NOT_ABOVE, ONE_SEED, UNBOUNDED
-from pilotfish.stats.student import t_critical
 
 
 def flat(value, seeds=3, items=10):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.errors import DamagedRun, DiskError, RunBusy, UsageError
-from pilotfish.store import Run, Store, primitives, run_lock
+from pilotfish.store import Run, Store, fs_ops, run_lock
 
 
 def commit_two(store: Store, text: str = "one") -> None:
@@ -88,14 +88,14 @@ def steps_of_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     commit_two(Store(tmp_path / "count"), "old")
 
     def counting(name: str) -> None:
-        real = getattr(primitives, name)
+        real = getattr(fs_ops, name)
 
         def step(*args: Path) -> None:
             nonlocal count
             count += 1
             real(*args)
 
-        monkeypatch.setattr(primitives, name, step)
+        monkeypatch.setattr(fs_ops, name, step)
 
     for name in ("fsync_file", "fsync_dir", "replace", "write_bytes"):
         counting(name)
@@ -118,7 +118,7 @@ def test_a_full_disk_at_any_step_leaves_old_or_new_never_half(
             seen = 0
 
             def failing(name: str, patch: pytest.MonkeyPatch = patch, at: int = fail_at) -> None:
-                real = getattr(primitives, name)
+                real = getattr(fs_ops, name)
 
                 def step(*args: Path) -> None:
                     nonlocal seen
@@ -127,7 +127,7 @@ def test_a_full_disk_at_any_step_leaves_old_or_new_never_half(
                         raise OSError(failure, "planted")
                     real(*args)
 
-                patch.setattr(primitives, name, step)
+                patch.setattr(fs_ops, name, step)
 
             for name in ("fsync_file", "fsync_dir", "replace", "write_bytes"):
                 failing(name)
@@ -263,8 +263,8 @@ def test_a_sync_reaches_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                                                      real(number)))  # fmt: skip
     file = tmp_path / "file"
     file.write_bytes(b"x")
-    primitives.fsync_file(file)
-    primitives.fsync_dir(tmp_path)
+    fs_ops.fsync_file(file)
+    fs_ops.fsync_dir(tmp_path)
     assert asked == [file.stat().st_ino, tmp_path.stat().st_ino]
     asked.clear()
     with Store(tmp_path).attempt("a/group.json") as attempt:
@@ -288,6 +288,6 @@ def test_an_old_manifest_never_vouches_for_new_data(
         os.replace(source, target)
         found.append((target.name, (tmp_path / "group.json").exists()))
 
-    monkeypatch.setattr(primitives, "replace", looked)
+    monkeypatch.setattr(fs_ops, "replace", looked)
     commit_two(store, "new")
     assert found == [("one.txt", False), ("two.txt", False), ("group.json", True)]

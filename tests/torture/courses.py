@@ -9,15 +9,19 @@ import numpy as np
 import torch
 
 from pilotfish.config import TrainConfig
-from pilotfish.encode import encode_training
+from pilotfish.data_order import row_name
 from pilotfish.models import Loaded, load
-from pilotfish.order import row_name
 from pilotfish.records import Example
 from pilotfish.store import Store
-from pilotfish.train import Checkpoints, Known, Taught, train, train_classifier
+from pilotfish.tokenization import encode_training
+from pilotfish.training.checkpoint import Checkpoints
+from pilotfish.training.classify import train_classifier
+from pilotfish.training.data.row_weights import Known
+from pilotfish.training.teacher.outputs import Taught
+from pilotfish.training.trainer import train
 from tests.tiny.encoders import tiny_encoder
 from tests.tiny.models import tiny_gpt2
-from tests.train.words import backwards
+from tests.training.words import backwards
 
 ARM = "train/selected/seed-0"
 ROWS, STEPS, EVERY = 16, 7, 2

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pilotfish.errors import PilotfishError
-from pilotfish.store import primitives
+from pilotfish.store import fs_ops
 
 STEPS = (
     "write_bytes", "append", "fsync_file", "fsync_dir", "replace", "make_dir", "unlink",
@@ -56,7 +56,7 @@ def on_every_step(before: Act, after: Act | None = None) -> None:
     count = 0
 
     def watch(name: str) -> None:
-        real = getattr(primitives, name)
+        real = getattr(fs_ops, name)
 
         def step(*args: Any) -> None:
             nonlocal count
@@ -67,7 +67,7 @@ def on_every_step(before: Act, after: Act | None = None) -> None:
             if after is not None:
                 after(mine, name, args)
 
-        setattr(primitives, name, step)
+        setattr(fs_ops, name, step)
 
     for name in STEPS:
         watch(name)
@@ -158,7 +158,7 @@ class Disk:
         for _, what, path, file in self.pending:
             if persists():
                 _apply(names, what, path, file)
-        primitives.remove_tree(self.root)
+        fs_ops.remove_tree(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
         for path, kept in names.items():
             if all(folder in names for folder in _above(self.root, path)):

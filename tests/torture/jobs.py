@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pilotfish.config import parse_method
-from pilotfish.flows.reading import Source
-from pilotfish.flows.score import score
-from pilotfish.flows.select import select
-from pilotfish.flows.stages import train_stage
-from pilotfish.pool import read
+from pilotfish.config.data import Source
+from pilotfish.data import read
+from pilotfish.experiments.train import train_stage
+from pilotfish.scoring.score import score
+from pilotfish.selection.select import select
 from pilotfish.store import Store
-from tests.flows.worlds import rows, write
+from tests.experiments.worlds import rows, write
 
 METHOD = "perplexity(direction=low)"
 SHARD_ROWS = 7

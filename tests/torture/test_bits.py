@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pilotfish.cli.main import run as run_command
+from pilotfish.diagnostics.verify import verify, walk
 from pilotfish.errors import DamagedRun
-from pilotfish.flows.verify import verify, walk
 from pilotfish.store import Store
+from tests.experiments.worlds import World
 from tests.figures import Reached, size
-from tests.flows.worlds import World
 from tests.torture.jobs import Jobs, copy, files
 
 pytestmark = pytest.mark.torture

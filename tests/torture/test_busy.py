@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.cli.main import run as run_command
-from pilotfish.flows.verify import walk
+from pilotfish.diagnostics.verify import walk
 from pilotfish.store import Store, run_lock
 from tests.figures import Reached, size
 from tests.torture.doubles import count_into, forked, on_every_step

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.flows import picking
-from pilotfish.flows.select import select
-from pilotfish.histogram import Cut, Histogram
-from pilotfish.pool import Pool
+from pilotfish.data import Pool
+from pilotfish.selection import topk
+from pilotfish.selection.histogram import Cut, Histogram
+from pilotfish.selection.select import select
 from pilotfish.store import Run
+from tests.experiments.runs import pool_run, score_run, write
 from tests.figures import Reached, size
-from tests.flows.runs import pool_run, score_run, write
 
 pytestmark = pytest.mark.torture
 LEVELS = (1.0, 1.0 + 2.0**-52, 1.0 + 2.0**-51, 0.0, -0.0, 5e-324, -3.5, 1e300, -1e300)
@@ -139,7 +139,7 @@ def test_a_cut_one_bin_short_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: Reached
 ) -> None:
     """Negative control: the second pass is shown one row in two."""
-    real = picking.Cut.may_hold
+    real = topk.Cut.may_hold
 
     @functools.wraps(real)
     def short(self: Cut, scores: Any) -> Any:
@@ -147,7 +147,7 @@ def test_a_cut_one_bin_short_is_found_out(
         inside[np.flatnonzero(inside)[::2]] = False
         return inside
 
-    monkeypatch.setattr(picking.Cut, "may_hold", short)
+    monkeypatch.setattr(topk.Cut, "may_hold", short)
     cases, wrong = differing(tmp_path, 0)
     assert wrong >= cases // 2
     reached("R15", f"negative control, rows left out of the second pass: {wrong} of {cases} cases")

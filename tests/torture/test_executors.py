@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.flows.score import Spread
+from pilotfish.engine.executors.launch import Spread
+from tests.engine.executors.test_ray import apart
 from tests.figures import Reached
-from tests.flows.shards import hashes, sharded
-from tests.flows.test_executors import METHODS, scored
-from tests.flows.test_ray import apart
+from tests.scoring.shards import hashes, sharded
+from tests.scoring.test_executors import METHODS, scored
 from tests.torture.jobs import Jobs
 
 pytestmark = [pytest.mark.torture, pytest.mark.slow]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pilotfish.data import read_rows
 from pilotfish.errors import PilotfishError
-from pilotfish.pool import read_rows
+from tests.data.test_sources import KINDS, TALKS
 from tests.figures import Reached, size
-from tests.pool.test_sources import KINDS, TALKS
 
 pytestmark = pytest.mark.torture
 

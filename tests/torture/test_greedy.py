@@ -5,9 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from pilotfish.geometry import facility, facility_location
+from pilotfish.diversity import facility_location
+from pilotfish.diversity import facility_location as facility
+from tests.diversity.test_facility_location import clusters, similarity, value
 from tests.figures import Reached, size
-from tests.geometry.test_facility import clusters, similarity, value
 
 pytestmark = pytest.mark.torture
 PARTS, PROMISE = 16, 0.95

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pilotfish import trust
+from pilotfish import remote_code
 from pilotfish.cli.main import run as run_command
 from pilotfish.report import write
 from pilotfish.store import Run
 from tests.figures import Reached
-from tests.models.test_trust import own_model
+from tests.models.test_remote_code import own_model
 from tests.tiny.models import tiny_llama
 
 pytestmark = pytest.mark.torture
@@ -312,7 +312,7 @@ def test_hostile_folders_run_nothing(
     monkeypatch: pytest.MonkeyPatch, reached: Reached,
 ) -> None:  # fmt: skip
     """Each ends as it should, in words, with no canary and no file beside the run."""
-    rendering = importlib.import_module("pilotfish.encode.render")
+    rendering = importlib.import_module("pilotfish.tokenization.render")
     monkeypatch.setattr(rendering, "PATIENCE", 0.5)
     played = 0
     for play, code, said in CASES:
@@ -341,7 +341,7 @@ def test_the_payloads_would_run_and_code_that_did_is_shown(good: Path, tmp_path:
     own_model(scene.model, scene.canary)
     assert run_command(scene.score("--trust-remote-code")) == 0
     assert scene.canary.exists()
-    assert not trust.asked()
+    assert not remote_code.asked()
     assert Run(scene.out).section("weak")["remote_code"] is True
     report = write(Run(scene.out))
     assert report["remote_code"] == [str(scene.model)]

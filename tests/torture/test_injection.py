@@ -13,10 +13,10 @@ import pilotfish
 from pilotfish.cli.main import run as run_command
 from pilotfish.redaction import redact
 from pilotfish.report import build, page
-from pilotfish.report.safe import clean
+from pilotfish.report.sanitize import clean
 from pilotfish.store import Run
+from tests.experiments.runs import score_run
 from tests.figures import Reached, size
-from tests.flows.runs import score_run
 from tests.report import fake
 from tests.report.hostile import HOSTILE
 from tests.report.parsing import active, parse
@@ -68,7 +68,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ]
     broken = [f'{{"prompt": {text!r}' for text in UTF8]
     (data / FILE).write_text("\n".join([*lines, *broken]) + "\n", encoding="utf-8")
-    from pilotfish.pool import read
+    from pilotfish.data import read
 
     run = Run(folder / "run")
     pool = read(data, run.store, max_bad_rate=1.0)

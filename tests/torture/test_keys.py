@@ -13,11 +13,11 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from pilotfish.cli.main import run as run_command
-from pilotfish.engine import keys, scorer
-from pilotfish.pool import reading
+from pilotfish.data import ingest
+from pilotfish.engine import cache_keys, scorer
 from pilotfish.store import Run, Store
+from tests.experiments.worlds import rows, write
 from tests.figures import Reached
-from tests.flows.worlds import rows, write
 from tests.torture.jobs import SHARD_ROWS, SHARDS, Jobs, copy, files
 
 pytestmark = pytest.mark.torture
@@ -78,16 +78,16 @@ def given(*words: str) -> Mutation:
 
 
 def other_signals(asked: Asked, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(keys, "SIGNAL_FORMAT", keys.SIGNAL_FORMAT + 1)
+    patch.setattr(cache_keys, "SIGNAL_FORMAT", cache_keys.SIGNAL_FORMAT + 1)
 
 
 def other_pools(asked: Asked, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reading, "POOL_FORMAT", reading.POOL_FORMAT + 1)
+    patch.setattr(ingest, "POOL_FORMAT", ingest.POOL_FORMAT + 1)
 
 
 def other_packages(asked: Asked, patch: pytest.MonkeyPatch) -> None:
     # as the key sees it: in one full sweep this file's import was another object than that
-    patch.setattr(keys.transformers, "__version__", "9.9")
+    patch.setattr(cache_keys.transformers, "__version__", "9.9")
 
 
 def other_template(asked: Asked, patch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_a_run_measured_before_the_format_number_is_measured_once_more(
     asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str], reached: Reached,
 ) -> None:  # fmt: skip
-    real, run = keys.stage_spec, tmp_path / "run"
+    real, run = cache_keys.stage_spec, tmp_path / "run"
 
     def hashed(*args: Any, **fixed: Any) -> dict[str, Any]:
         spec = real(*args, **fixed)
@@ -232,7 +232,7 @@ def test_a_key_that_forgets_is_found_out(
     asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: Reached
 ) -> None:
     """Negative control: a key without the instruction set lets old shards pass for new ones."""
-    real = keys.stage_spec
+    real = cache_keys.stage_spec
 
     def forgetful(*args: Any, **fixed: Any) -> dict[str, Any]:
         return {**real(*args, **fixed), "cpu": None}
@@ -252,7 +252,7 @@ def test_another_moment_of_the_machine_keeps_to_the_plan(
     run = tmp_path / "run"
     assert asked.run(run) == 0
     before, shards, threads = files(run), measured(monkeypatch), torch.get_num_threads()
-    monkeypatch.setattr("pilotfish.engine.find_budget", lambda weak: 256)
+    monkeypatch.setattr("pilotfish.engine.token_budget.find_budget", lambda weak: 256)
     torch.set_num_threads(threads + 1)
     try:
         assert asked.run(run) == 0

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pilotfish.cli.main import run as run_command
-from pilotfish.flows.ranks import PLAN
+from pilotfish.scoring.multi_rank import PLAN
+from tests.experiments.worlds import World
 from tests.figures import Reached, size
-from tests.flows.worlds import World
 from tests.torture.jobs import Jobs, files
 from tests.torture.test_signals import arguments, lasting
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from pilotfish.cli.main import run as run_command
+from tests.experiments.worlds import rows, write
 from tests.figures import Reached, size
-from tests.flows.worlds import rows, write
 from tests.torture.doubles import forked, kill_at
 from tests.torture.jobs import METHOD, SHARD_ROWS, SHARDS, Jobs, files
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pilotfish.cli.main import run as run_command
+from tests.experiments.runs import scored_run
 from tests.figures import Reached, size
-from tests.flows.runs import scored_run
 from tests.torture.jobs import Jobs
 
 pytestmark = pytest.mark.torture

@@ -13,20 +13,21 @@ from hypothesis import strategies as st
 
 from pilotfish.budget import parse_budget, take
 from pilotfish.config import parse_methods
-from pilotfish.flows.cascade import score_cascade
-from pilotfish.flows.passing import Cheaper
-from pilotfish.flows.reading import Source
-from pilotfish.flows.score import Measuring, score
-from pilotfish.flows.select import select
-from pilotfish.pickers import Gate, LengthMatched, Middle, Random, Ranking, Top
-from pilotfish.pickers.length_matched import length_bins
-from pilotfish.precision import int8_supported
+from pilotfish.config.data import Source
+from pilotfish.config.scoring import Measuring
+from pilotfish.methods import SELECTORS
+from pilotfish.methods.rankers import Gate, LengthMatched, Middle, Random, Ranking, Top
+from pilotfish.methods.rankers.length_matched import length_bins
+from pilotfish.number_formats import int8_supported
 from pilotfish.records import Floats, Need
-from pilotfish.selectors import SELECTORS
+from pilotfish.scoring.cascade_rows import Cheaper
+from pilotfish.scoring.score import score
+from pilotfish.selection.cascade import score_cascade
+from pilotfish.selection.select import select
 from pilotfish.store import Run
+from tests.experiments.runs import score_run, scored_run
 from tests.figures import Reached, size
-from tests.flows.runs import score_run, scored_run
-from tests.selectors.world import METHODS, planted, seen_of, selector_of
+from tests.methods.world import METHODS, planted, seen_of, selector_of
 from tests.tiny.models import tiny_llama
 
 pytestmark = pytest.mark.torture

@@ -13,9 +13,9 @@ from pilotfish.cli.main import run as run_command
 from pilotfish.engine import batches
 from pilotfish.engine.forward import Forward
 from pilotfish.store import Run, Store
-from pilotfish.train import loop
+from pilotfish.training import loop
+from tests.experiments.worlds import write
 from tests.figures import Reached, size
-from tests.flows.worlds import write
 from tests.torture.conftest import Whole
 from tests.torture.jobs import Jobs, copy, files
 

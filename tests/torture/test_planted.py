@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotfish.flows.canaries import plant
-from pilotfish.flows.planting import plants_of
-from pilotfish.flows.reading import pool_of
-from pilotfish.flows.select import select
-from pilotfish.flows.selection import decisions_of
-from pilotfish.pool.planted import CONTROLS, PLANTED, UNCHANGED
+from pilotfish.data.run_pool import pool_of
 from pilotfish.report import build
+from pilotfish.selection.canaries.attacks import CONTROLS, PLANTED, UNCHANGED
+from pilotfish.selection.canaries.lift import plant
+from pilotfish.selection.canaries.measure import plants_of
+from pilotfish.selection.files import decisions_of
+from pilotfish.selection.select import select
 from pilotfish.store import Run
 from tests.figures import Reached, size
-from tests.flows.planted import lines, made, records, weak
+from tests.selection.canaries.planted import lines, made, records, weak
 
 __all__ = ["weak"]
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pilotfish.cli.main import run as run_command
-from pilotfish.pool import read
+from pilotfish.data import read
+from tests.data.test_broken import BROKEN
 from tests.figures import Reached
-from tests.pool.test_broken import BROKEN
 from tests.torture.jobs import Jobs
 
 pytestmark = pytest.mark.torture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.flows.verify import walk
+from pilotfish.diagnostics.verify import walk
 from pilotfish.store import Store
 from tests.figures import Reached, size
 from tests.torture.conftest import Whole

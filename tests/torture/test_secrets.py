@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pilotfish.cli.main import run as run_command
-from pilotfish.flows import experiment
+from pilotfish.experiments import run
 from pilotfish.redaction import redact, redacted
+from tests.experiments.worlds import World
 from tests.figures import Reached, size
-from tests.flows.worlds import World
 from tests.torture.jobs import Jobs
 
 pytestmark = pytest.mark.torture
@@ -104,7 +104,7 @@ def test_nothing_that_a_crash_leaves_or_says_holds_one(
 
     for at, place in enumerate(size(("judge_arm",), ("prepare", "begin", "judge_arm"))):
         with monkeypatch.context() as patch:
-            patch.setattr(experiment, place, quote)
+            patch.setattr(run, place, quote)
             out = world.folder / f"run-{at}"
             assert run_command(["run", recipe(world), "--out", str(out)]) == 1
         told = said(capfd)
@@ -178,7 +178,7 @@ def test_without_redaction_they_are_found(
 ) -> None:
     """Negative control."""
     monkeypatch.setattr("pilotfish.cli.console.redact", lambda text: text)
-    monkeypatch.setattr("pilotfish.flows.reading.redacted", lambda value: value)
+    monkeypatch.setattr("pilotfish.data.run_pool.redacted", lambda value: value)
     assert (
         run_command(
             ["score", URL, "--weak", world.weak, "--method", "ifd", "--out", str(world.out)]

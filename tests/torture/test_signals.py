@@ -19,8 +19,8 @@ from pilotfish.cli.main import GRACE, listen
 from pilotfish.cli.main import run as run_command
 from pilotfish.engine import scorer
 from pilotfish.store import run_lock
+from tests.experiments.worlds import World
 from tests.figures import Reached, size
-from tests.flows.worlds import World
 from tests.torture.doubles import forked
 from tests.torture.jobs import METHOD, Jobs, files
 

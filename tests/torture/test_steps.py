@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.flows.verify import walk
+from pilotfish.diagnostics.verify import walk
 from pilotfish.store import Store, commit
 from tests.figures import Reached, size
 from tests.torture.conftest import Whole

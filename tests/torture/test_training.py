@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pilotfish.errors import DamagedRun
-from pilotfish.train import loop
+from pilotfish.training import loop
 from tests.figures import Reached, size
 from tests.torture.courses import ARM, STEPS, Course, Teach, bytes_below, kinds, where
 from tests.torture.doubles import KILLED, count_into, die, forked, kill_at

@@ -4,15 +4,15 @@ from typing import Annotated
 
 import typer
 
-from pilotfish import trust
+from pilotfish import remote_code
 from pilotfish._version import __version__
 from pilotfish.cli.compare import compare
 from pilotfish.cli.demo import demo
 from pilotfish.cli.doctor import doctor
+from pilotfish.cli.evaluate import judge
 from pilotfish.cli.explain import explain
 from pilotfish.cli.export import export
 from pilotfish.cli.inspect import inspect
-from pilotfish.cli.judge import judge
 from pilotfish.cli.label import label
 from pilotfish.cli.methods import methods
 from pilotfish.cli.plan import plan
@@ -49,7 +49,7 @@ def _root(
     ] = False,
 ) -> None:
     """Weak-to-strong data selection: a small model picks the rows worth learning from."""
-    context.call_on_close(lambda: trust.ask(False))  # what is asked, is asked for one command
+    context.call_on_close(lambda: remote_code.ask(False))  # what is asked, is asked for one command
 
 
 _COMMANDS = (

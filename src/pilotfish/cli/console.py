@@ -5,9 +5,13 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import typer
+
+from pilotfish.errors import GateFailed
 from pilotfish.redaction import redact, redacted
 
 # What a terminal obeys unseen: C1, marks of direction, line separators, tags, blanks of no width
@@ -111,3 +115,20 @@ class Console:
     def _clear(self) -> None:
         if self._tty and self._shown:
             _log("\r\x1b[K")
+
+
+def leave(report: Mapping[str, Any]) -> None:
+    """Say on stderr which gates do not hold and end with their exit code; else go on.
+
+    Called last: the report is written and told by then, and counts whatever its gates say.
+    """
+    gates = report.get("gates")
+    if not gates:
+        return
+    from pilotfish.comparison.gates import exit_code
+
+    if code := exit_code(gates):
+        outcome = "fail" if code == GateFailed.exit_code else "inconclusive"
+        names = [str(gate["name"]) for gate in gates if gate["outcome"] == outcome]
+        sys.stderr.write(plain(f"gate {', '.join(names)}: {outcome}") + "\n")
+        raise typer.Exit(code)

@@ -21,7 +21,7 @@ def demo(
     A pool with known noise and a clean one are each scored, selected, trained on and judged: two
     ordinary runs on a CPU, with tiny models that ship with pilotfish. Nothing is downloaded.
     """
-    from pilotfish.flows.demo import run_demo
+    from pilotfish.demo.run import run_demo
 
     story = run_demo(out_, seed=seed, progress=Console(quiet=quiet))
     if as_json:

@@ -6,7 +6,7 @@ from pilotfish.cli.options import Json
 
 def doctor(as_json: Json = False) -> None:
     """Say what is installed, and the pip line for the rest."""
-    from pilotfish.flows.doctor import examine
+    from pilotfish.diagnostics.doctor import examine
 
     found = examine()
     if as_json:

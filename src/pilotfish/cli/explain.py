@@ -29,7 +29,7 @@ def explain(
       pilotfish explain RUN 4f1c09d2
       pilotfish explain RUN --row 17 --source part-2.jsonl
     """
-    from pilotfish.flows.explain import explain as flow
+    from pilotfish.diagnostics.explain import explain as flow
 
     told = flow(run, id=id_, row=row, source=source, selection=selection)
     if as_json:

@@ -43,7 +43,7 @@ def export(
     Example:
       pilotfish export RUN --to trl --arms selected,random,length_matched
     """
-    from pilotfish.flows.export import export as write
+    from pilotfish.export.export import export as write
 
     told = write(
         run, to, arms=parse_names(arms), folder=out_, seeds=_numbers(seed), strong=strong,

@@ -45,8 +45,8 @@ def inspect(
       pilotfish inspect rows.jsonl
       pilotfish inspect qa.csv --map prompt=question,completion=answer --weak SMALL
     """
-    from pilotfish.flows.inspect import look
-    from pilotfish.flows.reading import Source
+    from pilotfish.config.data import Source
+    from pilotfish.diagnostics.inspect import look
 
     source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
     seen = look(source, model=weak)

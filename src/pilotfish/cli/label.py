@@ -25,7 +25,7 @@ from pilotfish.cli.options import (
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
-    from pilotfish.flows.label import Labelled
+    from pilotfish.labeling.label import Labelled
 
 
 def label(
@@ -144,11 +144,11 @@ def label(
         --filter 'consistency(above=0.7)' --out RUN
       pilotfish label RUN --weak SMALL --then MIDDLE --as chain
     """
-    from pilotfish.flows.label import label as flow
-    from pilotfish.flows.label import settings
-    from pilotfish.flows.label_task import Models
-    from pilotfish.flows.labelling import Labelling
-    from pilotfish.flows.reading import Source, is_run
+    from pilotfish.config.data import Source
+    from pilotfish.data.run_pool import is_run
+    from pilotfish.labeling.label import label as flow
+    from pilotfish.labeling.label import settings
+    from pilotfish.labeling.settings import Labelling, Models
 
     folder = out_ or (data if is_run(data) else None)
     if folder is None:
@@ -182,7 +182,7 @@ def _methods(text: str | None) -> tuple[str, ...]:
 def _rule(text: str) -> Any:
     from pilotfish.config import parse_method
     from pilotfish.errors import unknown_name
-    from pilotfish.labels import Refill
+    from pilotfish.labeling.filters import Refill
 
     method = parse_method(text)
     if method.name != "refill":
@@ -202,7 +202,7 @@ def _files(found: "Labelled") -> dict[str, str]:
 
 
 def _show(found: "Labelled") -> None:
-    from pilotfish.labels import STATUSES
+    from pilotfish.labeling.table import STATUSES
 
     facts = found.facts
     # a manifest that was read back has its keys sorted

@@ -14,7 +14,7 @@ def methods(
 ) -> None:
     """List the methods with formula, needs, knobs and citation."""
     from pilotfish.errors import unknown_name
-    from pilotfish.selectors import SELECTORS, describe
+    from pilotfish.methods import SELECTORS, describe
 
     if name is not None and name not in SELECTORS:
         raise unknown_name("method", name, SELECTORS)

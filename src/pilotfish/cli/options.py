@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pilotfish import trust
+from pilotfish import remote_code
 from pilotfish.errors import UsageError
 
 Data = Annotated[
@@ -106,7 +106,7 @@ Revision = Annotated[str | None, typer.Option(metavar="NAME", help="Revision of 
 
 
 def _ask(on: bool) -> bool:
-    trust.ask(on)
+    remote_code.ask(on)
     return on
 
 

@@ -102,8 +102,8 @@ def plan(
       pilotfish plan rows.jsonl --weak SMALL --strong LARGE --no-probe --json
     """
     from pilotfish.config import make_recipe, read_recipe
-    from pilotfish.flows.plan import plan as flow
-    from pilotfish.flows.plan_words import lines
+    from pilotfish.planning.plan import plan as flow
+    from pilotfish.planning.text import lines
 
     settings: dict[str, Any] = {}
     if Path(data).suffix in (".yaml", ".yml"):

@@ -9,7 +9,7 @@ def report(run: RunFolder, as_json: Json = False) -> None:
 
     Nothing is measured or trained again. Works at any stage of a run and says what is missing.
     """
-    from pilotfish.flows.stages import report_stage
+    from pilotfish.experiments.evaluate import report_stage
 
     told = report_stage(run)
     if as_json:

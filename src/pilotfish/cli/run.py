@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pilotfish.cli.console import Console, emit, out
-from pilotfish.cli.gated import leave
+from pilotfish.cli.console import Console, emit, leave, out
 from pilotfish.cli.options import (
     BUDGET_HELP,
     Config,
@@ -106,7 +105,7 @@ def run(
       pilotfish run recipe.yaml --set train.max_steps=200 --out runs/short
     """
     from pilotfish.config import make_recipe, read_recipe
-    from pilotfish.flows.experiment import run_experiment
+    from pilotfish.experiments.run import run_experiment
 
     settings: dict[str, Any] = {}
     if Path(data).suffix in (".yaml", ".yml"):

@@ -29,7 +29,7 @@ from pilotfish.cli.options import (
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
-    from pilotfish.flows.passing import Cheaper
+    from pilotfish.scoring.cascade_rows import Cheaper
 
 
 def score(
@@ -112,13 +112,15 @@ def score(
         --out RUN --executor ranks
       pilotfish score RUN --merge
     """
-    from pilotfish.audit import words
     from pilotfish.config import parse_methods
-    from pilotfish.flows.reading import Source, is_run
-    from pilotfish.flows.score import Measuring, Spread
-    from pilotfish.flows.score import merge as write_merged
-    from pilotfish.flows.score import score as flow
-    from pilotfish.flows.stages import tuning
+    from pilotfish.config.data import Source
+    from pilotfish.config.recipe import tuning
+    from pilotfish.config.scoring import Measuring
+    from pilotfish.data.run_pool import is_run
+    from pilotfish.engine.executors.launch import Spread
+    from pilotfish.scoring.audit import words
+    from pilotfish.scoring.multi_rank import merge as write_merged
+    from pilotfish.scoring.score import score as flow
 
     folder = out_ or (data if is_run(data) else None)
     if folder is None:
@@ -130,7 +132,7 @@ def score(
         how = Measuring(max_length, precision, seed, tune=tuning(set_))
         cheaper = _cheaper(cascade, budget, recall)
         if cheaper is not None:
-            from pilotfish.flows.cascade import score_cascade
+            from pilotfish.selection.cascade import score_cascade
 
             flow = partial(score_cascade, cheaper=cheaper)
         run = flow(
@@ -169,7 +171,7 @@ def _cheaper(cascade: str | None, budget: str | None, recall: float | None) -> "
             "--cascade needs --budget: only the best rows are looked for",
             hint="--budget 10%, or as many rows as will be selected: --budget 500rows",
         )
-    from pilotfish.flows.passing import RECALL, Cheaper
+    from pilotfish.scoring.cascade_rows import RECALL, Cheaper
 
     return Cheaper(cascade, parse_budget(budget), RECALL if recall is None else recall)
 

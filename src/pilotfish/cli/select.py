@@ -56,10 +56,10 @@ def select(
       pilotfish select RUN --method superfiltering --budget 10% --canaries 20
       pilotfish select RUN --method superfiltering --budget 10% --dedup near --quota source:balanced
     """
-    from pilotfish.audit import words
     from pilotfish.config import parse_method
-    from pilotfish.flows.limits import Limits, sentences_of
-    from pilotfish.flows.select import select as flow
+    from pilotfish.scoring.audit import words
+    from pilotfish.selection.constraints import Limits, sentences_of
+    from pilotfish.selection.select import select as flow
     from pilotfish.store import Run
 
     flow(
@@ -73,7 +73,7 @@ def select(
     said += sentences_of(facts)
     planted: dict[str, Any] = {}
     if canaries:
-        from pilotfish.flows.canaries import plant, sentences
+        from pilotfish.selection.canaries.lift import plant, sentences
 
         planted = {"canaries": plant(run, [as_], canaries, progress=Console(quiet=quiet))[as_]}
         said += sentences(planted["canaries"])

@@ -50,7 +50,7 @@ def train(
       pilotfish train RUN --strong LARGE
       pilotfish train RUN --strong LARGE --loss 'mix(lm=0.7, kd=0.3)' --set train.max_steps=500
     """
-    from pilotfish.flows.stages import train_stage
+    from pilotfish.experiments.train import train_stage
 
     models = train_stage(
         run, strong, arms=parse_names(arm), loss=loss, weak=weak, trusted=trusted, seeds=seeds,

@@ -12,7 +12,7 @@ def verify(run: RunFolder, as_json: Json = False) -> None:
     Damage ends with exit 6 and names every file. Files that no manifest vouches for (your own, or
     of work cut short) are counted and named.
     """
-    from pilotfish.flows.verify import verify as flow
+    from pilotfish.diagnostics.verify import verify as flow
 
     found = flow(run)
     if as_json:

@@ -1,12 +1,13 @@
 """The recipe: everything `pilotfish run` needs, as YAML, checked before anything starts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from pilotfish.config.block import Block
+from pilotfish.config.base import Block
 from pilotfish.config.names import Name
 from pilotfish.config.settings import checked
 from pilotfish.config.training import TrainConfig, TuneConfig
@@ -16,8 +17,6 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 50  # levels of nesting; settings need four
 SEEDS = {"none": 1, "quick": 2, "full": 3}  # of each level of evidence
 PLANTED = 20  # rows of each attack at evidence full, where nobody says how many
-
-
 Equal = Literal["steps", "epochs", "tokens", "compute"]
 # Settings of `train:` that say how long, which no variant has for itself.
 _LENGTH = ("max_steps", "num_train_epochs")
@@ -206,3 +205,19 @@ def make_recipe(settings: dict[str, Any], overrides: list[str] | None = None) ->
         "money": Money,
     }  # fmt: skip
     return checked(Recipe, settings, overrides, parts=parts)
+
+
+def tuning(overrides: Sequence[str] | None) -> TuneConfig:
+    """The `tune:` settings of `--set tune.a=value`; another setting is refused by name."""
+    return command_settings(overrides or (), only="tune").tune
+
+
+def command_settings(overrides: Sequence[str], *, only: str, **known: Any) -> Recipe:
+    """Check the `--set` of a command that takes settings of one block only."""
+    for override in overrides:
+        if not override.strip().startswith(f"{only}."):
+            raise UsageError(
+                f"--set {override}: this command takes only settings of {only}.",
+                hint=f"write --set {only}.NAME=VALUE",
+            )
+    return make_recipe({"data": "-", "weak": "-", "strong": "-", **known}, list(overrides))

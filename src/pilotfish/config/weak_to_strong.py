@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from pilotfish.config.block import Block
+from pilotfish.config.base import Block
 from pilotfish.config.settings import checked
 from pilotfish.config.training import TrainConfig
 from pilotfish.errors import UsageError

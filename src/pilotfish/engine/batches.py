@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pilotfish.encode import Encoded
+from pilotfish.engine.batch_plan import Distinct, distinct, plan
 from pilotfish.engine.forward import Ask, Forward
-from pilotfish.engine.plan import Distinct, distinct, plan
+from pilotfish.engine.signals import SIGNALS, Column, Sampled
 from pilotfish.errors import OutOfMemory
 from pilotfish.records import Ints, Need, Ragged, Texts
-from pilotfish.signals import SIGNALS, Column, Sampled
+from pilotfish.tokenization import Encoded
 
 Tick = Callable[[int], None]
 

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pilotfish.encode import Encoded, clamp_max_length, encode_texts
+from pilotfish.engine.batch_plan import plan
 from pilotfish.engine.batches import default_budget
-from pilotfish.engine.plan import plan
 from pilotfish.models import Loaded
 from pilotfish.records import Example, Floats, Texts
+from pilotfish.tokenization import Encoded, clamp_max_length, encode_texts
 
 MAX_LENGTH = 512
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pilotfish.encode import Passage
-from pilotfish.engine.ways import Chosen, Way, alone_above, choose, states_of
+from pilotfish.engine.batching_mode import Chosen, Way, alone_above, choose, states_of
+from pilotfish.engine.signals import HEAD_FACETS, Sampled, Signal, Tokens
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Floats, Ints
-from pilotfish.signals import HEAD_FACETS, Sampled, Signal, Tokens
+from pilotfish.tokenization import Passage
 
 Mask = NDArray[np.bool_]
 

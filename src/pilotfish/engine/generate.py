@@ -11,11 +11,11 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pilotfish.encode import encode_prompts, end_ids, end_marker
+from pilotfish.engine.batch_plan import Distinct, distinct, plan
 from pilotfish.engine.packed import in_turn
-from pilotfish.engine.plan import Distinct, distinct, plan
 from pilotfish.models import Loaded, quiet
 from pilotfish.records import Example, Floats, Texts
+from pilotfish.tokenization import encode_prompts, end_ids, end_marker
 
 _NO_WINDOW = 2**31
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pilotfish.signals import Tile, facts
+from pilotfish.engine.signals import Tile, facts
 
 _WHOLE = 256  # tokens at a time where their logits are there already
 

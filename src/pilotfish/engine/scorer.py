@@ -8,16 +8,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.audit.cascade import SKIPPED
-from pilotfish.encode import Encoded, clamp_max_length, encode_needs
+from pilotfish.data import Pool
 from pilotfish.engine.batches import Measurement, Tick, default_budget, measure_pass
+from pilotfish.engine.cache_keys import stage_key, stage_spec
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.keys import stage_key, stage_spec
-from pilotfish.engine.parts import part, write_part
+from pilotfish.engine.shard_files import part, write_part
 from pilotfish.models import Loaded
-from pilotfish.pool import Pool
-from pilotfish.records import Example, Need
+from pilotfish.records import SKIPPED, Example, Need
 from pilotfish.store import Store
+from pilotfish.tokenization import Encoded, clamp_max_length, encode_needs
 
 # Token counts only: no forward pass. For selectors that need no signal.
 LENGTHS = Need("length")

@@ -13,8 +13,9 @@ from torch import Tensor
 from pilotfish.config import parse_method
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.losses.blocks import summed
+from pilotfish.losses.class_bias import Window, fit_bias
 from pilotfish.losses.dft import DFT
-from pilotfish.losses.given import Dense, Given, Sampled, Teacher, TopK
+from pilotfish.losses.inputs import Dense, Given, Sampled, Teacher, TopK
 from pilotfish.losses.kd import KD, kd
 from pilotfish.losses.lm import LM, lm
 from pilotfish.losses.logconf import LogConf
@@ -22,7 +23,6 @@ from pilotfish.losses.logconf_tokens import LogConfTokens
 from pilotfish.losses.mix import Mix
 from pilotfish.losses.product import Product
 from pilotfish.losses.soft_ce import SoftCE
-from pilotfish.losses.window import Window, fit_bias
 
 __all__ = [
     "DFT",
@@ -50,15 +50,15 @@ __all__ = [
 ]
 
 HELPERS = {
-    "base",
+    "align",
+    "anchor",
     "blocks",
+    "class_bias",
     "corrected",
     "divergences",
-    "given",
-    "knobs",
-    "pairs",
+    "inputs",
     "schedules",
-    "window",
+    "validate",
 }
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pilotfish.losses.given import Given
+from pilotfish.losses.inputs import Given
 from pilotfish.losses.lm import lm
 
 

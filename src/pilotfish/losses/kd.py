@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
+from pilotfish.losses.align import both_logs, student_logs, target_column, with_target
 from pilotfish.losses.corrected import corrected
 from pilotfish.losses.divergences import (
     Divergence,
@@ -18,10 +19,9 @@ from pilotfish.losses.divergences import (
     skew_reverse_kl,
     total_variation,
 )
-from pilotfish.losses.given import Dense, Given, Sampled, TopK
-from pilotfish.losses.knobs import check_choice, check_flag, check_number
-from pilotfish.losses.pairs import both_logs, student_logs, target_column, with_target
+from pilotfish.losses.inputs import Dense, Given, Sampled, TopK
 from pilotfish.losses.soft_ce import sampled_ce
+from pilotfish.losses.validate import check_choice, check_flag, check_number
 
 DIVERGENCES: dict[str, tuple[Divergence, str]] = {
     "forward": (

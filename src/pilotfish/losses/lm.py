@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pilotfish.losses.given import Given
-from pilotfish.losses.knobs import check_number
+from pilotfish.losses.inputs import Given
+from pilotfish.losses.validate import check_number
 
 
 def in_fp32(logits: Tensor) -> Tensor:

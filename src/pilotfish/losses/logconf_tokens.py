@@ -6,11 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pilotfish.losses.given import Given
-from pilotfish.losses.knobs import check_number
+from pilotfish.losses.align import student_logs
+from pilotfish.losses.inputs import Given
 from pilotfish.losses.lm import lm
 from pilotfish.losses.logconf import ramp
-from pilotfish.losses.pairs import student_logs
+from pilotfish.losses.validate import check_number
 
 
 def confidence(log_p: Tensor, targets: Tensor, *, above: float) -> tuple[Tensor, Tensor]:

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses.base import to_base
-from pilotfish.losses.given import Given
+from pilotfish.losses.align import student_logs
+from pilotfish.losses.anchor import to_base
+from pilotfish.losses.inputs import Given
 from pilotfish.losses.kd import KD
-from pilotfish.losses.knobs import check_choice, check_number
 from pilotfish.losses.lm import LM
 from pilotfish.losses.logconf_tokens import confidence
-from pilotfish.losses.pairs import student_logs
 from pilotfish.losses.schedules import SCHEDULES, weight_now
+from pilotfish.losses.validate import check_choice, check_number
 
 _TERMS = ("lm", "kd", "base", "conf")
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pilotfish.losses.given import Given
-from pilotfish.losses.knobs import check_number
-from pilotfish.losses.pairs import dense_logs, student_logs
+from pilotfish.losses.align import dense_logs, student_logs
+from pilotfish.losses.inputs import Given
+from pilotfish.losses.validate import check_number
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How the weight of a loss term changes while training goes on."""
 
-from pilotfish.losses.given import Given
+from pilotfish.losses.inputs import Given
 
 SCHEDULES = {
     "constant": "all along",

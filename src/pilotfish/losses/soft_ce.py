@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pilotfish.losses.given import Given, Sampled
-from pilotfish.losses.knobs import check_number
-from pilotfish.losses.pairs import both_logs, student_logs
+from pilotfish.losses.align import both_logs, student_logs
+from pilotfish.losses.inputs import Given, Sampled
+from pilotfish.losses.validate import check_number
 
 
 def soft_ce(logits: Tensor, given: Given) -> Tensor:

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 from pilotfish.models.classifier import classes_of, load_classifier
 from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.digests import identify, model_digest, tokenizer_digest
+from pilotfish.models.file_checks import quiet
 from pilotfish.models.loading import (
     TINY,
     Loaded,
@@ -25,9 +26,8 @@ from pilotfish.models.loading import (
     settle_threads,
     window_of,
 )
-from pilotfish.models.origin import origin
-from pilotfish.models.safe import quiet
-from pilotfish.precision import pick_dtype
+from pilotfish.models.provenance import origin
+from pilotfish.number_formats import pick_dtype
 
 __all__ = [
     "TINY",

@@ -10,10 +10,10 @@ from torch import nn
 
 from pilotfish.errors import UsageError
 from pilotfish.models.configs import config_of, is_classifier
+from pilotfish.models.file_checks import quiet, unloadable
 from pilotfish.models.loading import Loaded, dressed, load_tokenizer, pick_device, placed
-from pilotfish.models.origin import check_weights, how
-from pilotfish.models.safe import quiet, unloadable
-from pilotfish.precision import pick_dtype
+from pilotfish.models.provenance import check_weights, how
+from pilotfish.number_formats import pick_dtype
 
 
 def classes_of(name: str) -> tuple[str, ...]:

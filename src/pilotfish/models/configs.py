@@ -4,8 +4,8 @@ from typing import Any
 
 import transformers
 
-from pilotfish.models.origin import how
-from pilotfish.models.safe import quiet, unloadable
+from pilotfish.models.file_checks import quiet, unloadable
+from pilotfish.models.provenance import how
 
 _HEADED = "ForSequenceClassification"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.models.configs import config_of
-from pilotfish.models.origin import commit_of, own_code
-from pilotfish.models.safe import is_local
+from pilotfish.models.file_checks import is_local
+from pilotfish.models.provenance import commit_of, own_code
 from pilotfish.store import sha256_file
 
 TOKENIZER_FILES = (

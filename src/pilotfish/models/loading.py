@@ -12,9 +12,9 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from pilotfish.errors import UsageError
 from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.digests import TOKENIZER_FILES, model_digest, sha, tokenizer_digest
-from pilotfish.models.origin import check_weights, commit_of, how, origin, own_code
-from pilotfish.models.safe import is_local, quiet, unloadable
-from pilotfish.precision import name_of, pick_dtype
+from pilotfish.models.file_checks import is_local, quiet, unloadable
+from pilotfish.models.provenance import check_weights, commit_of, how, origin, own_code
+from pilotfish.number_formats import name_of, pick_dtype
 
 TINY = 2_000_000  # parameters
 # Names under which configs keep the number of positions a model can tell apart.

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pilotfish.pool import Pool
-from pilotfish.report import choice, evidence, facts, w2s
+from pilotfish.data import Pool
+from pilotfish.report import arms as evidence
+from pilotfish.report import run_files, selection, w2s
 from pilotfish.report.cost import account
-from pilotfish.report.findings import findings, pair_of, times_selected
 from pilotfish.report.page import page
 from pilotfish.report.provenance import models, provenance, remote_code
-from pilotfish.report.safe import clean
 from pilotfish.report.samples import samples
+from pilotfish.report.sanitize import clean
 from pilotfish.report.scoring import scoring
+from pilotfish.report.verdict import findings, pair_of, times_selected
 from pilotfish.store import Run
 
 SOURCES = 25  # listed; more would only be scrolled past
@@ -35,26 +36,26 @@ def build(run: Run) -> dict[str, Any]:
     missing, pool, selection, scoring, distributions, samples, models, test; and, only in a run
     that is such an experiment, weak_to_strong; remote_code, only where a model ran its own.
     """
-    found, made = evidence.evidence(run), choice.choice(run)
+    found, made = evidence.evidence(run), selection.choice(run)
     told = findings(run, found)
     arms = evidence.arms(found, told["verdict"]["metric"])
-    spread = _spread(choice.distributions(made)) if made else None
+    spread = _spread(selection.distributions(made)) if made else None
     report = {
         **told,
         "arms": arms,
         "equal_steps": evidence.equal_steps(arms),
         "missing": evidence.missing(run, found),
-        "pool": choice.pool_summary(run),
-        "selection": choice.summary(run, made) if made else None,
+        "pool": selection.pool_summary(run),
+        "selection": selection.summary(run, made) if made else None,
         "scoring": scoring(run),
         "distributions": spread,
         "samples": _samples(run, made),
         "models": models(run),
         "test": {key: run.section("test").get(key) for key in ("rows", "held_out", "metric")},
-        "ledger": account(facts.costs(run), pair_of(run), times=times_selected(run)),
+        "ledger": account(run_files.costs(run), pair_of(run), times=times_selected(run)),
         "provenance": provenance(run),
     }
-    if planted := facts.canaries(run):
+    if planted := run_files.canaries(run):
         report["canaries"] = planted
     if label_mode := w2s.weak_to_strong(run):
         report["weak_to_strong"] = label_mode
@@ -72,7 +73,7 @@ def _spread(spread: dict[str, Any]) -> dict[str, Any]:
     return {**spread, "sources": listed[:SOURCES], "more_sources": len(listed[SOURCES:])}
 
 
-def _samples(run: Run, made: choice.Choice | None) -> list[dict[str, Any]]:
+def _samples(run: Run, made: selection.Choice | None) -> list[dict[str, Any]]:
     if made is None or made.picked is None:
         return []
     return samples(Pool.open(run.store), made.scored, made.picked)

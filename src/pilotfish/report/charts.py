@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pilotfish.report import words
+from pilotfish.report import formatting
 
 _PAD = 0.06  # of the span, left free on both sides
 _TICKS = 5
@@ -41,7 +41,7 @@ class Axis:
     def ticks(self, *, plus: bool = False) -> list[dict[str, Any]]:
         """Round values inside the span with their positions and labels."""
         values = _decades(self.low, self.high) if self.log else _round(self.low, self.high)
-        shown = words.power if self.log else _label(values, plus=plus)
+        shown = formatting.power if self.log else _label(values, plus=plus)
         ticks = [{"x": self.at(value), "label": shown(value)} for value in values]
         return ticks[:: _every([shown(value) for value in values])]
 
@@ -137,13 +137,13 @@ def _label(values: Sequence[float], *, plus: bool) -> Callable[[float], str]:
     """Labels with just the decimals that the step between ticks needs."""
     step = values[1] - values[0] if len(values) > 1 else 0.0
     if not 1e-6 < step < 1e6:
-        return words.measure
+        return formatting.measure
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
 
     def label(value: float) -> str:
         if plus and value:
-            return words.signed(value, digits)
-        return words.decimal(value, digits) if digits else words.whole(value)
+            return formatting.signed(value, digits)
+        return formatting.decimal(value, digits) if digits else formatting.whole(value)
 
     return label
 

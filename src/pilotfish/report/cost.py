@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pilotfish import ledger
-from pilotfish.report import words
+from pilotfish import flops as ledger
+from pilotfish.report import formatting
 
 
 def account(
@@ -63,10 +63,10 @@ def _sentence(charged: Mapping[str, float | None], stages: Sequence[str], times:
     if charged["seconds"] is None:
         return ""
     flops = charged["flops"]
-    beside = f" and {words.power(flops)} FLOPs" if flops else ""
+    beside = f" and {formatting.power(flops)} FLOPs" if flops else ""
     again = f", {times} times over, anew for each seed" if times > 1 else ""
     return (
-        f"Arriving at the selection took {words.seconds(charged['seconds'])}{beside} "
+        f"Arriving at the selection took {formatting.seconds(charged['seconds'])}{beside} "
         f"({', '.join(stages)}{again}). That is charged to the selected arm, "
         "on top of its own training."
     )

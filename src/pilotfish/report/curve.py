@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pilotfish.report import words
+from pilotfish.report import formatting
 from pilotfish.report.charts import Axis, axis
 
 HEIGHT = 260  # pixels of the plot
@@ -65,7 +65,7 @@ def _below(points: Sequence[Record], wide: Axis) -> list[dict[str, Any]]:
     for rows in sorted({point["rows"] for point in points if point["rows"]}):
         at = wide.at(rows)
         if at is not None and (not shown or at - shown[-1]["x"] >= APART):
-            shown.append({"x": at, "label": words.whole(rows)})
+            shown.append({"x": at, "label": formatting.whole(rows)})
     return shown
 
 
@@ -91,5 +91,7 @@ def _path(places: Sequence[tuple[float | None, float | None]]) -> str:
 
 def _said(one: Record) -> str:
     ends = [one["points"][0], one["points"][-1]]
-    told = [f"{words.decimal(p['mean'])} with {words.whole(p['rows'])} rows" for p in ends]
+    told = [
+        f"{formatting.decimal(p['mean'])} with {formatting.whole(p['rows'])} rows" for p in ends
+    ]
     return f"{one['name']}: {' and '.join(told)}"

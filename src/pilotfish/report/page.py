@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pilotfish.report import charts, curve, w2s, words
+from pilotfish.report import charts, curve, formatting, w2s
 from pilotfish.report.provenance import listed
 from pilotfish.report.scoring import scoring_lines
 from pilotfish.store import Run
@@ -63,7 +63,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {shown.__name__: shown for shown in words.FILTERS}
+    environment.filters |= {shown.__name__: shown for shown in formatting.FILTERS}
     environment.filters |= {"listed": listed, "scoring_lines": scoring_lines}
-    environment.globals |= {"OUTCOMES": words.OUTCOMES, "fmt": words}
+    environment.globals |= {"OUTCOMES": formatting.OUTCOMES, "fmt": formatting}
     return environment

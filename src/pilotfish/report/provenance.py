@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pilotfish.report import facts
+from pilotfish.report import run_files
 from pilotfish.store import Run
 
 _STRONG = ("strong", "strong_digest", "revision", "remote_code", "loss", "peft")
@@ -19,7 +19,7 @@ _TOLD_ELSEWHERE = {
 def provenance(run: Run) -> dict[str, Any]:
     """Sections of run.json with the pool's file digests and the strong model's."""
     read = run.store.read_json("pool/manifest.json") or {}
-    trained = next(iter(facts.trained(run).values()), {})
+    trained = next(iter(run_files.trained(run).values()), {})
     return {
         "pilotfish": {"version": run.manifest.get("pilotfish")},
         "data": run.section("data"),
@@ -34,7 +34,7 @@ def provenance(run: Run) -> dict[str, Any]:
 def models(run: Run) -> dict[str, str | None]:
     """The names of both models, as given."""
     settings, weak = run.section("config"), run.section("weak")
-    trained = next(iter(facts.trained(run).values()), {})
+    trained = next(iter(run_files.trained(run).values()), {})
     return {
         "weak": settings.get("weak") or weak.get("name"),
         "strong": settings.get("strong") or trained.get("strong"),
@@ -44,7 +44,7 @@ def models(run: Run) -> dict[str, str | None]:
 def remote_code(run: Run) -> list[str]:
     """The models that brought code of their own, which was run, by name."""
     read = [run.section(name) for name in ("weak", "cheap")]
-    learnt = [*facts.trained(run).values(), *facts.tuned(run).values()]
+    learnt = [*run_files.trained(run).values(), *run_files.tuned(run).values()]
     told = [*read, *({"name": each.get("strong") or each.get("base"), **each} for each in learnt)]
     names = (str(each.get("name")) for each in told if each.get("remote_code"))
     return list(dict.fromkeys(names))

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.pool import Pool
+from pilotfish.data import Pool
 from pilotfish.records import Example, Ints, Turn
-from pilotfish.report.facts import Picked, Scored
-from pilotfish.report.safe import clean, excerpt
+from pilotfish.report.run_files import Picked, Scored
+from pilotfish.report.sanitize import clean, excerpt
 
 PROMPT_CHARACTERS = 400
 RESPONSE_CHARACTERS = 600

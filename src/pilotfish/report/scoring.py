@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pilotfish.audit import words as audit_words
-from pilotfish.report import words
-from pilotfish.report.facts import main_selection
+from pilotfish.report import formatting
+from pilotfish.report.run_files import main_selection
+from pilotfish.scoring.audit import words as audit_words
 from pilotfish.store import Run
 
 Record = Mapping[str, Any]
@@ -114,16 +114,17 @@ def agreement_words(agreed: Record | None) -> str | None:
     lost = f"; {agreed['lost']:,} rows were scored by one alone" if agreed["lost"] else ""
     return (
         f"on {agreed['rows']:,} sampled rows: rank correlation "
-        f"{words.decimal(agreed['spearman'], 5)}, largest difference "
-        f"{words.measure(agreed['largest'])}{space}, best tenth shared "
-        f"{words.percent(agreed['overlap'])} (by chance {words.percent(agreed['chance'])}){lost}"
+        f"{formatting.decimal(agreed['spearman'], 5)}, largest difference "
+        f"{formatting.measure(agreed['largest'])}{space}, best tenth shared "
+        f"{formatting.percent(agreed['overlap'])} "
+        f"(by chance {formatting.percent(agreed['chance'])}){lost}"
     )
 
 
 def _again(told: Record) -> str | None:
     if told["remeasured"] is None:
         return None
-    return f"{told['remeasured']:,} of {words.whole(told['rows'])} rows"
+    return f"{told['remeasured']:,} of {formatting.whole(told['rows'])} rows"
 
 
 def _batching(told: Record) -> str | None:

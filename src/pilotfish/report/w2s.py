@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pilotfish.report import words
+from pilotfish.report import formatting
 from pilotfish.report.charts import Axis, axis
 from pilotfish.store import Run
 
@@ -33,11 +33,13 @@ def sentence(found: Record) -> str:
     pgr = best["pgr"]
     reach = "no interval"
     if pgr["low"] is not None and pgr["high"] is not None:
-        reach = f"95% interval {words.decimal(pgr['low'], 2)} to {words.decimal(pgr['high'], 2)}"
+        low, high = (formatting.decimal(pgr[end], 2) for end in ("low", "high"))
+        reach = f"95% interval {low} to {high}"
     return (
-        f"{about} Of the gap between the weak model ({words.decimal(found['weak']['mean'])}) and "
-        f"the ceiling ({words.decimal(found['ceiling']['mean'])}), {best['name']} recovers "
-        f"{words.decimal(pgr['raw'], 2)} ({reach})."
+        f"{about} Of the gap between the weak model "
+        f"({formatting.decimal(found['weak']['mean'])}) and "
+        f"the ceiling ({formatting.decimal(found['ceiling']['mean'])}), {best['name']} recovers "
+        f"{formatting.decimal(pgr['raw'], 2)} ({reach})."
     )
 
 

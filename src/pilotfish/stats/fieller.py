@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotfish.stats.distributions import t_critical
 from pilotfish.stats.interval import Parts
-from pilotfish.stats.student import t_critical
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.stats.student import t_critical
+from pilotfish.stats.distributions import t_critical
 
 Floats = NDArray[np.float64]
 

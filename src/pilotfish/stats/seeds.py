@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotfish.stats.distributions import t_critical, t_two_sided
 from pilotfish.stats.interval import difference
-from pilotfish.stats.student import t_critical, t_two_sided
 
 Floats = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.errors import DamagedRun, UsageError
-from pilotfish.store import primitives
-from pilotfish.store.sealed import opened, sealed
+from pilotfish.store import fs_ops
+from pilotfish.store.checksummed_json import opened, sealed
 
 TEMP = ".tmp-"
 _LOG = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Attempt:
     def folder(self, rel: str) -> Path:
         """A temp folder to fill; each file in it lands below `rel` at commit."""
         temp = self._folder / f"{len(self._pending):04d}-dir"
-        primitives.make_dir(temp)
+        fs_ops.make_dir(temp)
         self._pending.append((temp, self._root / rel))
         return temp
 
@@ -94,16 +94,16 @@ class Store:
 
         Order on disk: every data file (fsync, rename, fsync of its folder), then the manifest.
         """
-        with primitives.disk_errors():
-            primitives.make_dirs(self.root)
+        with fs_ops.disk_errors():
+            fs_ops.make_dirs(self.root)
             folder = self.root / f"{TEMP}{secrets.token_hex(8)}"
-            primitives.make_dir(folder)
+            fs_ops.make_dir(folder)
             try:
                 attempt = Attempt(self.root, folder)
                 yield attempt
                 self._commit(attempt, manifest)
             finally:
-                primitives.remove_tree(folder)
+                fs_ops.remove_tree(folder)
 
     def _commit(self, attempt: Attempt, manifest: str) -> None:
         files = [(temp, target, _rel(self.root, target)) for temp, target in attempt.files()]
@@ -145,31 +145,31 @@ class Store:
         """Delete one file for good; another worker may do the same."""
         path = self.path(rel)
         if path.exists():
-            with primitives.disk_errors():
-                primitives.unlink(path)
-                primitives.fsync_dir(path.parent)
+            with fs_ops.disk_errors():
+                fs_ops.unlink(path)
+                fs_ops.fsync_dir(path.parent)
 
     def remove_folder(self, rel: str) -> None:
         """Delete a folder of files that no manifest vouches for any more."""
         path = self.path(rel)
         if path.is_dir():
-            with primitives.disk_errors():
-                primitives.remove_tree(path)
-                primitives.fsync_dir(path.parent)
+            with fs_ops.disk_errors():
+                fs_ops.remove_tree(path)
+                fs_ops.fsync_dir(path.parent)
 
     def write_json(self, rel: str, value: Mapping[str, Any]) -> None:
         """Atomically write one sealed JSON file."""
         data = sealed(value)
-        with primitives.disk_errors():
+        with fs_ops.disk_errors():
             target = self.path(rel)
-            primitives.make_dirs(target.parent)
+            fs_ops.make_dirs(target.parent)
             temp = target.parent / f"{TEMP}{secrets.token_hex(8)}"
             try:
-                primitives.write_bytes(temp, data)
+                fs_ops.write_bytes(temp, data)
                 _land([(temp, target)])
             finally:
                 if temp.exists():
-                    primitives.unlink(temp)
+                    fs_ops.unlink(temp)
 
     def read_json(self, rel: str) -> dict[str, Any] | None:
         """A sealed JSON object below the run; None when absent; DamagedRun when not as written."""
@@ -225,19 +225,19 @@ class Store:
         """Remove what interrupted attempts left behind; only under the run's lock."""
         for left in self.root.rglob(f"{TEMP}*"):
             if left.is_dir():
-                primitives.remove_tree(left)
+                fs_ops.remove_tree(left)
             else:
-                primitives.unlink(left)
+                fs_ops.unlink(left)
 
 
 def _land(files: Sequence[tuple[Path, Path]]) -> None:
     """Give finished temp files their names, all of it durable before this returns."""
     for temp, _ in files:
-        primitives.fsync_file(temp)
+        fs_ops.fsync_file(temp)
     folders = dict.fromkeys(target.parent for _, target in files)
     for folder in folders:
-        primitives.make_dirs(folder)
+        fs_ops.make_dirs(folder)
     for temp, target in files:
-        primitives.replace(temp, target)
+        fs_ops.replace(temp, target)
     for folder in folders:
-        primitives.fsync_dir(folder)
+        fs_ops.fsync_dir(folder)

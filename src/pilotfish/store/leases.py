@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pilotfish.store.primitives import disk_errors
+from pilotfish.store.fs_ops import disk_errors
 
 FOLDER = "leases"
 _ALIVE = "alive"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pilotfish.errors import RunBusy, UsageError
-from pilotfish.store import primitives
+from pilotfish.store import fs_ops
 from pilotfish.store.commit import Store
 from pilotfish.store.leases import nobody_working
 
@@ -16,7 +16,7 @@ from pilotfish.store.leases import nobody_working
 def run_lock(root: Path | str) -> Iterator[Store]:
     """Hold the run's lock; RunBusy (exit 75) at once when somebody else does."""
     folder = Path(root)
-    with primitives.disk_errors():
+    with fs_ops.disk_errors():
         _make(folder)
         descriptor = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -46,7 +46,7 @@ def sweep_alone(store: Store) -> None:
 
 def _make(folder: Path) -> None:
     try:
-        primitives.make_dirs(folder)
+        fs_ops.make_dirs(folder)
         if not folder.is_dir():
             raise NotADirectoryError
     except (FileExistsError, NotADirectoryError) as error:

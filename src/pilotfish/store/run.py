@@ -9,7 +9,7 @@ from typing import Any
 
 from pilotfish._version import __version__
 from pilotfish.errors import UsageError
-from pilotfish.store import primitives
+from pilotfish.store import fs_ops
 from pilotfish.store.commit import Store
 
 
@@ -62,10 +62,10 @@ class Run:
         """Append one line to events.jsonl, for people and for the ledger."""
         line = json.dumps({"kind": kind, "at": round(time.time(), 3), **facts}) + "\n"
         path = self.root / "events.jsonl"
-        with primitives.disk_errors():
-            primitives.make_dirs(self.root)
+        with fs_ops.disk_errors():
+            fs_ops.make_dirs(self.root)
             # a line that a crash tore must not swallow the one after it
-            primitives.append(path, (_torn(path) * "\n" + line).encode())
+            fs_ops.append(path, (_torn(path) * "\n" + line).encode())
 
     def cost(self, stage: str, name: str, **facts: float) -> None:
         """Record what a stage cost: seconds, and rows, tokens, flops where known."""

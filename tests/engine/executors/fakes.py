@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pilotfish.engine import Receipt
-from pilotfish.engine.executors import Opened, Trouble
-from pilotfish.engine.executors.crew import Said
+from pilotfish.engine.executors.failures import Trouble
+from pilotfish.engine.executors.pool import Said
+from pilotfish.engine.executors.worker import Opened
+from pilotfish.engine.scorer import Receipt
 from pilotfish.records import Need
 
 NEED = Need("nll")

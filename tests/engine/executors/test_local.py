@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from pilotfish.engine import Receipt
-from pilotfish.engine.executors import ScoreSpec, Tries, Trouble, Worker, loop
+from pilotfish.engine.executors.failures import Tries, Trouble
+from pilotfish.engine.executors.local import loop
+from pilotfish.engine.executors.worker import ScoreSpec, Worker
+from pilotfish.engine.scorer import Receipt
 from pilotfish.errors import DamagedRun, MissingExtra, PilotfishError
 from tests.engine.executors.fakes import NEED, FakeScorer
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pilotfish.engine.executors import Place, Tries, finished, order, place_of, take_part
 from pilotfish.engine.executors import ranks as module
+from pilotfish.engine.executors.failures import Tries
+from pilotfish.engine.executors.ranks import Place, finished, order, place_of, take_part
 from pilotfish.errors import UsageError
 from pilotfish.store import Store, working
 from tests.engine.executors.fakes import FakeScorer

@@ -5,7 +5,7 @@ import pytest
 from pilotfish.engine.int8 import native as module
 from pilotfish.engine.int8.native import Compiled, Kernels
 from pilotfish.engine.int8.plain import Plain
-from pilotfish.precision import int8_supported
+from pilotfish.number_formats import int8_supported
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,7 @@ from pilotfish.engine.int8.mlp import Make, recognise
 from pilotfish.engine.int8.plain import Plain
 from pilotfish.engine.int8.swap import parts, quantise
 from pilotfish.errors import UsageError
-from pilotfish.precision import name_of, pick_dtype
+from pilotfish.number_formats import name_of, pick_dtype
 from tests.engine.shapes import SHAPES, VOCAB, build
 
 TOKENS = torch.randint(0, VOCAB, (2, 24), generator=torch.Generator().manual_seed(0))

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from pilotfish.demo.build import build
+from pilotfish.demo.models import shipped
 from pilotfish.engine import int8
 from pilotfish.models import Loaded, load
-from pilotfish.world.build import build
-from pilotfish.world.models import shipped
 from tests.examples.test_tinystories import converter
 
 Rows = list[tuple[torch.Tensor, int]]  # ids [t], and where the response begins

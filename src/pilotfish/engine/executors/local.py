@@ -12,10 +12,9 @@ from types import FrameType
 from typing import NoReturn
 
 from pilotfish.engine.batches import Tick
-from pilotfish.engine.executors.crew import Said
-from pilotfish.engine.executors.spec import ScoreSpec
-from pilotfish.engine.executors.trouble import Tries, Trouble
-from pilotfish.engine.executors.worker import Worker
+from pilotfish.engine.executors.failures import Tries, Trouble
+from pilotfish.engine.executors.pool import Said
+from pilotfish.engine.executors.worker import ScoreSpec, Worker
 from pilotfish.engine.scorer import Receipt, ShardScorer
 from pilotfish.errors import Interrupted, PilotfishError
 

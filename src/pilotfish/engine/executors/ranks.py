@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pilotfish.engine.batches import Tick
+from pilotfish.engine.executors.failures import Tries
 from pilotfish.engine.executors.local import loop
-from pilotfish.engine.executors.trouble import Tries
-from pilotfish.engine.parts import part
 from pilotfish.engine.scorer import Receipt, ShardScorer
+from pilotfish.engine.shard_files import part
 from pilotfish.errors import UsageError
 from pilotfish.store import Leases, Store
 

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from pilotfish.engine.executors.crew import Said
-from pilotfish.engine.executors.spec import ScoreSpec
-from pilotfish.engine.executors.trouble import Trouble
-from pilotfish.engine.executors.worker import Worker
+from pilotfish.engine.executors.failures import Trouble
+from pilotfish.engine.executors.pool import Said
+from pilotfish.engine.executors.worker import ScoreSpec, Worker
 from pilotfish.errors import Interrupted, MissingExtra, UsageError
 
 MEMORY = 128 * 2**20  # bytes of Ray's store of objects: ours are numbers

@@ -15,7 +15,7 @@ from pilotfish.engine.int8.mlp import Int8Mlp
 from pilotfish.engine.int8.native import kernels
 from pilotfish.engine.int8.swap import Swapped, quantise
 from pilotfish.models import Loaded
-from pilotfish.precision import check_int8, int8_supported
+from pilotfish.number_formats import check_int8, int8_supported
 
 supported = int8_supported
 

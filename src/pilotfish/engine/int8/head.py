@@ -11,7 +11,7 @@ import torch
 
 from pilotfish.engine.int8.linear import Narrow
 from pilotfish.engine.int8.native import kernels
-from pilotfish.signals import Tile, facts
+from pilotfish.engine.signals import Tile, facts
 
 After = Callable[[torch.Tensor], torch.Tensor]
 

@@ -1,0 +1,1 @@
+"""Arms of an experiment: their rows, their training data, their steps."""

@@ -1,0 +1,1 @@
+"""Compare arms over seeds and items: verdict, gates, curve, recommendation."""

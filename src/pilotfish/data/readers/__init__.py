@@ -1,0 +1,1 @@
+"""Read raw records from files, folders, archives and hub datasets."""

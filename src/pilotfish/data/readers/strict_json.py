@@ -1,0 +1,110 @@
+"""JSON read strictly: Python's own parser takes NaN, 1e999, twice the same key, NUL, ..."""
+
+import json
+import math
+import re
+from typing import Any
+
+from pilotfish.data.formats import Unfit
+
+MAX_DEPTH = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INT_DIGITS = 20  # of 2**64 - 1
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """One JSON object from its UTF-8 bytes; raises Unfit with the quarantine code."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unfit("invalid_utf8", f"byte {error.start} is not UTF-8") from error
+    value = _parse(text)
+    if not isinstance(value, dict):
+        raise Unfit("not_object", "the record is not a JSON object")
+    _check_depth(data, value)
+    if b"\\u" in data:  # raw NUL and raw surrogates cannot have come this far
+        _check_text(value)
+    return value
+
+
+def _parse(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
+        if "\0" in text:
+            raise Unfit("nul_char", "a NUL byte") from error
+        raise Unfit("invalid_json", str(error)) from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Unfit("duplicate_key", f"the key '{twice[:40]}' stands twice")
+    return found
+
+
+def _int(digits: str) -> int:
+    if len(digits) > _INT_DIGITS + 1 or not -(2**63) <= int(digits) < 2**64:
+        raise Unfit("int_too_big", f"{digits[:24]} does not fit 64 bits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise Unfit("nonfinite_number", f"{digits[:24]} is beyond a float")
+    return value
+
+
+def _constant(word: str) -> Any:
+    raise Unfit("nonfinite_number", f"{word} is no JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant
+)
+
+
+def _too_deep() -> Unfit:
+    return Unfit("too_deep", f"nested deeper than {MAX_DEPTH}")
+
+
+def _check_depth(data: bytes, value: dict[str, Any]) -> None:
+    if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
+        return
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    if any(isinstance(inner, dict | list) for inner in level):
+        raise _too_deep()
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _check_text(value: dict[str, Any]) -> None:
+    """No string anywhere, keys included, may hold NUL or half of a surrogate pair."""
+    waiting: list[Any] = [value]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, str):
+            _check_string(current)
+        elif isinstance(current, dict):
+            waiting.extend(current)
+        waiting.extend(_inside(current))
+
+
+def _check_string(text: str) -> None:
+    if "\0" in text:
+        raise Unfit("nul_char", "a text holds NUL")
+    if _SURROGATE.search(text):
+        raise Unfit("lone_surrogate", "a text holds half of a surrogate pair")

@@ -1,0 +1,106 @@
+"""The demo's settings, fixed before any arm was looked at: two pools, one recipe for both.
+
+Nothing here is special to the demo: `settings` gives those of an ordinary recipe.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pilotfish.demo.build import World, build
+from pilotfish.demo.models import WINDOW, shipped
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What both chapters share."""
+
+    method: str = "perplexity(direction=low,end=true)"  # the default of `run`
+    budget: str = "30%"
+    steps: int = 100  # of every strong arm: about 3 seconds on two cores
+    batch: int = 32
+    learning_rate: float = 3e-4  # benchmarks/learning_rate.py: another world, held-out trusted rows
+    tune_batch: int = 8  # of the weak model on the trusted rows; rate and epochs are found there
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One pool (a name in noise.POOLS) and how much evidence is bought on it."""
+
+    name: str
+    seeds: int
+    arms: tuple[str, ...]
+    losses: Mapping[str, str] = field(default_factory=dict)  # extra arms on the selected rows
+    pool_rows: int = 2000
+    trusted_rows: int = 160  # 16 a task: the weak model stays far from perfect
+    test_rows: int = 300  # a standard error of at most .029 for each model
+
+
+DEMO = Demo()
+
+CHAPTERS = (
+    Chapter(
+        "dirty",
+        seeds=3,
+        arms=(
+            "base",
+            "weak",
+            "random",
+            "length_matched",
+            "full",
+            "selected",
+            "trusted",
+            "trusted_random",
+            "trusted_full",
+            "trusted_selected",
+            "relabel_all",
+        ),
+        losses={"selected_kd": "mix(lm=0.7, kd=0.3)"},
+    ),
+    # The same in small, where there is nothing to throw away.
+    Chapter("clean", seeds=2, arms=("random", "full", "selected")),
+)
+
+
+def build_world(chapter: Chapter, folder: Path | str, *, seed: int) -> World:
+    """Write the world of one chapter."""
+    return build(
+        folder,
+        seed=seed,
+        pool_rows=chapter.pool_rows,
+        dirty=chapter.name,
+        trusted_rows=chapter.trusted_rows,
+        test_rows=chapter.test_rows,
+    )
+
+
+def settings(chapter: Chapter, world: World, seed: int) -> dict[str, Any]:
+    """The settings of an ordinary recipe (plain values, fit for YAML) for one world."""
+    shared = {"max_length": WINDOW, "use_peft": False}
+    strong = {
+        "max_steps": DEMO.steps,
+        "per_device_train_batch_size": DEMO.batch,
+        "learning_rate": DEMO.learning_rate,
+    }
+    weak = {
+        "per_device_train_batch_size": DEMO.tune_batch,
+    }
+    return {
+        "data": str(world.pool),
+        "trusted": str(world.trusted),
+        "test": str(world.test),
+        "weak": str(shipped("weak")),
+        "strong": str(shipped("strong")),
+        "method": DEMO.method,
+        "budget": DEMO.budget,
+        "metric": "exact_match",
+        "evidence": "full",
+        "seeds": chapter.seeds,
+        "seed": seed,
+        "arms": list(chapter.arms),
+        "losses": dict(chapter.losses),
+        "max_length": WINDOW,
+        "tune": {**shared, **weak},
+        "train": {**shared, **strong},
+    }

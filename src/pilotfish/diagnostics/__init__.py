@@ -1,0 +1,1 @@
+"""Look into data, runs and this machine: inspect, explain, verify, doctor."""

@@ -1,0 +1,99 @@
+"""doctor: what this machine and installation can do."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+_PARTS = {
+    "numpy": ("picking", ""),
+    "pyarrow": ("run folders", ""),
+    "torch": ("models", "models"),
+    "transformers": ("models", "models"),
+    "safetensors": ("models", "models"),
+    "accelerate": ("training", "train"),
+    "peft": ("LoRA", "train"),
+    "datasets": ("hub datasets", "hub"),
+    "ray": ("several machines", "ray"),
+    "trl": ("training exported rows", "trl"),
+    "lm_eval": ("asking by lm-evaluation-harness", "lm-eval"),
+}
+
+
+def examine() -> dict[str, Any]:
+    """Versions, the pip line of what is missing, device, number formats, executors, threads,
+    memory, offline switches."""
+    parts = []
+    for name, (purpose, extra) in _PARTS.items():
+        found = _version(name)
+        hint = None if found else _hint(extra)
+        parts.append(
+            {"name": name, "ok": found is not None, "version": found, "hint": hint, "for": purpose}
+        )
+    offline = [key for key in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE") if os.environ.get(key)]
+    return {
+        "parts": parts,
+        "python": platform.python_version(),
+        "device": _device(),
+        "precisions": _precisions(),
+        "executors": _executors(),
+        "threads": os.cpu_count(),
+        "memory_gib": _memory(),
+        "offline": ", ".join(offline) or "no",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _device() -> str:
+    if _version("torch") is None:
+        return "unknown (torch is not installed)"
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _precisions() -> str:
+    """The number formats that scoring can use here, and why others cannot be."""
+    if _version("torch") is None:
+        return "unknown (torch is not installed)"
+    import torch
+
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return f"fp32; bf16 ({'this GPU has it' if bf16 else 'runs, but no GPU has it'}); {_int8()}"
+
+
+def _int8() -> str:
+    from pilotfish.number_formats import int8_supported
+
+    if not int8_supported():
+        return "no int8 (it needs a CPU with int8 dot products, and a torch that uses them)"
+    if _version("transformers") is None:
+        return "int8"
+    from pilotfish.engine.int8.native import kernels
+
+    told = {"compiled": "kernels compiled", "torch": "slower: no C compiler was found to build on"}
+    return f"int8 ({told[kernels().name]})"
+
+
+def _executors() -> str:
+    """Who can measure here; any of them leaves the same bytes."""
+    return "local, ranks, " + ("ray" if _version("ray") else f"no ray: {_hint('ray')}")
+
+
+def _hint(extra: str) -> str:
+    return f"pip install 'pilotfish[{extra}]'"
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return None

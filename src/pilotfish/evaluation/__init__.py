@@ -1,0 +1,31 @@
+"""One file per judgement, and the verdict that turns judged items into intervals and sentences.
+
+Importing this room loads no torch: metrics fetch the engine when they are asked to judge.
+"""
+
+from pilotfish.evaluation.accuracy import Accuracy
+from pilotfish.evaluation.default_metric import default_metric
+from pilotfish.evaluation.exact_match import ExactMatch
+from pilotfish.evaluation.items import Item, Metric, read_items
+from pilotfish.evaluation.loss import Loss
+from pilotfish.evaluation.results import Judged, judge_model, load_judged, load_results
+
+METRICS: dict[str, Metric] = {
+    "exact_match": ExactMatch(),
+    "accuracy": Accuracy(),
+    "loss": Loss(),
+}
+
+HELPERS = {"default_metric", "import_results", "items", "lm_eval_samples", "results"}
+
+__all__ = [
+    "METRICS",
+    "Item",
+    "Judged",
+    "Metric",
+    "default_metric",
+    "judge_model",
+    "load_judged",
+    "load_results",
+    "read_items",
+]

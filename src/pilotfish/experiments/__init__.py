@@ -1,0 +1,1 @@
+"""Run, train and evaluate the arms of an experiment."""

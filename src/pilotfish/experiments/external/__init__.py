@@ -1,0 +1,1 @@
+"""Models and results from elsewhere: lm-eval, item files, other run folders."""

@@ -1,0 +1,321 @@
+"""run: the whole loop, read -> score -> select -> train -> judge -> report, resumable anywhere."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pilotfish import remote_code
+from pilotfish.arms.arms import Arm, grid_of
+from pilotfish.arms.matched_compute import equal_compute, steps_of
+from pilotfish.arms.rows import Training, stream
+from pilotfish.arms.selections import Picks, pick_all, pick_for_compute, the_method
+from pilotfish.arms.training_data import check_losses, check_weights, replayed
+from pilotfish.budget import parse_budget
+from pilotfish.comparison.gates import check_gates, check_references
+from pilotfish.config import Recipe
+from pilotfish.config.scoring import Measuring
+from pilotfish.data import Pool, overlap_keys
+from pilotfish.data.held_out import Beside, keep_test, rows_beside, say_what_is_known, source_of
+from pilotfish.data.run_pool import open_pool
+from pilotfish.evaluation.default_metric import the_metric
+from pilotfish.experiments.evaluate import ArmSeed, judge_arm, judged_models, retire, tasks_of
+from pilotfish.experiments.train import train_arm, train_folder
+from pilotfish.extras import need_torch
+from pilotfish.flops import RESUME
+from pilotfish.planning.text import price_lines
+from pilotfish.progress import SILENT, Progress
+from pilotfish.redaction import redacted
+from pilotfish.scoring.score import add_scores
+from pilotfish.scoring.weak_model import weak_model
+from pilotfish.selection.canaries.lift import plant_into
+from pilotfish.store import Run, run_lock
+
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
+
+
+class Watch:
+    """Measures what no stage of its own charges for.
+
+    `timed` counts the time spent inside it less what cost events inside it told of, so nothing is
+    counted twice. It is written down by `tell`, and only where something was worked on: a command
+    that finds all done leaves no trace in the ledger.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._own: dict[tuple[str, str], float] = {}
+        self._begun, self._worked = run.spent, False
+        self._inside = 0.0  # told or measured inside the stage at hand
+
+    @contextmanager
+    def timed(self, stage: str, name: str) -> Iterator[None]:
+        """Charge the time inside to `stage`; may stand inside another one."""
+        start, spent, inside = time.monotonic(), self._run.spent, self._inside
+        self._inside = 0.0
+        try:
+            yield
+        finally:
+            took = time.monotonic() - start
+            told = self._run.spent - spent
+            own = max(0.0, took - told - self._inside)
+            self._own[stage, name] = self._own.get((stage, name), 0.0) + own
+            self._inside = inside + own
+
+    def tell(self) -> None:
+        """Write down what was measured since, if any stage did something by now."""
+        self._worked = self._worked or self._run.spent > self._begun
+        if self._worked:
+            for (stage, name), seconds in self._own.items():
+                self._run.cost(stage, name, seconds=seconds)
+        self._own = {}
+
+
+# Settings that say which results there are, and change none of them.
+_ADDING = {
+    "evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods", "equal",
+    "choose", "gates", "money", "canaries",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything one comparison holds fixed while its arms and seeds go by."""
+
+    run: Run
+    recipe: Recipe
+    pool: Pool
+    beside: Beside
+    metric: str
+    picks: Picks
+    why: str  # the verdict's method
+    arms: Sequence[Arm]
+    training: Training
+    force: bool
+    progress: Progress
+
+    @property
+    def planned(self) -> list[ArmSeed]:
+        """Every arm and seed to be judged: untrained models are judged once."""
+        return [
+            (arm.name, seed)
+            for seed in range(self.recipe.n_seeds)
+            for arm in self.arms
+            if seed == 0 or arm.trained or (arm.name == "weak" and self.training.tuned)
+        ]
+
+    def again(self, seed: int) -> str:
+        """What the names of selections of a later seed end with; without tuning seed 0 serves."""
+        return f"-{seed}" if self.training.tuned and seed else ""
+
+
+def run_experiment(
+    recipe: Recipe, out: str, *, force: bool = False, progress: Progress = SILENT
+) -> Run:
+    """Run a recipe into `out`; what is finished and unchanged is kept, the rest is done.
+
+    UsageError, naming what changed, where `out` holds other data, test rows, scores or selections
+    (unless `force`); run.json then tells what it told before.
+    """
+    need_torch("a run", extra="train")
+    for budget in recipe.all_budgets:
+        parse_budget(budget)
+    with run_lock(out) as store, remote_code.asking(recipe.trust_remote_code):
+        # after the lock: a second planner is turned away before torch is loaded
+        run = Run(store.root)
+        watch = Watch(run)
+        with watch.timed("read", "rows and settings"):
+            from pilotfish.models import count_parameters, settle_threads
+            from pilotfish.report import write
+
+            settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
+            experiment = prepare(run, recipe, force, progress)
+        with watch.timed("plan", "prices"):
+            _say_prices(experiment)
+        for seed in range(recipe.n_seeds):
+            with watch.timed("draw", f"controls of seed {seed}"):
+                experiment = pick_for_seed(experiment, seed, watch)
+            for arm in experiment.arms:
+                with watch.timed("load", f"{arm.name} seed {seed}"):
+                    compare_arm(experiment, arm, seed)
+        with watch.timed("report", "page"):
+            run.update(status="complete")
+        watch.tell()
+        with watch.timed("report", "page"):
+            write(run)
+        watch.tell()
+    return run
+
+
+def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experiment:
+    """Read every row, decide metric, method and arms, and store the rows to judge on."""
+    arms = grid_of(recipe)
+    check_losses(recipe, arms)
+    check_gates(recipe.gates, [arm.name for arm in arms], tasks=bool(recipe.task_column))
+    method, why = the_method(recipe)
+    picks = Picks.of(recipe, method, arms)
+    source = source_of(recipe)
+    beside = rows_beside(recipe, source)
+    exclude = overlap_keys(beside.test)
+    pool = open_pool(run, source, exclude=exclude, force=force, progress=progress)
+    metric = the_metric(recipe, beside.test, progress)
+    facts = {"data": recipe.test, "held_out": beside.held_out, "metric": metric}
+    if recipe.task_column:
+        facts["task_column"] = recipe.task_column
+    keep_test(run, beside.test, facts, force=force)
+    tasks = tasks_of(run, beside.test)  # a row without a task is said now
+    check_references(run, recipe.gates, [arm.name for arm in arms], tasks.values())
+    for data in sorted({arm.config(recipe.train).replay or "" for arm in arms} - {""}):
+        replayed(run, data, limit=1)  # what cannot be read is said now
+    check_weights(pool, [arm.config(recipe.train) for arm in arms if arm.trained])
+    say_what_is_known(run, beside)
+    progress.note(f"method: {method.text} ({why})")
+    training = _training(run, recipe, beside, force=force, progress=progress)
+    return Experiment(
+        run, recipe, pool, beside, metric, picks, why, arms, training, force, progress
+    )  # fmt: skip
+
+
+def _training(
+    run: Run, recipe: Recipe, beside: Beside, *, force: bool, progress: Progress
+) -> Training:
+    from pilotfish.models import identify
+
+    def weak(seed: int) -> "Loaded":
+        return weak_model(
+            run, recipe.weak, trusted=beside.trusted, seed=seed, stream=stream(recipe.seed, seed),
+            config=recipe.tune, precision=recipe.precision, force=force, progress=progress,
+        )  # fmt: skip
+
+    return Training(
+        recipe.strong, identify(recipe.strong), recipe.train, weak, beside.trusted,
+        tuned=bool(beside.trusted), seed=recipe.seed,
+    )  # fmt: skip
+
+
+def _say_prices(experiment: Experiment) -> None:
+    lines = price_lines(
+        experiment.recipe, experiment.pool, experiment.beside, experiment.picks, experiment.metric
+    )
+    for line in lines:
+        experiment.progress.note(line)
+
+
+def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment:
+    """Score, select and draw the controls for one seed; without tuning, seed 0 serves all.
+
+    The first one fixes what all share, the number of steps among it.
+    """
+    run, again = experiment.run, experiment.again(seed)
+    shared: dict[str, Any] = {
+        "draw": experiment.training.stream(seed),
+        "again": again,
+        "force": experiment.force,
+    }
+    if again or seed == 0:
+        known = {*experiment.picks.columns(again)} <= {*run.section("scores")}
+        with watch.timed(RESUME if known else "score", "loading the weak model"):
+            weak = experiment.training.weak(seed)
+        _score(experiment, weak, seed, again)
+    pick_all(run, experiment.picks, seed, **shared)
+    if seed == 0 and experiment.recipe.planted:
+        stand = run.section("selections")
+        names = [each for each in experiment.picks.with_controls if each in stand]
+        plant_into(run, names, experiment.recipe.planted, progress=experiment.progress)
+    experiment = experiment if seed else with_steps(experiment)
+    if any(arm.steps == "compute" for arm in experiment.arms):
+        compute = equal_compute(
+            run, experiment.pool, experiment.recipe, experiment.picks.methods["selected"],
+            steps=experiment.training.steps or 1,
+        )  # fmt: skip
+        pick_for_compute(run, experiment.picks, seed, compute, **shared)
+    if seed == 0:
+        begin(experiment)
+    return experiment
+
+
+def _score(experiment: Experiment, weak: "Loaded", seed: int, again: str) -> None:
+    """All methods in one pass."""
+    recipe, training = experiment.recipe, experiment.training
+    how = Measuring(
+        recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
+    )
+    add_scores(
+        experiment.run, experiment.pool, weak, experiment.picks.columns(again),
+        how=how, direction=recipe.direction, force=experiment.force,
+        progress=experiment.progress,
+    )  # fmt: skip
+
+
+def with_steps(experiment: Experiment) -> Experiment:
+    """The number of optimizer steps comes from the first selection and is equal for every arm."""
+    from pilotfish.data_order import plan_steps
+
+    kept = int(experiment.run.section("selections")["selected"]["delivered"])
+    steps = plan_steps(kept, experiment.training.config)
+    return replace(experiment, training=replace(experiment.training, steps=steps))
+
+
+def begin(experiment: Experiment) -> None:
+    """Once nothing was refused: write down the plan, and withdraw results of another one."""
+    run, recipe, picks = experiment.run, experiment.recipe, experiment.picks
+    config = redacted(recipe.model_dump(mode="json", exclude={"out"}))
+    retire(run, _of_another_plan(experiment, config))
+    evidence = {
+        "level": recipe.evidence,
+        "seeds": list(range(recipe.n_seeds)),
+        "arms": [arm.name for arm in experiment.arms],
+        "method": picks.methods["selected"].text,
+        "why": experiment.why,
+        "steps": experiment.training.steps,
+        "rows": int(run.section("selections")["selected"]["delivered"]),
+        **_beyond(experiment),
+    }
+    run.update(status="running", config=config, evidence=evidence)
+
+
+def _beyond(experiment: Experiment) -> dict[str, Any]:
+    """What a comparison has beyond one method at one budget; nothing where it has not."""
+    picks, recipe = experiment.picks, experiment.recipe
+    told = {
+        "budgets": picks.slugs if len(picks.slugs) > 1 else {},
+        "methods": {n: m.text for n, m in picks.methods.items() if n != "selected"},
+        "equal": recipe.equal if recipe.equal != ["steps"] else [],
+        "choose": recipe.choose if recipe.choose != "fixed" else "",
+        "variants": {arm.name: arm.of for arm in experiment.arms if arm.of},
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _of_another_plan(experiment: Experiment, config: dict[str, Any]) -> list[ArmSeed]:
+    """What was judged under other settings, or is no part of this comparison."""
+    judged, old = judged_models(experiment.run), experiment.run.section("config")
+    changed = {key for key in {*old, *config} if old.get(key) != config.get(key)} - _ADDING
+    if old and changed:
+        return judged
+    return [model for model in judged if model not in experiment.planned]
+
+
+def compare_arm(experiment: Experiment, arm: Arm, seed: int) -> None:
+    """Train one arm with one seed (base and weak are as they are) and judge it."""
+    from pilotfish.models import load
+
+    if (arm.name, seed) not in experiment.planned:
+        return
+    if arm.trained:
+        training = replace(
+            experiment.training,
+            steps=steps_of(experiment.run, arm, seed, experiment.training, len(experiment.pool)),
+        )
+        train_arm(experiment.run, arm, seed, training, progress=experiment.progress)
+        loaded = load(str(experiment.run.root / train_folder(arm.name, seed)))
+    else:
+        loaded = (
+            experiment.training.weak(seed) if arm.name == "weak" else load(experiment.recipe.strong)
+        )
+    judge_arm(
+        experiment.run, (arm.name, seed), loaded, experiment.beside.test, experiment.metric,
+        progress=experiment.progress,
+    )  # fmt: skip

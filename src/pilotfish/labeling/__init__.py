@@ -1,0 +1,1 @@
+"""Label mode: the weak model writes labels, filters decide which are learned."""

@@ -1,0 +1,39 @@
+"""IFD as we would measure it: the same tokens on both sides, in the chat template."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pilotfish.methods.base import ifd, mean_nll, measured_reasons, picker_for
+from pilotfish.methods.rankers import Direction, Gate, Picker
+from pilotfish.records import Floats, Need, Seen, Texts
+
+
+@dataclass(frozen=True)
+class Ifd:
+    """Instruction-following difficulty over aligned tokens. After 2308.12032 and 2402.00530.
+
+    Departure: the published means run over n and n - 1 tokens, which biases short responses; here
+    both run over the same ones. Never compare values across the modes: they rank differently.
+    """
+
+    direction: Direction = "high"
+    ceiling: float = 1.0  # strictly below: an instruction that does not help is a mismatched pair
+
+    needs: ClassVar = (Need("nll", given="prompt"), Need("nll", given="nothing"))
+    reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
+    formula: ClassVar = "exp(L_c - L_a) over the same response tokens; keep < 1"
+    cite: ClassVar = "arXiv:2308.12032, arXiv:2402.00530"
+
+    def score(self, seen: Seen) -> Floats:
+        """IFD [n], above 0: 1 where the prompt changes nothing."""
+        conditional, alone = self.needs
+        return ifd(mean_nll(seen, conditional), mean_nll(seen, alone))
+
+    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+        """[n] why a row has no score, else ""."""
+        return measured_reasons(self.needs, seen, scores)
+
+    def picker(self) -> Picker:
+        """Highest first, strictly below the ceiling."""
+        return picker_for(self.direction, Gate(below=self.ceiling))

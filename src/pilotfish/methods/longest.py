@@ -1,0 +1,35 @@
+"""The longest responses: the control that many a quality score turns out to be."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pilotfish.methods.base import NO_RESPONSE
+from pilotfish.methods.rankers import Direction, Picker, Top
+from pilotfish.records import Floats, Need, Seen, Texts
+
+
+@dataclass(frozen=True)
+class Longest:
+    """Most response tokens first (weak tokenizer, after truncation); empty responses are out."""
+
+    needs: ClassVar[tuple[Need, ...]] = ()
+    direction: ClassVar[Direction] = "high"
+    reads_counts: ClassVar = True
+    pool_relative: ClassVar = False
+    formula: ClassVar = "response tokens"
+    cite: ClassVar = "arXiv:2410.09335"
+
+    def score(self, seen: Seen) -> Floats:
+        """Response tokens [n] as a float, nan where there are none."""
+        counts = seen.n_response_tokens.astype(np.float64)
+        return np.where(counts > 0, counts, np.nan)
+
+    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+        """[n] `no_response_tokens` where nothing is left to learn from, else ""."""
+        return np.where(np.isfinite(scores), "", NO_RESPONSE).astype(object)
+
+    def picker(self) -> Picker:
+        """Longest first."""
+        return Top("high")

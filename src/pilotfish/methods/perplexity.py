@@ -1,0 +1,44 @@
+"""Perplexity of the response or of the whole row; which end to keep must be said."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pilotfish.methods.base import exp, mean_nll, measured_reasons, picker_for
+from pilotfish.methods.rankers import Direction, Picker
+from pilotfish.records import Floats, Need, Seen, Texts
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """exp(mean NLL) over the named span. Marion et al. 2309.04564, Ankner et al. 2405.20541.
+
+    No default direction: the positive reports keep the middle or the high end, by corpus, and a
+    dirty pool may want the low end. `middle` is centred on the median rank. `end` scores the token
+    that ends the response too: a model that knows where answers end then sees broken-off ones.
+    """
+
+    span: Literal["response", "full"] = "response"
+    end: bool = False
+    direction: Direction | None = None
+
+    reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
+    formula: ClassVar = "exp(mean NLL over the span); direction must be given"
+    cite: ClassVar = "arXiv:2309.04564, arXiv:2405.20541, arXiv:2410.16208"
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """One forward pass over the templated row."""
+        return (Need("nll", span=self.span, aligned=False, end=self.end),)
+
+    def score(self, seen: Seen) -> Floats:
+        """Perplexity [n], at least 1 for a normalised model."""
+        return exp(mean_nll(seen, self.needs[0]))
+
+    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+        """[n] why a row has no score, else ""."""
+        return measured_reasons(self.needs, seen, scores)
+
+    def picker(self) -> Picker:
+        """The end asked for; UsageError when none was."""
+        return picker_for(self.direction)

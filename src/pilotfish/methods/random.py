@@ -1,0 +1,35 @@
+"""Random rows: what everything must beat."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pilotfish.methods.base import measured_reasons
+from pilotfish.methods.rankers import Direction, Picker, Top
+from pilotfish.methods.rankers.random import draws
+from pilotfish.records import Floats, Need, Seen, Texts
+
+
+@dataclass(frozen=True)
+class Random:
+    """Highest keyed hash of (seed, row id) first: independent of file order, nested in k."""
+
+    seed: int = 0
+
+    needs: ClassVar[tuple[Need, ...]] = ()
+    direction: ClassVar[Direction] = "high"
+    reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
+    formula: ClassVar = "hash(seed, row id) as a number in [0, 1)"
+    cite: ClassVar = "arXiv:2410.09335, arXiv:2503.01807"
+
+    def score(self, seen: Seen) -> Floats:
+        """The draw of each row [n], in [0, 1); every row can be drawn."""
+        return draws(seen.ids, self.seed)
+
+    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+        """[n] "": no row is unscorable."""
+        return measured_reasons(self.needs, seen, scores)
+
+    def picker(self) -> Picker:
+        """Highest draw first."""
+        return Top("high")

@@ -1,0 +1,42 @@
+"""Superfiltering, reference-exact: IFD by a small model on its own untemplated text."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pilotfish.methods.base import ifd, mean_nll, measured_reasons, picker_for
+from pilotfish.methods.rankers import Direction, Gate, Picker
+from pilotfish.records import Floats, Need, Seen, Texts
+
+
+@dataclass(frozen=True)
+class Superfiltering:
+    """Keep responses the model finds hardest given their instruction. Li et al. 2024, 2402.00530.
+
+    Departures: an exception or empty response is unscorable, not 0; k is exact, not a share of a
+    literal 52,002; ties go by content hash, not by file position.
+    """
+
+    direction: Direction = "high"
+    ceiling: float = 1.0  # strictly below: an instruction that does not help is a mismatched pair
+
+    needs: ClassVar = (
+        Need("nll", text="superfiltering", given="prompt"),
+        Need("nll", text="superfiltering", given="nothing"),
+    )
+    reads_counts: ClassVar = False
+    pool_relative: ClassVar = False
+    formula: ClassVar = "exp(L_c - L_a), L = mean response NLL given the prompt / alone; keep < 1"
+    cite: ClassVar = "arXiv:2402.00530, tianyi-lab/Superfiltering"
+
+    def score(self, seen: Seen) -> Floats:
+        """IFD [n], above 0; each mean over its own tokens, as published."""
+        conditional, alone = self.needs
+        return ifd(mean_nll(seen, conditional), mean_nll(seen, alone))
+
+    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+        """[n] why a row has no score, else ""."""
+        return measured_reasons(self.needs, seen, scores)
+
+    def picker(self) -> Picker:
+        """Highest first, strictly below the ceiling."""
+        return picker_for(self.direction, Gate(below=self.ceiling))

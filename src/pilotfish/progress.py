@@ -1,0 +1,37 @@
+"""How a flow speaks to whoever started it: notes and steps, never print."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What a flow may say; the command line shows it, tests stay silent."""
+
+    def note(self, text: str) -> None:
+        """One line for the reader."""
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` units of `stage` are finished; 0 of total opens it."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def note(self, text: str) -> None:
+        """Ignore a line."""
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Ignore a step."""
+
+
+SILENT = Silent()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words of at most three digits."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 86400:.0f} days"

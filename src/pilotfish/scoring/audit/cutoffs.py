@@ -1,0 +1,172 @@
+"""Where a ranking is cut: the budget's end, a gate, each quota's end, as the scores now stand."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pilotfish.budget import Budget, take
+from pilotfish.errors import UsageError
+from pilotfish.methods.rankers import Middle, Picker, Top
+from pilotfish.methods.rankers.base import best_first
+from pilotfish.records import Floats, Ints, Texts
+from pilotfish.scoring.audit.strata import Mask
+
+# By picker or method: why no single score decides who is in.
+WITHOUT_A_CUT: Mapping[str, str] = {
+    "clusters": "takes rows from every cluster, so no score is its boundary",
+    "facility_location": "values each row by the rows taken before it",
+    "k_center": "takes the row farthest from those taken before it",
+    "length_matched": "draws rows to match another selection and reads no score",
+    "longest": "counts tokens, which no precision changes",
+    "random": "draws rows and reads no score",
+}
+_HINT = "score with --precision fp32, or pick with a method that ranks by one score"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boundary:
+    """One place on the score axis where being picked ends or begins.
+
+    Rows come in the order of `direction`, ties by `tie` ascending; those up to and including
+    (at, tie) lie before the boundary, the others behind it.
+    """
+
+    name: str
+    direction: Literal["high", "low"]
+    at: float  # a score, in published orientation
+    tie: float  # +inf: every row at this very score lies before; -inf: none
+    rows: Mask | None = None  # [n] the rows it divides; None: all
+
+    def before(self, scores: Floats, tie: Ints) -> Mask:
+        """[n] whether each row lies before; False for a score that is no number."""
+        ahead = scores > self.at if self.direction == "high" else scores < self.at
+        return np.asarray(ahead | ((scores == self.at) & (tie <= self.tie)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One quota, or the whole pool where there is none."""
+
+    name: str
+    rows: Mask | None  # [n]
+    order: Ints  # [m] eligible rows, best first
+    chosen: Ints  # the prefix of `order` that is bought
+
+    @property
+    def all_taken(self) -> bool:
+        return len(self.chosen) == len(self.order)
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """A picker and what it may spend: all that turns scores into a set. Made by `cuts_of`."""
+
+    picker: Top | Middle
+    budget: Budget
+    tokens: Ints | None = None  # [n], where the budget counts tokens
+    groups: Texts | None = None  # [n] label of each row, where there are quotas
+    quotas: Mapping[str, int] | None = None  # rows per label; they stand in for the budget
+
+    def kept(self, scores: Floats, tie: Ints) -> Mask:
+        """[n] the rows these scores pick; a budget that cannot be met takes what there is."""
+        kept = np.zeros(len(scores), dtype=bool)
+        for part in self._parts(scores, tie):
+            kept[part.chosen] = True
+        return kept
+
+    def boundaries(self, scores: Floats, tie: Ints) -> tuple[Boundary, ...]:
+        """Every cut, where scores [n] place it now.
+
+        A gate is a cut where the ranking starts at it (the ceiling of `high`, the floor of `low`,
+        both for `middle`), and where every eligible row is taken, so that only gates bound.
+        """
+        parts = list(self._parts(scores, tie))
+        found = _gates(self.picker, any(part.all_taken for part in parts))
+        for part in parts:
+            if len(part.chosen) and not part.all_taken:
+                found += _ends(self.picker, part, scores, tie)
+        return tuple(found)
+
+    def _parts(self, scores: Floats, tie: Ints) -> Iterator[_Part]:
+        if self.quotas is None or self.groups is None:
+            order = self.picker.rank(scores, tie).order
+            yield _Part("", None, order, self._bought(order, self.budget, len(scores)))
+            return
+        for label, count in sorted(self.quotas.items()):
+            rows = np.asarray(self.groups == label)
+            order = self.picker.rank(np.where(rows, scores, np.nan), tie).order
+            yield _Part(f" of {label}", rows, order, order[:count])
+
+    def _bought(self, order: Ints, budget: Budget, n: int) -> Ints:
+        try:
+            return take(order, budget, n, tokens=self.tokens, allow_short=True)
+        except UsageError:  # not even one row: `select` will say so; here it is no cut
+            return order[:0]
+
+
+def _gates(picker: Top | Middle, all_taken: bool) -> list[Boundary]:
+    gate, end = picker.gate, picker.direction if isinstance(picker, Top) else "middle"
+    sign, tie = ("<", np.inf) if gate.strict else ("<=", -np.inf)
+    found = []
+    if gate.below is not None and (all_taken or end != "low"):
+        found.append(Boundary(f"gate {sign} {gate.below:g}", "high", gate.below, tie))
+    if gate.above is not None and (all_taken or end != "high"):
+        name = f"gate {sign.replace('<', '>')} {gate.above:g}"
+        found.append(Boundary(name, "low", gate.above, tie))
+    return found
+
+
+def _ends(picker: Top | Middle, part: _Part, scores: Floats, tie: Ints) -> list[Boundary]:
+    """The end of the prefix; for `middle` both ends of its window of ranks."""
+
+    def behind(row: int, name: str, direction: Literal["high", "low"]) -> Boundary:
+        at = float(scores[row]), float(tie[row])
+        return Boundary(f"{name}{part.name}", direction, *at, part.rows)
+
+    if isinstance(picker, Top):
+        return [behind(part.chosen[-1], "budget", picker.direction)]
+    ranked = best_first(scores, tie, part.order, "high")
+    inside = np.flatnonzero(np.isin(ranked, part.chosen))
+    found = [behind(ranked[inside[0] - 1], "budget, upper end", "high")] if inside[0] else []
+    if inside[-1] + 1 < len(ranked):
+        found.append(behind(ranked[inside[-1]], "budget, lower end", "high"))
+    return found
+
+
+def refusal(picker: object, method: str = "") -> str:
+    """Why this picker or method has no cut to audit, as a sentence; "" where it has one."""
+    if method in WITHOUT_A_CUT:
+        return f"{method} has no cut to audit: it {WITHOUT_A_CUT[method]}"
+    if type(picker) in (Top, Middle):
+        return ""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(picker).__name__).lower()
+    why = WITHOUT_A_CUT.get(name, "does not say where on the score axis it cuts")
+    return f"the picker {name} has no cut to audit: it {why}"
+
+
+def cuts_of(
+    picker: Picker,
+    budget: Budget,
+    *,
+    method: str = "",
+    tokens: Ints | None = None,
+    groups: Texts | None = None,
+    quotas: Mapping[str, int] | None = None,
+) -> Cuts:
+    """The cuts of a picker under a budget, or under quotas (rows per label of `groups` [n]).
+
+    UsageError (exit 2) for a picker or method without a cut, by name, and where the tokens or
+    labels are missing that a budget or quota counts.
+    """
+    sentence = refusal(picker, method)
+    if sentence:
+        raise UsageError(sentence, hint=_HINT)
+    assert isinstance(picker, Top | Middle)
+    if budget.unit == "tokens" and tokens is None and quotas is None:
+        raise UsageError("the cut of a token budget cannot be audited without token counts")
+    if quotas is not None and groups is None:
+        raise UsageError("the cuts of quotas cannot be audited without each row's label")
+    return Cuts(picker, budget, tokens, groups, quotas)

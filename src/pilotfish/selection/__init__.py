@@ -1,0 +1,1 @@
+"""Turn scores into a selection: rank, cut, dedup, quota, controls, precision audit."""

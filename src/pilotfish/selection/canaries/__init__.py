@@ -1,0 +1,1 @@
+"""Canaries: rows of known attacks, scored like the pool and held against a selection."""

@@ -1,0 +1,300 @@
+"""score --cascade: a cheaper model reads every row, the intended one only where its picks may lie.
+
+It aims at a recall of the intended model's picks and measures what came of it; the rows are never
+said to be the same. What is passed on is committed before the intended model reads a shard, so that
+a run taken up again goes on with the very same rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pilotfish.config import Method
+from pilotfish.config.data import Source
+from pilotfish.config.scoring import Measuring
+from pilotfish.data import Pool
+from pilotfish.data.run_pool import warn
+from pilotfish.engine.executors.launch import HERE, Spread, Work, measure_all, passes, threads_of
+from pilotfish.errors import UsageError
+from pilotfish.extras import need_torch
+from pilotfish.flops import known, reading_flops
+from pilotfish.methods import Selector, make
+from pilotfish.progress import SILENT, Progress
+from pilotfish.records import Floats, Ints
+from pilotfish.scoring.audit import Cuts, cascade_facts, cuts_of, spearman
+from pilotfish.scoring.audit import cascade as maths
+from pilotfish.scoring.cascade_rows import Cheaper, Passing, kept_passing, write_passing
+from pilotfish.scoring.cost_events import Bill
+from pilotfish.scoring.score import add_scores, name_columns
+from pilotfish.scoring.score_plan import CASCADE, refuse_reuse
+from pilotfish.scoring.setup import Start, ready, start
+from pilotfish.scoring.weak_model import weak_model
+from pilotfish.scoring.write import write_scores
+from pilotfish.selection.candidates import candidates_of
+from pilotfish.selection.topk import Gathered, gathered
+from pilotfish.store import Run, run_lock
+
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
+
+CONFIDENCE = 0.95  # that it is reached
+_SAVES_LITTLE = 0.5  # share of rows read by the intended model that deserves a warning
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """One column in the making."""
+
+    run: Run
+    pool: Pool
+    name: str
+    selector: Selector
+    cuts: Cuts
+    cheaper: Cheaper
+    seed: int  # of every draw
+
+    @property
+    def cheap(self) -> str:
+        """The column of the cheaper model."""
+        return cheap_name(self.name)
+
+    def values(self, column: str) -> Floats:
+        """[n] of a column that stands, nan where unscorable."""
+        parts = candidates_of(self.run).scored(column).parts()
+        return np.concatenate([part.values for part in parts])
+
+
+def cheap_name(name: str) -> str:
+    """The column of the cheaper model, beside the one it serves."""
+    return f"{name}@cheap"
+
+
+def score_cascade(
+    out: str,
+    source: Source,
+    weak: str,
+    methods: Sequence[Method],
+    cheaper: Cheaper,
+    *,
+    names: Sequence[str] = (),
+    trusted: str | None = None,
+    direction: str | None = None,
+    measuring: Measuring | None = None,
+    spread: Spread = HERE,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
+    """`score` by two models: columns NAME@cheap of all rows, and NAME of those passed on.
+
+    The others have no score, for the reason `cascade_skipped`. Trusted rows tune the intended
+    model alone. UsageError (exit 2) for what has no fixed number of picks from one end.
+    """
+    need_torch("scoring")
+    how = replace(measuring or Measuring(), trusted=trusted)
+    columns = name_columns(methods, names)
+    cuts = {name: _cuts(method, direction, cheaper) for name, method in columns.items()}
+    _check_spread(spread)
+    with run_lock(out) as store:
+        run = Run(store.root)
+        pool, loaded = ready(run, source, weak, how, force=force, progress=progress)
+        made_from = _add_cheap(
+            run, pool, loaded, columns, cheaper, how=how, direction=direction, spread=spread,
+            force=force, progress=progress,
+        )  # fmt: skip
+        for name, method in columns.items():
+            column = _Column(
+                run, pool, name, make(method, direction), cuts[name], cheaper, how.drawn_with
+            )
+            begun = start(
+                run, pool, loaded, {name: method}, how=how, direction=direction, force=force,
+                processes=spread.processes(loaded), cascade=made_from, progress=progress,
+            )  # fmt: skip
+            _add_passed(column, begun, spread, force=force, progress=progress)
+        run.update(status="scored")
+    return run
+
+
+def _cuts(method: Method, direction: str | None, cheaper: Cheaper) -> Cuts:
+    """Where the picks end; UsageError, before anything is spent, where a cascade has no meaning."""
+    cheaper.check()
+    selector = make(method, direction)
+    if not selector.needs or selector.pool_relative:
+        why = "looks at every row of the pool" if selector.needs else "needs no model"
+        raise UsageError(
+            f"{method.text} {why}, so a cascade has nothing to spare",
+            hint="leave out --cascade",
+        )
+    cuts = cuts_of(selector.picker(), cheaper.budget, tokens=np.zeros(0, np.int64))
+    maths.check(cuts)
+    return cuts
+
+
+def _check_spread(spread: Spread) -> None:
+    spread.check()
+    if spread.executor == "ranks":
+        raise UsageError(
+            "a cascade is planned between two measurements, which ranks cannot agree on",
+            hint="use --executor local (with --workers N) or ray",
+        )
+
+
+def _add_cheap(
+    run: Run,
+    pool: Pool,
+    weak: "Loaded",
+    columns: Mapping[str, Method],
+    cheaper: Cheaper,
+    *,
+    how: Measuring,
+    direction: str | None,
+    spread: Spread,
+    force: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Score all rows with the cheaper model; what decides the rows passed on, for run.json.
+
+    Its format is not checked against fp32: the calibration sees whatever it gets wrong.
+    """
+    cheap = weak_model(run, cheaper.model, precision=how.precision)
+    made_from = {
+        "cheap": cheap.digest, "budget": cheaper.budget.text, "recall": cheaper.recall,
+    }  # fmt: skip
+    planned = {name: {"weak": weak.digest, CASCADE: made_from} for name in columns}
+    refuse_reuse(run, planned, force=force)
+    if cheap.parameters > weak.parameters:
+        warn(
+            run,
+            [f"the cascade's {cheap.name} has more parameters ({cheap.parameters:,}) than "
+             f"{weak.name} ({weak.parameters:,}), which it is to spare"],
+        )  # fmt: skip
+    progress.note(f"scoring every row with {cheap.name}")
+    add_scores(
+        run, pool, cheap, {cheap_name(name): method for name, method in columns.items()},
+        how=replace(how, trusted=None), direction=direction, spread=spread, section="cheap",
+        force=force, progress=progress,
+    )  # fmt: skip
+    return made_from
+
+
+def _add_passed(
+    column: _Column, begun: Start, spread: Spread, *, force: bool, progress: Progress
+) -> None:
+    """Calibrate, score the rows passed on, and measure the recall."""
+    run, pool = column.run, column.pool
+    bill = Bill(run, pool, [column.name])
+    some = gathered(
+        candidates_of(run), candidates_of(run).scored(column.cheap), column.cuts.picker, None
+    )
+    passing, calibrated = _passing(column, begun, some, progress)
+    # the plan's own batches: the calibration was measured in them
+    spec = replace(
+        begun.spec, only=passing.name, token_budget=passing.token_budget, threads=passing.threads
+    )
+    if calibrated:
+        bill.charge(rows=0, **calibrated)
+    progress.note(f"{column.name}: {begun.weak.name} reads {passing.scored.mean():.0%} of the rows")
+    opened = measure_all(
+        Work(pool, begun.weak, spec), spread, progress,
+        lambda opened: bill.begin(begun.weak, opened.keys, passing.scored), bill.after,
+    )  # fmt: skip
+    write_scores(run, pool, begun.planned.opened(opened), force=force)
+    bill.rest()
+    _tell(column, begun, passing, some)
+
+
+def _passing(
+    column: _Column, begun: Start, some: Gathered, progress: Progress
+) -> tuple[Passing, dict[str, float]]:
+    """The rows passed on, as committed or planned now, and what planning cost."""
+    facts = {
+        "pool": column.pool.fingerprint,
+        "cheap": column.run.section("scores")[column.cheap]["keys"],
+        "scores": hashlib.sha256(some.scores.tobytes()).hexdigest(),
+        "intended": begun.weak.digest,
+        "precision": begun.weak.precision,
+        "device": begun.weak.device.type,
+        "max_length": begun.spec.max_length,
+        "method": begun.planned.columns[column.name]["method"],
+        "picker": repr(column.cuts.picker),
+        "budget": column.cheaper.budget.text,
+        "recall": column.cheaper.recall,
+        "seed": column.seed,
+    }
+    name = "cascades/" + hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    if (found := kept_passing(column.run.store, name)) is not None:
+        return found, {}
+    tie, n = some.tie, len(column.pool)
+    calibration, audit = maths.sizes(column.cuts, n)
+    rows = maths.draw(tie, calibration, seed=column.seed)
+    progress.note(f"{column.name}: calibrating on {len(rows):,} rows")
+    intended, spent = _look(column, begun, rows)
+    cascade = maths.plan(
+        some.scores, tie, column.cuts, rows, intended, target=column.cheaper.recall,
+        confidence=CONFIDENCE, seed=column.seed + 2,
+    )  # fmt: skip
+    audited = maths.draw(tie, audit, seed=column.seed + 1, among=~cascade.passed)
+    passing = Passing(
+        name, cascade, audited, rows, begun.spec.token_budget or 0, begun.spec.threads
+    )
+    write_passing(column.run.store, passing, facts)
+    return passing, spent
+
+
+def _look(column: _Column, begun: Start, rows: Ints) -> tuple[Floats, dict[str, float]]:
+    """The intended model's scores of some rows [m], in the batches it will have, and the cost."""
+    from pilotfish.engine.in_memory import Looker
+
+    spec = begun.spec
+    assert spec.token_budget is not None  # `start` has fixed it
+    with threads_of(spec):
+        look = Looker(
+            begun.weak, spec.needs, max_length=spec.max_length, token_budget=spec.token_budget
+        )
+        seen = look(column.pool.take(rows))
+    lengths = (seen.n_prompt_tokens + seen.n_response_tokens).repeat(passes(spec.needs))
+    flops = reading_flops(begun.weak, lengths)
+    spent = known(tokens=float(lengths.sum()), flops=flops)
+    return np.asarray(column.selector.score(seen), dtype=np.float64), spent
+
+
+def _tell(column: _Column, begun: Start, passing: Passing, some: Gathered) -> None:
+    """Measure the recall by the audited rows and write everything into run.json."""
+    run, cascade, seed = column.run, passing.cascade, column.seed
+    intended = column.values(column.name)
+    found = maths.recall(cascade, some.tie, column.cuts, intended, passing.audited)
+    cheap = run.section("cheap")["name"]
+    facts = cascade_facts(cascade, found, cheap=cheap, intended=begun.weak.name, seed=seed)
+    facts |= {
+        "budget": column.cheaper.budget.text,
+        "picker": repr(column.cuts.picker),
+        "plan": passing.name,
+        "scored": int(passing.scored.sum()),
+        "agreement": _agreement(some.scores, intended, passing.calibration),
+    }
+    scores = run.section("scores")
+    run.update(scores={**scores, column.name: {**scores[column.name], "cascade": facts}})
+    if passing.scored.mean() > _SAVES_LITTLE:
+        why = (
+            "its pool is too small for this budget: no sample shows what could be left out"
+            if cascade.everything
+            else "its two models agree too little, or its pool is small for this budget"
+        )
+        warn(
+            run,
+            [f"the cascade of '{column.name}' saves little, for {begun.weak.name} read "
+             f"{passing.scored.mean():.1%} of the rows: {why}"],
+        )  # fmt: skip
+
+
+def _agreement(cheap: Floats, intended: Floats, rows: Ints) -> float | None:
+    """Rank correlation of the two models on the calibration rows; None where there is none."""
+    both = rows[np.isfinite(cheap[rows]) & np.isfinite(intended[rows])]
+    with suppress(ValueError):
+        value = spearman(cheap[both], intended[both])
+        return value if np.isfinite(value) else None
+    return None

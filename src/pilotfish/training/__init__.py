@@ -1,0 +1,1 @@
+"""The strong stage: rows and a model in, a trained standard model folder out."""

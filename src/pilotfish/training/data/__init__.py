@@ -1,0 +1,1 @@
+"""Training rows: tokens, order, mixture, weights, collation."""

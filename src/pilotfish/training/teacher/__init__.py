@@ -1,0 +1,1 @@
+"""The KD teacher: cached outputs, and the comparison with the student."""

@@ -1,0 +1,1 @@
+"""Weak-to-strong experiments: floor, ceiling, students, PGR."""
