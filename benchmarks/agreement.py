@@ -22,7 +22,7 @@ from pilotfish.budget import parse_budget
 from pilotfish.config import parse_method
 from pilotfish.errors import UsageError
 from pilotfish.methods import make
-from pilotfish.scoring.audit import cuts_of, walk
+from pilotfish.scoring.audit import cuts_of, remeasure_near_cuts
 
 MAX_LENGTH = 512
 ROWS, QUICK_ROWS = 20_000, 300
@@ -95,11 +95,11 @@ def cut(fast: Floats, exact: Floats, lengths: Any) -> dict[str, Any]:
     The fp32 scores are at hand, so re-measuring is looking them up. `work_again` is the share of
     all scored tokens that re-measured rows hold, which is what they cost.
     """
-    picker = make(parse_method("superfiltering")).picker()
+    picker = make(parse_method("superfiltering")).ranker()
     cuts = cuts_of(picker, parse_budget(BUDGET))
     tie = np.arange(len(fast))
     lost = np.isnan(fast) & np.isnan(exact)
-    walked = walk(fast, tie, lengths, cuts, lambda rows: exact[rows], given_up=lost)
+    walked = remeasure_near_cuts(fast, tie, lengths, cuts, lambda rows: exact[rows], given_up=lost)
     true = cuts.kept(exact, tie)
     return {
         "remeasured": round(walked.share, 4),

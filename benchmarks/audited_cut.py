@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.machine import parser, write
 from pilotfish.budget import parse_budget
 from pilotfish.methods.rankers import Gate, Middle, Top
-from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, walk
+from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, remeasure_near_cuts
 from pilotfish.scoring.audit.blocks import audit_rows
 
 PICKERS = {
@@ -54,7 +54,9 @@ def once(seed, n, *, picker="high", budget="10%", rule=None, **pool):
     """One pool: the rows wrongly picked after the walk, and what the walk says of itself."""
     exact, fast, tie, lengths = draw(np.random.default_rng(seed), n, **pool)
     cuts = cuts_of(PICKERS[picker], parse_budget(budget), tokens=lengths)
-    walked = walk(fast, tie, lengths, cuts, lambda rows: exact[rows], rule=rule or Rule(audit=0))
+    walked = remeasure_near_cuts(
+        fast, tie, lengths, cuts, lambda rows: exact[rows], rule=rule or Rule(audit=0)
+    )
     return int((walked.kept & ~cuts.kept(exact, tie)).sum()), walked
 
 

@@ -17,11 +17,11 @@ from benchmarks.rows import write as write_rows
 from benchmarks.trained import convert, short
 from pilotfish.config import TuneConfig, parse_method, parse_methods
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.demo.world import CHAPTERS, build_world
 from pilotfish.demo.world import settings as demo_settings
 from pilotfish.scoring.score import score
-from pilotfish.selection.canaries.lift import plant
+from pilotfish.selection.canaries.lift import measure_canaries
 from pilotfish.selection.select import select
 from pilotfish.store import Run
 
@@ -41,7 +41,7 @@ def demo(folder: Path, seed: int, *, quick: bool) -> Run:
     """The demo's dirty pool, read by its weak model, tuned on the trusted rows."""
     world = build_world(CHAPTERS[0], folder / "world", seed=seed)
     made = demo_settings(CHAPTERS[0], world, seed)
-    how = Measuring(max_length=made["max_length"], tune=TuneConfig(**made["tune"]))
+    how = ScoreConfig(max_length=made["max_length"], tune=TuneConfig(**made["tune"]))
     return score(
         str(folder / "run"), Source(made["data"], limit=400 if quick else None), made["weak"],
         parse_methods(SCORED), trusted=made["trusted"], measuring=how,
@@ -58,7 +58,7 @@ def dolly(folder: Path, seed: int, *, quick: bool) -> Run:
     data = write_rows(rows[:count], folder / "dolly.jsonl")
     return score(
         str(folder / "run"), Source(str(data)), str(folder / "weak"),
-        parse_methods(SCORED), measuring=Measuring(max_length=512),
+        parse_methods(SCORED), measuring=ScoreConfig(max_length=512),
     )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def held(run: Run, rows: int, budget: str) -> dict[str, Any]:
     for name, method in METHODS.items():
         select(run.root, method=parse_method(method), budget=budget, name=name, allow_short=True)
     begin = time.monotonic()
-    found = plant(run.root, list(METHODS), rows)
+    found = measure_canaries(run.root, list(METHODS), rows)
     return {
         "pool": run.section("pool")["rows"],
         "weak": run.section("weak")["parameters"],

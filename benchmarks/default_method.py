@@ -23,7 +23,7 @@ from typing import Any
 from pilotfish.api import run as run_recipe
 from pilotfish.config import TrainConfig, parse_method
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.demo.build import World
 from pilotfish.demo.models import shipped
 from pilotfish.demo.world import CHAPTERS, DEMO, Chapter, build_world, settings
@@ -86,7 +86,7 @@ def measured(world: World, root: Path, *, trusted: bool, seed: int) -> Path:
         # random needs no score, and draws anew for each seed when it picks
         [parse_method(method) for method in METHODS if method != "random"],
         trusted=str(world.trusted) if trusted else None,
-        measuring=Measuring(seed=seed, tune=TrainConfig(**tune)),
+        measuring=ScoreConfig(seed=seed, tune=TrainConfig(**tune)),
     )
     return root
 

@@ -22,7 +22,7 @@ from benchmarks.peers import work
 from benchmarks.rows import Corpus, corpus
 from benchmarks.rows import write as write_rows
 from benchmarks.shapes import build, config
-from pilotfish.models import TINY, settle_threads
+from pilotfish.models import TINY, set_threads
 
 SHORT = (6, 18)  # tokens of prompt and response
 ROWS = {"model": "llama-400k", "counts": (1_000, 10_000, 100_000)}
@@ -73,7 +73,7 @@ def by_length(
     source: Corpus, seed: int, *, model: str, lengths: tuple[int, ...], tokens: int
 ) -> list[dict[str, Any]]:
     """Tokens per second of equal work cut into rows of each length, a quarter of it prompt."""
-    settle_threads(TINY)  # the rows before were read by a tiny model, on one thread
+    set_threads(TINY)  # the rows before were read by a tiny model, on one thread
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         tokenizer = source.tokenizer(config(model).vocab_size)

@@ -18,7 +18,7 @@ from pilotfish.demo.build import build
 from pilotfish.demo.models import WINDOW, shipped
 from pilotfish.demo.world import DEMO
 from pilotfish.engine.likelihood import response_nll
-from pilotfish.models import load, settle_threads
+from pilotfish.models import load, set_threads
 from pilotfish.records import Example
 from pilotfish.training.trainer import train
 
@@ -27,7 +27,7 @@ RATES = (1e-4, 3e-4, 6e-4, 1e-3)
 
 
 def main() -> None:
-    settle_threads(0)
+    set_threads(0)
     with tempfile.TemporaryDirectory() as folder:
         world = build(
             Path(folder), seed=SEED, pool_rows=2000, dirty="dirty", trusted_rows=200, test_rows=2

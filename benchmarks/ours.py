@@ -18,7 +18,7 @@ from benchmarks.rank import Floats
 from pilotfish.data import read
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.scorer import ShardScorer
-from pilotfish.engine.shard_files import load_seen, part
+from pilotfish.engine.shard_files import load_features, shard_path
 from pilotfish.engine.token_budget import find_budget
 from pilotfish.models import load
 from pilotfish.records import Measured, Need
@@ -64,7 +64,7 @@ class Ours:
         """Forget what was measured; the scorer keeps what it found out about the model."""
         for key in self._scorer.keys.values():
             for shard in range(self._pool.shards):
-                self._store.forget(f"{part(key, shard)}.json")
+                self._store.forget(f"{shard_path(key, shard)}.json")
 
     def run(self) -> None:
         """Tokenise, measure both passes, commit."""
@@ -81,7 +81,7 @@ class Ours:
 
     def _measured(self, need: Need) -> Measured:
         keys = {need: self._scorer.keys[need]}
-        seen, _ = load_seen(self._pool, keys, self._store, need)
+        seen, _ = load_features(self._pool, keys, self._store, need)
         return seen[need]
 
 

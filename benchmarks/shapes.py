@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from pilotfish.flops import Shape
-from pilotfish.models import quiet
+from pilotfish.models import silence_loading
 
 SHAPES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     "gpt2-124m": (GPT2Config, {}),
@@ -72,7 +72,7 @@ def build(name: str, folder: Path, tokenizer: Any, *, seed: int, tiny: bool = Fa
     """Write an ordinary model folder with weights drawn from `seed`; says what reading costs."""
     shape = config(name, tiny=tiny)
     torch.manual_seed(seed)
-    with quiet():
+    with silence_loading():
         model = AutoModelForCausalLM.from_config(shape)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from benchmarks.machine import ROOT
 from benchmarks.rows import END, Corpus, corpus
 from benchmarks.shapes import config
-from pilotfish.models import quiet
+from pilotfish.models import silence_loading
 
 SHAPE = "llama-4m"
 KEPT = ROOT / "build/benchmarks/taught"
@@ -36,7 +36,7 @@ def taught(folder: Path, source: Corpus, seed: int, steps: int = STEPS) -> Path:
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config(SHAPE))
     losses = learn(model, stream(source, tokenizer, seed), seed, steps)
-    with quiet():
+    with silence_loading():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     told = {"made_from": facts, "parameters": model.num_parameters(), "losses": losses}

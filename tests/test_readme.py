@@ -148,7 +148,7 @@ def test_the_tree_of_the_readme_names_every_room() -> None:
 
 
 def test_every_method_has_its_page_with_seven_heads() -> None:
-    from pilotfish.methods import SELECTORS
+    from pilotfish.methods import METHODS
 
     wanted = [
         "Idea",
@@ -159,7 +159,7 @@ def test_every_method_has_its_page_with_seven_heads() -> None:
         "Our result",
         "Citation",
     ]
-    for name in SELECTORS:
+    for name in METHODS:
         page = ROOT / "docs" / "methods" / f"{name}.md"
         assert re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE) == wanted, name
 

@@ -15,15 +15,15 @@ from pilotfish import remote_code
 from pilotfish.budget import parse_budget
 from pilotfish.config import make_recipe, parse_method, read_recipe
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import open_pool
 from pilotfish.errors import UsageError
 from pilotfish.records import Floats, Selection
-from pilotfish.scoring.cascade_rows import Cheaper
+from pilotfish.scoring.cascade_rows import CascadeConfig
 from pilotfish.scoring.score import score as score_flow
 from pilotfish.selection.cascade import score_cascade
-from pilotfish.selection.constraints import Limits
+from pilotfish.selection.constraints import Constraints
 from pilotfish.selection.select import select as select_flow
 from pilotfish.store import Run, run_lock
 
@@ -91,14 +91,14 @@ def score(
     """
     parsed = parse_method(method)
     root, names = str(pool.store.root), [name] if name else []
-    how = Measuring(max_length, precision, seed)
+    how = ScoreConfig(max_length, precision, seed)
     if (cascade is None) != (budget is None):
         raise UsageError("cascade and budget go together: which model reads all, for which picks")
-    with remote_code.asking(trust_remote_code):
+    with remote_code.allowing(trust_remote_code):
         if cascade is None or budget is None:
             score_flow(root, Source(root), str(weak), [parsed], names=names, measuring=how)
         else:
-            cheap = Cheaper(str(cascade), parse_budget(budget), recall)
+            cheap = CascadeConfig(str(cascade), parse_budget(budget), recall)
             score_cascade(
                 root, Source(root), str(weak), [parsed], cheap, names=names, measuring=how
             )
@@ -152,7 +152,7 @@ def select(
     selection = select_flow(
         str(scores.folder), method=parse_method(method or facts["method"]), score=scores.name,
         budget=budget, name=name, direction=direction, seed=seed, allow_short=allow_short,
-        limits=Limits.read(dedup, quota), force=True,
+        limits=Constraints.read(dedup, quota), force=True,
     )  # fmt: skip
     return Picked(scores, selection)
 

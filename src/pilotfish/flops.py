@@ -202,7 +202,7 @@ def reading_flops(loaded: "Loaded", lengths: Ints) -> float | None:
     return forward(shape, tokens, context=context)
 
 
-def paid_for(
+def charged_flops(
     loaded: "Loaded", passes: Mapping[int, int], lengths_of: Callable[[int], Ints]
 ) -> dict[str, float]:
     """Tokens and FLOPs of reading shards now; passes: shard -> times its rows were read.

@@ -151,7 +151,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RowFeatures:
     """All that selectors may look at, one entry per row of the pool, in pool order."""
 
     ids: Texts  # [n]

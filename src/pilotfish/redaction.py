@@ -33,14 +33,14 @@ def redact(text: str) -> str:
     return known.sub("…", text) if known else text
 
 
-def redacted(value: Any) -> Any:
+def redact_values(value: Any) -> Any:
     """A JSON value to be kept: every text in it redacted, but for paths, which must lead on."""
     if isinstance(value, str):
         return value if _leads_somewhere(value) else redact(value)
     if isinstance(value, Mapping):
-        return {redacted(key): redacted(inner) for key, inner in value.items()}
+        return {redact_values(key): redact_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(inner) for inner in value]
+        return [redact_values(inner) for inner in value]
     return value
 
 

@@ -11,23 +11,23 @@ from contextlib import contextmanager
 _asked = False
 
 
-def ask(on: bool) -> None:
+def allow(on: bool) -> None:
     """Set what holds from here on, in this process."""
     global _asked
     _asked = on
 
 
-def asked() -> bool:
+def allowed() -> bool:
     """Whether the person asked for remote code."""
     return _asked
 
 
 @contextmanager
-def asking(on: bool) -> Iterator[None]:
+def allowing(on: bool) -> Iterator[None]:
     """Remote code may be run inside where `on`, or where it may be already."""
     before = _asked
-    ask(before or on)
+    allow(before or on)
     try:
         yield
     finally:
-        ask(before)
+        allow(before)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotfish.arms.arms import Arm, arms_of
+from pilotfish.arms.arms import Arm, arms_for
 from pilotfish.config import Recipe, TrainConfig, make_recipe
 from pilotfish.errors import UsageError
 
@@ -12,7 +12,7 @@ def recipe(**more: object) -> Recipe:
 
 
 def arms(asked: Recipe, *, trusted: bool = False) -> dict[str, Arm]:
-    found = arms_of("quick", trusted=trusted, variants=asked.all_variants)
+    found = arms_for("quick", trusted=trusted, variants=asked.all_variants)
     return {arm.name: arm for arm in found}
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from pilotfish.arms.arms import ARMS
-from pilotfish.arms.rows import Training
-from pilotfish.arms.training_data import Material, material_of
+from pilotfish.arms.rows import TrainingPlan
+from pilotfish.arms.training_data import TrainingData, training_data_of
 from pilotfish.config import TrainConfig, parse_method
 from pilotfish.config.data import Source
 from pilotfish.data import overlap_keys
 from pilotfish.errors import DataError, UsageError
-from pilotfish.experiments.train import train_stage
+from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
 from pilotfish.selection.select import select
 from pilotfish.store import Run
@@ -30,16 +30,18 @@ def run(world: World) -> Run:
     return found
 
 
-def training(run: Run, world: World, config: TrainConfig, *, trusted: bool = True) -> Training:
-    from pilotfish.data.run_pool import read_beside, source_of_run
+def training(run: Run, world: World, config: TrainConfig, *, trusted: bool = True) -> TrainingPlan:
+    from pilotfish.data.run_pool import read_extra_rows, source_of_run
 
-    vouched = read_beside(source_of_run(run), world.trusted).examples if trusted else ()
-    return Training(world.strong, "d", config, lambda seed: None, vouched, steps=2)  # type: ignore[arg-type, return-value]
+    vouched = read_extra_rows(source_of_run(run), world.trusted).examples if trusted else ()
+    return TrainingPlan(world.strong, "d", config, lambda seed: None, vouched, steps=2)  # type: ignore[arg-type, return-value]
 
 
-def taught(run: Run, world: World, arm: Any, *, trusted: bool = True, **settings: Any) -> Material:
+def taught(
+    run: Run, world: World, arm: Any, *, trusted: bool = True, **settings: Any
+) -> TrainingData:
     config = TrainConfig(**settings)
-    return material_of(run, arm, 0, training(run, world, config, trusted=trusted), config)
+    return training_data_of(run, arm, 0, training(run, world, config, trusted=trusted), config)
 
 
 def test_plain_arms_are_told_nothing(run: Run, world: World) -> None:
@@ -107,7 +109,7 @@ def test_the_command_line_reaches_all_of_it(run: Run, world: World) -> None:
         "focus": "excess(keep=0.8)", "stop": "gold", "stop_every": 2, "warmup_lm": 2,
         "normalize": "rows", "learning_rate": 1e-3, "use_peft": "false",
     }  # fmt: skip
-    (told,) = train_stage(
+    (told,) = train_arms(
         str(run.root), world.strong, arms=["trusted_selected"], trusted=world.trusted,
         overrides=[f"train.{name}={value}" for name, value in settings.items()],
     )  # fmt: skip
@@ -122,7 +124,7 @@ def test_the_command_line_reaches_all_of_it(run: Run, world: World) -> None:
     assert facts["validation"][0]["step"] == 0
     said = (run.root / "run.json").read_text()
     assert "is an oracle" in said and "shares of rows" in said
-    again = train_stage(
+    again = train_arms(
         str(run.root), world.strong, arms=["trusted_selected"], trusted=world.trusted,
         overrides=[f"train.{name}={value}" for name, value in settings.items()],
     )  # fmt: skip
@@ -131,7 +133,7 @@ def test_the_command_line_reaches_all_of_it(run: Run, world: World) -> None:
 
 def test_a_loss_may_tell_gold_rows_from_weak_answers(run: Run, world: World) -> None:
     """B5: distil on all rows, learn the answer where a person vouches for it."""
-    told = train_stage(
+    told = train_arms(
         str(run.root), world.strong, arms=["trusted_relabel_all", "relabel_all", "selected"],
         trusted=world.trusted, loss="mix(lm=1, kd=1, lm_on=gold)",
         overrides=["train.max_steps=2", "train.use_peft=false", "train.gold_share=0.5"],

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.comparison.case import Case
+from pilotfish.comparison.case import ComparisonData
 
 
 def made(
@@ -16,7 +16,7 @@ def made(
     rows: Mapping[str, int] | None = None,
     plan: Mapping[str, Any] | None = None,
     spread: float = 0.01,
-) -> Case:
+) -> ComparisonData:
     """Arms right with the probability of their share, on items all find alike hard."""
     results: dict[str, dict[int, dict[str, float]]] = {}
     for at, (arm, share) in enumerate(shares.items()):
@@ -31,7 +31,7 @@ def made(
         for arm, n in (rows or {}).items()
         for seed in range(seeds)
     }
-    return Case(results, "accuracy", True, 0.02, trained, plan or {"arms": list(shares)})
+    return ComparisonData(results, "accuracy", True, 0.02, trained, plan or {"arms": list(shares)})
 
 
 def _ids(items: int) -> list[str]:

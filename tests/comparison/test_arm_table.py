@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pilotfish.comparison.arm_table import arms, matrices
+from pilotfish.comparison.arm_table import arm_table, matrices
 from pilotfish.errors import DataError
 from pilotfish.stats import mean
 from tests.comparison.makers import arm, drawn
 
 
 def listed(results, manifests=None):
-    rows = arms(results, manifests or {}, metric="exact_match", higher_is_better=True)
+    rows = arm_table(results, manifests or {}, metric="exact_match", higher_is_better=True)
     return {row["name"]: row for row in rows}
 
 

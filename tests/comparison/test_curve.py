@@ -2,11 +2,11 @@
 
 import pytest
 
-from pilotfish.comparison.arm_names import Place, place_of
+from pilotfish.comparison.arm_names import ArmName, parse_arm_name
 from pilotfish.comparison.break_even import break_even
-from pilotfish.comparison.choose_method import choose
+from pilotfish.comparison.choose_method import choose_method
 from pilotfish.comparison.curve import curve
-from pilotfish.comparison.equal import equal
+from pilotfish.comparison.equal import matched_table
 from pilotfish.flops import Cost
 from tests.comparison.cases import made
 
@@ -18,8 +18,8 @@ SHARES = {"base": 0.3, "full": 0.8, "selected": 0.7, "random": 0.6, "selected@5p
 
 def test_names_and_places_are_one() -> None:
     for name in ("selected", "selected@5pct", "full@epochs", "random@2Mtokens@epochs"):
-        assert place_of(name).name == name
-    assert place_of("full@epochs") == Place("full", "", "epochs")
+        assert parse_arm_name(name).name == name
+    assert parse_arm_name("full@epochs") == ArmName("full", "", "epochs")
 
 
 def test_a_curve_goes_by_rows_with_floor_and_full() -> None:
@@ -67,7 +67,9 @@ def test_equal_epochs_are_a_series_of_their_own_from_the_verdicts_budget() -> No
 def test_every_control_that_was_trained_has_its_line() -> None:
     shares = SHARES | {"random_tokens": 0.5, "random_compute": 0.69, "full@epochs": 0.9}
     rows = ROWS | {"random_tokens": 150, "random_compute": 260}
-    told = equal(made(shares, rows=rows, items=4000, spread=0.002, plan={"budgets": BUDGETS}))
+    told = matched_table(
+        made(shares, rows=rows, items=4000, spread=0.002, plan={"budgets": BUDGETS})
+    )
     assert [(one["what"], one["arm"], one["against"]) for one in told] == [
         ("steps", "selected", "random"), ("tokens", "selected", "random_tokens"),
         ("compute", "selected", "random_compute"), ("epochs", "selected", "full@epochs"),
@@ -93,15 +95,15 @@ def test_break_even_by_hand() -> None:
 
 def test_a_method_named_beforehand_keeps_the_verdict() -> None:
     plan = {"methods": {"ifd": "ifd"}, "method": "perplexity"}
-    found = choose(made({"selected": 0.5, "ifd": 0.9, "random": 0.4}, plan=plan))
+    found = choose_method(made({"selected": 0.5, "ifd": 0.9, "random": 0.4}, plan=plan))
     assert found.arm == "selected" and found.facts and found.facts["how"] == "fixed"
-    assert choose(made({"selected": 0.5, "random": 0.4})).facts is None
+    assert choose_method(made({"selected": 0.5, "random": 0.4})).facts is None
 
 
 def test_a_method_chosen_by_its_results_is_judged_on_other_items() -> None:
     plan = {"methods": {"ifd": "ifd"}, "method": "perplexity", "choose": "split"}
     case = made({"selected": 0.5, "ifd": 0.9, "random": 0.4}, plan=plan)
-    found = choose(case)
+    found = choose_method(case)
     assert found.arm == "ifd" and found.facts and found.facts["method"] == "ifd"
     left = set(found.case.items())
     assert 0.4 < len(left) / len(case.items()) < 0.6
@@ -112,4 +114,4 @@ def test_a_method_chosen_by_its_results_is_judged_on_other_items() -> None:
     }
     from dataclasses import replace
 
-    assert choose(replace(case, results=flipped)).arm == "ifd"
+    assert choose_method(replace(case, results=flipped)).arm == "ifd"

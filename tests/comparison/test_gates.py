@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pilotfish.comparison.gates import exit_code, folder_of, gates, parse_gate
+from pilotfish.comparison.gates import exit_code, gates, parse_gate, reference_folder
 from pilotfish.config import Gate
 from pilotfish.errors import UsageError
 from tests.comparison.cases import made
@@ -70,7 +70,7 @@ def test_a_reference_in_another_run() -> None:
     ],
 )
 def test_where_a_reference_stands(against: str, found: tuple[str, str] | None) -> None:
-    assert folder_of(["base", "selected"], against) == found
+    assert reference_folder(["base", "selected"], against) == found
 
 
 def test_a_guard_on_one_task_looks_at_its_items_alone() -> None:

@@ -3,9 +3,9 @@
 import pytest
 
 from pilotfish.comparison import wording
-from pilotfish.comparison.arm_names import place_of
+from pilotfish.comparison.arm_names import parse_arm_name
 from pilotfish.comparison.arm_table import in_order
-from pilotfish.comparison.equal import equal
+from pilotfish.comparison.equal import matched_table
 from tests.comparison.cases import made
 
 
@@ -35,7 +35,7 @@ def test_budgets_stand_in_the_order_of_their_size():
 def test_a_name_that_no_recipe_makes_is_listed_all_the_same():
     odd = ["a@", "a@.", "a@best", "a@5pct@epochs@x", "@", "@@epochs"]
     assert sorted(in_order(odd)) == sorted(odd)
-    assert place_of("a@best").name == "a@best"
+    assert parse_arm_name("a@best").name == "a@best"
 
 
 SHARES = {"better": 0.8, "worse": 0.4, "undecided": 0.62}
@@ -45,18 +45,18 @@ SHARES = {"better": 0.8, "worse": 0.4, "undecided": 0.62}
 def test_what_is_held_equal_is_said_whatever_came_out(outcome, share):
     small = {"items": 100, "spread": 0.04} if outcome == "undecided" else {"items": 2000}
     case = made({"selected": share, "random": 0.6, "random_tokens": 0.6}, **small)
-    told = {one["what"]: one for one in equal(case)}
+    told = {one["what"]: one for one in matched_table(case)}
     assert told["tokens"]["outcome"] == outcome
     assert told["tokens"]["sentence"].startswith("On as many tokens: ")
     assert ("beat" in told["tokens"]["sentence"]) == (outcome != "undecided")
 
 
 def test_two_seeds_are_an_indication_in_every_line():
-    told = equal(made({"selected": 0.8, "random": 0.6, "random_compute": 0.6}, seeds=2))
+    told = matched_table(made({"selected": 0.8, "random": 0.6, "random_compute": 0.6}, seeds=2))
     assert [one["what"] for one in told] == ["steps", "compute"]
     assert {(one["outcome"], one["p_holm"]) for one in told} == {("not_tested", None)}
     assert all("only an indication" in one["sentence"] for one in told)
-    assert equal(made({"random": 0.6})) == []
+    assert matched_table(made({"random": 0.6})) == []
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotfish.data import inspect, read, read_rows
-from pilotfish.data.formats import Unfit
+from pilotfish.data.formats import FormatMismatch
 from pilotfish.data.parse import parse_piece
 from pilotfish.data.readers.jsonl import line_pieces
-from pilotfish.data.readers.raw_record import Piece
+from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.data.readers.strict_json import MAX_DEPTH, parse_object
 from pilotfish.errors import DataError, UsageError
 from pilotfish.store import Store
@@ -156,7 +156,7 @@ def test_nesting_is_allowed_up_to_the_limit_whatever_the_shape() -> None:
 
     for open_, close in (("[", "]"), ('{"k":', "}")):
         parse_object(nested(MAX_DEPTH, open_, close))
-        with pytest.raises(Unfit) as caught:
+        with pytest.raises(FormatMismatch) as caught:
             parse_object(nested(MAX_DEPTH + 1, open_, close))
         assert caught.value.reason == "too_deep"
 
@@ -218,8 +218,8 @@ def test_nothing_usable_is_a_data_error_whatever_the_rate(
 def test_any_bytes_parse_or_have_a_reason(data: bytes) -> None:
     for tail in (False, True):
         try:
-            value = parse_piece(Piece(0, data, tail=tail))
-        except Unfit as unfit:
+            value = parse_piece(RawRecord(0, data, tail=tail))
+        except FormatMismatch as unfit:
             assert unfit.reason
         else:
             json.dumps(value, allow_nan=False).encode()

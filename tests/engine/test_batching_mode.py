@@ -18,7 +18,7 @@ from transformers import (
 
 from pilotfish.engine import batching_mode
 from pilotfish.engine.batches import measure_rows
-from pilotfish.engine.batching_mode import Way
+from pilotfish.engine.batching_mode import BatchingMode
 from pilotfish.engine.forward import Forward
 from pilotfish.models import Loaded
 from tests.engine.shapes import COMMON, SHAPES, VOCAB, build
@@ -67,12 +67,12 @@ def test_attention_of_its_own_is_not_packed_however_coarse_the_format(
     loaded = made(_GPTJ, monkeypatch, dtype=torch.bfloat16)
     # as trained ones have: one large number that all logits share, which hides the neighbours
     loaded.model.lm_head.bias.data.fill_(-100.0)
-    assert Forward(loaded).way == Way("padded", lean=True)
+    assert Forward(loaded).way == BatchingMode("padded", lean=True)
 
 
 def test_sinks_are_not_left_out_however_little_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = made(_SINKS, monkeypatch, scale=1.0, dtype=torch.bfloat16)
-    assert Forward(loaded).way == Way("padded", lean=True)
+    assert Forward(loaded).way == BatchingMode("padded", lean=True)
 
 
 def test_a_soft_cap_is_kept_where_logits_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_want_of_memory_in_the_probe_does_not_choose_another_way() -> None:
     forward = Forward(loaded)
     with pytest.raises(torch.OutOfMemoryError):
         _ = forward.way
-    assert forward.way == Way("packed", lean=True)
+    assert forward.way == BatchingMode("packed", lean=True)
 
 
 def test_logits_that_are_no_numbers_must_be_so_in_both() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from pilotfish.engine import head, packed
 from pilotfish.engine.batches import measure_rows
-from pilotfish.engine.batching_mode import Chosen, Way
+from pilotfish.engine.batching_mode import BatchingMode, ModelLayout
 from pilotfish.engine.forward import Forward
 from pilotfish.errors import UsageError
 from pilotfish.tokenization import Encoded
@@ -58,7 +58,7 @@ def test_equal_to_one_row_at_a_time(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
 def test_these_shapes_are_packed_and_their_head_is_apart(shape: str) -> None:
-    expected = Way("padded" if shape == "bloom" else "packed", lean=True)
+    expected = BatchingMode("padded" if shape == "bloom" else "packed", lean=True)
     assert Forward(build(shape)).way == expected
 
 
@@ -69,7 +69,7 @@ def test_the_ways_to_fall_back_on_are_true_too(shape: str, batching: str, lean: 
     loaded, rows = build(shape), some_rows()
     forward = Forward(loaded)
     which = forward.chosen.head if lean else head.WholeHead()
-    forward.chosen = Chosen(Way(batching, lean), loaded.model, which)
+    forward.chosen = ModelLayout(BatchingMode(batching, lean), loaded.model, which)
     found = measure_rows(rows, forward, signal="nll", token_budget=128)
     expected = one_by_one(loaded.model, rows)
     np.testing.assert_allclose(found.columns["total"], expected, rtol=1e-5)
@@ -87,7 +87,7 @@ def test_a_model_that_mixes_its_neighbours_is_not_packed() -> None:
 
     loaded.model.model.forward = leaks
     rows = some_rows()
-    assert Forward(loaded).way == Way("padded", lean=True)
+    assert Forward(loaded).way == BatchingMode("padded", lean=True)
     np.testing.assert_allclose(totals(loaded, rows), one_by_one(loaded.model, rows), rtol=1e-5)
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pilotfish.engine.in_memory import Looker
+from pilotfish.engine.in_memory import InMemoryScorer
 from pilotfish.engine.scorer import measure
-from pilotfish.engine.shard_files import load_seen
+from pilotfish.engine.shard_files import load_features
 from pilotfish.models import load
 from pilotfish.records import Need
 from pilotfish.store import Store
@@ -21,9 +21,9 @@ def test_a_look_agrees_with_the_shards(tmp_path: Path) -> None:
     loaded, store = load(str(tiny_gpt2(tmp_path / "weak")), device="cpu"), Store(tmp_path / "run")
     pool = ListPool(rows)
     keys = measure(pool, NEEDS, loaded, max_length=40, store=store, token_budget=256)  # type: ignore[arg-type]
-    whole, _ = load_seen(pool, keys, store, NEEDS[0])  # type: ignore[arg-type]
+    whole, _ = load_features(pool, keys, store, NEEDS[0])  # type: ignore[arg-type]
     some = [3, 0, 14, 8]
-    look = Looker(loaded, NEEDS, max_length=40, token_budget=256)
+    look = InMemoryScorer(loaded, NEEDS, max_length=40, token_budget=256)
     seen = look([rows[i] for i in some])
     assert seen.ids.tolist() == [f"id-{i}" for i in some]
     assert seen.n_response_tokens.tolist() == whole.n_response_tokens[some].tolist()

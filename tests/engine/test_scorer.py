@@ -11,7 +11,7 @@ from pilotfish.engine import scorer
 from pilotfish.engine.cache_keys import stage_key, stage_spec
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.scorer import LENGTHS, ShardScorer, measure
-from pilotfish.engine.shard_files import load_seen
+from pilotfish.engine.shard_files import load_features
 from pilotfish.errors import DamagedRun
 from pilotfish.models import Loaded, load
 from pilotfish.records import Need
@@ -48,7 +48,7 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_what_is_measured_is_read_back_in_pool_order(weak: Loaded, tmp_path: Path) -> None:
     pool = some_pool()
     keys = run(pool, weak, tmp_path)
-    seen, truncated = load_seen(pool, keys, Store(tmp_path), NEEDS[0])
+    seen, truncated = load_features(pool, keys, Store(tmp_path), NEEDS[0])
     assert seen.ids.tolist() == [f"id-{i}" for i in range(23)]
     assert [reason for reason in seen[NEEDS[0]].reason][:2] == ["empty_response", ""]
     assert seen[NEEDS[0]].count[1] == 3  # "word" without its first token: no start token here
@@ -128,7 +128,7 @@ def test_shuffled_rows_of_a_shard_get_the_same_numbers(weak: Loaded, tmp_path: P
     totals = []
     for name, pool in (("a", ListPool(rows)), ("b", ListPool([rows[i] for i in order]))):
         keys = run(pool, weak, tmp_path / name)
-        seen, _ = load_seen(pool, keys, Store(tmp_path / name), NEEDS[0])  # type: ignore[arg-type]
+        seen, _ = load_features(pool, keys, Store(tmp_path / name), NEEDS[0])  # type: ignore[arg-type]
         totals.append(seen[NEEDS[0]].total)
     np.testing.assert_array_equal(totals[0][order], totals[1])
 
@@ -140,9 +140,9 @@ def test_ids_are_compared_never_counted(weak: Loaded, tmp_path: Path) -> None:
     # as many rows, but one lost and another one doubled
     other = ListPool(rows[:10], rows[10:20], [rows[20], rows[20], rows[22]])
     with pytest.raises(DamagedRun, match="id-21"):
-        load_seen(other, keys, Store(tmp_path), NEEDS[0])  # type: ignore[arg-type]
+        load_features(other, keys, Store(tmp_path), NEEDS[0])  # type: ignore[arg-type]
     turned = ListPool(rows[20:], rows[10:20], rows[:10])  # other shards, same rows
-    seen, _ = load_seen(turned, keys, Store(tmp_path), NEEDS[0])  # type: ignore[arg-type]
+    seen, _ = load_features(turned, keys, Store(tmp_path), NEEDS[0])  # type: ignore[arg-type]
     assert seen.n_response_tokens[0] == 0 and seen.ids[0] == "id-20"
 
 
@@ -151,7 +151,7 @@ def test_a_damaged_part_is_named_when_read(weak: Loaded, tmp_path: Path) -> None
     keys = run(pool, weak, tmp_path)
     (tmp_path / "signals" / keys[NEEDS[0]] / "part-00001.parquet").write_bytes(b"?")
     with pytest.raises(DamagedRun, match=r"part-00001\.parquet"):
-        load_seen(pool, keys, Store(tmp_path), NEEDS[0])  # type: ignore[arg-type]
+        load_features(pool, keys, Store(tmp_path), NEEDS[0])  # type: ignore[arg-type]
 
 
 def test_progress_counts_rows_times_needs_and_ends_full(weak: Loaded, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_lengths_need_no_forward_pass(
     monkeypatch.setattr(Forward, "run", lambda *_: pytest.fail("the model ran"))
     pool = some_pool()
     keys = run(pool, weak, tmp_path, [LENGTHS])
-    seen, _ = load_seen(pool, keys, Store(tmp_path), LENGTHS)  # type: ignore[arg-type]
+    seen, _ = load_features(pool, keys, Store(tmp_path), LENGTHS)  # type: ignore[arg-type]
     by_hand = [4 * (i % 5) for i in range(23)]
     by_hand[19] = 14  # cut
     assert seen.n_response_tokens.tolist() == by_hand
@@ -232,7 +232,7 @@ def test_a_shard_in_which_no_row_is_usable_is_read_beside_the_others(
     needs = [Need("hidden"), Need("token_nll"), Need("topk", size=3)]
     pool = ListPool(rows[:2], rows[2:])
     keys = run(pool, weak, tmp_path, needs)
-    seen, _ = load_seen(pool, keys, Store(tmp_path), needs[0])
+    seen, _ = load_features(pool, keys, Store(tmp_path), needs[0])
     state = seen.measured[needs[0]].values["state"]
     assert np.isfinite(state).all(axis=1).tolist() == [True, True, False, False]
     for need, name in ((needs[1], "tokens"), (needs[2], "top_ids")):

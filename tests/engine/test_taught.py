@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pilotfish.engine.batches import measure_pass
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.scorer import ShardScorer
-from pilotfish.engine.shard_files import load_part
+from pilotfish.engine.shard_files import load_shard
 from pilotfish.models import Loaded, load
 from pilotfish.records import Example, Measured, Need, Turn
 from pilotfish.store import Store
@@ -68,7 +68,7 @@ def captured(
         ListPool(rows), [need], loaded, Store(root), max_length=limit, token_budget=128
     )
     scorer(0)
-    ids, found = load_part(Store(root), scorer.keys[need], 0)
+    ids, found = load_shard(Store(root), scorer.keys[need], 0)
     assert ids.tolist() == [row.id for row in rows]
     return found
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pilotfish.errors import DamagedRun, DataError, UsageError
-from pilotfish.evaluation import Item, judge_model, load_judged, load_results, read_items
+from pilotfish.evaluation import Item, evaluate_model, load_evaluated, load_results, read_items
 from pilotfish.evaluation.items import item_hash
 from pilotfish.store import Store
 from tests.comparison.makers import asked
@@ -35,7 +35,7 @@ class Counting:
 
 
 def judge(store, metric, *, loaded=MODEL, arm="selected", seed=0, test="t0", **options):
-    return judge_model(
+    return evaluate_model(
         store, loaded, ROWS, arm=arm, seed=seed, metric=metric, test_fingerprint=test, **options
     )
 
@@ -70,7 +70,7 @@ def test_results_come_back_by_id_with_nan_for_null(tmp_path):
     assert list(values) == [row.id for row in ROWS]
     assert (values["one"], values["three"]) == (1.0, 0.5)
     assert math.isnan(values["zwei é\u2028"])
-    judged = load_judged(store)
+    judged = load_evaluated(store)
     assert (judged.metric, judged.higher_is_better, judged.test_fingerprint) == (
         "exact_match",
         True,
@@ -80,7 +80,7 @@ def test_results_come_back_by_id_with_nan_for_null(tmp_path):
 
 def test_nothing_judged_is_nothing(tmp_path):
     assert load_results(Store(tmp_path)) == {}
-    assert load_judged(Store(tmp_path)) is None
+    assert load_evaluated(Store(tmp_path)) is None
 
 
 def test_an_intact_result_is_reused(tmp_path):
@@ -139,14 +139,14 @@ def test_mixed_questions_are_refused_in_words(tmp_path, other, words):
 def test_test_rows_that_share_an_id_are_refused(tmp_path):
     twice = [asked("a", "1", key="x"), asked("b", "2", key="x")]
     with pytest.raises(DataError, match="share the id 'x'"):
-        judge_model(
+        evaluate_model(
             Store(tmp_path), MODEL, twice, arm="a", seed=0, metric=Counting(), test_fingerprint=""
         )
 
 
 def test_no_test_rows_are_refused(tmp_path):
     with pytest.raises(DataError, match="no test rows"):
-        judge_model(
+        evaluate_model(
             Store(tmp_path), MODEL, [], arm="a", seed=0, metric=Counting(), test_fingerprint=""
         )
 

@@ -14,7 +14,7 @@ from pilotfish.config import parse_method
 from pilotfish.config.data import Source
 from pilotfish.errors import DamagedRun
 from pilotfish.experiments import train as flow
-from pilotfish.experiments.train import train_stage
+from pilotfish.experiments.train import train_arms
 from pilotfish.progress import Silent
 from pilotfish.scoring.score import score
 from pilotfish.selection.select import select
@@ -44,7 +44,7 @@ def ready(world: World) -> Run:
 
 def go(world: World, **how: Any) -> list[dict[str, Any]]:
     how = {"arms": ["selected"], "overrides": SETTINGS, **how}
-    return train_stage(str(world.out), world.strong, **how)
+    return train_arms(str(world.out), world.strong, **how)
 
 
 def kill(world: World, at: int, **how: Any) -> None:

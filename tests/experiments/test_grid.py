@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pilotfish.arms.arms import grid_of
+from pilotfish.arms.arms import grid_for
 from pilotfish.config import Recipe, make_recipe
 from pilotfish.errors import UsageError
 from pilotfish.experiments.run import run_experiment
@@ -25,7 +25,7 @@ def recipe(**more: Any) -> Recipe:
 
 
 def names(**more: Any) -> list[str]:
-    return [arm.name for arm in grid_of(recipe(**more))]
+    return [arm.name for arm in grid_for(recipe(**more))]
 
 
 def test_arms_that_spend_a_budget_stand_at_every_budget() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pilotfish.arms.rows import Training
-from pilotfish.arms.training_data import Material, held_gold
+from pilotfish.arms.rows import TrainingPlan
+from pilotfish.arms.training_data import TrainingData, hold_out_gold
 from pilotfish.data.held_out import test_rows as stored_test
 from pilotfish.errors import UsageError
 from pilotfish.records import Example, Turn
@@ -116,9 +116,9 @@ def test_a_learning_rate_is_not_chosen_on_rows_the_arm_learns() -> None:
     # as `rows_of` makes them: ids of trusted rows carry a prefix, pool rows may share bare ids
     arm = [example(str(i), f"pool {i}") for i in range(10)]
     arm += [example(f"trusted:{each.id}", each.prompt[0].content) for each in trusted]
-    training = Training("m", "d", None, lambda seed: None, trusted)  # type: ignore[arg-type, return-value]
-    held = held_gold(training)
-    learnt = Material(arm, ["pool"] * 10 + ["gold"] * 10).without(held)
+    training = TrainingPlan("m", "d", None, lambda seed: None, trusted)  # type: ignore[arg-type, return-value]
+    held = hold_out_gold(training)
+    learnt = TrainingData(arm, ["pool"] * 10 + ["gold"] * 10).without(held)
     asked = {row.prompt for row in held}
     assert len(held) == 2 and len(learnt.rows) == 18
     assert learnt.sources == ["pool"] * 10 + ["gold"] * 8

@@ -8,10 +8,10 @@ import pytest
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.errors import UsageError
-from pilotfish.experiments.evaluate import judge_stage
-from pilotfish.experiments.train import train_stage
+from pilotfish.experiments.evaluate import evaluate_run
+from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
 from pilotfish.selection.select import select
 from pilotfish.store import Run
@@ -29,9 +29,9 @@ def test_a_changed_seed_length_or_trusted_set_is_refused_by_name(world: World) -
     scored(world, trusted=world.trusted)
     tuned = (world.out / "weak/model.safetensors").read_bytes()
     with pytest.raises(UsageError, match="max_length"):
-        scored(world, trusted=world.trusted, measuring=Measuring(max_length=30))
+        scored(world, trusted=world.trusted, measuring=ScoreConfig(max_length=30))
     with pytest.raises(UsageError, match="seed"):
-        scored(world, trusted=world.trusted, measuring=Measuring(seed=1))
+        scored(world, trusted=world.trusted, measuring=ScoreConfig(seed=1))
     with pytest.raises(UsageError, match="weak model"):
         scored(world)
     other = write(world.folder / "other.jsonl", rows(8, start=300))
@@ -60,7 +60,7 @@ def test_scores_of_another_pool_do_not_stay_beside_the_new_ones(world: World) ->
 def test_token_counts_follow_the_only_score_when_it_is_replaced(world: World) -> None:
     scored(world)
     before = pq.read_table(world.out / "scores.parquet").column("n_response_tokens").to_pylist()
-    scored(world, measuring=Measuring(max_length=14), force=True)
+    scored(world, measuring=ScoreConfig(max_length=14), force=True)
     table = pq.read_table(world.out / "scores.parquet")
     assert table.column("n_response_tokens").to_pylist() != before
     assert any(table.column("truncated").to_pylist())
@@ -86,7 +86,7 @@ def test_distilling_on_a_scored_run_does_not_tune_its_tuned_model_once_more(worl
     run = scored(world, trusted=world.trusted)
     select(run.root, method=METHOD, budget="6rows")
     before = (run.root / "weak/manifest.json").read_bytes()
-    train_stage(
+    train_arms(
         str(run.root), world.strong, arms=["selected", "trusted_selected"], loss="kd",
         overrides=["train.max_steps=1"],
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_distilling_on_a_scored_run_does_not_tune_its_tuned_model_once_more(worl
 def test_a_later_arm_is_trained_like_those_of_the_run(world: World) -> None:
     run = world.run(arms=["selected"], seed=3)
     stamp = (run.root / "train/selected/seed-0/model.safetensors").stat().st_mtime_ns
-    train_stage(str(run.root), world.strong, arms=["selected", "full"])
+    train_arms(str(run.root), world.strong, arms=["selected", "full"])
     assert (run.root / "train/selected/seed-0/model.safetensors").stat().st_mtime_ns == stamp
     one, other = (manifest(run, arm)["made_from"] for arm in ("selected", "full"))
     for key in ("strong", "steps", "config", "stream"):
@@ -111,7 +111,7 @@ def test_rows_held_out_of_the_trusted_ones_are_not_trained_on_later(world: World
     write(Path(world.trusted), rows(30, start=100))
     run = world.run(test=None, trusted=world.trusted, arms=["trusted"])
     assert manifest(run, "trusted")["trusted_rows"] == 20
-    train_stage(str(run.root), world.strong, arms=["trusted_full"], trusted=world.trusted)
+    train_arms(str(run.root), world.strong, arms=["trusted_full"], trusted=world.trusted)
     assert manifest(run, "trusted_full")["trusted_rows"] == 20
 
 
@@ -119,29 +119,29 @@ def test_rows_held_out_of_the_trusted_ones_are_not_trained_on_later(world: World
 def test_an_untrained_arm_cannot_be_trained(world: World, arm: str) -> None:
     run = scored(world)
     with pytest.raises(UsageError, match="judged as it is"):
-        train_stage(str(run.root), world.strong, arms=[arm])
+        train_arms(str(run.root), world.strong, arms=[arm])
 
 
 def test_settings_that_training_ignores_are_refused(world: World) -> None:
     run = scored(world)
     with pytest.raises(UsageError, match="only settings of train"):
-        train_stage(str(run.root), world.strong, arms=["selected"], overrides=["budget=5%"])
+        train_arms(str(run.root), world.strong, arms=["selected"], overrides=["budget=5%"])
 
 
 def test_another_metric_judges_the_untrained_arms_again_too(world: World) -> None:
     run = world.run(trusted=world.trusted, arms=["base", "weak", "selected"])
-    told = judge_stage(str(run.root), metric="exact_match")
+    told = evaluate_run(str(run.root), metric="exact_match")
     assert {arm["name"]: arm["metric"] for arm in told} == dict.fromkeys(
         ("base", "weak", "selected"), "exact_match"
     )
     assert run.section("test")["metric"] == "exact_match"
     with pytest.raises(UsageError, match="no model of random"):
-        judge_stage(str(run.root), arms=["random"])
+        evaluate_run(str(run.root), arms=["random"])
 
 
 def test_a_model_trained_anew_loses_the_judgement_of_the_old_one(world: World) -> None:
     run = world.run(arms=["selected"])
-    train_stage(str(run.root), world.strong, arms=["selected"], overrides=["train.max_steps=2"])
+    train_arms(str(run.root), world.strong, arms=["selected"], overrides=["train.max_steps=2"])
     assert not (run.root / "judge/selected/seed-0.json").exists()
 
 
@@ -150,19 +150,19 @@ def test_judging_a_stale_model_does_not_make_it_fresh(world: World) -> None:
     select(run.root, method=METHOD, budget="5rows", force=True)
     stale = ["train/selected/seed-0", "judge/selected/seed-0"]
     assert run.section("selections")["selected"]["stale"] == sorted(stale)
-    judge_stage(str(run.root))
+    evaluate_run(str(run.root))
     assert run.section("selections")["selected"]["stale"] == sorted(stale)
-    train_stage(str(run.root), world.strong, arms=["selected"])
-    judge_stage(str(run.root))
+    train_arms(str(run.root), world.strong, arms=["selected"])
+    evaluate_run(str(run.root))
     assert run.section("selections")["selected"]["stale"] == []
 
 
 def test_pool_rows_in_a_test_that_came_later_are_counted(world: World) -> None:
     run = scored(world)
     select(run.root, method=METHOD, budget="6rows")
-    train_stage(str(run.root), world.strong, arms=["selected"], overrides=["train.max_steps=1"])
+    train_arms(str(run.root), world.strong, arms=["selected"], overrides=["train.max_steps=1"])
     late = write(world.folder / "late.jsonl", [*rows(2), *rows(2, start=200)])
-    judge_stage(str(run.root), test=late, metric="loss")
+    evaluate_run(str(run.root), test=late, metric="loss")
     assert any(
         "2 pool rows also stand in the test data" in text for text in report(run)["warnings"]
     )

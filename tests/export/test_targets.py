@@ -11,7 +11,7 @@ import yaml
 from pilotfish.config import TrainConfig
 from pilotfish.data import read_rows
 from pilotfish.errors import DataError
-from pilotfish.export import TARGETS, How, Job, Written
+from pilotfish.export import TARGETS, Job, TrainSettings, Written
 from pilotfish.records import Example
 from pilotfish.tokenization.render import turns_of
 from tests.export import documented
@@ -73,9 +73,9 @@ def rows_of(folder: Path, shape: str) -> list[Example]:
     return list(read_rows(str(path)).examples)
 
 
-def how(templated: bool | None = True, **train: Any) -> How:
+def how(templated: bool | None = True, **train: Any) -> TrainSettings:
     config = TrainConfig(**{"max_length": 2048, **train})
-    return How(config, "org/strong", 12, 1, 2e-4, True, templated, "</s>")
+    return TrainSettings(config, "org/strong", 12, 1, 2e-4, True, templated, "</s>")
 
 
 def write(
@@ -150,7 +150,7 @@ def test_all_trainers_get_the_same_settings() -> None:
 @pytest.mark.parametrize("target", READERS)
 def test_full_fine_tuning_names_no_adapter(target: str) -> None:
     row = Example("a", "s", 0, text="x", raw='{"text": "x"}')
-    plain = How(TrainConfig(), "m", 1, 0, 1e-4, False)
+    plain = TrainSettings(TrainConfig(), "m", 1, 0, 1e-4, False)
     told = TARGETS[target].write([Job("full", 1, 1001, [row])], plain).files["full-seed-1.yaml"]
     settings = yaml.safe_load(told)
     assert not settings.get("use_peft") and "adapter" not in settings and "lora_r" not in settings

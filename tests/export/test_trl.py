@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from pilotfish.data import held_out
-from pilotfish.experiments.evaluate import judge_arm, open_model
-from pilotfish.experiments.external.compare_files import Asked, compare_files
-from pilotfish.experiments.external.evaluate_model import judge_model_folder
+from pilotfish.experiments.evaluate import evaluate_arm, open_model
+from pilotfish.experiments.external.compare_files import CompareOptions, compare_files
+from pilotfish.experiments.external.evaluate_model import evaluate_model_folder
 from pilotfish.export.export import export
 from pilotfish.report import write
 from pilotfish.store import Run
@@ -61,22 +61,22 @@ def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
     assert (config["max_steps"], config["max_length"]) == (2, 256)
     results, own, asked = [], Run(tmp_path / "inside"), held_out.test_rows(run)
     facts = {"data": None, "held_out": "test", "metric": "loss"}
-    held_out.keep_test(own, asked, facts, force=False)
+    held_out.store_test_rows(own, asked, facts, force=False)
     with inside(folder, monkeypatch):
         for arm in told["arms"]:
             name, seed = arm["arm"], arm["seed"]
             model = folder / train(f"{name}-seed-{seed}.yaml")
             items = folder / f"{name}-{seed}.jsonl"
-            judge_model_folder(str(run.root), str(model), str(items))
+            evaluate_model_folder(str(run.root), str(model), str(items))
             results.append(f"{name}:{seed}={items}")
-            judge_arm(own, (name, seed), open_model(str(model)), asked, "loss")
-    there = compare_files(results, str(tmp_path / "verdict"), Asked())
+            evaluate_arm(own, (name, seed), open_model(str(model)), asked, "loss")
+    there = compare_files(results, str(tmp_path / "verdict"), CompareOptions())
     here = write(own)
     assert there["verdict"] == here["verdict"]
     assert here["verdict"]["difference"] not in (None, 0.0) and here["verdict"]["low"] is not None
     means = {arm["name"]: (arm["mean"], arm["low"], arm["high"]) for arm in here["arms"]}
     assert means == {arm["name"]: (arm["mean"], arm["low"], arm["high"]) for arm in there["arms"]}
-    base = judge_model_folder(str(run.root), world.strong, str(tmp_path / "base.jsonl"))
+    base = evaluate_model_folder(str(run.root), world.strong, str(tmp_path / "base.jsonl"))
     assert base["mean"] != means["selected"][0]  # something was learnt
 
 

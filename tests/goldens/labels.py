@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from pilotfish.demo.models import shipped
-from pilotfish.labeling.answer import look
-from pilotfish.labeling.settings import Labelling
+from pilotfish.labeling.answer import predict_labels
+from pilotfish.labeling.settings import LabelConfig
 from pilotfish.models import load
 from pilotfish.records import Example
 from tests.tiny.pools import asked
@@ -14,13 +14,13 @@ from tests.tiny.pools import asked
 _WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger")
 _PROMPTS = [asked(f"r{i}", f"reverse: {word}", word[::-1]) for i, word in enumerate(_WORDS)]
 _TEXTS = [Example(f"t{i}", "s", i, text=word, label="") for i, word in enumerate(_WORDS)]
-_WAYS: dict[str, tuple[list[Example], Labelling]] = {
-    "hard": (_PROMPTS, Labelling(classes=(), max_new_tokens=8)),
-    "cut": (_PROMPTS, Labelling(classes=(), max_new_tokens=2)),
-    "states": (_PROMPTS, Labelling(classes=(), max_new_tokens=8, filters=("knn",))),
-    "consistency": (_PROMPTS, Labelling("consistency", classes=(), samples=4, max_new_tokens=8)),
-    "classes": (_TEXTS, Labelling(classes=("a", "b", "yes"))),
-    "soft": (_TEXTS, Labelling("soft", classes=("a", "b", "yes"))),
+_WAYS: dict[str, tuple[list[Example], LabelConfig]] = {
+    "hard": (_PROMPTS, LabelConfig(classes=(), max_new_tokens=8)),
+    "cut": (_PROMPTS, LabelConfig(classes=(), max_new_tokens=2)),
+    "states": (_PROMPTS, LabelConfig(classes=(), max_new_tokens=8, filters=("knn",))),
+    "consistency": (_PROMPTS, LabelConfig("consistency", classes=(), samples=4, max_new_tokens=8)),
+    "classes": (_TEXTS, LabelConfig(classes=("a", "b", "yes"))),
+    "soft": (_TEXTS, LabelConfig("soft", classes=("a", "b", "yes"))),
 }
 
 
@@ -29,7 +29,7 @@ def cases() -> dict[str, Any]:
     weak = load(str(shipped("weak")), device="cpu")
     found: dict[str, Any] = {}
     for name, (rows, how) in _WAYS.items():
-        looked = look(rows, weak, how)
+        looked = predict_labels(rows, weak, how)
         labels = looked.labels
         found[name] = {
             "label": labels.label.tolist(),

@@ -19,14 +19,14 @@ from pilotfish.labeling.cross_fit import fold_of
 from pilotfish.labeling.files import read_labels
 from pilotfish.labeling.filtering import label_rows
 from pilotfish.labeling.label import Labelled, label
-from pilotfish.labeling.settings import Labelling, Models
+from pilotfish.labeling.settings import LabelConfig, Models
 from pilotfish.labeling.table import FAILED, FILTERED, OK
 from pilotfish.models import identify, load
 from pilotfish.store import Run, Store
 
 WEAK, STRONG = str(shipped("weak")), str(shipped("strong"))
 WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger", "cloud", "piano", "apple")
-ROOM = Labelling(max_new_tokens=8)
+ROOM = LabelConfig(max_new_tokens=8)
 QUICK = Models(
     WEAK,
     tune=TuneConfig(learning_rate=1e-3, use_peft=False, per_device_train_batch_size=64),
@@ -53,7 +53,7 @@ def data(tmp_path: Path) -> str:
 
 
 def done(
-    data: str, out: Path, how: Labelling = ROOM, models: Models = QUICK, **more: Any
+    data: str, out: Path, how: LabelConfig = ROOM, models: Models = QUICK, **more: Any
 ) -> Labelled:
     return label(Source(data), models, str(out), how, **more)
 
@@ -68,7 +68,7 @@ def test_rows_come_back_as_they_came_with_the_weak_answer_and_its_provenance(
 ) -> None:
     expected = label_rows(list(read(data, Store(tmp_path / "pool")).examples()), load(WEAK), ROOM)
     middle = float(np.median(expected.confidence))
-    found = done(data, tmp_path / "run", Labelling(max_new_tokens=8, abstain=middle))
+    found = done(data, tmp_path / "run", LabelConfig(max_new_tokens=8, abstain=middle))
     labels = found.labels
     assert list(labels.label) == list(expected.label)
     assert found.facts["counts"] == labels.counts and labels.counts[OK] == 5
@@ -102,19 +102,21 @@ def test_shards_change_no_label_and_a_killed_run_redoes_only_what_is_missing(
         asked.append(len(examples))
         return look(examples, *rest, **how)
 
-    look = shards.look
-    monkeypatch.setattr(shards, "look", dies)
+    look = shards.predict_labels
+    monkeypatch.setattr(shards, "predict_labels", dies)
     with pytest.raises(KeyboardInterrupt):
         done(str(run.root), run.root)
     assert asked == [3, 3]
     monkeypatch.setattr(
-        shards, "look", lambda rows, *a, **k: asked.append(len(rows)) or look(rows, *a, **k)
+        shards,
+        "predict_labels",
+        lambda rows, *a, **k: asked.append(len(rows)) or look(rows, *a, **k),
     )
     found = done(str(run.root), run.root)
     assert asked == [3, 3, 3, 1]
     done(str(run.root), run.root)
     # another threshold needs no model; nor does another name
-    done(str(run.root), run.root, Labelling(max_new_tokens=8, abstain=0.5), name="sure")
+    done(str(run.root), run.root, LabelConfig(max_new_tokens=8, abstain=0.5), name="sure")
     assert asked == [3, 3, 3, 1]
     assert list(found.labels.label) == list(whole.label)
     assert found.labels.confidence == pytest.approx(whole.confidence, abs=1e-5)
@@ -130,15 +132,15 @@ def test_reuse_is_refused_by_name_of_what_changed(data: str, tmp_path: Path) -> 
     before = (out / "labels/hard.json").read_bytes()
     assert done(data, out).facts == first.facts
     with pytest.raises(UsageError, match="another abstain, max_new_tokens") as caught:
-        done(data, out, Labelling(max_new_tokens=9, abstain=0.5))
+        done(data, out, LabelConfig(max_new_tokens=9, abstain=0.5))
     assert "--as" in str(caught.value.hint)
     with pytest.raises(UsageError, match="another weak model"):
         done(data, out, models=Models(STRONG))
     assert (out / "labels/hard.json").read_bytes() == before
-    done(data, out, Labelling(max_new_tokens=9), force=True)
-    done(data, out, Labelling("consistency", samples=2, max_new_tokens=8))
+    done(data, out, LabelConfig(max_new_tokens=9), force=True)
+    done(data, out, LabelConfig("consistency", samples=2, max_new_tokens=8))
     with pytest.raises(UsageError, match="another samples"):
-        done(data, out, Labelling("consistency", samples=3, max_new_tokens=8))
+        done(data, out, LabelConfig("consistency", samples=3, max_new_tokens=8))
     assert sorted(Run(out).section("labels")) == ["consistency", "hard"]
     for name in ("seed-0", "raw", "a/b", ""):
         if name:
@@ -148,7 +150,7 @@ def test_reuse_is_refused_by_name_of_what_changed(data: str, tmp_path: Path) -> 
 
 def test_soft_labels_survive_the_disk(tmp_path: Path) -> None:
     records = [{"text": word, "label": i % 2} for i, word in enumerate(WORDS)]
-    found = done(write(tmp_path / "texts.jsonl", records), tmp_path / "run", Labelling("soft"))
+    found = done(write(tmp_path / "texts.jsonl", records), tmp_path / "run", LabelConfig("soft"))
     labels = found.labels
     assert labels.classes == ("0", "1") and labels.probs is not None
     assert labels.probs.sum(axis=1) == pytest.approx(1)
@@ -176,7 +178,7 @@ def assert_nothing_leaks(found: Labelled) -> None:
 def test_folds_never_let_a_model_label_what_it_learnt(tmp_path: Path) -> None:
     twice = [*rows(*WORDS), {**rows("river")[0], "id": "again", "completion": "else"}]
     data = write(tmp_path / "pool.jsonl", twice)
-    found = done(data, tmp_path / "run", Labelling(folds=3, max_new_tokens=8, seed=1))
+    found = done(data, tmp_path / "run", LabelConfig(folds=3, max_new_tokens=8, seed=1))
     labels = found.labels
     keys = [overlap_key(row) for row in Pool.open(found.run.store).examples()]
     assert list(labels.fold) == [fold_of(key, 3, 1) for key in keys]
@@ -202,7 +204,7 @@ def test_rows_that_ask_what_was_tuned_on_are_not_labelled_or_are_cross_fitted(
     assert [line["id"] for line in lines(found)] == [f"r{i}" for i in range(3, 10)]
     assert_nothing_leaks(found)
     fitted = done(
-        data, tmp_path / "run", Labelling(folds=2, max_new_tokens=8), trusted=trusted, name="fit"
+        data, tmp_path / "run", LabelConfig(folds=2, max_new_tokens=8), trusted=trusted, name="fit"
     )
     assert fitted.labels.counts[OK] == 10 and {*fitted.labels.fold} == {0, 1}
     assert_nothing_leaks(fitted)
@@ -210,7 +212,7 @@ def test_rows_that_ask_what_was_tuned_on_are_not_labelled_or_are_cross_fitted(
 
 def test_disjoint_trusted_rows_need_no_folds_and_that_is_proved(data: str, tmp_path: Path) -> None:
     trusted = write(tmp_path / "trusted.jsonl", rows("eagle", "mouse", "house", "table", start=50))
-    found = done(data, tmp_path / "run", Labelling(folds=4, max_new_tokens=8), trusted=trusted)
+    found = done(data, tmp_path / "run", LabelConfig(folds=4, max_new_tokens=8), trusted=trusted)
     assert "none of the 10 pool rows asks" in found.facts["words"][0]
     assert {*found.labels.fold} == {-1} and len(folder_rows(found)) == 1
     assert_nothing_leaks(found)
@@ -233,7 +235,7 @@ def test_a_second_round_lets_hard_rows_back_where_the_second_model_agrees(
 ) -> None:
     from pilotfish.labeling.filters import Refill
 
-    how = Labelling(max_new_tokens=8, filters=("confidence(keep=0.5)",))
+    how = LabelConfig(max_new_tokens=8, filters=("confidence(keep=0.5)",))
     first = done(data, tmp_path / "run", how, name="first")
     # trained for no step worth the name, the second model is the first one
     still = TrainConfig(learning_rate=1e-12, use_peft=False, max_steps=1)
@@ -259,17 +261,17 @@ def test_bad_rows_are_quarantined_counted_and_refused_beyond_the_rate(tmp_path: 
 
 def test_a_label_for_nobody_is_an_error_that_says_why(data: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none of the 10 rows .* answer_cut_off 10"):
-        done(data, tmp_path / "run", Labelling(max_new_tokens=1))
+        done(data, tmp_path / "run", LabelConfig(max_new_tokens=1))
     assert read_labels(Run(tmp_path / "run"), "hard").counts[FAILED] == 10
 
 
 def test_trust_needs_gold_rows_and_holds_them_out_of_tuning(data: str, tmp_path: Path) -> None:
-    how = Labelling(max_new_tokens=8, filters=("trust",))
+    how = LabelConfig(max_new_tokens=8, filters=("trust",))
     with pytest.raises(UsageError, match="trust"):
         done(data, tmp_path / "run", how)
     words = [f"{a}{b}" for a in "abcdefg" for b in ("", "xyzq", "op")]
     trusted = write(tmp_path / "trusted.jsonl", rows(*words, start=50))
-    few = Labelling(max_new_tokens=8, filters=("trust(gold=5)",))
+    few = LabelConfig(max_new_tokens=8, filters=("trust(gold=5)",))
     with pytest.raises(UsageError, match="10 right and 10 wrong"):  # the gold third alone counts
         done(data, tmp_path / "run", few, trusted=trusted)
     [learnt] = folder_rows(Labelled(Run(tmp_path / "run"), "hard", {})).values()
@@ -294,7 +296,7 @@ HEADS = Models(
 
 def test_heads_are_tuned_in_folds_label_softly_and_teach_the_next_one(tmp_path: Path) -> None:
     data = write(tmp_path / "pool.jsonl", texts(*WORDS))
-    how = Labelling("soft", folds=2)
+    how = LabelConfig("soft", folds=2)
     found = done(data, tmp_path / "run", how, replace(HEADS, then=()))
     labels = found.labels
     assert labels.classes == ("long", "short") and labels.probs is not None
@@ -331,7 +333,7 @@ def test_a_trained_head_says_its_own_classes_of_texts_without_labels(tmp_path: P
     assert again.labels.confidence == pytest.approx(first.labels.confidence, abs=1e-6)
     assert {line["label"] for line in lines(again)} <= {"long", "short"}
     assert again.facts["agreement"] is None and again.facts["agreement_rows"] == 0
-    knn = Labelling(filters=("knn(k=3,keep=0.5)",))
+    knn = LabelConfig(filters=("knn(k=3,keep=0.5)",))
     assert (
         done(bare, tmp_path / "again", knn, Models(str(folder)), name="knn").labels.counts[OK] == 5
     )
@@ -342,8 +344,8 @@ def test_a_head_that_nobody_trained_and_votes_of_heads_are_refused(tmp_path: Pat
     with pytest.raises(UsageError, match="no trained classification head"):
         done(data, tmp_path / "run", models=replace(HEADS, then=()))
     with pytest.raises(UsageError, match="classification head"):
-        done(data, tmp_path / "run", Labelling("consistency", folds=2), replace(HEADS, then=()))
+        done(data, tmp_path / "run", LabelConfig("consistency", folds=2), replace(HEADS, then=()))
     wrong = write(tmp_path / "trusted.jsonl", [{"text": "x", "label": "other"}, *texts("zebra")])
     with pytest.raises(UsageError, match="labelled other"):
-        done(data, tmp_path / "run", Labelling(classes=("long", "short")),
+        done(data, tmp_path / "run", LabelConfig(classes=("long", "short")),
              replace(HEADS, then=()), trusted=wrong)  # fmt: skip

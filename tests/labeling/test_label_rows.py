@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from pilotfish.demo.models import shipped
-from pilotfish.engine.generate import Written, generate
+from pilotfish.engine.generate import Generated, generate
 from pilotfish.engine.likelihood import choice_nll
 from pilotfish.errors import UsageError
-from pilotfish.labeling.answer import look, vote
-from pilotfish.labeling.filtering import gold_of, label_rows, sift
-from pilotfish.labeling.settings import Labelling, settled
+from pilotfish.labeling.answer import predict_labels, vote
+from pilotfish.labeling.filtering import apply_filter, gold_of, label_rows
+from pilotfish.labeling.settings import LabelConfig, resolve_config
 from pilotfish.labeling.table import ABSTAINED, FAILED, FILTERED, OK
 from pilotfish.models import Loaded, load
 from pilotfish.records import Example
@@ -29,22 +29,22 @@ def weak() -> Loaded:
 
 
 def test_hard_labels_are_the_greedy_answers(weak: Loaded) -> None:
-    found = label_rows(PROMPTS, weak, Labelling(max_new_tokens=8))
+    found = label_rows(PROMPTS, weak, LabelConfig(max_new_tokens=8))
     assert list(found.label) == generate(weak, PROMPTS, max_new_tokens=8)
     assert {*found.by} == {weak.digest} and {*found.fold} == {-1} and found.classes == ()
     assert (found.status == OK).any()
     assert all((s == OK) == (why == "") for s, why in zip(found.status, found.reason, strict=True))
     assert np.isfinite(found.confidence[found.ok]).all()
-    cut = label_rows(PROMPTS, weak, Labelling(max_new_tokens=1))
+    cut = label_rows(PROMPTS, weak, LabelConfig(max_new_tokens=1))
     assert {*cut.status} == {FAILED} and {*cut.reason} == {"answer_cut_off"}
     assert np.isnan(cut.confidence).all()
 
 
 def test_the_rows_own_answers_change_no_label(weak: Loaded) -> None:
-    how = Labelling(max_new_tokens=8)
+    how = LabelConfig(max_new_tokens=8)
     other = [asked(row.id, row.prompt[0].content, "something else") for row in PROMPTS]
     assert same(label_rows(PROMPTS, weak, how), label_rows(other, weak, how))
-    how = Labelling("soft", classes=("a", "b"))
+    how = LabelConfig("soft", classes=("a", "b"))
     texts = [replace(row, label=None) for row in TEXTS]
     assert same(label_rows(TEXTS, weak, how), label_rows(texts, weak, how))
 
@@ -58,12 +58,12 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_soft_labels_sum_to_one_and_their_largest_is_the_hard_label(weak: Loaded) -> None:
-    soft = label_rows(TEXTS, weak, Labelling("soft"))
+    soft = label_rows(TEXTS, weak, LabelConfig("soft"))
     assert soft.classes == ("a", "b") and soft.probs is not None
     assert soft.probs.sum(axis=1) == pytest.approx(1, abs=1e-12)
     assert [soft.classes[k] for k in soft.probs.argmax(axis=1)] == list(soft.label)
     assert soft.confidence == pytest.approx(soft.probs.max(axis=1))
-    hard = label_rows(TEXTS, weak, Labelling("hard"))
+    hard = label_rows(TEXTS, weak, LabelConfig("hard"))
     assert list(hard.label) == list(soft.label) and hard.probs is None
     [one] = choice_nll(weak, TEXTS[:1], [("a", "b")], max_length=64)
     weights = np.exp(-one.total)
@@ -73,13 +73,13 @@ def test_soft_labels_sum_to_one_and_their_largest_is_the_hard_label(weak: Loaded
 @pytest.mark.parametrize(
     ("rows", "how"),
     [
-        (PROMPTS, Labelling(max_new_tokens=8)),
-        (TEXTS, Labelling("soft")),
-        (PROMPTS, Labelling("consistency", samples=3, temperature=1.0, max_new_tokens=8)),
+        (PROMPTS, LabelConfig(max_new_tokens=8)),
+        (TEXTS, LabelConfig("soft")),
+        (PROMPTS, LabelConfig("consistency", samples=3, temperature=1.0, max_new_tokens=8)),
     ],
 )
 def test_labels_depend_on_neither_order_nor_neighbours(
-    rows: list[Example], how: Labelling, weak: Loaded
+    rows: list[Example], how: LabelConfig, weak: Loaded
 ) -> None:
     together = label_rows(rows, weak, how)
     backwards = label_rows(rows[::-1], weak, how).take(range(len(rows))[::-1])
@@ -89,8 +89,8 @@ def test_labels_depend_on_neither_order_nor_neighbours(
         assert same(together.take([i]), label_rows(rows[i : i + 1], weak, how))
 
 
-def drawn(*texts: str) -> list[Written]:
-    return [Written(text, 0.5, "" if text else "empty_answer") for text in texts]
+def drawn(*texts: str) -> list[Generated]:
+    return [Generated(text, 0.5, "" if text else "empty_answer") for text in texts]
 
 
 def test_the_most_frequent_answer_wins_and_its_share_counts_all_samples() -> None:
@@ -103,7 +103,7 @@ def test_the_most_frequent_answer_wins_and_its_share_counts_all_samples() -> Non
 def test_consistency_is_the_share_of_samples_that_say_the_label(weak: Loaded) -> None:
     from pilotfish.engine.sampling import sample
 
-    how = Labelling("consistency", samples=5, temperature=1.5, seed=7, max_new_tokens=8)
+    how = LabelConfig("consistency", samples=5, temperature=1.5, seed=7, max_new_tokens=8)
     found = label_rows(PROMPTS, weak, how)
     said = sample(weak, PROMPTS, samples=5, temperature=1.5, seed=7, max_new_tokens=8)
     for label, status, share, row in zip(
@@ -119,9 +119,9 @@ def test_consistency_is_the_share_of_samples_that_say_the_label(weak: Loaded) ->
 
 
 def test_rows_below_the_threshold_abstain_and_keep_what_they_would_have_said(weak: Loaded) -> None:
-    soft = label_rows(TEXTS, weak, Labelling("soft"))
+    soft = label_rows(TEXTS, weak, LabelConfig("soft"))
     edge = float(np.sort(soft.confidence)[4])
-    found = label_rows(TEXTS, weak, Labelling("soft", abstain=edge))
+    found = label_rows(TEXTS, weak, LabelConfig("soft", abstain=edge))
     assert found.counts == {OK: 6, ABSTAINED: 4, FILTERED: 0, FAILED: 0}
     assert list(found.label) == list(soft.label)
     assert (found.ok == (soft.confidence >= edge)).all()
@@ -129,8 +129,8 @@ def test_rows_below_the_threshold_abstain_and_keep_what_they_would_have_said(wea
 
 
 def test_filters_come_after_abstention_and_name_themselves(weak: Loaded) -> None:
-    edge = float(np.sort(label_rows(TEXTS, weak, Labelling("soft")).confidence)[2])
-    how = Labelling("soft", abstain=edge, filters=("confidence(keep=0.5)", "knn(k=2,keep=0.5)"))
+    edge = float(np.sort(label_rows(TEXTS, weak, LabelConfig("soft")).confidence)[2])
+    how = LabelConfig("soft", abstain=edge, filters=("confidence(keep=0.5)", "knn(k=2,keep=0.5)"))
     found = label_rows(TEXTS, weak, how)
     assert found.counts == {OK: 2, ABSTAINED: 2, FILTERED: 6, FAILED: 0}
     filtered = [why.split(":")[0] for why in found.reason[found.status == FILTERED]]
@@ -140,10 +140,10 @@ def test_filters_come_after_abstention_and_name_themselves(weak: Loaded) -> None
 def test_trust_learns_from_gold_rows_and_says_how_well(weak: Loaded) -> None:
     gold = [Example(f"g{i}", "s", i, text=f"{i % 10}{w}", label="ab"[(i // 3) % 2])
             for i, w in enumerate(WORDS * 7)]  # fmt: skip
-    how = Labelling("soft", classes=("a", "b"), filters=("trust(keep=0.5)",))
-    looked = look(TEXTS, weak, how)
+    how = LabelConfig("soft", classes=("a", "b"), filters=("trust(keep=0.5)",))
+    looked = predict_labels(TEXTS, weak, how)
     assert looked.states is not None and looked.states.shape[0] == 10
-    found = sift(looked, how, {-1: gold_of(gold, weak, how)})
+    found = apply_filter(looked, how, {-1: gold_of(gold, weak, how)})
     assert found.labels.counts[OK] == 5
     assert 0 <= found.facts["trust(keep=0.5)"]["auroc"] <= 1
     with pytest.raises(UsageError, match="trust"):
@@ -151,8 +151,10 @@ def test_trust_learns_from_gold_rows_and_says_how_well(weak: Loaded) -> None:
 
 
 def test_states_are_of_the_prompt_alone(weak: Loaded) -> None:
-    how = Labelling(filters=("knn",), classes=("a", "b"))
-    one, other = (look([replace(TEXTS[0], label=y)], weak, how).states for y in ("a", "bbb"))
+    how = LabelConfig(filters=("knn",), classes=("a", "b"))
+    one, other = (
+        predict_labels([replace(TEXTS[0], label=y)], weak, how).states for y in ("a", "bbb")
+    )
     assert one is not None and other is not None
     assert np.array_equal(one, other)
 
@@ -160,32 +162,34 @@ def test_states_are_of_the_prompt_alone(weak: Loaded) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        (Labelling("fuzzy"), "fuzzy"),
-        (Labelling(folds=1), "folds"),
-        (Labelling(abstain=1.5), "abstain"),
-        (Labelling(classes=("a",)), "classes"),
-        (Labelling(classes=("a", "a")), "classes"),
-        (Labelling("consistency", classes=("a", "b")), "consistency"),
-        (Labelling(filters=("confidense",)), "confidence"),
+        (LabelConfig("fuzzy"), "fuzzy"),
+        (LabelConfig(folds=1), "folds"),
+        (LabelConfig(abstain=1.5), "abstain"),
+        (LabelConfig(classes=("a",)), "classes"),
+        (LabelConfig(classes=("a", "a")), "classes"),
+        (LabelConfig("consistency", classes=("a", "b")), "consistency"),
+        (LabelConfig(filters=("confidense",)), "confidence"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(how: Labelling, words: str, weak: Loaded) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    how: LabelConfig, words: str, weak: Loaded
+) -> None:
     with pytest.raises(UsageError, match=words):
         label_rows(TEXTS, weak, how)
 
 
 def test_classes_come_from_labels_few_answers_or_the_user(weak: Loaded) -> None:
-    def found(how: Labelling, labels: list[str | None], *answers: str) -> Labelling:
-        return settled(how, lambda: weak, labels, lambda: answers)
+    def found(how: LabelConfig, labels: list[str | None], *answers: str) -> LabelConfig:
+        return resolve_config(how, lambda: weak, labels, lambda: answers)
 
     own: list[str | None] = ["b", "a", "b"]
     none: list[str | None] = [None] * 3
-    assert found(Labelling("hard"), own).classes == ("a", "b")
-    assert found(Labelling("soft", classes=("z", "a")), own).classes == ("z", "a")
-    assert found(Labelling("hard"), none, "x", "y", "x").classes == ()
-    assert found(Labelling("soft"), none, "x", "y", " x").classes == ("x", "y")
+    assert found(LabelConfig("hard"), own).classes == ("a", "b")
+    assert found(LabelConfig("soft", classes=("z", "a")), own).classes == ("z", "a")
+    assert found(LabelConfig("hard"), none, "x", "y", "x").classes == ()
+    assert found(LabelConfig("soft"), none, "x", "y", " x").classes == ("x", "y")
     with pytest.raises(UsageError, match="30 distinct"):
-        found(Labelling("soft"), none, *(f"answer {i}" for i in range(30)))
+        found(LabelConfig("soft"), none, *(f"answer {i}" for i in range(30)))
     # one in a hundred, here the longest, may be longer
-    assert found(Labelling(), none, "abc", "abcd", "ab").max_new_tokens == 3 + 4
-    assert found(Labelling(), none).max_new_tokens == 32  # no answer known: half the window
+    assert found(LabelConfig(), none, "abc", "abcd", "ab").max_new_tokens == 3 + 4
+    assert found(LabelConfig(), none).max_new_tokens == 32  # no answer known: half the window

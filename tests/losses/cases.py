@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses import LOSSES, Dense, Given, Loss, Sampled, TopK, build_loss, make_loss
+from pilotfish.losses import LOSSES, Dense, Loss, LossInputs, Sampled, TopK, build_loss, make_loss
 from pilotfish.losses.divergences import FLOOR
 from pilotfish.losses.kd import DIVERGENCES
 
@@ -53,7 +53,9 @@ class Case(NamedTuple):
         return f"{self.name}({knobs})-{self.form}"
 
 
-def draw(form: str, dtype: torch.dtype = torch.float64, *, rows: int = M) -> tuple[Tensor, Given]:
+def draw(
+    form: str, dtype: torch.dtype = torch.float64, *, rows: int = M
+) -> tuple[Tensor, LossInputs]:
     """Logits [rows, V] and everything a loss may ask for."""
     maker = torch.Generator().manual_seed(3)
     logits, taught, base = (
@@ -62,7 +64,7 @@ def draw(form: str, dtype: torch.dtype = torch.float64, *, rows: int = M) -> tup
     bias = torch.linspace(-0.5, 0.5, V, dtype=torch.float64)
     targets = torch.randint(V, (rows,), generator=maker)
     gold = torch.arange(rows) % 2 == 0
-    given = Given(targets, teacher_of(form, taught), base, gold, bias, progress=0.25)
+    given = LossInputs(targets, teacher_of(form, taught), base, gold, bias, progress=0.25)
     return logits, given
 
 
@@ -71,7 +73,7 @@ def logs(*rows: list[float]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).log().clamp(min=FLOOR)
 
 
-def value(text: str, p: list[float], given: Given) -> float:
+def value(text: str, p: list[float], given: LossInputs) -> float:
     """The loss of one row with a student that believes p."""
     return float(make_loss(text)(logs(p), given))
 

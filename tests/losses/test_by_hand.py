@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pilotfish.errors import UsageError
-from pilotfish.losses import Dense, Given, Window, fit_bias, make_loss
+from pilotfish.losses import Dense, LossInputs, Window, fit_bias, make_loss
 from pilotfish.losses.divergences import (
     forward_kl,
     jsd,
@@ -49,7 +49,7 @@ from tests.losses.cases import P, Q, V, draw, logs, teacher_of, value
     ],
 )  # fmt: skip
 def test_a_row_worked_out_by_hand(text: str, by_hand: float) -> None:
-    given = Given(torch.tensor([0]), Dense(logs(Q)))
+    given = LossInputs(torch.tensor([0]), Dense(logs(Q)))
     assert value(text, P, given) == pytest.approx(by_hand, abs=1e-12)
 
 
@@ -78,11 +78,13 @@ LOPSIDED = [0.25, 0.125, 0.625]  # forward and reverse differ from Q to here
     ],
 )  # fmt: skip
 def test_directions_that_differ_worked_out_by_hand(text: str, by_hand: float) -> None:
-    assert value(text, LOPSIDED, Given(teacher=Dense(logs(Q)))) == pytest.approx(by_hand, abs=1e-12)
+    assert value(text, LOPSIDED, LossInputs(teacher=Dense(logs(Q)))) == pytest.approx(
+        by_hand, abs=1e-12
+    )
 
 
 def test_staying_near_the_base_worked_out_by_hand() -> None:
-    given = Given(torch.tensor([0]), base=logs(Q))
+    given = LossInputs(torch.tensor([0]), base=logs(Q))
     assert value("mix(lm=0, kd=0, base=3)", P, given) == pytest.approx(3 * 0.25 * math.log(2))
 
 
@@ -178,7 +180,7 @@ def test_five_hardened_classes_are_about_as_frequent_as_the_teacher_says() -> No
 
 def test_a_certain_student_that_sides_with_itself_loses_nothing() -> None:
     logits = torch.tensor([[30.0, 0.0], [0.0, 30.0]])
-    given = Given(teacher=Dense(torch.zeros(2, 2)), progress=1.0)
+    given = LossInputs(teacher=Dense(torch.zeros(2, 2)), progress=1.0)
     assert make_loss("logconf(alpha=1, warmup=0)")(logits, given).max() < 1e-9
 
 
@@ -192,7 +194,7 @@ def test_no_gradient_goes_through_the_hardened_choice() -> None:
 
 
 def test_uniform_beliefs_cost_the_logarithm_of_the_classes() -> None:
-    given = Given(torch.tensor([0]), Dense(torch.zeros(1, 5)))
+    given = LossInputs(torch.tensor([0]), Dense(torch.zeros(1, 5)))
     for text, cost in [("lm", math.log(5)), ("soft_ce", math.log(5)), ("kd", 0.0)]:
         assert float(make_loss(text)(torch.zeros(1, 5), given)) == pytest.approx(cost, abs=1e-6)
 
@@ -249,7 +251,7 @@ def test_a_student_that_drifts_is_still_hardened_in_the_teachers_shares(
 
 def test_terms_switched_off_are_0_even_of_outcomes_ruled_out() -> None:
     logits = torch.tensor([[0.0, -math.inf]], requires_grad=True)
-    over = make_loss("mix(lm=0, kd=1, kd_schedule=linear_off)")(logits, Given(progress=1.0))
+    over = make_loss("mix(lm=0, kd=1, kd_schedule=linear_off)")(logits, LossInputs(progress=1.0))
     over.sum().backward()
     assert over.item() == 0 and logits.grad is not None and (logits.grad == 0).all()
 

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses import LOSSES, Dense, Given, Sampled, TopK, build_loss, lm, make_loss, summed
+from pilotfish.losses import (
+    LOSSES,
+    Dense,
+    LossInputs,
+    Sampled,
+    TopK,
+    build_loss,
+    lm,
+    make_loss,
+    summed,
+)
 from tests.losses.cases import CASES, FORMS, KNOBS, Case, K, M, V, draw, teacher_of
 
 laws = pytest.mark.parametrize("case", CASES, ids=str)
@@ -137,7 +147,7 @@ def test_blocks_change_neither_the_sum_nor_its_gradient(case: Case, block: int) 
     head = torch.randn(V, 5, generator=maker, dtype=torch.float64, requires_grad=True)
     hidden = torch.randn(M, 5, generator=maker, dtype=torch.float64, requires_grad=True)
 
-    def term(rows: Tensor, some: Given) -> Tensor:
+    def term(rows: Tensor, some: LossInputs) -> Tensor:
         return case.loss(rows @ head.T, some)
 
     whole = torch.autograd.grad(term(hidden, given).sum(), (head, hidden))

@@ -7,21 +7,21 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pilotfish.losses import Dense, Given, Sampled, TopK, make_loss
+from pilotfish.losses import Dense, LossInputs, Sampled, TopK, make_loss
 from pilotfish.losses.corrected import corrected
 from tests.losses.cases import P, Q, V, draw, logs, teacher_of, value
 
 
 def test_top_k_with_its_rest_worked_out_by_hand() -> None:
     # likeliest token of the teacher: 0 with .5; the rest .5 against the student's .75
-    given = Given(teacher=TopK(torch.tensor([[0]]), logs([0.5]), torch.tensor([0.5])))
+    given = LossInputs(teacher=TopK(torch.tensor([[0]]), logs([0.5]), torch.tensor([0.5])))
     assert value("kd", P, given) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75))
     assert value("soft_ce", P, given) == pytest.approx(0.5 * math.log(4) - 0.5 * math.log(0.75))
 
 
 def test_draws_worked_out_by_hand() -> None:
     draws = Sampled(torch.tensor([[0, 2, 0, 0]]), torch.tensor([[0.25, 0.5, 0.25, 0.0]]))
-    assert value("kd", P, Given(teacher=draws)) == pytest.approx(
+    assert value("kd", P, LossInputs(teacher=draws)) == pytest.approx(
         0.5 * math.log(4) + 0.5 * math.log(2)
     )
 
@@ -47,7 +47,7 @@ def test_a_top_k_teacher_is_corrected_too() -> None:
         moved = [0.4, 0.1, 0.0, 0.5]  # tokens 0, 1, 2 and what is left
         moved = [(1 - share) * q for q in moved]
         moved[target] += share
-        given = Given(torch.tensor([target]), top, gold=gold)
+        given = LossInputs(torch.tensor([target]), top, gold=gold)
         student = [0.25, 0.25, 0.4, 0.1] if target == 2 else [0.25, 0.25, 0.0, 0.5]
         by_hand = sum(q * math.log(q / s) for q, s in zip(moved, student, strict=True) if q)
         assert float(make_loss("kd(correct=0.2)")(p, given)) == pytest.approx(by_hand)
@@ -58,14 +58,14 @@ def test_a_top_k_teacher_is_corrected_too() -> None:
 
 def test_a_target_that_top_k_does_not_name_shuts_the_gate() -> None:
     top = TopK(torch.tensor([[0, 1]] * 3), logs(*[[0.4, 0.1]] * 3), torch.tensor([0.5] * 3))
-    given = Given(torch.tensor([0, 1, 2]), top)
+    given = LossInputs(torch.tensor([0, 1, 2]), top)
     p = logs(*[[0.25, 0.25, 0.4, 0.1]] * 3)
     plain, gated = make_loss("kd")(p, given), make_loss("kd(gate=true)")(p, given)
     assert gated.tolist() == [pytest.approx(float(plain[0])), 0, 0]
 
 
 def test_the_gate_opens_where_the_teacher_knows_better() -> None:
-    given = Given(torch.tensor([0, 2]), Dense(logs(Q, Q)))
+    given = LossInputs(torch.tensor([0, 2]), Dense(logs(Q, Q)))
     open_, shut = make_loss("kd(gate=true)")(logs(P, P), given)
     assert open_ == pytest.approx(0.25 * math.log(2)) and shut == 0
 
@@ -115,7 +115,7 @@ def test_a_student_sure_of_the_stored_tokens_is_still_pulled_to_the_rest(lead: f
     logits[0, 0] = lead
     logits.requires_grad_()
     teacher = TopK(torch.tensor([[0, 1]]), logs([0.5, 0.3]).float(), torch.tensor([0.2]))
-    loss = make_loss("kd")(logits, Given(teacher=teacher))
+    loss = make_loss("kd")(logits, LossInputs(teacher=teacher))
     [pull] = torch.autograd.grad(loss.sum(), logits)
     left = 48 / (49 + math.exp(lead))
     assert float(pull[0, 2:].sum()) == pytest.approx(left - 0.2, abs=1e-5)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pilotfish.errors import UsageError
-from pilotfish.losses import Dense, Given, build_loss, kd, lm, summed
+from pilotfish.losses import Dense, LossInputs, build_loss, kd, lm, summed
 
 HALF = torch.tensor([[math.log(0.5), math.log(0.25), math.log(0.25)]])
 THIRD = torch.zeros(1, 3)
@@ -31,7 +31,9 @@ def test_kd_is_the_forward_direction() -> None:
 
 
 def test_mix_by_hand() -> None:
-    value = build_loss("mix", {"lm": 0.5, "kd": 2.0})(THIRD, Given(torch.tensor([0]), Dense(HALF)))
+    value = build_loss("mix", {"lm": 0.5, "kd": 2.0})(
+        THIRD, LossInputs(torch.tensor([0]), Dense(HALF))
+    )
     by_hand = 0.5 * math.log(3) + 2.0 * (math.log(3) - 1.5 * math.log(2))
     torch.testing.assert_close(value, torch.tensor([by_hand]))
 
@@ -115,13 +117,15 @@ def test_a_weight_of_zero_never_looks_at_the_teacher() -> None:
     loss = build_loss("mix", {"lm": 1, "kd": 0})
     poison = torch.full((1, 3), torch.nan)
     assert "teacher" not in loss.needs
-    assert loss(THIRD, Given(torch.tensor([0]), Dense(poison))).item() == pytest.approx(math.log(3))
+    assert loss(THIRD, LossInputs(torch.tensor([0]), Dense(poison))).item() == pytest.approx(
+        math.log(3)
+    )
 
 
 @pytest.mark.parametrize("name", ["kd", "mix"])
 def test_a_missing_teacher_is_an_error_not_a_zero(name: str) -> None:
     with pytest.raises(ValueError, match="teacher"):
-        build_loss(name, {})(THIRD, Given(torch.tensor([0])))
+        build_loss(name, {})(THIRD, LossInputs(torch.tensor([0])))
 
 
 @pytest.mark.parametrize(

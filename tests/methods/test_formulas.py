@@ -7,11 +7,11 @@ import pytest
 
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Middle, Top, tie_rank
-from pilotfish.records import Measured, Need, Seen
+from pilotfish.records import Measured, Need, RowFeatures
 from tests.methods.world import seen_of, selector_of
 
 
-def seen(needs: tuple[Need, ...], *losses: list[tuple[float, int]]) -> Seen:
+def seen(needs: tuple[Need, ...], *losses: list[tuple[float, int]]) -> RowFeatures:
     """(sum of nats, tokens) of each row, per need."""
     n = len(losses[0]) if losses else 3
     measured = {
@@ -23,7 +23,7 @@ def seen(needs: tuple[Need, ...], *losses: list[tuple[float, int]]) -> Seen:
         for need, rows in zip(needs, losses, strict=True)
     }
     ids = np.array([f"r{i}" for i in range(n)], dtype=object)
-    return Seen(ids, np.ones(n, dtype=np.int64), np.ones(n, dtype=np.int64), measured)
+    return RowFeatures(ids, np.ones(n, dtype=np.int64), np.ones(n, dtype=np.int64), measured)
 
 
 @pytest.mark.parametrize("method", ["ifd", "superfiltering"])
@@ -38,7 +38,7 @@ def test_ifd_is_the_ratio_of_perplexities_each_over_its_own_tokens(method: str) 
 @pytest.mark.parametrize("method", ["ifd", "superfiltering"])
 def test_exactly_one_is_gated_out_and_just_below_is_kept_first(method: str) -> None:
     scores = np.array([1.0, np.nextafter(1.0, 0.0), 0.5, 1.5])
-    ranking = selector_of(method).picker().rank(scores, np.arange(4))
+    ranking = selector_of(method).ranker().rank(scores, np.arange(4))
     assert ranking.order.tolist() == [1, 2]
     assert ranking.reason.tolist() == ["over_ceiling", "", "", "over_ceiling"]
 
@@ -77,7 +77,7 @@ def test_perplexity_keeps_the_raw_orientation_whatever_the_direction() -> None:
     low, high = selector_of("perplexity", "low"), selector_of("perplexity(direction=high)")
     world = seen(low.needs, [(1.0, 1), (3.0, 1), (2.0, 1)])
     assert np.array_equal(low.score(world), high.score(world))
-    ranked = [each.picker().rank(each.score(world), np.arange(3)).order for each in (low, high)]
+    ranked = [each.ranker().rank(each.score(world), np.arange(3)).order for each in (low, high)]
     assert [order.tolist() for order in ranked] == [[0, 2, 1], [1, 2, 0]]
 
 
@@ -86,7 +86,7 @@ def test_perplexity_without_a_direction_can_score_but_not_pick() -> None:
     assert selector.direction is None
     assert selector.score(seen(selector.needs, [(0.0, 1)])).tolist() == [1.0]
     with pytest.raises(UsageError, match="contradict each other") as caught:
-        selector.picker()
+        selector.ranker()
     assert caught.value.exit_code == 2 and "--direction" in str(caught.value.hint)
 
 
@@ -94,18 +94,18 @@ def test_monotone_changes_of_the_loss_leave_the_middle_where_it_was() -> None:
     selector = selector_of("perplexity(direction=middle)")
     values = np.random.default_rng(0).permutation(50) / 10 + 1
     tie = tie_rank([""] * 50, [f"{i}" for i in range(50)])
-    middle = selector.picker().rank(values, tie).order[:20]
-    assert set(middle) == set(selector.picker().rank(np.log(values) * 3, tie).order[:20])
+    middle = selector.ranker().rank(values, tie).order[:20]
+    assert set(middle) == set(selector.ranker().rank(np.log(values) * 3, tie).order[:20])
 
 
 def test_longest_counts_response_tokens_and_leaves_empty_ones_out() -> None:
     world = seen_of(3)
-    world = Seen(world.ids, world.n_prompt_tokens, np.array([4, 0, 9]))
+    world = RowFeatures(world.ids, world.n_prompt_tokens, np.array([4, 0, 9]))
     selector = selector_of("longest")
     scores = selector.score(world)
     assert scores[[0, 2]].tolist() == [4.0, 9.0] and np.isnan(scores[1])
     assert selector.reasons(world, scores).tolist() == ["", "no_response_tokens", ""]
-    assert selector.picker().rank(scores, np.arange(3)).order.tolist() == [2, 0]
+    assert selector.ranker().rank(scores, np.arange(3)).order.tolist() == [2, 0]
 
 
 def test_random_can_draw_every_row_and_another_seed_draws_others() -> None:
@@ -116,7 +116,7 @@ def test_random_can_draw_every_row_and_another_seed_draws_others() -> None:
 
 
 def test_directions_choose_the_picker() -> None:
-    assert isinstance(selector_of("ifd", "middle").picker(), Middle)
-    assert selector_of("superfiltering").picker() == selector_of("superfiltering", "high").picker()
-    low = selector_of("superfiltering", "low").picker()
+    assert isinstance(selector_of("ifd", "middle").ranker(), Middle)
+    assert selector_of("superfiltering").ranker() == selector_of("superfiltering", "high").ranker()
+    low = selector_of("superfiltering", "low").ranker()
     assert isinstance(low, Top) and low.direction == "low" and low.gate.below == 1.0

@@ -99,7 +99,7 @@ def test_a_class_with_needs_and_score_is_enough(own: str) -> None:
     scores = selector.score(world)
     assert np.isnan(scores[4]) and selector.reasons(world, scores)[4] == "nonfinite"
     assert selector.formula == "Seven for all." and selector.direction == "high"
-    assert 4 not in selector.picker().rank(scores, np.arange(20)).order
+    assert 4 not in selector.ranker().rank(scores, np.arange(20)).order
     assert make(parse_method(f"{own}:Bare"), "low").direction == "low"
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from pilotfish.config import parse_method
-from pilotfish.methods import SELECTORS, Selector, make
-from pilotfish.records import Measured, Need, Seen
+from pilotfish.methods import METHODS, Selector, make
+from pilotfish.records import Measured, Need, RowFeatures
 
 # One METHOD per row of the table, and the variants whose picking differs.
-METHODS = [
+METHOD_TEXTS = [
     "ifd",
     "ifd(direction=low)",
     "longest",
@@ -27,12 +27,12 @@ def selector_of(text: str, direction: str | None = None) -> Selector:
 
 
 def all_needs() -> list[Need]:
-    made = [selector_of(text) for text in METHODS]
-    assert {type(each) for each in made} == set(SELECTORS.values())
+    made = [selector_of(text) for text in METHOD_TEXTS]
+    assert {type(each) for each in made} == set(METHODS.values())
     return list(dict.fromkeys(need for each in made for need in each.needs))
 
 
-def seen_of(n: int, *, seed: int = 0) -> Seen:
+def seen_of(n: int, *, seed: int = 0) -> RowFeatures:
     """n rows with losses on a grid coarse enough to tie; conditional ones a little lower."""
     rng = np.random.default_rng(seed)
     ids = np.array([f"row-{i:05d}" for i in range(n)], dtype=object)
@@ -41,21 +41,21 @@ def seen_of(n: int, *, seed: int = 0) -> Seen:
         mean = rng.integers(1, 60, n) / 16 * (0.8 if need.given == "prompt" else 1.0)
         count = rng.integers(1, 50, n)
         measured[need] = Measured(mean * count, count, np.full(n, "", dtype=object))
-    return Seen(ids, rng.integers(1, 99, n), rng.integers(1, 30, n), measured)
+    return RowFeatures(ids, rng.integers(1, 99, n), rng.integers(1, 30, n), measured)
 
 
-def reordered(seen: Seen, order: np.ndarray) -> Seen:
+def reordered(seen: RowFeatures, order: np.ndarray) -> RowFeatures:
     """The same pool read in another order."""
     measured = {
         need: Measured(one.total[order], one.count[order], one.reason[order])
         for need, one in seen.measured.items()
     }
-    return Seen(
+    return RowFeatures(
         seen.ids[order], seen.n_prompt_tokens[order], seen.n_response_tokens[order], measured
     )
 
 
-def planted(seen: Seen, need: Need, row: int, value: float, reason: str = "") -> Seen:
+def planted(seen: RowFeatures, need: Need, row: int, value: float, reason: str = "") -> RowFeatures:
     """The same pool with one measurement of one row replaced."""
     one = seen.measured[need]
     total, why = one.total.copy(), one.reason.copy()

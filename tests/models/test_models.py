@@ -196,7 +196,7 @@ def test_a_tiny_model_takes_one_thread_and_a_larger_one_gets_them_back(
             torch.set_num_threads(threads)
             found = []
             for parameters in (models.TINY - 1, models.TINY - 1, models.TINY, models.TINY):
-                models.settle_threads(parameters)
+                models.set_threads(parameters)
                 found.append(torch.get_num_threads())
             assert found == [1, 1, threads, threads]
     finally:

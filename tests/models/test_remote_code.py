@@ -78,20 +78,20 @@ def test_code_is_not_run_unless_asked_for(own: str, canary: Path) -> None:
 
 
 def test_code_that_was_asked_for_runs_and_is_told(own: str, canary: Path) -> None:
-    with remote_code.asking(True):
+    with remote_code.allowing(True):
         loaded = models.load(own, device="cpu")
         assert models.count_parameters(own) == loaded.parameters
     assert canary.exists()
     assert type(loaded.model).__name__ == "OwnModel"
     assert loaded.origin == {"remote_code": True}
-    assert not remote_code.asked()
+    assert not remote_code.allowed()
     with pytest.raises(UsageError, match="brings its own code"):
         models.load(own)
 
 
 def test_the_code_is_part_of_what_names_the_model(own: str) -> None:
     without = models.model_digest(own)
-    with remote_code.asking(True):
+    with remote_code.allowing(True):
         trusted = models.identify(own)
         (Path(own) / "own.py").write_text((Path(own) / "own.py").read_text() + "\nCHANGED = 1\n")
         changed = models.identify(own)
@@ -102,7 +102,7 @@ def test_the_code_is_part_of_what_names_the_model(own: str) -> None:
 def test_asking_changes_nothing_for_a_model_without_code(tmp_path: Path) -> None:
     plain = str(tiny_llama(tmp_path / "plain"))
     before = models.load(plain, device="cpu")
-    with remote_code.asking(True):
+    with remote_code.allowing(True):
         after = models.load(plain, device="cpu")
     assert (after.digest, after.origin) == (before.digest, {})
 
@@ -112,7 +112,7 @@ def test_code_of_another_repository_is_refused_even_if_asked_for(own: str, canar
     config["auto_map"]["AutoConfig"] = "tests/elsewhere--own.OwnConfig"
     (Path(own) / "config.json").write_text(json.dumps(config))
     with (
-        remote_code.asking(True),
+        remote_code.allowing(True),
         pytest.raises(UsageError, match=r"another repository \(tests/els"),
     ):
         models.load(own)
@@ -138,7 +138,7 @@ def test_code_of_a_hub_model_is_asked_for_and_pinned_alike(hub: Path, canary: Pa
     with pytest.raises(UsageError, match="brings its own code"):
         models.load("tests/own")
     assert not canary.exists()
-    with remote_code.asking(True):
+    with remote_code.allowing(True):
         loaded = models.load("tests/own", device="cpu")
         assert models.count_parameters("tests/own") == loaded.parameters
     assert canary.exists()

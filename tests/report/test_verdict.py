@@ -38,10 +38,10 @@ def run_of(folder: Path, levels: dict[str, float], **sections: dict[str, Any]) -
 
 
 def findings_of(run: Run) -> dict[str, Any]:
-    from pilotfish.report.arms import evidence
+    from pilotfish.report.arms import arm_sections
     from pilotfish.report.verdict import findings
 
-    return findings(run, evidence(run))
+    return findings(run, arm_sections(run))
 
 
 def test_a_plain_run_has_the_tests_and_the_recovery_and_none_of_the_sections(

@@ -19,10 +19,10 @@ import torch
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.engine import executors
 from pilotfish.engine.executors import launch as spread
-from pilotfish.engine.executors.launch import Spread
+from pilotfish.engine.executors.launch import ExecutorConfig
 from pilotfish.errors import UsageError
 from pilotfish.flops import Cost, by_stage
 from pilotfish.scoring import multi_rank
@@ -32,8 +32,8 @@ from pilotfish.store import Run, run_lock
 from tests.experiments.worlds import rows, write
 from tests.scoring.shards import hashes, sharded
 
-METHODS = [parse_method("superfiltering"), parse_method("perplexity(direction=low)")]
-RANK = Spread("ranks", rank=0, world=1)
+METHOD_TEXTS = [parse_method("superfiltering"), parse_method("perplexity(direction=low)")]
+RANK = ExecutorConfig("ranks", rank=0, world=1)
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def weak(models: tuple[str, str]) -> str:
     return models[0]
 
 
-def scored(root: Path, weak: str, spread: Spread | None = None, **how: Any) -> Run:
+def scored(root: Path, weak: str, spread: ExecutorConfig | None = None, **how: Any) -> Run:
     """Score a run that was read in shards of 6 rows (7 of them)."""
     out = sharded(root) if not root.exists() else str(root)
-    return score(out, Source(out), weak, METHODS, spread=spread or Spread(), **how)
+    return score(out, Source(out), weak, METHOD_TEXTS, spread=spread or ExecutorConfig(), **how)
 
 
 def costs(run: Run) -> list[dict[str, Any]]:
@@ -60,14 +60,14 @@ def paid(run: Run) -> Cost:
 def measured_now(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> list[int]:
     """The shards that were measured by a call, from the receipts of whoever measured."""
     seen: list[int] = []
-    real = spread.Told.after
+    real = spread.ShardProgress.after
 
-    def listening(self: spread.Told, receipt: Any) -> None:
+    def listening(self: spread.ShardProgress, receipt: Any) -> None:
         seen.extend([receipt.shard] * bool(receipt.measured))
         real(self, receipt)
 
     with monkeypatch.context() as patch:
-        patch.setattr(spread.Told, "after", listening)
+        patch.setattr(spread.ShardProgress, "after", listening)
         call()
     return sorted(seen)
 
@@ -141,13 +141,19 @@ def test_a_rank_that_would_measure_otherwise_is_refused(
         with monkeypatch.context() as patch:
             patch.setattr("pilotfish.engine.cache_keys.SIGNAL_FORMAT", 0)
             with pytest.raises(UsageError, match="not measure as the run was planned"):
-                score(out, Source(out), weak, METHODS, spread=Spread("ranks", rank=1, world=2))
+                score(
+                    out,
+                    Source(out),
+                    weak,
+                    METHOD_TEXTS,
+                    spread=ExecutorConfig("ranks", rank=1, world=2),
+                )
         asked.append("refused")
         return iter(())
 
     monkeypatch.setattr(executors, "take_part", meanwhile)
     monkeypatch.setattr(multi_rank, "_written", lambda job: True)
-    score(out, Source(out), weak, METHODS, spread=Spread("ranks", rank=0, world=2))
+    score(out, Source(out), weak, METHOD_TEXTS, spread=ExecutorConfig("ranks", rank=0, world=2))
     assert asked == ["refused"]
 
 
@@ -191,8 +197,8 @@ def test_ranks_share_a_tuned_weak_model(
 
     def call(rank: int) -> None:
         run = score(
-            out, Source(out), weak, METHODS, trusted=trusted, measuring=Measuring(),
-            spread=Spread("ranks", rank=rank, world=2),
+            out, Source(out), weak, METHOD_TEXTS, trusted=trusted, measuring=ScoreConfig(),
+            spread=ExecutorConfig("ranks", rank=rank, world=2),
         )  # fmt: skip
         digests.append(run.section("weak")["digest"])
 
@@ -210,11 +216,11 @@ def test_threads_and_token_budget_are_fixed_by_the_first_score_of_a_run(
     tmp_path: Path, weak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bits depend on both: on another machine the same run goes on with the same ones."""
-    monkeypatch.setattr("pilotfish.models.settle_threads", lambda parameters: None)
+    monkeypatch.setattr("pilotfish.models.set_threads", lambda parameters: None)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        run = scored(tmp_path / "run", weak, measuring=Measuring(token_budget=300))
+        run = scored(tmp_path / "run", weak, measuring=ScoreConfig(token_budget=300))
         assert torch.get_num_threads() == 2
         facts = run.section("weak")
         assert (facts["threads"], facts["token_budget"], facts["device"]) == (2, 300, "cpu")
@@ -229,19 +235,19 @@ def test_threads_and_token_budget_are_fixed_by_the_first_score_of_a_run(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (Spread("rai"), "did you mean 'ray'"),
-        (Spread(rank=0, world=2), "number equal commands"),
-        (Spread("ray", world=2), "--executor ray has one"),
-        (Spread("ranks", rank=3, world=3), "numbered from 0 to 2"),
-        (Spread("ranks", rank=0), "a number and a count"),
-        (Spread("ranks", workers=2, rank=0, world=1), "a rank is one process"),
+        (ExecutorConfig("rai"), "did you mean 'ray'"),
+        (ExecutorConfig(rank=0, world=2), "number equal commands"),
+        (ExecutorConfig("ray", world=2), "--executor ray has one"),
+        (ExecutorConfig("ranks", rank=3, world=3), "numbered from 0 to 2"),
+        (ExecutorConfig("ranks", rank=0), "a number and a count"),
+        (ExecutorConfig("ranks", workers=2, rank=0, world=1), "a rank is one process"),
     ],
 )
 def test_options_that_contradict_each_other_cost_nothing(
-    tmp_path: Path, weak: str, wrong: Spread, words: str
+    tmp_path: Path, weak: str, wrong: ExecutorConfig, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        score(str(tmp_path / "r"), Source("absent.jsonl"), weak, METHODS, spread=wrong)
+        score(str(tmp_path / "r"), Source("absent.jsonl"), weak, METHOD_TEXTS, spread=wrong)
     assert not (tmp_path / "r").exists()
 
 
@@ -256,9 +262,12 @@ def test_each_gpu_gets_a_process_of_its_own(weak: str, monkeypatch: pytest.Monke
     loaded = load(weak, device="cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     on_gpu = replace(loaded, device=torch.device("cuda"))
-    assert Spread().processes(on_gpu) == 2 and Spread().processes(loaded) == 1
-    assert Spread(workers=3).processes(on_gpu) == 3 and Spread("ray").processes(on_gpu) == 1
-    work = spread.Work(None, on_gpu, executors.ScoreSpec("r", "m", "d", (), 8))  # type: ignore[arg-type]
+    assert ExecutorConfig().processes(on_gpu) == 2 and ExecutorConfig().processes(loaded) == 1
+    assert (
+        ExecutorConfig(workers=3).processes(on_gpu) == 3
+        and ExecutorConfig("ray").processes(on_gpu) == 1
+    )
+    work = spread.ScoreJob(None, on_gpu, executors.ScoreSpec("r", "m", "d", (), 8))  # type: ignore[arg-type]
     assert [spec.device for spec in spread._desks(work, 3)] == ["cuda:0", "cuda:1", "cuda:0"]
 
 
@@ -274,7 +283,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def command(root: Path, weak: str, *more: object) -> subprocess.Popen[str]:
-    methods = ",".join(method.text for method in METHODS)
+    methods = ",".join(method.text for method in METHOD_TEXTS)
     return start(root, "--weak", weak, "--method", methods, *more)
 
 
@@ -361,7 +370,7 @@ def skip_without(how: list[str]) -> None:
 @pytest.mark.slow
 def test_processes_leave_the_same_bytes(tmp_path: Path, weak: str) -> None:
     here = scored(tmp_path / "a", weak)
-    several = scored(tmp_path / "b", weak, Spread(workers=2))
+    several = scored(tmp_path / "b", weak, ExecutorConfig(workers=2))
     assert hashes(several.root) == hashes(here.root)
     assert paid(several).tokens == paid(here).tokens
 
@@ -457,7 +466,7 @@ def test_a_worker_that_dies_is_replaced(
         real(self, seat, shard, then)
 
     monkeypatch.setattr(executors.Processes, "send", deadly)
-    several = scored(tmp_path / "b", weak, Spread(workers=2))
+    several = scored(tmp_path / "b", weak, ExecutorConfig(workers=2))
     assert len(sent) == 8 and sorted(set(sent)) == list(range(7))
     monkeypatch.undo()
     assert hashes(several.root) == hashes(scored(tmp_path / "a", weak).root)

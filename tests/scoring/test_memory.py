@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pilotfish.data import Pool, read, row_groups, row_ids
-from pilotfish.methods import SELECTORS
-from pilotfish.records import Seen
+from pilotfish.methods import METHODS
+from pilotfish.records import RowFeatures
 from pilotfish.scoring.write import Column, View, write_columns
 from pilotfish.selection.controls import length_matched
 from pilotfish.selection.select import select
@@ -100,14 +100,14 @@ def test_scoring_holds_one_shard(runs: dict[int, Run], tmp_path: Path) -> None:
         pool = Pool.open(runs[rows].store)
         run = Run(tmp_path / f"{rows}-{len(list(tmp_path.iterdir()))}")
 
-        def look(shard: int) -> tuple[Seen, np.ndarray]:
+        def look(shard: int) -> tuple[RowFeatures, np.ndarray]:
             ids = np.array(pool.table(shard, "id")["id"].to_pylist(), dtype=object)
             ones = np.ones(len(ids), dtype=np.int64)
-            return Seen(ids, ones, ones), ones > 1
+            return RowFeatures(ids, ones, ones), ones > 1
 
         def twice() -> None:
             for name in ("longest", "random"):  # the second one beside the first
-                column = Column(name, SELECTORS[name](), {"method": name})
+                column = Column(name, METHODS[name](), {"method": name})
                 write_columns(run, pool, [column], View(look, lambda: pytest.fail("all at once")))
 
         return twice

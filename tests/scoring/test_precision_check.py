@@ -10,7 +10,7 @@ import pytest
 
 from pilotfish.config import parse_methods
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.diagnostics.explain import explain
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Gate, Top
@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def scored(out: Path, data: str, weak: str, word: str, method: str = "ifd") -> Run:
-    how = Measuring(max_length=96, precision=word)
+    how = ScoreConfig(max_length=96, precision=word)
     return score(str(out), Source(data), weak, parse_methods(method), measuring=how)
 
 

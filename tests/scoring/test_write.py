@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pilotfish.data import Pool, row_groups
-from pilotfish.methods import SELECTORS, Selector
-from pilotfish.methods.custom import Own
-from pilotfish.records import Need, Seen
+from pilotfish.methods import METHODS, Selector
+from pilotfish.methods.custom import CustomMethod
+from pilotfish.records import Need, RowFeatures
 from pilotfish.scoring.write import Column, View, write_columns
 from pilotfish.store import Run
 from tests.experiments.runs import pool_run, records, write
@@ -26,7 +26,7 @@ class Place:
 
     needs: ClassVar[tuple[Need, ...]] = ()
 
-    def score(self, seen: Seen) -> np.ndarray:
+    def score(self, seen: RowFeatures) -> np.ndarray:
         lengths = seen.n_response_tokens
         return (lengths[:, None] > lengths[None, :]).sum(axis=1).astype(float)
 
@@ -43,18 +43,18 @@ class Looked:
         self.pool, self.calls = pool, Counter[str]()
         self.lengths = np.random.default_rng(0).integers(0, 9, len(pool))
 
-    def shard(self, i: int) -> tuple[Seen, np.ndarray]:
+    def shard(self, i: int) -> tuple[RowFeatures, np.ndarray]:
         self.calls["shard"] += 1
         return self._of(slice(*self.pool.bounds(i)))
 
-    def whole(self) -> tuple[Seen, np.ndarray]:
+    def whole(self) -> tuple[RowFeatures, np.ndarray]:
         self.calls["whole"] += 1
         return self._of(slice(None))
 
-    def _of(self, rows: slice) -> tuple[Seen, np.ndarray]:
+    def _of(self, rows: slice) -> tuple[RowFeatures, np.ndarray]:
         ids = self.pool.columns("id")["id"][rows]
         lengths = self.lengths[rows]
-        return Seen(ids, np.full_like(lengths, 3), lengths), lengths == 8
+        return RowFeatures(ids, np.full_like(lengths, 3), lengths), lengths == 8
 
 
 def written(run: Run, **selectors: Selector) -> tuple[Looked, np.ndarray]:
@@ -74,10 +74,10 @@ def test_columns_are_added_beside_what_is_there(
     run: Run, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_groups, "GROUP_ROWS", group)
-    looked, tokens = written(run, longest=SELECTORS["longest"]())
+    looked, tokens = written(run, longest=METHODS["longest"]())
     first = pq.read_table(run.root / "scores.parquet")
     monkeypatch.setattr(row_groups, "GROUP_ROWS", 11)
-    written(run, random=SELECTORS["random"]())
+    written(run, random=METHODS["random"]())
     both = pq.read_table(run.root / "scores.parquet")
     assert both.select(first.column_names).equals(first)
     assert both.column_names == [
@@ -101,7 +101,9 @@ def test_columns_are_added_beside_what_is_there(
 
 
 def test_a_method_that_looks_at_other_rows_is_shown_all_of_them_once(run: Run) -> None:
-    looked, _ = written(run, place=Own(Place()), alone=Own(Alone()), longest=SELECTORS["longest"]())
+    looked, _ = written(
+        run, place=CustomMethod(Place()), alone=CustomMethod(Alone()), longest=METHODS["longest"]()
+    )
     assert looked.calls == {"whole": 1, "shard": -(-N // SHARD)}
     table = pq.read_table(run.root / "scores.parquet")
     whole = Place().score(looked.whole()[0])
@@ -109,7 +111,7 @@ def test_a_method_that_looks_at_other_rows_is_shown_all_of_them_once(run: Run) -
 
 
 def test_many_unscorable_rows_are_warned_of(run: Run) -> None:
-    written(run, longest=SELECTORS["longest"]())
+    written(run, longest=METHODS["longest"]())
     share = (Looked(Pool.open(run.store)).lengths == 0).mean()
     warned = [text for text in run.manifest.get("warnings", []) if "unscorable by longest" in text]
     assert bool(warned) == (share > 0.1)

@@ -15,15 +15,15 @@ from pilotfish.budget import parse_budget
 from pilotfish.cli.app import app
 from pilotfish.config import parse_methods
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.diagnostics.explain import explain
 from pilotfish.engine.executors import launch
-from pilotfish.engine.executors.launch import Spread
-from pilotfish.engine.in_memory import Looker
+from pilotfish.engine.executors.launch import ExecutorConfig
+from pilotfish.engine.in_memory import InMemoryScorer
 from pilotfish.errors import UsageError
 from pilotfish.number_formats import int8_supported
 from pilotfish.report import build
-from pilotfish.scoring.cascade_rows import Cheaper
+from pilotfish.scoring.cascade_rows import CascadeConfig
 from pilotfish.scoring.score import score
 from pilotfish.selection import cascade as flow
 from pilotfish.selection.cascade import score_cascade
@@ -71,7 +71,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def cascaded(out: Path, data: str, models: tuple[str, str], **how: Any) -> Run:
     """By (cheap, intended)."""
-    cheaper = Cheaper(models[0], parse_budget(how.pop("budget", "10%")), how.pop("recall", 0.95))
+    cheaper = CascadeConfig(
+        models[0], parse_budget(how.pop("budget", "10%")), how.pop("recall", 0.95)
+    )
     method = parse_methods(how.pop("method", METHOD))
     return score_cascade(str(out), Source(data), models[1], method, cheaper, **how)
 
@@ -159,7 +161,7 @@ def test_a_second_command_measures_nothing_and_changes_nothing(
     done: Run, data: str, cheap: str, intended: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = hashes(done.root)
-    monkeypatch.setattr(Looker, "__call__", _never)
+    monkeypatch.setattr(InMemoryScorer, "__call__", _never)
     receipts = receipts_of(monkeypatch)
     cascaded(done.root, data, (cheap, intended))
     assert receipts and not any(receipt.measured for receipt in receipts)
@@ -190,7 +192,7 @@ def test_where_it_is_interrupted_changes_nothing(
 def test_several_processes_leave_the_same_bytes(
     tmp_path: Path, done: Run, data: str, cheap: str, intended: str
 ) -> None:
-    run = cascaded(tmp_path / "run", data, (cheap, intended), spread=Spread(workers=2))
+    run = cascaded(tmp_path / "run", data, (cheap, intended), spread=ExecutorConfig(workers=2))
     scores = "scores.parquet"
     assert (run.root / scores).read_bytes() == (done.root / scores).read_bytes()
 
@@ -229,7 +231,7 @@ def test_the_report_and_the_commands_say_it_and_never_say_identical(done: Run) -
         ({"method": "perplexity", "direction": "middle"}, "one cut at one end"),
         ({"method": "random"}, "needs no model"),
         ({"recall": 1.0}, "between 0 and 1"),
-        ({"spread": Spread("ranks", rank=0, world=1)}, "ranks cannot agree"),
+        ({"spread": ExecutorConfig("ranks", rank=0, world=1)}, "ranks cannot agree"),
     ],
 )
 def test_what_cannot_be_promised_is_refused_before_anything_is_read(
@@ -280,7 +282,7 @@ def test_tokenizers_may_differ_and_the_intended_one_counts(
 def test_int8_is_put_right_in_fp32_among_the_rows_passed_on(
     tmp_path: Path, data: str, cheap: str, intended: str
 ) -> None:
-    how = Measuring(precision="int8")
+    how = ScoreConfig(precision="int8")
     run = cascaded(tmp_path / "run", data, (cheap, intended), measuring=how)
     select(run.root, method=METHOD, budget="10%")
     facts = run.section("selections")["selected"]
@@ -316,13 +318,13 @@ def _never(*_: Any) -> None:
 def receipts_of(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is measured from now on."""
     found: list[Any] = []
-    real = launch.Told.after
+    real = launch.ShardProgress.after
 
-    def listening(self: launch.Told, receipt: Any) -> Any:
+    def listening(self: launch.ShardProgress, receipt: Any) -> Any:
         found.append(receipt)
         return real(self, receipt)
 
-    monkeypatch.setattr(launch.Told, "after", listening)
+    monkeypatch.setattr(launch.ShardProgress, "after", listening)
     return found
 
 
@@ -333,10 +335,10 @@ def _break(patch: pytest.MonkeyPatch, where: str) -> None:
         raise KeyboardInterrupt
 
     if where == "cheap":
-        patch.setattr(launch.Told, "after", stop)
+        patch.setattr(launch.ShardProgress, "after", stop)
     elif where == "calibration":
         patch.setattr(flow, "_look", stop)
     elif where == "shard":
-        patch.setattr(flow, "measure_all", stop)
+        patch.setattr(flow, "score_shards", stop)
     else:
         patch.setattr(flow, "_tell", stop)

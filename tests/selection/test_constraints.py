@@ -14,7 +14,7 @@ from pilotfish.diagnostics.explain import explain
 from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Top, tie_rank
-from pilotfish.selection.constraints import Limits, sentences_of
+from pilotfish.selection.constraints import Constraints, sentences_of
 from pilotfish.selection.select import select
 from pilotfish.store import Run
 from tests.experiments.runs import decisions, pool_run, score_run, selected, write
@@ -43,7 +43,7 @@ def pick(run: Run, budget: str, *, dedup: str | None = None, quota: str | None =
          **how: Any) -> list[dict[str, Any]]:  # fmt: skip
     select(
         run.root, method=how.pop("method", "superfiltering"), budget=budget,
-        limits=Limits.read(dedup, quota), **how,
+        limits=Constraints.read(dedup, quota), **how,
     )  # fmt: skip
     return selected(run, how.get("name", "selected"))
 
@@ -196,7 +196,7 @@ def test_columns_and_groups_that_are_none(tmp_path: Path, quota: str, said: str,
 
 def test_another_kind_of_copies_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'near'"):
-        Limits.read("neer", None)
+        Constraints.read("neer", None)
 
 
 def test_the_name_knows_its_limits_and_verify_heeds_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pilotfish.config import parse_method
 from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import DamagedRun, RunBusy, UsageError
 from pilotfish.selection.controls import length_matched, longest_control, random_control
-from pilotfish.selection.files import freshen, kept_of
+from pilotfish.selection.files import kept_of, refresh
 from pilotfish.selection.select import select
 from pilotfish.store import Run, run_lock
 from tests.experiments.runs import (
@@ -286,7 +286,7 @@ def test_overwriting_marks_what_was_built_on_the_old_one(tmp_path: Path) -> None
     random_control(run, force=True)
     assert facts(run, "random-0")["stale"] == ["train/random/seed-0"]
     assert facts(run)["stale"] == ["judge/selected/seed-0", "train/selected/seed-0"]
-    freshen(run, "train/selected/seed-0")
+    refresh(run, "train/selected/seed-0")
     assert facts(run)["stale"] == ["judge/selected/seed-0"]
     # The same rows again leave the marks as they are.
     select(run.root, method="superfiltering", budget="20%", force=True)

@@ -17,31 +17,31 @@ def made(first, second, seeds=2):
     return np.tile(row, (seeds, 1))
 
 
-METHODS = {"lucky": made(1.0, 0.0), "steady": made(0.5, 0.5)}
+METHOD_TEXTS = {"lucky": made(1.0, 0.0), "steady": made(0.5, 0.5)}
 RANDOM = made(0.25, 0.25)
 
 
 def test_it_is_judged_on_items_that_did_not_choose_it():
-    found = best_of(METHODS, RANDOM, IDS)
+    found = best_of(METHOD_TEXTS, RANDOM, IDS)
     assert found.name == "lucky" and found.found.value < 0
-    assert found.found == difference(METHODS["lucky"][:, ~SIDE], RANDOM[:, ~SIDE])
+    assert found.found == difference(METHOD_TEXTS["lucky"][:, ~SIDE], RANDOM[:, ~SIDE])
     assert (found.chosen_on, found.judged_on) == (SIDE.sum(), (~SIDE).sum())
 
 
 def test_of_a_loss_the_lowest_is_best():
-    assert best_of(METHODS, RANDOM, IDS, higher_is_better=False).name == "steady"
+    assert best_of(METHOD_TEXTS, RANDOM, IDS, higher_is_better=False).name == "steady"
 
 
 def test_order_of_items_is_free():
     order = np.random.default_rng(0).permutation(40)
-    moved = {name: arm[:, order] for name, arm in METHODS.items()}
+    moved = {name: arm[:, order] for name, arm in METHOD_TEXTS.items()}
     found = best_of(moved, RANDOM[:, order], [IDS[at] for at in order])
     assert found.name == "lucky"
-    assert found.found.value == pytest.approx(best_of(METHODS, RANDOM, IDS).found.value)
+    assert found.found.value == pytest.approx(best_of(METHOD_TEXTS, RANDOM, IDS).found.value)
 
 
 def test_an_item_that_one_method_lacks_chooses_nobody():
-    holed = METHODS | {"steady": METHODS["steady"].copy()}
+    holed = METHOD_TEXTS | {"steady": METHOD_TEXTS["steady"].copy()}
     holed["steady"][0, np.flatnonzero(SIDE)[-1]] = np.nan  # one that steady has wrong
     assert best_of(holed, RANDOM, IDS).chosen_on == SIDE.sum() - 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.store import Store, run_lock, somebody_working, tidy, working
+from pilotfish.store import Store, has_workers, run_lock, tidy, working
 from pilotfish.store import leases as module
 
 HOLD = (
@@ -49,11 +49,11 @@ def test_temp_files_of_living_workers_are_not_swept(tmp_path: Path) -> None:
     left.mkdir()
     other = holder(tmp_path)
     with run_lock(tmp_path):
-        assert left.exists() and somebody_working(tmp_path)
+        assert left.exists() and has_workers(tmp_path)
     other.kill()
     other.communicate()
     with run_lock(tmp_path):
-        assert not left.exists() and not somebody_working(tmp_path)
+        assert not left.exists() and not has_workers(tmp_path)
 
 
 def test_only_the_last_one_puts_the_leases_away(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from pilotfish.store import Store
 from pilotfish.tokenization import encode_training
 from pilotfish.training.checkpoint import Checkpoints
 from pilotfish.training.classify import train_classifier
-from pilotfish.training.data.row_weights import Known
-from pilotfish.training.teacher.outputs import Taught
+from pilotfish.training.data.row_weights import RowInfo
+from pilotfish.training.teacher.outputs import TeacherOutputs
 from pilotfish.training.trainer import train
 from tests.tiny.encoders import tiny_encoder
 from tests.tiny.models import tiny_gpt2
@@ -57,7 +57,7 @@ def kinds(folder: Path) -> dict[str, Teach]:
     student = str(tiny_gpt2(folder / "student", hidden=16))
     at_hand = load(str(tiny_gpt2(folder / "teacher", seed=1, hidden=16)), device="cpu")
     sources = ["gold" if row % 4 == 0 else "pool" for row in range(ROWS)]
-    weighed = Known(sources, [0.5 + row / ROWS for row in range(ROWS)])
+    weighed = RowInfo(sources, [0.5 + row / ROWS for row in range(ROWS)])
     lora = {"use_peft": True, "lora_dropout": 0.1, "lora_r": 4}
     held = {"weak": backwards(4, seed=9)}
     made: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -118,7 +118,7 @@ def _classified(name: str, *, soft: bool = False) -> Teach:
     return teach
 
 
-def stored(teacher: Loaded, kind: str) -> dict[str, Taught]:
+def stored(teacher: Loaded, kind: str) -> dict[str, TeacherOutputs]:
     """What a teacher says of every row: its four likeliest ids, or four draws."""
     found = {}
     rng = torch.Generator().manual_seed(0)
@@ -127,7 +127,7 @@ def stored(teacher: Loaded, kind: str) -> dict[str, Taught]:
         with torch.no_grad():
             logits = teacher.model(torch.from_numpy(row.ids.astype(np.int64))[None]).logits[0]
         logs = logits.log_softmax(-1)[np.flatnonzero(row.target) - 1]
-        found[row_name(example)] = Taught(kind, _parts(logs, kind, rng), row.digest)
+        found[row_name(example)] = TeacherOutputs(kind, _parts(logs, kind, rng), row.digest)
     return found
 
 

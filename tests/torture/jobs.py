@@ -10,7 +10,7 @@ import pytest
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
 from pilotfish.data import read
-from pilotfish.experiments.train import train_stage
+from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
 from pilotfish.selection.select import select
 from pilotfish.store import Store
@@ -41,7 +41,7 @@ class Jobs:
 
     def train(self, run: Path) -> None:
         """Train the selection's arm, with a checkpoint after every step."""
-        train_stage(
+        train_arms(
             str(run), self.strong, arms=["selected"],
             overrides=["train.max_steps=3", "train.save_steps=1", "train.use_peft=false"],
         )  # fmt: skip

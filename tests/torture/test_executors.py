@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.engine.executors.launch import Spread
+from pilotfish.engine.executors.launch import ExecutorConfig
 from tests.engine.executors.test_ray import apart
 from tests.figures import Reached
 from tests.scoring.shards import hashes, sharded
-from tests.scoring.test_executors import METHODS, scored
+from tests.scoring.test_executors import METHOD_TEXTS, scored
 from tests.torture.jobs import Jobs
 
 pytestmark = [pytest.mark.torture, pytest.mark.slow]
@@ -26,7 +26,7 @@ def digest(root: Path) -> str:
 
 def ranks(root: Path, weak: str, world: int) -> None:
     """Real processes, each a rank of its own, that find the run already read."""
-    methods = ",".join(method.text for method in METHODS)
+    methods = ",".join(method.text for method in METHOD_TEXTS)
     words = [sys.executable, "-m", "pilotfish", "score", str(root), "--weak", weak, "--method",
              methods, "--executor", "ranks", "--world", str(world), "--quiet",
              "--rank"]  # fmt: skip
@@ -40,7 +40,7 @@ def ranks(root: Path, weak: str, world: int) -> None:
 
 def test_every_executor_leaves_one_hash(jobs: Jobs, tmp_path: Path, reached: Reached) -> None:
     found = {"loop": digest(scored(tmp_path / "loop", jobs.weak).root)}
-    spread = Spread(workers=2)
+    spread = ExecutorConfig(workers=2)
     found["two processes"] = digest(scored(tmp_path / "processes", jobs.weak, spread).root)
     sharded(tmp_path / "ranks")
     ranks(tmp_path / "ranks", jobs.weak, 2)

@@ -341,7 +341,7 @@ def test_the_payloads_would_run_and_code_that_did_is_shown(good: Path, tmp_path:
     own_model(scene.model, scene.canary)
     assert run_command(scene.score("--trust-remote-code")) == 0
     assert scene.canary.exists()
-    assert not remote_code.asked()
+    assert not remote_code.allowed()
     assert Run(scene.out).section("weak")["remote_code"] is True
     report = write(Run(scene.out))
     assert report["remote_code"] == [str(scene.model)]

@@ -14,20 +14,20 @@ from hypothesis import strategies as st
 from pilotfish.budget import parse_budget, take
 from pilotfish.config import parse_methods
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
-from pilotfish.methods import SELECTORS
+from pilotfish.config.scoring import ScoreConfig
+from pilotfish.methods import METHODS
 from pilotfish.methods.rankers import Gate, LengthMatched, Middle, Random, Ranking, Top
 from pilotfish.methods.rankers.length_matched import length_bins
 from pilotfish.number_formats import int8_supported
 from pilotfish.records import Floats, Need
-from pilotfish.scoring.cascade_rows import Cheaper
+from pilotfish.scoring.cascade_rows import CascadeConfig
 from pilotfish.scoring.score import score
 from pilotfish.selection.cascade import score_cascade
 from pilotfish.selection.select import select
 from pilotfish.store import Run
 from tests.experiments.runs import score_run, scored_run
 from tests.figures import Reached, size
-from tests.methods.world import METHODS, planted, seen_of, selector_of
+from tests.methods.world import METHOD_TEXTS, planted, seen_of, selector_of
 from tests.tiny.models import tiny_llama
 
 pytestmark = pytest.mark.torture
@@ -52,7 +52,7 @@ def taken(ranking: Ranking) -> set[int]:
 
 def signals() -> list[tuple[str, Need]]:
     """Every method beside every measurement it asks for."""
-    return [(method, need) for method in METHODS for need in selector_of(method).needs]
+    return [(method, need) for method in METHOD_TEXTS for need in selector_of(method).needs]
 
 
 def test_every_selector_and_every_signal(reached: Reached) -> None:
@@ -68,11 +68,11 @@ def test_every_selector_and_every_signal(reached: Reached) -> None:
         selector = selector_of(method)
         scores = selector.score(seen)
         assert not np.isfinite(scores[list(bad)]).any()
-        assert not taken(selector.picker().rank(scores, TIE)) & set(bad)
+        assert not taken(selector.ranker().rank(scores, TIE)) & set(bad)
         rows += len(bad)
 
     pairs = signals()
-    assert {type(selector_of(method)) for method, _ in pairs} <= set(SELECTORS.values())
+    assert {type(selector_of(method)) for method, _ in pairs} <= set(METHODS.values())
     for method, need in pairs:
         never(method, need)
     reached("R6", f"0 of {rows:,} rows with nan or infinity in {len(pairs)} pairs of "
@@ -141,7 +141,7 @@ def kept(run: Run, name: str) -> set[int]:
 
 
 def test_every_score_column_through_the_flow(tmp_path: Path, reached: Reached) -> None:
-    scored = [text for text in METHODS if selector_of(text).needs]
+    scored = [text for text in METHOD_TEXTS if selector_of(text).needs]
     done = 0
     for seed in range(size(1, 8)):
         run = scored_run(tmp_path / str(seed), 120)
@@ -203,14 +203,14 @@ Scored = Callable[[str, str, tuple[str, str]], Run]
 
 def at(precision: str) -> Scored:
     def scored(out: str, data: str, models: tuple[str, str]) -> Run:
-        how = Measuring(precision=precision)
+        how = ScoreConfig(precision=precision)
         return score(out, Source(data), models[0], parse_methods(METHOD), measuring=how)
 
     return scored
 
 
 def cascaded(out: str, data: str, models: tuple[str, str]) -> Run:
-    cheaper = Cheaper(models[1], parse_budget("10%"), 0.9)
+    cheaper = CascadeConfig(models[1], parse_budget("10%"), 0.9)
     return score_cascade(out, Source(data), models[0], parse_methods(METHOD), cheaper)
 
 

@@ -21,7 +21,7 @@ from tests.torture.jobs import Jobs, copy, files
 
 pytestmark = pytest.mark.torture
 
-METHODS = ["superfiltering", "perplexity(direction=low)"]
+METHOD_TEXTS = ["superfiltering", "perplexity(direction=low)"]
 FULL, SMALLEST = 4096, 12
 
 
@@ -53,7 +53,16 @@ def starved(patch: pytest.MonkeyPatch, room: int, error: Exception = WORDS[0]) -
 
 
 def command(jobs: Jobs, data: str, run: Path, *more: str) -> int:
-    words = ["score", data, "--weak", jobs.weak, "--method", ",".join(METHODS), "--out", str(run)]
+    words = [
+        "score",
+        data,
+        "--weak",
+        jobs.weak,
+        "--method",
+        ",".join(METHOD_TEXTS),
+        "--out",
+        str(run),
+    ]
     return run_command([*words, "--quiet", *more])
 
 
@@ -87,7 +96,7 @@ def test_less_memory_gives_the_same_numbers(
     for room in rooms:
         found = scored(jobs, uneven, tmp_path / str(room), room)
         assert max(budgets(tmp_path / str(room))) <= max(room, max(budgets(tmp_path / "whole")))
-        for method in METHODS:
+        for method in METHOD_TEXTS:
             reason = np.array(found[f"{method}_reason"], dtype=object)
             big = reason == "oom_single_row"
             # what fits alone is measured, what does not is said not to
@@ -109,7 +118,7 @@ def test_however_it_is_said(
     error: Exception, jobs: Jobs, uneven: str, tmp_path: Path, reached: Reached
 ) -> None:
     found = scored(jobs, uneven, tmp_path / "run", 30, error=error)
-    assert "oom_single_row" in found[f"{METHODS[0]}_reason"]
+    assert "oom_single_row" in found[f"{METHOD_TEXTS[0]}_reason"]
     assert max(budgets(tmp_path / "run")) < FULL
     reached("R10", f"said as {type(error).__name__}('{str(error)[:30]}'): the budget is halved")
 
@@ -125,7 +134,7 @@ def test_in_narrow_formats_too(
     found = scored(jobs, uneven, tmp_path / "run", 40, precision=precision)
     drift, given_up = 0.0, 0
     assert Run(tmp_path / "run").section("weak")["precision"] == precision
-    for method in METHODS:
+    for method in METHOD_TEXTS:
         big = np.array(found[f"{method}_reason"], dtype=object) == "oom_single_row"
         assert not big[lengths + 1 <= 40].any() and big[lengths - 1 > 40].all()
         old, new = (np.array(each[method])[~big].astype(float) for each in (whole, found))

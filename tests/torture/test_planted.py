@@ -8,9 +8,9 @@ import pytest
 
 from pilotfish.data.run_pool import pool_of
 from pilotfish.report import build
-from pilotfish.selection.canaries.attacks import CONTROLS, PLANTED, UNCHANGED
-from pilotfish.selection.canaries.lift import plant
-from pilotfish.selection.canaries.measure import plants_of
+from pilotfish.selection.canaries.attacks import ATTACKS, CONTROLS, UNCHANGED
+from pilotfish.selection.canaries.lift import measure_canaries
+from pilotfish.selection.canaries.measure import canaries_of
 from pilotfish.selection.files import decisions_of
 from pilotfish.selection.select import select
 from pilotfish.store import Run
@@ -45,8 +45,8 @@ def slipped_in(folder: Path, weak: str, seed: int, *, rows: int) -> tuple[int, i
     """(cases, cases told wrongly) of planted rows written into the data of one pool."""
     data = records(60, seed)
     run = picked(folder / "pool", data, weak, PICKS)
-    plant(run.root, [*PICKS], rows)
-    plants = plants_of(pool_of(run), rows)
+    measure_canaries(run.root, [*PICKS], rows)
+    plants = canaries_of(pool_of(run), rows)
     told = {name: lines(run, name) for name in PICKS}
     cases = wrong = 0
     chosen = np.random.default_rng(seed).permutation(len(plants.rows))[: size(2, 16)]
@@ -75,10 +75,10 @@ def test_every_method_has_its_lift_in_the_report(
     tmp_path: Path, weak: str, reached: Reached
 ) -> None:
     run = picked(tmp_path, records(200), weak, PICKS | BY_ID)
-    plant(run.root, [*PICKS, *BY_ID], size(20, 100))
+    measure_canaries(run.root, [*PICKS, *BY_ID], size(20, 100))
     found = {one["selection"]: one for one in build(run)["canaries"]}
     assert found.keys() == {*PICKS, *BY_ID}
-    attacks = [name for name in PLANTED if name not in CONTROLS]
+    attacks = [name for name in ATTACKS if name not in CONTROLS]
     for name, one in found.items():
         assert [each["attack"] for each in one["attacks"] if not each["control"]] == attacks
         assert all(each["low"] <= each["lift"] <= each["high"] for each in one["attacks"]), name

@@ -8,7 +8,7 @@ import pytest
 
 from pilotfish.cli.main import run as run_command
 from pilotfish.experiments import run
-from pilotfish.redaction import redact, redacted
+from pilotfish.redaction import redact, redact_values
 from tests.experiments.worlds import World
 from tests.figures import Reached, size
 from tests.torture.jobs import Jobs
@@ -178,7 +178,7 @@ def test_without_redaction_they_are_found(
 ) -> None:
     """Negative control."""
     monkeypatch.setattr("pilotfish.cli.console.redact", lambda text: text)
-    monkeypatch.setattr("pilotfish.data.run_pool.redacted", lambda value: value)
+    monkeypatch.setattr("pilotfish.data.run_pool.redact_values", lambda value: value)
     assert (
         run_command(
             ["score", URL, "--weak", world.weak, "--method", "ifd", "--out", str(world.out)]
@@ -195,5 +195,5 @@ def test_paths_that_look_like_secrets_still_lead_somewhere(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sk-learn-datasets").mkdir()
     for path in ("sk-learn-datasets", "sk-learn-datasets/*.csv", f"{tmp_path}/sk-learn-datasets"):
-        assert redacted({"data": [path]}) == {"data": [path]}
-    assert redacted("sk-elsewhere-datasets") == "sk-…"
+        assert redact_values({"data": [path]}) == {"data": [path]}
+    assert redact_values("sk-elsewhere-datasets") == "sk-…"

@@ -21,8 +21,8 @@ from pilotfish.store import Store
 from pilotfish.training import loop
 from pilotfish.training.checkpoint import Checkpoints
 from pilotfish.training.data.rows import encode_rows
-from pilotfish.training.lm_module import Learner
-from pilotfish.training.parallel import learned, rank, whole, world
+from pilotfish.training.lm_module import LMWithLoss
+from pilotfish.training.parallel import full_parameters, rank, trained_parameters, world
 from pilotfish.training.setup import accelerator, prepare, seeded
 from pilotfish.training.trainer import train
 from tests.training.words import backwards
@@ -55,9 +55,9 @@ def course(name: str, model: str, teacher: str, *, how: str, **changes: Any) -> 
         rows = encode_rows(backwards(ROWS), student.loaded, 64)
         taught = load(teacher, device="cpu", precision="fp32").model
         taught = plain(taught, dtype) if "kd" in text else None
-        learner = Learner(student.causal, make_loss(text), teacher=taught)
+        learner = LMWithLoss(student.causal, make_loss(text), teacher=taught)
         learner._block = 16  # so that the head is called many times
-        work = loop.Work.begin(learner, config, accelerator())
+        work = loop.TrainerModule.begin(learner, config, accelerator())
         check_wrapped(work, how)
         plan = loop.Plan(STEPS, 1e-3, seed=0)
         told: dict[str, Tensor] = {}
@@ -77,7 +77,10 @@ def course(name: str, model: str, teacher: str, *, how: str, **changes: Any) -> 
                 told[f"loss {step.step}"] = accelerator().reduce(step.loss, "sum")
         finally:
             loop.clip = real
-    return {**told, **{f"weight {key}": value for key, value in learned(learner).items()}}
+    return {
+        **told,
+        **{f"weight {key}": value for key, value in trained_parameters(learner).items()},
+    }
 
 
 def plain(model: Any, dtype: torch.dtype) -> Any:
@@ -90,13 +93,13 @@ def plain(model: Any, dtype: torch.dtype) -> Any:
 
 def gradients_of(learner: nn.Module, when: str) -> dict[str, Tensor]:
     return {
-        f"gradient {when} {name}": whole(weight.grad).clone()
+        f"gradient {when} {name}": full_parameters(weight.grad).clone()
         for name, weight in learner.named_parameters()
         if weight.grad is not None
     }
 
 
-def check_wrapped(work: loop.Work, how: str) -> None:
+def check_wrapped(work: loop.TrainerModule, how: str) -> None:
     """The ranks share the model in the way that was asked for, and no other one."""
     if world() == 1:
         assert work.model is work.learner
@@ -119,9 +122,9 @@ def gathers(model: str, block: int) -> int:
     with seeded(0):
         student = prepare(model, config)
     rows = encode_rows(backwards(8), student.loaded, 64)
-    learner = Learner(student.causal, make_loss("lm"))
+    learner = LMWithLoss(student.causal, make_loss("lm"))
     learner._block = block
-    work = loop.Work.begin(learner, config, accelerator())
+    work = loop.TrainerModule.begin(learner, config, accelerator())
     batch = learner.collate(rows)
     with Counting() as counted:
         loop.accumulate(work.model, [batch], 1.0, bf16=False, accelerator=accelerator())

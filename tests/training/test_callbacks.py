@@ -7,13 +7,13 @@ import pytest
 from pilotfish.config import TrainConfig
 from pilotfish.models import Loaded, identify
 from pilotfish.records import Example, Turn
-from pilotfish.training.callbacks import Looks
+from pilotfish.training.callbacks import StepCallback
 from pilotfish.training.trainer import train
 from tests.tiny.models import tiny_gpt2
 
 
 def steps_of(count: int, steps: int) -> list[int]:
-    looks = Looks(count, lambda step, loaded: None)
+    looks = StepCallback(count, lambda step, loaded: None)
     return [step for step in range(1, steps + 1) if looks.at(step, steps)]
 
 
@@ -37,7 +37,7 @@ def test_looking_changes_no_weight_and_sees_a_model_that_does_not_drop_out(tmp_p
     def look(step: int, loaded: Loaded) -> None:
         seen.append((step, loaded.model.training))
 
-    for name, looks in (("with", Looks(2, look)), ("without", None)):
+    for name, looks in (("with", StepCallback(2, look)), ("without", None)):
         (tmp_path / name).mkdir()
         train(rows, model, config, seed=1, folder=tmp_path / name, looks=looks)
     assert seen == [(10, False), (20, False)]

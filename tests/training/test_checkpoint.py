@@ -331,14 +331,18 @@ def test_a_short_arm_saves_nothing(gpt2: str, tmp_path: Path) -> None:
 
 def test_what_a_loss_carries_across_steps_goes_on_too(gpt2: str, tmp_path: Path) -> None:
     """The learner's own state is saved and handed back."""
-    from pilotfish.training.lm_module import Learner
+    from pilotfish.training.lm_module import LMWithLoss
 
     with pytest.MonkeyPatch.context() as patch:
         heard: list[dict[str, torch.Tensor]] = []
         counted = {"steps": torch.zeros(2)}
-        patch.setattr(Learner, "state", lambda self: counted, raising=False)
-        patch.setattr(Learner, "load_state", lambda self, state: heard.append(state), raising=False)
-        patch.setattr(Learner, "after_step", lambda self: counted["steps"].add_(1), raising=False)
+        patch.setattr(LMWithLoss, "state", lambda self: counted, raising=False)
+        patch.setattr(
+            LMWithLoss, "load_state", lambda self, state: heard.append(state), raising=False
+        )
+        patch.setattr(
+            LMWithLoss, "after_step", lambda self: counted["steps"].add_(1), raising=False
+        )
         trained(gpt2, FULL, tmp_path / "a", where(tmp_path, steps=4))
         assert not heard and counted["steps"].tolist() == [STEPS, STEPS]
         trained(gpt2, FULL, tmp_path / "b", where(tmp_path, steps=4))

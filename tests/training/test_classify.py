@@ -17,10 +17,14 @@ from pilotfish.models import identify, load_classifier
 from pilotfish.records import Example
 from pilotfish.store import run_lock
 from pilotfish.training.checkpoint import Checkpoints
-from pilotfish.training.classifier_module import Pupil, Texts, encode_classified
+from pilotfish.training.classifier_module import (
+    ClassifierRows,
+    ClassifierWithLoss,
+    encode_classified,
+)
 from pilotfish.training.classify import train_classifier
 from pilotfish.training.loop import accumulate
-from pilotfish.training.setup import accelerator, dress
+from pilotfish.training.setup import accelerator, add_adapters
 from pilotfish.training.validation import Validation
 from tests.tiny.encoders import tiny_classifier, tiny_encoder
 from tests.tiny.models import tiny_gpt2, tiny_llama
@@ -80,7 +84,9 @@ def test_the_first_loss_is_the_logarithm_of_the_number_of_classes(
     assert facts["classes"] == list(CLASSES) and facts["rows"] == 16
 
 
-def gradient(pupil: Pupil, parts: list[Texts], mass: float) -> tuple[float, torch.Tensor]:
+def gradient(
+    pupil: ClassifierWithLoss, parts: list[ClassifierRows], mass: float
+) -> tuple[float, torch.Tensor]:
     pupil.zero_grad()
     batches = [pupil.collate(part) for part in parts]
     loss = accumulate(pupil, batches, mass, bf16=False, accelerator=accelerator())
@@ -90,9 +96,9 @@ def gradient(pupil: Pupil, parts: list[Texts], mass: float) -> tuple[float, torc
 
 def pupil_of(folder: str, loss: str, n: int, targets: Any, weights: Any = None) -> Any:
     loaded = load_classifier(folder, CLASSES, device="cpu", precision="fp32")
-    student = dress(loaded, settings(), task="SEQ_CLS")
+    student = add_adapters(loaded, settings(), task="SEQ_CLS")
     rows = encode_classified(texts(n), targets, weights, loaded, 64)
-    pupil = Pupil(student.causal, make_loss(loss), classes=2)
+    pupil = ClassifierWithLoss(student.causal, make_loss(loss), classes=2)
     pupil.progress = 0.5
     return pupil, rows
 
@@ -249,7 +255,7 @@ def test_lora_trains_the_head_too(kind: str, models: dict[str, str], tmp_path: P
 
 def test_lora_in_bf16_keeps_what_learns_in_fp32(models: dict[str, str]) -> None:
     loaded = load_classifier(models["bert"], CLASSES, device="cpu", precision="fp32")
-    student = dress(loaded, settings(use_peft=True, bf16=True), task="SEQ_CLS")
+    student = add_adapters(loaded, settings(use_peft=True, bf16=True), task="SEQ_CLS")
     dtypes = {p.dtype for p in student.model.parameters() if p.requires_grad}
     assert dtypes == {torch.float32}
     assert loaded.model.bert.embeddings.word_embeddings.weight.dtype == torch.bfloat16

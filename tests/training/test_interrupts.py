@@ -12,7 +12,7 @@ import pytest
 from pilotfish.cli.main import _stop
 from pilotfish.errors import Interrupted
 from pilotfish.training import interrupts, loop
-from pilotfish.training.interrupts import held
+from pilotfish.training.interrupts import defer_interrupts
 from pilotfish.training.trainer import train
 from tests.training.test_checkpoint import ARM, FULL, STEPS, folder_bytes, trained, where
 from tests.training.words import backwards
@@ -100,7 +100,7 @@ def test_a_save_that_takes_too_long_leaves_the_one_before(
 def test_the_second_signal_means_now(monkeypatch: pytest.MonkeyPatch) -> None:
     child = os.fork()
     if child == 0:
-        with held(True):
+        with defer_interrupts(True):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)

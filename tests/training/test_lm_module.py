@@ -11,8 +11,8 @@ from pilotfish.config import TrainConfig
 from pilotfish.losses import KD, LM, Mix
 from pilotfish.models import load
 from pilotfish.training.data.collate import collate
-from pilotfish.training.data.rows import Rows, encode_rows
-from pilotfish.training.lm_module import Learner, Reader
+from pilotfish.training.data.rows import TokenizedRows, encode_rows
+from pilotfish.training.lm_module import LMForward, LMWithLoss
 from pilotfish.training.loop import accumulate
 from pilotfish.training.setup import accelerator, prepare
 from tests.training.data.test_collate import row
@@ -46,7 +46,7 @@ def test_logits_at_t_predict_the_token_at_t_plus_1() -> None:
     rising = collate([row([3, 4, 5, 6], [0, 1, 1, 1])])
     same = collate([row([3, 3, 3, 3], [0, 1, 1, 1])])
     falling = collate([row([6, 5, 4, 3], [0, 1, 1, 1])])
-    learner = Learner(successor(), LM())
+    learner = LMWithLoss(successor(), LM())
     assert learner(rising).item() < 1e-4
     assert learner(same).item() > 30
     assert learner(falling).item() > 30
@@ -62,11 +62,13 @@ def test_lm_is_the_loss_transformers_computes(name: str, request: pytest.Fixture
     theirs = loaded.model(
         input_ids=batch.ids, attention_mask=batch.mask, labels=labels.view_as(batch.ids)
     ).loss
-    ours = Learner(loaded.model, LM())(batch) / sum(rows.tokens)
+    ours = LMWithLoss(loaded.model, LM())(batch) / sum(rows.tokens)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def gradient(model: Any, learner: Learner, parts: list[Rows], tokens: int) -> tuple[float, Any]:
+def gradient(
+    model: Any, learner: LMWithLoss, parts: list[TokenizedRows], tokens: int
+) -> tuple[float, Any]:
     model.zero_grad()
     batches = [learner.collate(part) for part in parts]
     loss = accumulate(learner, batches, tokens, bf16=False, accelerator=accelerator())
@@ -82,7 +84,7 @@ def test_the_gradient_does_not_depend_on_micro_batches(
     student = prepare(llama, TrainConfig())
     rows = encode_rows(backwards(8), student.loaded, 64)
     teacher = load(teacher_folder, device="cpu", precision="fp32")
-    learner = Learner(student.model, loss, teacher=teacher.model, vocabulary=257)
+    learner = LMWithLoss(student.model, loss, teacher=teacher.model, vocabulary=257)
     tokens = sum(rows.tokens)
     whole = gradient(student.model, learner, [rows], tokens)
     ends = list(itertools.accumulate(cut))
@@ -95,14 +97,14 @@ def test_the_gradient_does_not_depend_on_micro_batches(
 
 def test_padding_changes_nothing(llama: str) -> None:
     student = prepare(llama, TrainConfig())
-    learner = Learner(student.model, LM())
+    learner = LMWithLoss(student.model, LM())
     short, long = row([5, 6, 7], [0, 1, 1]), row(list(range(40)), [0] * 40)
     alone = gradient_of(learner, [short])
     padded = gradient_of(learner, [short, long])
     torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-7)
 
 
-def gradient_of(learner: Learner, rows: list[Any]) -> torch.Tensor:
+def gradient_of(learner: LMWithLoss, rows: list[Any]) -> torch.Tensor:
     learner.zero_grad()
     learner(collate(rows)).backward()
     return torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
@@ -111,7 +113,7 @@ def gradient_of(learner: Learner, rows: list[Any]) -> torch.Tensor:
 def test_blocks_of_the_head_change_nothing(llama: str, teacher_folder: str) -> None:
     student = prepare(llama, TrainConfig())
     teacher = load(teacher_folder, device="cpu", precision="fp32").model
-    learner = Learner(student.model, Mix(), teacher=teacher, vocabulary=257)
+    learner = LMWithLoss(student.model, Mix(), teacher=teacher, vocabulary=257)
     rows = encode_rows(backwards(8), student.loaded, 64).encoded
     whole = gradient_of(learner, rows)
     learner._block = 3
@@ -119,7 +121,7 @@ def test_blocks_of_the_head_change_nothing(llama: str, teacher_folder: str) -> N
 
 
 def test_rows_without_supervised_tokens_give_zero_and_finite_gradients(llama: str) -> None:
-    learner = Learner(prepare(llama, TrainConfig()).model, LM())
+    learner = LMWithLoss(prepare(llama, TrainConfig()).model, LM())
     loss = learner(collate([row([1, 2, 3], [1, 0, 0])]))
     loss.backward()
     assert loss.item() == 0
@@ -130,7 +132,7 @@ def test_rows_without_supervised_tokens_give_zero_and_finite_gradients(llama: st
 def test_bf16_stays_near_fp32(llama: str) -> None:
     student = prepare(llama, TrainConfig())
     rows = encode_rows(backwards(8), student.loaded, 64)
-    learner = Learner(student.model, LM())
+    learner = LMWithLoss(student.model, LM())
     exact = gradient(student.model, learner, [rows], sum(rows.tokens))[0]
     rough = float(
         accumulate(
@@ -156,7 +158,7 @@ def test_a_soft_capped_head_is_read_through_the_model() -> None:
             attn_implementation="eager",
         )
     ).eval()
-    reader, batch = Reader(model), collate([row([1, 2, 3], [0, 1, 1])])
+    reader, batch = LMForward(model), collate([row([1, 2, 3], [0, 1, 1])])
     assert not reader.apart
     with torch.no_grad():
         ours = reader.logits(reader.rows(batch))
@@ -165,7 +167,7 @@ def test_a_soft_capped_head_is_read_through_the_model() -> None:
 
 def test_a_plain_head_is_run_on_supervised_positions_only(llama: str) -> None:
     model = prepare(llama, TrainConfig()).model
-    reader, batch = Reader(model), collate([row([1, 2, 3, 4], [0, 0, 0, 1])])
+    reader, batch = LMForward(model), collate([row([1, 2, 3, 4], [0, 0, 0, 1])])
     assert reader.apart
     with torch.no_grad():
         logits = reader.logits(reader.rows(batch))
@@ -176,7 +178,7 @@ def test_a_plain_head_is_run_on_supervised_positions_only(llama: str) -> None:
 def test_the_teacher_is_no_part_of_the_learner(llama: str, teacher_folder: str) -> None:
     teacher = load(teacher_folder, device="cpu", precision="fp32").model
     student = prepare(llama, TrainConfig())
-    learner = Learner(student.model, KD(), teacher=teacher, vocabulary=257)
+    learner = LMWithLoss(student.model, KD(), teacher=teacher, vocabulary=257)
     assert sum(p.numel() for p in learner.parameters()) == student.loaded.parameters
     learner.train()
     assert not teacher.training
@@ -188,7 +190,7 @@ def test_a_padded_head_of_the_teacher_changes_nothing(llama: str, teacher_folder
     teacher = load(teacher_folder, device="cpu", precision="fp32").model
     student = prepare(llama, TrainConfig())
     batch = collate([row([1, 2, 3], [0, 1, 1])])
-    plain = Learner(student.model, KD(), teacher=teacher, vocabulary=257)(batch)
+    plain = LMWithLoss(student.model, KD(), teacher=teacher, vocabulary=257)(batch)
     teacher.resize_token_embeddings(300, mean_resizing=False)
-    padded = Learner(student.model, KD(), teacher=teacher, vocabulary=257)(batch)
+    padded = LMWithLoss(student.model, KD(), teacher=teacher, vocabulary=257)(batch)
     torch.testing.assert_close(padded, plain)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pilotfish.config import TrainConfig
 from pilotfish.training.classify import train_classifier
-from pilotfish.training.data.row_weights import Known
+from pilotfish.training.data.row_weights import RowInfo
 from pilotfish.training.trainer import train
 from tests.tiny.encoders import tiny_encoder
 from tests.training.test_classify import CLASSES, soft, texts
@@ -120,7 +120,7 @@ def test_two_ranks_of_fsdp_keep_the_best_weights_that_one_process_keeps(
     )  # fmt: skip
     facts = train(
         backwards(20), llama, alone, seed=0, folder=tmp_path / "one",
-        known=Known(sources=["pool"] * 16 + ["gold"] * 4),
+        known=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
         validation={"weak": backwards(6, seed=5)},
     )  # fmt: skip
     assert 0 < facts["kept_step"] < facts["steps"]

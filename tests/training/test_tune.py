@@ -13,7 +13,7 @@ from pilotfish.losses import LM
 from pilotfish.models import load
 from pilotfish.training.data.collate import collate
 from pilotfish.training.data.rows import encode_rows, split_fifth
-from pilotfish.training.lm_module import Learner
+from pilotfish.training.lm_module import LMWithLoss
 from pilotfish.training.setup import prepare
 from pilotfish.training.tune import pick_learning_rate, tune
 from pilotfish.training.validation import held_out_loss
@@ -95,7 +95,7 @@ def test_a_fifth_is_held_out_whatever_the_order(n: int, held: int, llama: str) -
 def test_held_out_loss_is_a_mean_over_tokens_not_rows(llama: str) -> None:
     student = prepare(llama, CONFIG)
     rows = encode_rows([pair("a", "b"), pair("a", "b" * 30, row=1)], student.loaded, 64)
-    learner = Learner(student.model, LM())
+    learner = LMWithLoss(student.model, LM())
     with torch.no_grad():
         sums = [float(learner(collate([row]))) for row in rows.encoded]
     expected = sum(sums) / sum(rows.tokens)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pilotfish.budget import parse_budget
-from pilotfish.comparison.arm_names import EPOCHS, Place, place_of
+from pilotfish.comparison.arm_names import EPOCHS, ArmName, parse_arm_name
 from pilotfish.config import Recipe, TrainConfig, Variant
 from pilotfish.errors import UsageError, unknown_name
 
@@ -48,11 +48,13 @@ class Arm:
         """The same arm with the rows of another budget (its slug)."""
         stem = self.selection.removesuffix(_SEED)
         seed = _SEED if stem != self.selection else ""
-        return replace(self, name=Place(self.name, budget).name, selection=f"{stem}@{budget}{seed}")
+        return replace(
+            self, name=ArmName(self.name, budget).name, selection=f"{stem}@{budget}{seed}"
+        )
 
     def in_epochs(self) -> "Arm":
         """The same arm as the second table has it: in equal epochs."""
-        place = place_of(self.name)._replace(equal=EPOCHS)
+        place = parse_arm_name(self.name)._replace(equal=EPOCHS)
         return replace(self, name=place.name, steps="epochs")
 
 
@@ -89,7 +91,7 @@ _LEVELS: dict[str, tuple[str, ...]] = {
 _TRUSTED = tuple(n for n, arm in ARMS.items() if arm.trusted and arm.rows != "relabelled")
 
 
-def arms_of(
+def arms_for(
     level: str,
     *,
     trusted: bool,
@@ -108,13 +110,13 @@ def arms_of(
     return arms
 
 
-def grid_of(recipe: Recipe, level: str | None = None) -> list[Arm]:
+def grid_for(recipe: Recipe, level: str | None = None) -> list[Arm]:
     """Every arm of a recipe: at the verdict's budget, then by budget, then in equal epochs.
 
     level: as it would be at another level of evidence, whose arms then stand for those it names.
     """
     trusted, own = bool(recipe.trusted), level in (None, recipe.evidence)
-    arms = arms_of(
+    arms = arms_for(
         level or recipe.evidence, trusted=trusted, names=recipe.arms if own else None,
         variants=recipe.all_variants,
     )  # fmt: skip
@@ -141,7 +143,7 @@ def _second_table(arms: Sequence[Arm], others: Sequence[Arm]) -> list[Arm]:
 
 def arm_of(name: str, *, trusted: bool) -> Arm:
     """The arm of a name, `selected@5pct` and `full@epochs` among them; UsageError for others."""
-    place = place_of(name)
+    place = parse_arm_name(name)
     if place.arm not in ARMS:
         raise unknown_name("arm", name, ARMS)
     arm = ARMS[place.arm]
@@ -155,7 +157,7 @@ def arm_of(name: str, *, trusted: bool) -> Arm:
 
 def _check_own(name: str, what: str) -> None:
     """UsageError where a name of the user's own is one of the table's, or no name."""
-    if place_of(name).arm in ARMS:
+    if parse_arm_name(name).arm in ARMS:
         raise UsageError(f"'{name}' is an arm of its own; choose another name for the {what}")
     if "@" in name:
         raise UsageError(f"the {what} '{name}' may not have '@' in its name")

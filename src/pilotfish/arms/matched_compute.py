@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pilotfish import flops
 from pilotfish.arms.arms import Arm
-from pilotfish.arms.rows import Training, selection_of
+from pilotfish.arms.rows import TrainingPlan, selection_name_of
 from pilotfish.config import Method, Recipe, TrainConfig
 from pilotfish.data import Pool
 from pilotfish.errors import UsageError
@@ -17,7 +17,7 @@ _SAMPLE = 200
 
 
 @dataclass(frozen=True)
-class Compute:
+class MatchedCompute:
     """FLOPs of arriving at the selection, and of training on what it picked."""
 
     selection: float
@@ -29,7 +29,7 @@ class Compute:
         return self.selection / self.training
 
 
-def steps_of(run: Run, arm: Arm, seed: int, training: Training, pool_rows: int) -> int:
+def steps_of(run: Run, arm: Arm, seed: int, training: TrainingPlan, pool_rows: int) -> int:
     """Optimizer steps of one arm: those that all share, or as many as make something else equal.
 
     UsageError for an arm of equal epochs or compute in a run that lacks the selections they go by.
@@ -37,7 +37,7 @@ def steps_of(run: Run, arm: Arm, seed: int, training: Training, pool_rows: int) 
     shared = training.steps or 1
     if arm.steps == "equal":
         return shared
-    name = selection_of(run, arm, seed, tuned=training.tuned) if arm.selection else ""
+    name = selection_name_of(run, arm, seed, tuned=training.tuned) if arm.selection else ""
     section = run.section("selections")
     for needed in filter(None, ("selected", name)):
         if needed not in section:
@@ -56,7 +56,9 @@ def steps_of(run: Run, arm: Arm, seed: int, training: Training, pool_rows: int) 
     return max(1, math.ceil(shared * rows / int(section["selected"]["delivered"])))
 
 
-def equal_compute(run: Run, pool: Pool, recipe: Recipe, method: Method, *, steps: int) -> Compute:
+def matched_compute(
+    run: Run, pool: Pool, recipe: Recipe, method: Method, *, steps: int
+) -> MatchedCompute:
     """What the selection cost against what the strong model's training does."""
     from pilotfish.models import count_parameters
     from pilotfish.training.setup import learns_lora
@@ -79,7 +81,7 @@ def compute_of(
     config: TrainConfig,
     lora: bool,
     tokens: float,
-) -> Compute:
+) -> MatchedCompute:
     """From the shapes of (weak, strong) and the lengths of the rows; the same on every resume.
 
     tokens: of a mean row as the strong model is taught it. Scoring reads every row once for each
@@ -91,7 +93,7 @@ def compute_of(
     weak, strong = models
     learnt = steps * rows_per_step(config) * tokens
     spent = flops.training(strong, learnt, context=tokens / 2, lora=lora)
-    return Compute(_scored(run, pool, method, weak) + _tuned(run), spent)
+    return MatchedCompute(_scored(run, pool, method, weak) + _tuned(run), spent)
 
 
 def shape_named(model: str) -> flops.Shape:

@@ -11,8 +11,8 @@ from pilotfish.config import TrainConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import pool_of
 from pilotfish.flops import answering_flops, known
-from pilotfish.labeling.answer import answered, look
-from pilotfish.labeling.settings import LONGEST_ANSWER, Labelling, token_lengths
+from pilotfish.labeling.answer import is_answered, predict_labels
+from pilotfish.labeling.settings import LONGEST_ANSWER, LabelConfig, token_lengths
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
 from pilotfish.selection.files import kept_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingPlan:
     """What all arms of one comparison share."""
 
     strong: str
@@ -37,15 +37,15 @@ class Training:
 
     def stream(self, seed: int) -> int:
         """What one seed of the comparison draws with."""
-        return stream(self.seed, seed)
+        return seed_stream(self.seed, seed)
 
 
-def stream(base: int, seed: int) -> int:
+def seed_stream(base: int, seed: int) -> int:
     """What the seed number `seed` of a recipe whose own `seed` is `base` draws with."""
     return 1000 * base + seed
 
 
-def selection_of(run: Run, arm: Arm, seed: int, *, tuned: bool) -> str:
+def selection_name_of(run: Run, arm: Arm, seed: int, *, tuned: bool) -> str:
     """The selection an arm trains on; a tuned weak model picked anew for every seed."""
     name = arm.selection.format(seed=seed)
     again = f"{name}-{seed}"
@@ -53,14 +53,14 @@ def selection_of(run: Run, arm: Arm, seed: int, *, tuned: bool) -> str:
     return again if anew else name
 
 
-def rows_of(
-    run: Run, arm: Arm, seed: int, training: Training, *, progress: Progress = SILENT
+def rows_of_arm(
+    run: Run, arm: Arm, seed: int, training: TrainingPlan, *, progress: Progress = SILENT
 ) -> list[Example]:
     """Pool rows first, then the trusted ones; all in memory, the whole pool for arms of `all`."""
     pool = pool_of(run)
     rows: list[Example] = []
     if arm.rows == "selection":
-        rows = pool.take(kept_of(run, selection_of(run, arm, seed, tuned=training.tuned)))
+        rows = pool.take(kept_of(run, selection_name_of(run, arm, seed, tuned=training.tuned)))
     elif arm.rows == "all":
         rows = list(pool.examples())
     elif arm.rows == "relabelled":
@@ -72,7 +72,7 @@ def rows_of(
 
 
 def relabelled(
-    run: Run, pool: Pool, seed: int, training: Training, *, progress: Progress = SILENT
+    run: Run, pool: Pool, seed: int, training: TrainingPlan, *, progress: Progress = SILENT
 ) -> list[Example]:
     """Every pool prompt with the weak model's greedy answer, cached in labels/seed-<n>.json.
 
@@ -91,15 +91,15 @@ def relabelled(
             attempt.meta = {"made_from": made_from}
     answers = json.loads(run.store.path(rel).read_text(encoding="utf-8"))
     pairs = zip(examples, answers, strict=True)
-    return [answered(example, answer) for example, answer in pairs if answer]
+    return [is_answered(example, answer) for example, answer in pairs if answer]
 
 
 def _answers(run: Run, weak: "Loaded", examples: Sequence[Example], seed: int) -> list[str]:
     start = time.monotonic()
     lengths = _lengths([example.response for example in examples], weak)
     room = min(lengths[int(0.99 * (len(lengths) - 1))] + 4, LONGEST_ANSWER) if lengths else 1
-    how = Labelling("hard", classes=(), max_new_tokens=room)
-    answers = [str(label) for label in look(examples, weak, how).labels.label]
+    how = LabelConfig("hard", classes=(), max_new_tokens=room)
+    answers = [str(label) for label in predict_labels(examples, weak, how).labels.label]
     asked = _lengths(["".join(turn.content for turn in e.prompt) for e in examples], weak)
     flops = answering_flops(weak, len(examples), sum(asked) / max(len(asked), 1), room)
     run.cost(

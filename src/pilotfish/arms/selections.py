@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pilotfish.arms.arms import Arm
-from pilotfish.arms.matched_compute import Compute
+from pilotfish.arms.matched_compute import MatchedCompute
 from pilotfish.budget import parse_budget
 from pilotfish.config import Method, Recipe, parse_method
 from pilotfish.errors import UsageError
@@ -23,7 +23,7 @@ MAIN = "selected"
 
 
 @dataclass(frozen=True)
-class Picks:
+class ArmSelections:
     """Every selection that the arms of a recipe learn from.
 
     methods: selection name -> METHOD, the verdict's first. slugs: of the budgets, "" for the
@@ -36,7 +36,7 @@ class Picks:
     wanted: frozenset[str]  # names of selections, `{seed}` not yet filled in
 
     @classmethod
-    def of(cls, recipe: Recipe, method: Method, arms: Sequence[Arm]) -> "Picks":
+    def of(cls, recipe: Recipe, method: Method, arms: Sequence[Arm]) -> "ArmSelections":
         """UsageError for a method or a budget that cannot be read, or two budgets that are one."""
         methods = {MAIN: method, **{n: parse_method(text) for n, text in recipe.methods.items()}}
         for name, each in methods.items():
@@ -63,7 +63,9 @@ class Picks:
         return method.text + (f"#seed{again}" if again else "")
 
 
-def pick_all(run: Run, picks: Picks, seed: int, *, draw: int, again: str, force: bool) -> None:
+def select_for_seed(
+    run: Run, picks: ArmSelections, seed: int, *, draw: int, again: str, force: bool
+) -> None:
     """Select by every method at every budget, with the controls of the verdict's method.
 
     draw: what this seed draws with. again: "-<seed>" where the weak model picks anew, "" where the
@@ -83,7 +85,7 @@ def pick_all(run: Run, picks: Picks, seed: int, *, draw: int, again: str, force:
 
 
 def _controls(
-    run: Run, picks: Picks, seed: int, *, at: str, draw: int, again: str, force: bool
+    run: Run, picks: ArmSelections, seed: int, *, at: str, draw: int, again: str, force: bool
 ) -> None:
     to = f"{MAIN}{at}{again}"
     drawn = {"random": random_control, "length_matched": length_matched,
@@ -95,8 +97,15 @@ def _controls(
         longest_control(run, name=f"longest{at}{again}", to=to, force=force)
 
 
-def pick_for_compute(
-    run: Run, picks: Picks, seed: int, compute: Compute, *, draw: int, again: str, force: bool
+def select_matched_compute(
+    run: Run,
+    picks: ArmSelections,
+    seed: int,
+    compute: MatchedCompute,
+    *,
+    draw: int,
+    again: str,
+    force: bool,
 ) -> None:
     """Random rows, as many more than selected as the selection's FLOPs would have trained on."""
     for slug in picks.slugs:
@@ -115,7 +124,7 @@ WHY = (
 )
 
 
-def the_method(recipe: Recipe) -> tuple[Method, str]:
+def method_of_recipe(recipe: Recipe) -> tuple[Method, str]:
     """The method asked for, or the default that benchmarks/default_method.py backs."""
     if recipe.method:
         method, why = parse_method(recipe.method), "as asked"

@@ -5,24 +5,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pilotfish.arms.arms import Arm
-from pilotfish.arms.rows import Training, rows_of
+from pilotfish.arms.rows import TrainingPlan, rows_of_arm
 from pilotfish.config import Recipe, TrainConfig
 from pilotfish.data import Pool, overlap_keys
-from pilotfish.data.held_out import hold_out, known_test
-from pilotfish.data.run_pool import read_beside, source_of_run
+from pilotfish.data.held_out import hold_out, stored_test_rows
+from pilotfish.data.run_pool import read_extra_rows, source_of_run
 from pilotfish.errors import DataError, UsageError
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
 from pilotfish.store import Run
 
 if TYPE_CHECKING:
-    from pilotfish.training.data.row_weights import Known
+    from pilotfish.training.data.row_weights import RowInfo
 
 POOL, GOLD, REPLAY = "pool", "gold", "replay"  # as `train` calls them
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """Rows and, in their order, their sources and weights (none: 1 each).
 
     validation: held-out rows by whose labels they bear; none of their questions is learnt.
@@ -34,15 +34,15 @@ class Material:
     validation: dict[str, list[Example]] = field(default_factory=dict)
 
     @property
-    def known(self) -> "Known | None":
+    def known(self) -> "RowInfo | None":
         """What training is told of the rows; None where they are all of the pool and alike."""
-        from pilotfish.training.data.row_weights import Known
+        from pilotfish.training.data.row_weights import RowInfo
 
         if not self.weights and set(self.sources) <= {POOL}:
             return None
-        return Known(self.sources, self.weights)
+        return RowInfo(self.sources, self.weights)
 
-    def without(self, held: Sequence[Example]) -> "Material":
+    def without(self, held: Sequence[Example]) -> "TrainingData":
         """The same without the rows that ask what held-out ones ask."""
         asked = overlap_keys(held)
         kept = [i for i, row in enumerate(self.rows) if not overlap_keys([row]) & asked]
@@ -58,26 +58,26 @@ class Material:
         return self.sources.count(source)
 
 
-def material_of(
+def training_data_of(
     run: Run,
     arm: Arm,
     seed: int,
-    training: Training,
+    training: TrainingPlan,
     config: TrainConfig,
     *,
     progress: Progress = SILENT,
-) -> Material:
+) -> TrainingData:
     """The rows of an arm, replay rows behind them, and what its settings hold out and weigh.
 
     UsageError where there is nothing to stop by, DataError for weights that are none.
     """
-    rows = rows_of(run, arm, seed, training, progress=progress)
+    rows = rows_of_arm(run, arm, seed, training, progress=progress)
     trusted = len(training.trusted) if arm.trusted else 0
     sources = [POOL] * (len(rows) - trusted) + [GOLD] * trusted
     if config.replay:
-        old = [replace(row, id=f"replay:{row.id}") for row in replayed(run, config.replay)]
+        old = [replace(row, id=f"replay:{row.id}") for row in replay_rows(run, config.replay)]
         rows, sources = rows + old, sources + [REPLAY] * len(old)
-    whole = Material(rows, sources)
+    whole = TrainingData(rows, sources)
     if config.stop != "none":
         whole = _apart(whole, training, config, seed)
     if config.weights:
@@ -85,25 +85,25 @@ def material_of(
     return whole
 
 
-def replayed(run: Run, data: str, *, limit: int | None = None) -> list[Example]:
+def replay_rows(run: Run, data: str, *, limit: int | None = None) -> list[Example]:
     """The rows of `train.replay`, but those that are judged on."""
-    asked = overlap_keys(known_test(run))
-    return list(read_beside(source_of_run(run), data, exclude=asked, limit=limit).examples)
+    asked = overlap_keys(stored_test_rows(run))
+    return list(read_extra_rows(source_of_run(run), data, exclude=asked, limit=limit).examples)
 
 
-def held_gold(training: Training) -> list[Example]:
+def hold_out_gold(training: TrainingPlan) -> list[Example]:
     """A fifth of the trusted rows, the same for all arms and seeds of a comparison."""
     count = max(1, len(training.trusted) // 5)
     return hold_out(training.trusted, count, training.stream(0))[1]
 
 
-def check_material(plans: Sequence[tuple[Arm, TrainConfig]], *, trusted: bool) -> None:
+def check_training_data(plans: Sequence[tuple[Arm, TrainConfig]], *, trusted: bool) -> None:
     """Refuse, before anything is spent, settings that the arms or the rows at hand cannot meet."""
-    from pilotfish.training.data.token_selection import make_focus
+    from pilotfish.training.data.token_selection import make_token_selection
 
     for arm, config in plans:
         if config.focus:
-            make_focus(config.focus)
+            make_token_selection(config.focus)
         if config.stop == "gold" and not trusted:
             raise UsageError(
                 f"train.stop=gold stops the arm '{arm.name}' by trusted rows, and there are none",
@@ -141,11 +141,13 @@ def _is_oracle(arm: Arm) -> bool:
     return "oracle" in arm.name
 
 
-def _apart(whole: Material, training: Training, config: TrainConfig, seed: int) -> Material:
+def _apart(
+    whole: TrainingData, training: TrainingPlan, config: TrainConfig, seed: int
+) -> TrainingData:
     """Hold rows out of the arm's own, and gold ones where there are any; both give a curve."""
     validation: dict[str, list[Example]] = {}
     if len(training.trusted) > 1:
-        validation["gold"] = held_gold(training)
+        validation["gold"] = hold_out_gold(training)
         whole = whole.without(validation["gold"])
     pairs = list(zip(whole.rows, whole.sources, strict=True))
     own = [row for row, source in pairs if source == POOL] or [
@@ -164,7 +166,7 @@ def _apart(whole: Material, training: Training, config: TrainConfig, seed: int) 
     return replace(whole, validation=validation)
 
 
-def _weights(whole: Material, column: str) -> list[float]:
+def _weights(whole: TrainingData, column: str) -> list[float]:
     pairs = zip(whole.rows, whole.sources, strict=True)
     return [_weight(row, column) if source == POOL else 1.0 for row, source in pairs]
 
@@ -197,7 +199,7 @@ def check_losses(recipe: Recipe, arms: Sequence[Arm]) -> None:
 
     plans = [(arm, arm.config(recipe.train)) for arm in arms if arm.trained]
     configs = [config for _, config in plans]
-    check_material(plans, trusted=bool(recipe.trusted))
+    check_training_data(plans, trusted=bool(recipe.trusted))
     check_teachers(configs)
     losses = [make_loss(config.loss) for config in configs]
     taught, focus = any("teacher" in loss.needs for loss in losses), any(c.focus for c in configs)

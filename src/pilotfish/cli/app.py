@@ -49,7 +49,9 @@ def _root(
     ] = False,
 ) -> None:
     """Weak-to-strong data selection: a small model picks the rows worth learning from."""
-    context.call_on_close(lambda: remote_code.ask(False))  # what is asked, is asked for one command
+    context.call_on_close(
+        lambda: remote_code.allow(False)
+    )  # what is asked, is asked for one command
 
 
 _COMMANDS = (

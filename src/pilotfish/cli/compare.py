@@ -11,7 +11,7 @@ from pilotfish.cli.options import Force, Json, Quiet, Set
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
-    from pilotfish.experiments.external.compare_files import Asked
+    from pilotfish.experiments.external.compare_files import CompareOptions
 
 RECIPES = (".yaml", ".yml")
 
@@ -99,9 +99,9 @@ def compare(
     settings = {"--seed": seed, "--set": set_}
     _without(settings, "it is for recipes", "what was judged already stays as it is")
     pass
-    from pilotfish.experiments.external.compare_files import Asked
+    from pilotfish.experiments.external.compare_files import CompareOptions
 
-    asked = Asked(
+    asked = CompareOptions(
         metric=metric, lower_is_better=lower_is_better, margin=margin, gates=gate or [],
         arm=arm, against=against,
     )  # fmt: skip
@@ -239,7 +239,7 @@ def compare_results(
     results: Sequence[str],
     folder: str | None,
     *,
-    asked: "Asked",
+    asked: "CompareOptions",
     force: bool,
     as_json: bool,
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from pilotfish.errors import GateFailed
-from pilotfish.redaction import redact, redacted
+from pilotfish.redaction import redact, redact_values
 
 # What a terminal obeys unseen: C1, marks of direction, line separators, tags, blanks of no width
 _UNSEEN = (
@@ -38,7 +38,7 @@ def out(text: str) -> None:
 
 def emit(value: dict[str, Any]) -> None:
     """The one JSON object of `--json`; what could steer a terminal is written as an escape."""
-    text = json.dumps(redacted(value), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(redact_values(value), ensure_ascii=False, allow_nan=False)
     escaped = _RAW.sub(lambda found: json.dumps(found[0])[1:-1], text)
     sys.stdout.write(escaped.encode("utf-8", "backslashreplace").decode() + "\n")
 

@@ -41,7 +41,7 @@ def judge_by_harness(
     from pilotfish.experiments.external import lm_eval
 
     to = folder or f"{run.rstrip('/')}-harness"
-    report = lm_eval.judge_by_harness(
+    report = lm_eval.evaluate_with_lm_eval(
         run, tasks, to=to, include_path=include_path, metric=metric, arms=arms, limit=limit,
         force=force, progress=Console(quiet=quiet),
     )  # fmt: skip
@@ -57,14 +57,14 @@ def judge_one_model(
     run: str, model: str, items: str | None, *, as_json: bool, **options: Any
 ) -> None:
     """A model trained elsewhere answers the run's test rows; its items go to a file."""
-    from pilotfish.experiments.external.evaluate_model import judge_model_folder
+    from pilotfish.experiments.external.evaluate_model import evaluate_model_folder
 
     if not items:
         raise UsageError(
             "a model from elsewhere is judged into a file, and none was named",
             hint=f"pilotfish judge {run} --model {model} --items FILE.jsonl",
         )
-    told = judge_model_folder(run, model, items, **options)
+    told = evaluate_model_folder(run, model, items, **options)
     if as_json:
         emit(told)
         return
@@ -127,9 +127,9 @@ def judge(
             arms=parse_names(arm), limit=limit, force=force, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
-    from pilotfish.experiments.evaluate import judge_stage
+    from pilotfish.experiments.evaluate import evaluate_run
 
-    rows = judge_stage(
+    rows = evaluate_run(
         run, test=test, metric=metric, arms=parse_names(arm), mapping=parse_map(map_),
         limit=limit, max_bad_rate=max_bad_rate, force=force, progress=Console(quiet=quiet),
     )  # fmt: skip

@@ -46,10 +46,10 @@ def inspect(
       pilotfish inspect qa.csv --map prompt=question,completion=answer --weak SMALL
     """
     from pilotfish.config.data import Source
-    from pilotfish.diagnostics.inspect import look
+    from pilotfish.diagnostics.inspect import inspect_source
 
     source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
-    seen = look(source, model=weak)
+    seen = inspect_source(source, model=weak)
     trouble = seen.trouble(max_bad_rate)
     if as_json:
         found = (

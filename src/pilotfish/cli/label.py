@@ -148,13 +148,13 @@ def label(
     from pilotfish.data.run_pool import is_run
     from pilotfish.labeling.label import label as flow
     from pilotfish.labeling.label import settings
-    from pilotfish.labeling.settings import Labelling, Models
+    from pilotfish.labeling.settings import LabelConfig, Models
 
     folder = out_ or (data if is_run(data) else None)
     if folder is None:
         raise UsageError("`label` needs --out RUN, the folder to write to")
     tuning, training = settings(set_ or [])
-    how = Labelling(
+    how = LabelConfig(
         kind, classes=tuple(parse_names(classes)) or None, samples=samples,
         temperature=temperature, abstain=abstain_below, filters=_methods(filter_), folds=folds,
         seed=seed, max_new_tokens=max_new_tokens, max_length=max_length,

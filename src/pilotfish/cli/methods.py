@@ -14,10 +14,10 @@ def methods(
 ) -> None:
     """List the methods with formula, needs, knobs and citation."""
     from pilotfish.errors import unknown_name
-    from pilotfish.methods import SELECTORS, describe
+    from pilotfish.methods import METHODS, describe
 
-    if name is not None and name not in SELECTORS:
-        raise unknown_name("method", name, SELECTORS)
+    if name is not None and name not in METHODS:
+        raise unknown_name("method", name, METHODS)
     entries = describe(name)
     if as_json:
         emit({"methods": entries})

@@ -106,7 +106,7 @@ Revision = Annotated[str | None, typer.Option(metavar="NAME", help="Revision of 
 
 
 def _ask(on: bool) -> bool:
-    remote_code.ask(on)
+    remote_code.allow(on)
     return on
 
 

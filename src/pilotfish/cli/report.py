@@ -9,9 +9,9 @@ def report(run: RunFolder, as_json: Json = False) -> None:
 
     Nothing is measured or trained again. Works at any stage of a run and says what is missing.
     """
-    from pilotfish.experiments.evaluate import report_stage
+    from pilotfish.experiments.evaluate import write_report
 
-    told = report_stage(run)
+    told = write_report(run)
     if as_json:
         emit(told)
         return

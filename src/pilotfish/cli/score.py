@@ -29,7 +29,7 @@ from pilotfish.cli.options import (
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
-    from pilotfish.scoring.cascade_rows import Cheaper
+    from pilotfish.scoring.cascade_rows import CascadeConfig
 
 
 def score(
@@ -115,10 +115,10 @@ def score(
     from pilotfish.config import parse_methods
     from pilotfish.config.data import Source
     from pilotfish.config.recipe import tuning
-    from pilotfish.config.scoring import Measuring
+    from pilotfish.config.scoring import ScoreConfig
     from pilotfish.data.run_pool import is_run
-    from pilotfish.engine.executors.launch import Spread
-    from pilotfish.scoring.audit import words
+    from pilotfish.engine.executors.launch import ExecutorConfig
+    from pilotfish.scoring.audit import audit_sentences
     from pilotfish.scoring.multi_rank import merge as write_merged
     from pilotfish.scoring.score import score as flow
 
@@ -129,7 +129,7 @@ def score(
         run = write_merged(folder)
     else:
         source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
-        how = Measuring(max_length, precision, seed, tune=tuning(set_))
+        how = ScoreConfig(max_length, precision, seed, tune=tuning(set_))
         cheaper = _cheaper(cascade, budget, recall)
         if cheaper is not None:
             from pilotfish.selection.cascade import score_cascade
@@ -139,7 +139,7 @@ def score(
             folder, source, _given(weak, "--weak MODEL"),
             parse_methods(_given(method, "--method METHOD")), names=parse_names(as_),
             trusted=trusted, direction=direction, measuring=how,
-            spread=Spread(executor, workers, rank, world), force=force,
+            spread=ExecutorConfig(executor, workers, rank, world), force=force,
             progress=Console(quiet=quiet),
         )  # fmt: skip
     told = {"run": folder, "pool": run.section("pool"), "scores": run.section("scores")}
@@ -150,13 +150,15 @@ def score(
     for name, facts in scores.items():
         bad = ", ".join(f"{why} {count:,}" for why, count in facts["unscorable"].items())
         out(f"{name}: {facts['scorable']:,} rows scored, unscorable: {bad or 'none'}")
-        for sentence in words(facts["cascade"]) if "cascade" in facts else ():
+        for sentence in audit_sentences(facts["cascade"]) if "cascade" in facts else ():
             out(sentence)
     first = next((name for name in scores if "cascade" in scores[name]), next(iter(scores)))
     out(f"next: pilotfish select {folder} --method '{first}' --budget {budget or '10%'}")
 
 
-def _cheaper(cascade: str | None, budget: str | None, recall: float | None) -> "Cheaper | None":
+def _cheaper(
+    cascade: str | None, budget: str | None, recall: float | None
+) -> "CascadeConfig | None":
     from pilotfish.budget import parse_budget
 
     if cascade is None:
@@ -171,9 +173,9 @@ def _cheaper(cascade: str | None, budget: str | None, recall: float | None) -> "
             "--cascade needs --budget: only the best rows are looked for",
             hint="--budget 10%, or as many rows as will be selected: --budget 500rows",
         )
-    from pilotfish.scoring.cascade_rows import RECALL, Cheaper
+    from pilotfish.scoring.cascade_rows import RECALL, CascadeConfig
 
-    return Cheaper(cascade, parse_budget(budget), RECALL if recall is None else recall)
+    return CascadeConfig(cascade, parse_budget(budget), RECALL if recall is None else recall)
 
 
 def _given(value: str | None, option: str) -> str:

@@ -57,25 +57,27 @@ def select(
       pilotfish select RUN --method superfiltering --budget 10% --dedup near --quota source:balanced
     """
     from pilotfish.config import parse_method
-    from pilotfish.scoring.audit import words
-    from pilotfish.selection.constraints import Limits, sentences_of
+    from pilotfish.scoring.audit import audit_sentences
+    from pilotfish.selection.constraints import Constraints, sentences_of
     from pilotfish.selection.select import select as flow
     from pilotfish.store import Run
 
     flow(
         run, method=parse_method(method), budget=budget, name=as_, direction=direction, seed=seed,
-        allow_short=allow_short, limits=Limits.read(dedup, quota), force=force,
+        allow_short=allow_short, limits=Constraints.read(dedup, quota), force=force,
         progress=Console(quiet=quiet),
     )  # fmt: skip
     facts = Run(run).section("selections")[as_]
     said = [*facts.get("cascade", {}).get("sentences", [])]
-    said += words(facts["audit"]) if "audit" in facts else []
+    said += audit_sentences(facts["audit"]) if "audit" in facts else []
     said += sentences_of(facts)
     planted: dict[str, Any] = {}
     if canaries:
-        from pilotfish.selection.canaries.lift import plant, sentences
+        from pilotfish.selection.canaries.lift import measure_canaries, sentences
 
-        planted = {"canaries": plant(run, [as_], canaries, progress=Console(quiet=quiet))[as_]}
+        planted = {
+            "canaries": measure_canaries(run, [as_], canaries, progress=Console(quiet=quiet))[as_]
+        }
         said += sentences(planted["canaries"])
     if as_json:
         emit({"run": run, "name": as_, **facts, "sentences": said, **planted})

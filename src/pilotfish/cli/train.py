@@ -50,9 +50,9 @@ def train(
       pilotfish train RUN --strong LARGE
       pilotfish train RUN --strong LARGE --loss 'mix(lm=0.7, kd=0.3)' --set train.max_steps=500
     """
-    from pilotfish.experiments.train import train_stage
+    from pilotfish.experiments.train import train_arms
 
-    models = train_stage(
+    models = train_arms(
         run, strong, arms=parse_names(arm), loss=loss, weak=weak, trusted=trusted, seeds=seeds,
         overrides=set_ or [], force=force, progress=Console(quiet=quiet),
     )  # fmt: skip

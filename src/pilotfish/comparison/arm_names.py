@@ -5,7 +5,7 @@ from typing import NamedTuple
 EPOCHS = "epochs"
 
 
-class Place(NamedTuple):
+class ArmName(NamedTuple):
     """Where an arm stands in a comparison.
 
     arm: its name at the verdict's budget and in equal steps. budget: the slug of another budget
@@ -22,9 +22,9 @@ class Place(NamedTuple):
         return "@".join(part for part in self if part)
 
 
-def place_of(name: str) -> Place:
+def parse_arm_name(name: str) -> ArmName:
     """The parts of an arm's name."""
     arm, *rest = name.split("@")
     equal = EPOCHS if rest and rest[-1] == EPOCHS else ""
     budget = [part for part in rest if part != EPOCHS]
-    return Place(arm, budget[0] if budget else "", equal)
+    return ArmName(arm, budget[0] if budget else "", equal)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pilotfish import stats
-from pilotfish.comparison.arm_names import place_of
+from pilotfish.comparison.arm_names import parse_arm_name
 from pilotfish.errors import DataError
 from pilotfish.evaluation.results import Results
 from pilotfish.records import Floats
@@ -39,7 +39,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     """
 
     def key(name: str) -> tuple[int, str, str, tuple[str, float], str]:
-        place = place_of(name)
+        place = parse_arm_name(name)
         known = ORDER.index(place.arm) if place.arm in ORDER else len(ORDER)
         return known, place.arm, place.equal, _size(place.budget), name
 
@@ -85,7 +85,7 @@ def matrices(results: Results, arms: Iterable[str]) -> list[Floats]:
     ]
 
 
-def arms(
+def arm_table(
     results: Results,
     train_manifests: Mapping[tuple[str, int], Mapping[str, Any]],
     *,

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pilotfish.comparison.case import Case
-from pilotfish.comparison.verdict import settled
+from pilotfish.comparison.case import ComparisonData
+from pilotfish.comparison.verdict import is_settled
 from pilotfish.flops import Cost
 
 UNTOLD = "What quality that costs or gains is the verdict's business."
 
 
 def break_even(
-    case: Case,
+    case: ComparisonData,
     charged: Cost,
     trained: Mapping[str, Cost],
     pool_rows: int,
@@ -73,14 +73,16 @@ def _sentence(
     )
 
 
-def _quality(case: Case, worth: Mapping[str, Any] | None, more: float | None, spent: float) -> str:
+def _quality(
+    case: ComparisonData, worth: Mapping[str, Any] | None, more: float | None, spent: float
+) -> str:
     """Whether what was saved was saved at equal quality: against all rows, and random ones."""
     random = _against_random(worth, more, spent) if case.is_claim("selected", "random") else ""
     told = [text for text in (_against_all(case), random) if text]
     return " ".join(told) or UNTOLD
 
 
-def _against_all(case: Case) -> str:
+def _against_all(case: ComparisonData) -> str:
     if not case.has("selected", "full") or not case.is_claim("selected", "full"):
         return ""
     return {
@@ -89,7 +91,7 @@ def _against_all(case: Case) -> str:
         "worse": "It is not saved at equal quality: the model that learnt all rows is better.",
         "undecided": "Whether all rows would be better is undecided.",
         "not_tested": "",
-    }[settled(case.contrast("selected", "full"), case.margin)]
+    }[is_settled(case.contrast("selected", "full"), case.margin)]
 
 
 def _against_random(worth: Mapping[str, Any] | None, more: float | None, spent: float) -> str:

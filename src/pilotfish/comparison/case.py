@@ -13,7 +13,7 @@ Trained = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Case:
+class ComparisonData:
     """One comparison.
 
     trained: (arm, seed) -> the manifest of its training. plan: run.json's `evidence`. alpha: one
@@ -71,7 +71,7 @@ class Case:
         ]
         return sum(told) / len(told) if told else None
 
-    def among(self, ids: set[str]) -> "Case":
+    def among(self, ids: set[str]) -> "ComparisonData":
         """The same over some of the items."""
         kept = {
             arm: {seed: {i: v for i, v in items.items() if i in ids} for seed, items in by.items()}

@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotfish import stats
-from pilotfish.comparison.case import Case
+from pilotfish.comparison.case import ComparisonData
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenMethod:
     """arm: of the verdict. case: what it is judged on. facts: the `chosen` of report.json."""
 
     arm: str
-    case: Case
+    case: ComparisonData
     facts: dict[str, Any] | None
 
 
-def choose(case: Case) -> Chosen:
+def choose_method(case: ComparisonData) -> ChosenMethod:
     """The arm of the verdict, and the items it is judged on.
 
     A method picked because it did best on the test rows is no longer judged fairly by them. So a
@@ -34,23 +34,23 @@ def choose(case: Case) -> Chosen:
                 "sentence": f"The verdict is on {_of(case, 'selected')}, named beforehand; "
                 f"{len(names) - 1} more are told beside it, corrected for their number.",
             }  # fmt: skip
-        return Chosen("selected", case, facts)
+        return ChosenMethod("selected", case, facts)
     ids, arms = case.items(), {name: case.values(name) for name in names}
     try:
         best = stats.best_of(
             arms, case.values("random"), ids, higher_is_better=case.higher_is_better
         ).name
     except ValueError:  # not one item that all methods could be judged on
-        return Chosen("selected", case, None)
+        return ChosenMethod("selected", case, None)
     first = stats.halves(ids)
     judging = case.among({i for i, half in zip(ids, first, strict=True) if not half})
     sentence = (
         f"{_of(case, best)} did best of {len(names)} methods on one half of the test rows "
         f"({first.sum():,}); it is judged on the other ({len(ids) - first.sum():,})."
     )
-    return Chosen(best, judging, {"method": best, "how": "split", "sentence": sentence})
+    return ChosenMethod(best, judging, {"method": best, "how": "split", "sentence": sentence})
 
 
-def _of(case: Case, name: str) -> str:
+def _of(case: ComparisonData, name: str) -> str:
     text = case.plan.get("methods", {}).get(name) or case.plan.get("method", name)
     return f"{name} ({text})"

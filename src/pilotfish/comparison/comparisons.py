@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pilotfish.comparison import wording
-from pilotfish.comparison.arm_names import Place, place_of
+from pilotfish.comparison.arm_names import ArmName, parse_arm_name
 from pilotfish.comparison.arm_table import ORDER, in_order
 from pilotfish.comparison.contrast import Contrast, Outcome, contrast, margin_of, short_of_seeds
-from pilotfish.comparison.verdict import settled
+from pilotfish.comparison.verdict import is_settled
 from pilotfish.evaluation.results import Results
 from pilotfish.stats import holm
 
@@ -62,14 +62,14 @@ def _own(results: Results, plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     """Pairs of arms outside PAIRS; what holds something else equal is told in `equal`."""
     methods, parents = plan.get("methods", {}), plan.get("variants", {})
     for arm in in_order(results):
-        place = place_of(arm)
+        place = parse_arm_name(arm)
         if place.equal or place.arm in EQUAL:
             continue
         if place.budget and place.arm == "selected":
-            yield arm, Place("random", place.budget).name
-            yield arm, Place("length_matched", place.budget).name
+            yield arm, ArmName("random", place.budget).name
+            yield arm, ArmName("length_matched", place.budget).name
         elif place.arm in methods:
-            yield arm, Place("random", place.budget).name
+            yield arm, ArmName("random", place.budget).name
         elif not place.budget and arm not in ORDER:
             yield arm, parents.get(arm, "selected")
 
@@ -79,7 +79,7 @@ def _is_claim(results: Results, said: Contrast) -> bool:
 
 
 def _row(said: Contrast, p_holm: float | None, claims: int, margin: float | None) -> dict[str, Any]:
-    alone: Outcome = "not_tested" if p_holm is None else settled(said, margin)
+    alone: Outcome = "not_tested" if p_holm is None else is_settled(said, margin)
     outcome, corrected = alone, ""
     # One of many pairs: an interval on one side of 0 is not yet enough.
     if p_holm is not None and alone in ("better", "worse") and p_holm >= said.alpha:
@@ -101,5 +101,5 @@ def _row(said: Contrast, p_holm: float | None, claims: int, margin: float | None
         "seeds": list(found.seeds),
         "items": found.items,
         "excluded": found.excluded,
-        "sentence": wording.told(said, outcome, margin, lead=lead, corrected=corrected),
+        "sentence": wording.describe(said, outcome, margin, lead=lead, corrected=corrected),
     }

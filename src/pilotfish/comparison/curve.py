@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from pilotfish import stats
-from pilotfish.comparison.arm_names import EPOCHS, Place
-from pilotfish.comparison.case import Case
+from pilotfish.comparison.arm_names import EPOCHS, ArmName
+from pilotfish.comparison.case import ComparisonData
 
 DRAWN = ("random", "length_matched", "longest")
 
 INDICATION = " An indication: it takes 3 seeds to say so."
 
 
-def curve(case: Case) -> dict[str, Any] | None:
+def curve(case: ComparisonData) -> dict[str, Any] | None:
     """The `curve` of report.json; None where there was one budget only.
 
     Every point is a mean with its interval over seeds and items. `floor` is the base model, `full`
@@ -41,21 +41,21 @@ def curve(case: Case) -> dict[str, Any] | None:
     }
 
 
-def _swept(case: Case) -> list[tuple[int, str, str, str]]:
+def _swept(case: ComparisonData) -> list[tuple[int, str, str, str]]:
     """(rows, budget, selected arm, random arm) of every budget with both, fewest rows first.
 
     Budgets that came to the same number of rows (10% of 2,000, and 200rows) are one.
     """
     found: dict[int, tuple[int, str, str, str]] = {}
     for slug, budget in case.budgets.items():
-        selected, random = (Place(name, slug).name for name in ("selected", "random"))
+        selected, random = (ArmName(name, slug).name for name in ("selected", "random"))
         rows = case.fact(selected, "rows")
         if rows and case.has(selected, random):
             found.setdefault(round(rows), (round(rows), budget, selected, random))
     return sorted(found.values())
 
 
-def _efficiency(case: Case) -> list[dict[str, Any]]:
+def _efficiency(case: ComparisonData) -> list[dict[str, Any]]:
     swept = _swept(case)
     if len(swept) < 2:
         return []
@@ -89,7 +89,7 @@ def _worth(rows: int, found: stats.Efficiency) -> str:
     return f"{rows:,} selected rows do the work of {many[:-1]}; interval {ends[0]} to {ends[1]})."
 
 
-def _area(case: Case) -> list[dict[str, Any]]:
+def _area(case: ComparisonData) -> list[dict[str, Any]]:
     swept = _swept(case)
     if len(swept) < 2:
         return []
@@ -101,12 +101,12 @@ def _area(case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def _recovery(case: Case) -> list[dict[str, Any]]:
+def _recovery(case: ComparisonData) -> list[dict[str, Any]]:
     told = ((arm, budget, recovered(case, arm)) for _, budget, arm, _ in _swept(case))
     return [{"arm": arm, "budget": budget, **found} for arm, budget, found in told if found]
 
 
-def recovered(case: Case, arm: str) -> dict[str, Any] | None:
+def recovered(case: ComparisonData, arm: str) -> dict[str, Any] | None:
     """{value, low, high, defined, why}: the share of all rows' gain over the base model that an
     arm has; None where one of the three was not judged."""
     if not case.has(arm, "full", "base"):
@@ -122,22 +122,22 @@ def recovered(case: Case, arm: str) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _points(case: Case, name: str, equal: str) -> Iterator[dict[str, Any]]:
+def _points(case: ComparisonData, name: str, equal: str) -> Iterator[dict[str, Any]]:
     """By rows, fewest first. At the verdict's budget steps and epochs are equal together."""
     found = []
     for slug, budget in case.budgets.items():
-        arm = Place(name, slug, equal if slug else "").name
+        arm = ArmName(name, slug, equal if slug else "").name
         if case.has(arm):
             learnt = {key: _whole(case.fact(arm, key)) for key in ("rows", "tokens", "steps")}
             found.append({"arm": arm, "budget": budget, **learnt, **_estimate(case, arm)})
     yield from sorted(found, key=lambda point: point["rows"] or 0)
 
 
-def _line(case: Case, arm: str) -> dict[str, Any] | None:
+def _line(case: ComparisonData, arm: str) -> dict[str, Any] | None:
     return {"arm": arm, **_estimate(case, arm)} if case.has(arm) else None
 
 
-def _estimate(case: Case, arm: str) -> dict[str, Any]:
+def _estimate(case: ComparisonData, arm: str) -> dict[str, Any]:
     found = stats.mean(case.values(arm), alpha=case.alpha, fixed=case.fixed(arm))
     return {
         "mean": found.value, "low": found.low, "high": found.high,

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from pilotfish.comparison import wording
-from pilotfish.comparison.arm_names import EPOCHS, Place
-from pilotfish.comparison.case import Case
+from pilotfish.comparison.arm_names import EPOCHS, ArmName
+from pilotfish.comparison.case import ComparisonData
 from pilotfish.comparison.contrast import Outcome
-from pilotfish.comparison.verdict import settled
+from pilotfish.comparison.verdict import is_settled
 from pilotfish.stats import holm
 
 SAYS = {
@@ -18,7 +18,7 @@ SAYS = {
 }
 
 
-def equal(case: Case) -> list[dict[str, Any]]:
+def matched_table(case: ComparisonData) -> list[dict[str, Any]]:
     """The `equal` of report.json: selection against what may explain it away, at every budget.
 
     Each: {what, arm, against, budget, difference, low, high, p, p_holm, outcome, rows, tokens,
@@ -33,7 +33,7 @@ def equal(case: Case) -> list[dict[str, Any]]:
     told = []
     for at, (what, arm, against, budget) in enumerate(lines):
         said, p = found[at], corrected.get(at)
-        outcome: Outcome = "not_tested" if p is None else settled(said, case.margin)
+        outcome: Outcome = "not_tested" if p is None else is_settled(said, case.margin)
         if p is not None and outcome in ("better", "worse") and p >= case.alpha:
             outcome = "undecided"
         told.append({
@@ -41,19 +41,19 @@ def equal(case: Case) -> list[dict[str, Any]]:
             "difference": said.found.value, "low": said.found.low, "high": said.found.high,
             "p": said.found.p, "p_holm": p, "outcome": outcome,
             **{key: _pair(case, key, arm, against) for key in ("rows", "tokens", "steps", "flops")},
-            "sentence": wording.told(said, outcome, case.margin, lead=f"{SAYS[what]}: "),
+            "sentence": wording.describe(said, outcome, case.margin, lead=f"{SAYS[what]}: "),
         })  # fmt: skip
     return told
 
 
-def _lines(case: Case) -> Iterator[tuple[str, str, str, str]]:
+def _lines(case: ComparisonData) -> Iterator[tuple[str, str, str, str]]:
     """(what is equal, arm, against, budget as typed)."""
     for slug, budget in case.budgets.items():
-        arm = Place("selected", slug).name
+        arm = ArmName("selected", slug).name
         rivals = {
-            "steps": Place("random", slug).name,
-            "tokens": Place("random_tokens", slug).name,
-            "compute": Place("random_compute", slug).name,
+            "steps": ArmName("random", slug).name,
+            "tokens": ArmName("random_tokens", slug).name,
+            "compute": ArmName("random_compute", slug).name,
         }
         for what, against in rivals.items():
             if case.has(arm, against):
@@ -61,14 +61,14 @@ def _lines(case: Case) -> Iterator[tuple[str, str, str, str]]:
         yield from _in_epochs(case, slug, budget)
 
 
-def _in_epochs(case: Case, slug: str, budget: str) -> Iterator[tuple[str, str, str, str]]:
+def _in_epochs(case: ComparisonData, slug: str, budget: str) -> Iterator[tuple[str, str, str, str]]:
     if slug:
-        pairs = [(Place(name, slug, EPOCHS).name) for name in ("selected", "random")]
+        pairs = [(ArmName(name, slug, EPOCHS).name) for name in ("selected", "random")]
         if case.has(*pairs):
             yield "epochs", pairs[0], pairs[1], budget
-    elif case.has("selected", full := Place("full", "", EPOCHS).name):
+    elif case.has("selected", full := ArmName("full", "", EPOCHS).name):
         yield "epochs", "selected", full, budget
 
 
-def _pair(case: Case, key: str, arm: str, against: str) -> list[float | None]:
+def _pair(case: ComparisonData, key: str, arm: str, against: str) -> list[float | None]:
     return [case.fact(each, key) for each in (arm, against)]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pilotfish.comparison import wording
 from pilotfish.comparison.arm_table import matrices
-from pilotfish.comparison.case import Case
+from pilotfish.comparison.case import ComparisonData
 from pilotfish.config import Gate
 from pilotfish.errors import GateFailed, GateInconclusive, UsageError
 from pilotfish.evaluation.results import Results
@@ -40,7 +40,7 @@ class _Held:
 
 
 def gates(
-    case: Case, guards: Mapping[str, Gate], others: Mapping[str, Results] | None = None
+    case: ComparisonData, guards: Mapping[str, Gate], others: Mapping[str, Results] | None = None
 ) -> list[dict[str, Any]]:
     """The `gates` of report.json, in the order of the guards.
 
@@ -80,7 +80,7 @@ def parse_gate(text: str) -> Gate:
     )  # fmt: skip
 
 
-def folder_of(case_arms: Sequence[str], against: str) -> tuple[str, str] | None:
+def reference_folder(case_arms: Sequence[str], against: str) -> tuple[str, str] | None:
     """(run folder, arm) where a reference stands in another run; None for an arm of this one."""
     if against in case_arms or ("/" not in against and ":" not in against):
         return None
@@ -88,9 +88,9 @@ def folder_of(case_arms: Sequence[str], against: str) -> tuple[str, str] | None:
     return (folder, arm) if colon and "/" not in arm else (against, "selected")
 
 
-def _hold(case: Case, name: str, gate: Gate, others: Mapping[str, Results]) -> _Held:
+def _hold(case: ComparisonData, name: str, gate: Gate, others: Mapping[str, Results]) -> _Held:
     results, against = dict(case.results), gate.against
-    if elsewhere := folder_of(list(results), gate.against):
+    if elsewhere := reference_folder(list(results), gate.against):
         folder, arm = elsewhere
         if folder not in others or not others[folder].get(arm):
             raise UsageError(f"the gate '{name}' finds no judged arm '{arm}' in {folder}")
@@ -111,7 +111,7 @@ def _hold(case: Case, name: str, gate: Gate, others: Mapping[str, Results]) -> _
     return _Held(name, gate, found)
 
 
-def _of_task(case: Case, name: str, task: str) -> set[str]:
+def _of_task(case: ComparisonData, name: str, task: str) -> set[str]:
     ids = {item for item, its in case.tasks.items() if its == task}
     if not ids:
         known = ", ".join(sorted(set(case.tasks.values()))) or "none"
@@ -119,7 +119,7 @@ def _of_task(case: Case, name: str, task: str) -> set[str]:
     return ids
 
 
-def _told(case: Case, held: _Held, p_holm: float | None) -> dict[str, Any]:
+def _told(case: ComparisonData, held: _Held, p_holm: float | None) -> dict[str, Any]:
     outcome, found, gate = held.outcome(p_holm, case.alpha), held.found, held.gate
     more = _needed(held) if outcome == "inconclusive" else ""
     return {
@@ -172,7 +172,7 @@ def check_gates(guards: Mapping[str, Gate], arms: Sequence[str], *, tasks: bool)
             )
         if gate.arm == gate.against:
             raise UsageError(f"the gate '{name}' holds '{gate.arm}' against itself")
-        elsewhere = folder_of(arms, gate.against)
+        elsewhere = reference_folder(arms, gate.against)
         if elsewhere is None and gate.against not in arms:
             raise UsageError(
                 f"the gate '{name}' refers to '{gate.against}', which is no arm of this run",
@@ -195,7 +195,7 @@ def check_references(
     UsageError where no test row is of the task, or where nothing of the arm was judged in the other
     run, or other rows or by another metric.
     """
-    from pilotfish.evaluation import load_judged
+    from pilotfish.evaluation import load_evaluated
 
     test = run.section("test")
     for name, gate in guards.items():
@@ -204,10 +204,10 @@ def check_references(
                 f"the gate '{name}' guards the task '{gate.task}', and no test row is of it",
                 hint=f"the tasks are {', '.join(sorted({*tasks}))}",
             )
-        if (elsewhere := folder_of(arms, gate.against)) is None:
+        if (elsewhere := reference_folder(arms, gate.against)) is None:
             continue
         folder, arm = elsewhere
-        other = load_judged(Store(Path(folder)))
+        other = load_evaluated(Store(Path(folder)))
         if other is None or arm not in other.results:
             raise UsageError(
                 f"the gate '{name}' finds no judged arm '{arm}' in {folder}",

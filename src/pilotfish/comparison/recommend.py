@@ -4,16 +4,16 @@ import math
 from typing import Any
 
 from pilotfish import stats
-from pilotfish.comparison.arm_names import Place
-from pilotfish.comparison.case import Case
+from pilotfish.comparison.arm_names import ArmName
+from pilotfish.comparison.case import ComparisonData
 from pilotfish.comparison.contrast import Contrast
-from pilotfish.comparison.verdict import settled
+from pilotfish.comparison.verdict import is_settled
 
 CHEAPER = ("trusted", "base")  # than selecting, as random rows are: nothing is scored for them
 DEARER = ("full", "trusted_full")  # learnt from all rows: only for being better
 
 
-def recommendation(case: Case, method: str = "selected") -> dict[str, Any] | None:
+def recommendation(case: ComparisonData, method: str = "selected") -> dict[str, Any] | None:
     """The `recommendation` of report.json; None without a judged selection.
 
     The rule, fixed beforehand. 1. Of the budgets take the one whose selected arm has the best mean;
@@ -25,7 +25,7 @@ def recommendation(case: Case, method: str = "selected") -> dict[str, Any] | Non
     nothing is: `undecided`. Below 3 seeds nothing is recommended. method: the selection that the
     verdict is on, `selected` or one of `methods`.
     """
-    arms = {slug: Place(method, slug).name for slug in case.budgets}
+    arms = {slug: ArmName(method, slug).name for slug in case.budgets}
     judged = {
         slug: arm for slug, arm in arms.items() if case.has(arm) and _merit(case, arm) > -math.inf
     }
@@ -35,7 +35,7 @@ def recommendation(case: Case, method: str = "selected") -> dict[str, Any] | Non
     arm, budget = judged[slug], case.budgets[slug]
     rivals = [name for name in _rivals(slug) if case.has(name)]
     found = {name: case.contrast(arm, name) for name in rivals}
-    choice, why = _choice(case, arm, found, Place("random", slug).name)
+    choice, why = _choice(case, arm, found, ArmName("random", slug).name)
     return {
         "choice": choice,
         "arm": arm,
@@ -45,7 +45,7 @@ def recommendation(case: Case, method: str = "selected") -> dict[str, Any] | Non
     }
 
 
-def _where_to_stop(case: Case, judged: dict[str, str]) -> tuple[str, str]:
+def _where_to_stop(case: ComparisonData, judged: dict[str, str]) -> tuple[str, str]:
     """(slug of the smallest budget as good as the best, slug of the best)."""
     best = max(judged, key=lambda slug: (_merit(case, judged[slug]), slug))
     by_rows = sorted(judged, key=lambda slug: case.fact(judged[slug], "rows") or 0)
@@ -55,7 +55,7 @@ def _where_to_stop(case: Case, judged: dict[str, str]) -> tuple[str, str]:
     return best, best
 
 
-def _merit(case: Case, arm: str) -> float:
+def _merit(case: ComparisonData, arm: str) -> float:
     """The mean of an arm turned so that more is better; -inf where nothing could be judged."""
     mean = stats.mean(case.values(arm)).value
     if mean is None:
@@ -63,7 +63,7 @@ def _merit(case: Case, arm: str) -> float:
     return mean if case.higher_is_better else -mean
 
 
-def _as_good(case: Case, arm: str, best: str) -> bool:
+def _as_good(case: ComparisonData, arm: str, best: str) -> bool:
     """Whether it is shown to be no worse by more than the margin."""
     if not case.is_claim(arm, best):
         return False
@@ -75,17 +75,19 @@ def _as_good(case: Case, arm: str, best: str) -> bool:
 
 
 def _rivals(slug: str) -> list[str]:
-    return [Place("random", slug).name, "trusted", "base", *DEARER]
+    return [ArmName("random", slug).name, "trusted", "base", *DEARER]
 
 
 def _choice(
-    case: Case, arm: str, found: dict[str, Contrast], random: str
+    case: ComparisonData, arm: str, found: dict[str, Contrast], random: str
 ) -> tuple[str, tuple[str, Contrast | None]]:
     """(what to do, (the arm that decides, the difference to it))."""
     if random not in found or not case.is_claim(arm, random):
         return "undecided", ("seeds", found.get(random))
     outcomes = {
-        name: settled(said, case.margin) for name, said in found.items() if case.is_claim(arm, name)
+        name: is_settled(said, case.margin)
+        for name, said in found.items()
+        if case.is_claim(arm, name)
     }
     cheap = (random, *CHEAPER)
     ahead = [
@@ -118,7 +120,7 @@ def _sentence(
     budget: str,
     judged: dict[str, str],
     best: str,
-    case: Case,
+    case: ComparisonData,
 ) -> str:
     name, said = why
     gap = _gap(said)
@@ -141,7 +143,7 @@ def _sentence(
     return f"{instead[choice]}."
 
 
-def _stop(budget: str, judged: dict[str, str], best: str, case: Case) -> str:
+def _stop(budget: str, judged: dict[str, str], best: str, case: ComparisonData) -> str:
     if len(judged) < 2:
         return ""
     top = case.budgets[best]

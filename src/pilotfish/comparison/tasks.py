@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilotfish import stats
-from pilotfish.comparison.case import Case
+from pilotfish.comparison.case import ComparisonData
 from pilotfish.comparison.contrast import Contrast, Outcome
-from pilotfish.comparison.verdict import settled
+from pilotfish.comparison.verdict import is_settled
 from pilotfish.stats import holm
 
 
-def tasks(case: Case, arm: str, against: str) -> list[dict[str, Any]]:
+def tasks(case: ComparisonData, arm: str, against: str) -> list[dict[str, Any]]:
     """The `tasks` of report.json: arm minus against on the items of each task, by name.
 
     Each: {task, items, arm, against, difference, low, high, p, p_holm, outcome}; better and worse
@@ -25,7 +25,7 @@ def tasks(case: Case, arm: str, against: str) -> list[dict[str, Any]]:
     return [_told(case, task, said, p.get(task)) for task, said in found.items()]
 
 
-def macro(case: Case, arm: str, against: str) -> dict[str, Any] | None:
+def macro(case: ComparisonData, arm: str, against: str) -> dict[str, Any] | None:
     """The `macro` of report.json: the mean of the tasks' differences, every task counting alike."""
     if len(by_task := _by_task(case)) < 2 or not case.has(arm, against):
         return None
@@ -40,7 +40,7 @@ def macro(case: Case, arm: str, against: str) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _by_task(case: Case) -> Mapping[str, set[str]]:
+def _by_task(case: ComparisonData) -> Mapping[str, set[str]]:
     found: dict[str, set[str]] = {}
     for item in case.items():
         if item in case.tasks:
@@ -48,8 +48,8 @@ def _by_task(case: Case) -> Mapping[str, set[str]]:
     return dict(sorted(found.items()))
 
 
-def _told(case: Case, task: str, said: Contrast, p_holm: float | None) -> dict[str, Any]:
-    outcome: Outcome = "not_tested" if p_holm is None else settled(said, case.margin)
+def _told(case: ComparisonData, task: str, said: Contrast, p_holm: float | None) -> dict[str, Any]:
+    outcome: Outcome = "not_tested" if p_holm is None else is_settled(said, case.margin)
     if p_holm is not None and outcome in ("better", "worse") and p_holm >= case.alpha:
         outcome = "undecided"
     found = said.found

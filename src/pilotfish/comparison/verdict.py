@@ -107,7 +107,7 @@ def decide(
     )  # fmt: skip
     controls = CONTROLS if against == AGAINST else (against,)
     short = short_of_seeds(results, (selection_arm, *controls))
-    outcome = "not_tested" if short or said.means is None else settled(said, margin)
+    outcome = "not_tested" if short or said.means is None else is_settled(said, margin)
     sentence = _sentence(said, outcome, margin, short)
     if trusted and not results.get("trusted"):
         sentence += f" {wording.NO_TRUSTED_ARM}"
@@ -132,7 +132,7 @@ def _refuse_trusted(selection_arm: str) -> None:
         )
 
 
-def settled(said: Contrast, margin: float | None) -> Outcome:
+def is_settled(said: Contrast, margin: float | None) -> Outcome:
     """better, worse, equivalent or undecided, from the interval and the margin."""
     if said.outcome == "undecided" and margin is not None and stats.inside(said.found, margin):
         return "equivalent"
@@ -144,7 +144,7 @@ def _sentence(
 ) -> str:
     own = said.against != AGAINST
     lead = "Random won: " if outcome == "worse" and not own else ""
-    sentence = wording.told(said, outcome, margin, lead=lead)
+    sentence = wording.describe(said, outcome, margin, lead=lead)
     if short:
         return f"{sentence} {wording.claim_needs(short, own=own)}"
     if outcome != "undecided":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pilotfish.comparison.arm_names import place_of
+from pilotfish.comparison.arm_names import parse_arm_name
 from pilotfish.comparison.contrast import CLAIM_SEEDS, Contrast, Outcome
 from pilotfish.stats import Needed
 
@@ -33,7 +33,7 @@ NO_TRUSTED_ARM = (
 )
 
 
-def told(
+def describe(
     said: Contrast,
     outcome: Outcome,
     margin: float | None,
@@ -102,7 +102,7 @@ def nothing_to_compare(absent: list[str], evidence: str) -> str:
 
 def name(arm: str) -> str:
     """An arm in words; a user's own arm by its name. Other budgets and equal epochs are told."""
-    place = place_of(arm)
+    place = parse_arm_name(arm)
     if place.arm not in ARMS:
         return f"the arm {arm}"
     budget = f" at {place.budget.replace('pct', '%')}" if place.budget else ""

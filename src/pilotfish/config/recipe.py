@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from pilotfish.config.base import Block
 from pilotfish.config.names import Name
-from pilotfish.config.settings import checked
+from pilotfish.config.settings import validate
 from pilotfish.config.training import TrainConfig, TuneConfig
 from pilotfish.errors import UsageError, unknown_name
 
@@ -204,7 +204,7 @@ def make_recipe(settings: dict[str, Any], overrides: list[str] | None = None) ->
         "train": TrainConfig, "tune": TuneConfig, "variants": Variant, "gates": Gate,
         "money": Money,
     }  # fmt: skip
-    return checked(Recipe, settings, overrides, parts=parts)
+    return validate(Recipe, settings, overrides, parts=parts)
 
 
 def tuning(overrides: Sequence[str] | None) -> TuneConfig:

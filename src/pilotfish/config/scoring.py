@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from pilotfish.config.training import TuneConfig
 
-MAX_LENGTH = 1024  # tokens of a row the weak model sees where nobody says otherwise
+DEFAULT_MAX_LENGTH = 1024  # tokens of a row the weak model sees where nobody says otherwise
 
 
 @dataclass(frozen=True)
-class Measuring:
+class ScoreConfig:
     """How the weak model looks at rows."""
 
     max_length: int | None = None

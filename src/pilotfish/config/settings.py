@@ -11,7 +11,7 @@ from pilotfish.errors import UsageError, unknown_name
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
-def checked(
+def validate(
     model: type[Checked],
     settings: Mapping[str, Any],
     overrides: list[str] | None = None,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from pilotfish.config.base import Block
-from pilotfish.config.settings import checked
+from pilotfish.config.settings import validate
 from pilotfish.config.training import TrainConfig
 from pilotfish.errors import UsageError
 
@@ -131,7 +131,7 @@ def make_weak_to_strong(
     parts: dict[object, type[BaseModel]] = {
         "train": TrainConfig, "weak_train": TrainConfig, "labels": LabelsConfig,
     }  # fmt: skip
-    recipe = checked(WeakToStrong, settings, overrides, parts=parts)
+    recipe = validate(WeakToStrong, settings, overrides, parts=parts)
     if twice := sorted({*recipe.losses} & {*recipe.filters}):
         raise UsageError(f"'{twice[0]}' names an arm in both `losses` and `filters`")
     if recipe.stopping and not recipe.validation_rows:

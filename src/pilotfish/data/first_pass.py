@@ -19,7 +19,7 @@ class ChangedData(Exception):
 
 
 @dataclass
-class Census:
+class FirstPass:
     """Counts and, 16 bytes a row, the digests; ids exist once every row has been seen."""
 
     id_column: str = "id"

@@ -10,10 +10,10 @@ from typing import Any
 from pilotfish.config import Recipe
 from pilotfish.config.data import Source
 from pilotfish.data.decontaminate import overlap_keys
-from pilotfish.data.run_pool import fingerprint, read_beside, read_for_now, warn
+from pilotfish.data.run_pool import fingerprint, read_extra_rows, read_temporary, warn
 from pilotfish.errors import UsageError
 from pilotfish.records import Example, Turn
-from pilotfish.redaction import redacted
+from pilotfish.redaction import redact_values
 from pilotfish.store import Run, Store
 
 MANIFEST, ITEMS = "test/manifest.json", "test/items.jsonl"
@@ -36,7 +36,7 @@ def hold_out(
 def hold_out_of_pool(source: Source, count: int, seed: int) -> list[Example]:
     """Rows of DATA kept apart for judging, chosen by hash before anything is measured."""
     with tempfile.TemporaryDirectory() as folder:
-        pool = read_for_now(source, Store(folder))
+        pool = read_temporary(source, Store(folder))
         if len(pool) < 4:
             raise UsageError(
                 f"{source.data} has {len(pool)} usable rows: too few to hold some out for judging",
@@ -51,9 +51,11 @@ def _keyed(seed: int, digest: str) -> bytes:
     return hashlib.blake2b(f"{seed}:{digest}".encode(), digest_size=16).digest()
 
 
-def keep_test(run: Run, examples: Sequence[Example], facts: dict[str, Any], *, force: bool) -> None:
+def store_test_rows(
+    run: Run, examples: Sequence[Example], facts: dict[str, Any], *, force: bool
+) -> None:
     """Store the test rows with the run, so that a later `judge RUN` asks the same questions."""
-    section = {**redacted(facts), "rows": len(examples), "fingerprint": fingerprint(examples)}
+    section = {**redact_values(facts), "rows": len(examples), "fingerprint": fingerprint(examples)}
     run.fix("test", section, force=force)
     with run.store.attempt(MANIFEST) as attempt:
         # whole examples, ids included: read as data once more, a part may get other ids
@@ -77,13 +79,13 @@ def _example(facts: dict[str, Any]) -> Example:
     return Example(**{**facts, "turns": tuple(Turn(**turn) for turn in facts["turns"])})
 
 
-def known_test(run: Run) -> list[Example]:
+def stored_test_rows(run: Run) -> list[Example]:
     """The run's test rows, [] where it has none yet."""
     return test_rows(run) if run.store.read_json(MANIFEST) is not None else []
 
 
 @dataclass(frozen=True)
-class Beside:
+class HeldOutData:
     """The rows that are not the pool: vouched for, and held out for judging."""
 
     trusted: Sequence[Example]
@@ -92,7 +94,7 @@ class Beside:
     dropped: int = 0  # trusted rows that also stand in the test data
 
 
-def source_of(recipe: Recipe) -> Source:
+def source_of_recipe(recipe: Recipe) -> Source:
     """The recipe's reading options."""
     return Source(
         recipe.data,
@@ -105,22 +107,22 @@ def source_of(recipe: Recipe) -> Source:
     )
 
 
-def rows_beside(recipe: Recipe, source: Source) -> Beside:
+def load_eval_rows(recipe: Recipe, source: Source) -> HeldOutData:
     """Trusted and test rows: given, or held out of the trusted rows, else of the pool."""
     if recipe.test:
-        test = read_beside(source, recipe.test).examples
+        test = read_extra_rows(source, recipe.test).examples
         if not recipe.trusted:
-            return Beside([], test, "test")
-        trusted = read_beside(source, recipe.trusted, exclude=overlap_keys(test))
-        return Beside(trusted.examples, test, "test", trusted.dropped)
+            return HeldOutData([], test, "test")
+        trusted = read_extra_rows(source, recipe.trusted, exclude=overlap_keys(test))
+        return HeldOutData(trusted.examples, test, "test", trusted.dropped)
     if recipe.trusted:
-        rows = read_beside(source, recipe.trusted).examples
+        rows = read_extra_rows(source, recipe.trusted).examples
         kept, held = hold_out(rows, min(recipe.test_rows, len(rows) // 3), recipe.seed)
-        return Beside(kept, held, "trusted")
-    return Beside([], hold_out_of_pool(source, recipe.test_rows, recipe.seed), "pool")
+        return HeldOutData(kept, held, "trusted")
+    return HeldOutData([], hold_out_of_pool(source, recipe.test_rows, recipe.seed), "pool")
 
 
-def say_what_is_known(run: Run, beside: Beside) -> None:
+def warn_weak_evidence(run: Run, beside: HeldOutData) -> None:
     """Warn where the judging rows are weaker evidence than they look."""
     if beside.held_out == "pool":
         warn(run, ["judged on rows held out of the pool: the pool's own noise is in the figures"])

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pilotfish.data.decontaminate import overlap_key
-from pilotfish.data.first_pass import Census, ChangedData, bad_rate, check_any, check_rate
-from pilotfish.data.parse import Bad, Scan, prepare
+from pilotfish.data.first_pass import ChangedData, FirstPass, bad_rate, check_any, check_rate
+from pilotfish.data.parse import BadRecord, Parser, prepare
 from pilotfish.data.pool import MANIFEST, Pool
 from pilotfish.data.readers.locate import HubOptions, Source, locate
 from pilotfish.data.shards import write_shard
@@ -112,7 +112,7 @@ def read_rows(
     bad_rate(max_bad_rate)
     sources = locate(data, HubOptions(dataset_config, split, revision))
     scan, _ = prepare(sources, mapping, limit)
-    census, first, found = new_census(scan), list[Bad](), list[Example]()
+    census, first, found = new_census(scan), list[BadRecord](), list[Example]()
     for item in count(scan, census, exclude):
         if isinstance(item, Example):
             found.append(item)
@@ -134,22 +134,24 @@ def read_rows(
     )
 
 
-def new_census(scan: Scan) -> Census:
+def new_census(scan: Parser) -> FirstPass:
     """An empty census that looks for ids in the column the mapping names."""
-    return Census(id_column=scan.mapping.get("id", "id"))
+    return FirstPass(id_column=scan.mapping.get("id", "id"))
 
 
-def count(scan: Scan, census: Census, exclude: frozenset[str]) -> Iterator[Example | Bad]:
+def count(
+    scan: Parser, census: FirstPass, exclude: frozenset[str]
+) -> Iterator[Example | BadRecord]:
     """Walk through the data, entering every record into the census on its way."""
     for item in scan.walk():
-        if isinstance(item, Bad):
+        if isinstance(item, BadRecord):
             census.quarantined[item.reason] += 1
         else:
             census.add(item, kept=not exclude or overlap_key(item) not in exclude)
         yield item
 
 
-def _facts(scan: Scan, exclude: frozenset[str], shard_rows: int) -> dict[str, Any]:
+def _facts(scan: Parser, exclude: frozenset[str], shard_rows: int) -> dict[str, Any]:
     """All that decides what the shards hold, and its hash: equal key, equal bytes."""
     facts: dict[str, Any] = {
         "schema": scan.schema.name if scan.schema else "",
@@ -200,20 +202,20 @@ def _refuse_other(store: Store, facts: Mapping[str, Any]) -> None:
         )
 
 
-def _quarantine(store: Store, scan: Scan, exclude: frozenset[str], key: str) -> Census:
+def _quarantine(store: Store, scan: Parser, exclude: frozenset[str], key: str) -> FirstPass:
     """First pass: fill a census and commit pool/quarantine.jsonl."""
     census = new_census(scan)
     with store.attempt(QUARANTINE_MANIFEST) as attempt:
         with attempt.path(QUARANTINE).open("w", encoding="utf-8") as handle:
             for item in count(scan, census, exclude):
-                if isinstance(item, Bad):
+                if isinstance(item, BadRecord):
                     _write_line(handle, item.line())
         counts = dict(sorted(census.quarantined.items()))
         attempt.meta = {"key": key, "rows_in": census.rows_in, "quarantined": counts}
     return census
 
 
-def _check(census: Census, max_bad_rate: float, data: str, where: str) -> None:
+def _check(census: FirstPass, max_bad_rate: float, data: str, where: str) -> None:
     check_rate(census.quarantined, census.rows_in, max_bad_rate, where)
     check_any(census.rows, census.dropped, census.rows_in, data)
 
@@ -222,7 +224,7 @@ def _where(store: Store) -> str:
     return f"Each is named in {store.root / QUARANTINE}."
 
 
-def _commit(store: Store, scan: Scan, census: Census, facts: dict[str, Any]) -> Pool:
+def _commit(store: Store, scan: Parser, census: FirstPass, facts: dict[str, Any]) -> Pool:
     """Second pass: write the shards that are not there yet, then the manifest."""
     with store.attempt(MANIFEST) as attempt:
         with attempt.path(DROPPED).open("w", encoding="utf-8") as handle:
@@ -243,7 +245,7 @@ def _commit(store: Store, scan: Scan, census: Census, facts: dict[str, Any]) -> 
     return Pool.open(store)
 
 
-def _kept(scan: Scan, census: Census, dropped: TextIO) -> Iterator[Example]:
+def _kept(scan: Parser, census: FirstPass, dropped: TextIO) -> Iterator[Example]:
     """The rows that stay, with their ids; a line in `dropped` for each that does not."""
     counted = 0
     try:
@@ -260,8 +262,8 @@ def _kept(scan: Scan, census: Census, dropped: TextIO) -> Iterator[Example]:
         raise _changed(scan.sources[-1].name)
 
 
-def _valid(scan: Scan) -> Iterator[Example]:
-    return (item for item in scan.walk() if not isinstance(item, Bad))
+def _valid(scan: Parser) -> Iterator[Example]:
+    return (item for item in scan.walk() if not isinstance(item, BadRecord))
 
 
 def _changed(name: str) -> DataError:

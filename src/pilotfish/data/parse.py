@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from pilotfish.data.formats import Format, Unfit, detect, split_record
+from pilotfish.data.formats import Format, FormatMismatch, detect, split_record
 from pilotfish.data.readers.locate import Source
-from pilotfish.data.readers.raw_record import Piece
+from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.data.readers.strict_json import parse_object
 from pilotfish.data.readers.tables import json_of
 from pilotfish.errors import UsageError
@@ -18,12 +18,12 @@ SAMPLE = 256  # valid records that vote on the schema
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class BadRecord:
     """One record that is no row: a line of quarantine.jsonl."""
 
     source: str
     row: int
-    piece: Piece
+    piece: RawRecord
     reason: str
     detail: str
 
@@ -42,7 +42,7 @@ class Bad:
 
 
 @dataclass(frozen=True)
-class Scan:
+class Parser:
     """How to read some sources: the same every time it is walked through."""
 
     sources: Sequence[Source]
@@ -50,17 +50,17 @@ class Scan:
     limit: int | None = None
     schema: Format | None = None  # None only where no record at all can be parsed
 
-    def walk(self) -> Iterator[Example | Bad]:
+    def walk(self) -> Iterator[Example | BadRecord]:
         """Every record as an Example (its id still "") or as Bad, in order."""
         for source, row, piece in _records(self.sources, self.limit):
             try:
                 yield self._example(parse_piece(piece), source, row, piece)
-            except Unfit as unfit:
-                yield Bad(source, row, piece, unfit.reason, unfit.detail)
+            except FormatMismatch as unfit:
+                yield BadRecord(source, row, piece, unfit.reason, unfit.detail)
 
-    def _example(self, record: dict[str, Any], source: str, row: int, piece: Piece) -> Example:
+    def _example(self, record: dict[str, Any], source: str, row: int, piece: RawRecord) -> Example:
         if self.schema is None:
-            raise Unfit("missing_field", "no schema was found in the first records")
+            raise FormatMismatch("missing_field", "no schema was found in the first records")
         content, meta = split_record(record, self.mapping, self.schema)
         raw = piece.data.decode()
         return Example(
@@ -77,7 +77,7 @@ class Scan:
 
 def prepare(
     sources: Sequence[Source], mapping: Mapping[str, str] | None, limit: int | None
-) -> tuple[Scan, list[dict[str, Any]]]:
+) -> tuple[Parser, list[dict[str, Any]]]:
     """A Scan whose schema the first valid records chose, and those records.
 
     Raises UsageError: a limit below 1, preference data, an unknown schema, a mapping that fits not.
@@ -87,22 +87,24 @@ def prepare(
     chosen = dict(mapping or {})
     sample = list(islice(_valid(sources, limit), SAMPLE))
     schema = detect(sample, chosen) if sample else None
-    return Scan(sources, chosen, limit, schema), sample
+    return Parser(sources, chosen, limit, schema), sample
 
 
-def parse_piece(piece: Piece) -> dict[str, Any]:
+def parse_piece(piece: RawRecord) -> dict[str, Any]:
     """The record of a piece; raises Unfit with its quarantine code."""
     if piece.problem:
-        raise Unfit(piece.problem, piece.detail)
+        raise FormatMismatch(piece.problem, piece.detail)
     try:
         return parse_object(piece.data)
-    except Unfit as unfit:
+    except FormatMismatch as unfit:
         if piece.tail and unfit.reason in ("invalid_json", "invalid_utf8"):
-            raise Unfit("truncated_tail", f"the source ends here: {unfit.detail}") from unfit
+            raise FormatMismatch(
+                "truncated_tail", f"the source ends here: {unfit.detail}"
+            ) from unfit
         raise
 
 
-def _records(sources: Sequence[Source], limit: int | None) -> Iterator[tuple[str, int, Piece]]:
+def _records(sources: Sequence[Source], limit: int | None) -> Iterator[tuple[str, int, RawRecord]]:
     everything = (
         (source.name, row, piece) for source in sources for row, piece in enumerate(source.pieces())
     )
@@ -113,5 +115,5 @@ def _valid(sources: Sequence[Source], limit: int | None) -> Iterator[dict[str, A
     for _, _, piece in _records(sources, limit):
         try:
             yield parse_piece(piece)
-        except Unfit:
+        except FormatMismatch:
             continue

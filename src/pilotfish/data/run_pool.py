@@ -12,7 +12,7 @@ from pilotfish.data.pool import Pool
 from pilotfish.errors import DataError, UsageError
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
-from pilotfish.redaction import redact, redacted
+from pilotfish.redaction import redact, redact_values
 from pilotfish.store import Run, Store
 
 
@@ -21,7 +21,7 @@ def is_run(path: str) -> bool:
     return (Path(path) / "run.json").is_file()
 
 
-def existing(root: str | Path) -> Run:
+def open_run(root: str | Path) -> Run:
     """The run in a folder; UsageError, with the command that makes one, where there is none."""
     if not is_run(str(root)):
         raise UsageError(
@@ -48,7 +48,7 @@ def source_of_run(run: Run) -> Source:
     return Source(**{key: facts[key] for key in Source.__dataclass_fields__ if key in facts})
 
 
-def reread(run: Run, source: Source) -> Source:
+def recorded_source(run: Run, source: Source) -> Source:
     """The reading options in force: a RUN in the place of DATA stands for what it was read from."""
     if not is_run(source.data):
         return source
@@ -79,7 +79,7 @@ def open_pool(
     """
     progress.note(f"reading {source.data}")
     exclude_digest = hashlib.sha256("\n".join(sorted(exclude)).encode()).hexdigest()
-    facts = redacted({**asdict(source), "exclude": exclude_digest if exclude else None})
+    facts = redact_values({**asdict(source), "exclude": exclude_digest if exclude else None})
     free = force or not run.section("pool")
     if old := run.section("data"):  # how many bad records are borne changes no row
         run.update(data={**old, "max_bad_rate": source.max_bad_rate})
@@ -92,7 +92,7 @@ def open_pool(
     return pool
 
 
-def read_for_now(source: Source, store: Store, *, exclude: frozenset[str] = frozenset()) -> Pool:
+def read_temporary(source: Source, store: Store, *, exclude: frozenset[str] = frozenset()) -> Pool:
     """A pool in a folder that does not stay, so no error names the file of bad records there."""
     try:
         return read(source.data, store, exclude=exclude, **source.arguments())  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def bad_rows(pool: Pool) -> str:
     return f"{quarantined:,} quarantined, {dropped:,} dropped: a test row asks the same"
 
 
-def read_beside(
+def read_extra_rows(
     source: Source,
     data: str,
     *,

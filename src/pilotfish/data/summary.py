@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.data.ingest import NOTHING, count, new_census
-from pilotfish.data.parse import Bad, prepare
+from pilotfish.data.parse import BadRecord, prepare
 from pilotfish.data.readers.locate import HubOptions, locate
 from pilotfish.records import Example
 
@@ -49,9 +49,9 @@ def inspect(
     """
     sources = locate(data, HubOptions(dataset_config, split, revision))
     scan, sample = prepare(sources, mapping, limit)
-    census, good, bad = new_census(scan), list[Example](), list[Bad]()
+    census, good, bad = new_census(scan), list[Example](), list[BadRecord]()
     for item in count(scan, census, NOTHING):
-        if isinstance(item, Bad):
+        if isinstance(item, BadRecord):
             bad += [item] if len(bad) < SHOWN_BAD else []
         elif len(good) < SHOWN_GOOD:
             good.append(item)

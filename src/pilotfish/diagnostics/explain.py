@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pilotfish.data.run_pool import existing
+from pilotfish.data.run_pool import open_run
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import COPY, KEPT, OVER_BUDGET, OVER_QUOTA, UNSCORABLE
 from pilotfish.methods.rankers.base import IN_SELECTION, OVER_CEILING, UNDER_FLOOR, UNMATCHED
@@ -68,7 +68,7 @@ def explain(
     """
     if (id is None) == (row is None):
         raise UsageError("name one row", hint=f"pilotfish explain {root} ID, or --row N")
-    run = existing(root)
+    run = open_run(root)
     found = [*_decided(run, selection, id, row, source), *_outside(run, id, row, source)]
     if len(found) == 1:
         return found[0]

@@ -14,7 +14,7 @@ PREVIEW = 5
 
 
 @dataclass(frozen=True)
-class Look:
+class DataReport:
     """What `inspect` found, and one row as the weak model would see it."""
 
     found: Inspection
@@ -70,16 +70,16 @@ class Look:
         return None if self.found.rows else DataError("there is no usable row in the data")
 
 
-def look(source: Source, *, model: str | None = None) -> Look:
+def inspect_source(source: Source, *, model: str | None = None) -> DataReport:
     """Inspect DATA without writing anything; with a model, render by its own template."""
     arguments = {**source.arguments()}
     del arguments["max_bad_rate"]
     found = inspect_data(source.data, **arguments)  # type: ignore[arg-type]
     first = found.examples[0] if found.examples else None
     if first is None:
-        return Look(found, (), "no usable row")
+        return DataReport(found, (), "no usable row")
     if model is None:
-        return Look(found, _plainly(first), "plain template")
+        return DataReport(found, _plainly(first), "plain template")
     need_torch("rendering with a model's template")
     from pilotfish.models import load_tokenizer
     from pilotfish.tokenization import render
@@ -87,7 +87,7 @@ def look(source: Source, *, model: str | None = None) -> Look:
     tokenizer = load_tokenizer(model)
     segments = tuple((piece.text, piece.supervised) for piece in render(first, tokenizer))
     kind = "chat template" if getattr(tokenizer, "chat_template", None) else "plain template"
-    return Look(found, segments, f"{kind} of {model}")
+    return DataReport(found, segments, f"{kind} of {model}")
 
 
 def _plainly(example: Example) -> tuple[tuple[str, bool], ...]:

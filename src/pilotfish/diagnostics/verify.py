@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pilotfish.data.run_pool import existing
+from pilotfish.data.run_pool import open_run
 from pilotfish.errors import DamagedRun, PilotfishError
 from pilotfish.scoring.weak_model import weak_folder
 from pilotfish.selection.files import manifest_of, write_files
-from pilotfish.selection.select import made_again
+from pilotfish.selection.select import redo_selection
 from pilotfish.store import Run, Store, sha256_file
 
 _FILES = ("decisions.parquet", "selected.jsonl")
@@ -43,7 +43,7 @@ def verify(out: str) -> dict[str, Any]:
     Returns counts, and `loose`: files that nothing vouches for. Raises DamagedRun (exit 6) naming
     every file that differs or is missing, and every selection that the scores do not give.
     """
-    run = existing(out)
+    run = open_run(out)
     found = walk(run.store)
     bad = [*found.damaged, *(f"{rel} (missing)" for rel in found.missing)]
     if not bad:
@@ -142,7 +142,7 @@ def _not_following(run: Run) -> Iterator[tuple[str, str]]:
 
 def _difference(run: Run, name: str, facts: Mapping[str, Any]) -> str:
     """What is different about a selection made again; "" where nothing is."""
-    rows, made = made_again(run, name)
+    rows, made = redo_selection(run, name)
     if made.choice.digest != facts["rows_digest"]:
         return "other rows than its method picks from the scores"
     listed = run.store.require(manifest_of(name))["files"]

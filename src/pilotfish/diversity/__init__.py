@@ -9,12 +9,12 @@ from pilotfish.diversity.facility_location import facility_location
 from pilotfish.diversity.k_center import k_centre
 from pilotfish.diversity.kmeans import Clusters, k_means
 from pilotfish.diversity.near_duplicates import near_duplicates
-from pilotfish.diversity.result import Picks
+from pilotfish.diversity.result import DiverseRows
 
 __all__ = [
     "Clusters",
+    "DiverseRows",
     "Duplicates",
-    "Picks",
     "facility_location",
     "k_centre",
     "k_means",

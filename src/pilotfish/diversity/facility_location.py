@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pilotfish.diversity.lazy_greedy import Greedy
 from pilotfish.diversity.nearest import nearest_pick
-from pilotfish.diversity.result import Picks
+from pilotfish.diversity.result import DiverseRows
 from pilotfish.diversity.vectors import Rows, Vectors, gather
 from pilotfish.errors import UsageError
 from pilotfish.records import Floats, Ints, Mask
@@ -38,7 +38,7 @@ def facility_location(
     parts: int | None = None,
     seed: int = 0,
     scratch: Path | None = None,
-) -> Picks:
+) -> DiverseRows:
     """Pick k rows of `vectors` [n, d] that maximise sum_i max(0, max over kept j of cos(i, j)).
 
     parts: 1 is exact lazy greedy, at least 1 - 1/e of the best value; more are picked from apart
@@ -119,13 +119,13 @@ def _pick(values: Vectors, part: Ints, k: int) -> tuple[Ints, Floats]:
     return part[greedy.order], np.array(greedy.gain)
 
 
-def _answer(rows: Rows, found: Found, parts: int) -> Picks:
+def _answer(rows: Rows, found: Found, parts: int) -> DiverseRows:
     order, gain, nearest, closeness = found
     kept = np.append(rows.index[order], -1)
     own = np.zeros(len(rows), dtype=bool)
     own[order] = True
     value = float(np.fmax(closeness[~own], 0.0).sum()) + len(order)  # a kept row covers itself
-    return Picks(
+    return DiverseRows(
         order=rows.index[order],
         gain=gain,
         nearest=rows.spread(kept[nearest], -1),

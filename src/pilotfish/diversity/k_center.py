@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.diversity.result import Picks
+from pilotfish.diversity.result import DiverseRows
 from pilotfish.diversity.vectors import Metric, Rows, Vectors, gather, products, squares
 from pilotfish.errors import UsageError
 from pilotfish.records import Floats, Ints, Mask
@@ -30,7 +30,7 @@ def k_centre(
     start: int | None = None,
     seed: int = 0,
     scratch: Path | None = None,
-) -> Picks:
+) -> DiverseRows:
     """Pick k rows of `vectors` [n, d], exactly as farthest first does; equal distances go by `tie`.
 
     start: the row picked first; a seeded draw where None. `gain` is the euclidean distance to the
@@ -116,12 +116,12 @@ class _Search:
             np.minimum(distance, found, out=distance)
             distance[far] = -1.0
 
-    def answer(self, rows: Rows) -> Picks:
+    def answer(self, rows: Rows) -> DiverseRows:
         order = np.array(self.order)
         nearest, distance = self.nearest.copy(), np.sqrt(self.distance)
         nearest[order], distance[order] = self.before, self.gain
         kept = np.append(rows.index[order], -1)  # so that -1 stays -1
-        return Picks(
+        return DiverseRows(
             order=rows.index[order],
             gain=np.array(self.gain),
             nearest=rows.spread(kept[nearest], -1),

@@ -7,7 +7,7 @@ from pilotfish.records import Floats, Ints, Texts
 
 
 @dataclass(frozen=True, eq=False)
-class Picks:
+class DiverseRows:
     """Picked rows in pick order; every array named [n] is in the caller's order of rows."""
 
     order: Ints  # [k] indices of the picked rows, first picked first

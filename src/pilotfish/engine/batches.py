@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pilotfish.engine.batch_plan import Distinct, distinct, plan
-from pilotfish.engine.forward import Ask, Forward
+from pilotfish.engine.forward import Forward, TokenQuery
 from pilotfish.engine.signals import SIGNALS, Column, Sampled
 from pilotfish.errors import OutOfMemory
 from pilotfish.records import Ints, Need, Ragged, Texts
@@ -95,7 +95,7 @@ class _Job:
     forward: Forward
     tick: Tick | None
 
-    def run(self, budget: int) -> tuple[dict[Need, Ask], set[int], int]:
+    def run(self, budget: int) -> tuple[dict[Need, TokenQuery], set[int], int]:
         """The asks with filled reducers, the kinds too big on their own, the budget that fitted."""
         while True:
             asks = {need: self._ask(need, rows) for need, rows in self.asked.items()}
@@ -104,14 +104,14 @@ class _Job:
                 return asks, too_big, budget
             budget //= 2
 
-    def _ask(self, need: Need, rows: Sequence[Encoded]) -> Ask:
+    def _ask(self, need: Need, rows: Sequence[Encoded]) -> TokenQuery:
         reducer = SIGNALS[need.signal](need.size)
         if isinstance(reducer, Sampled):
             reducer.seed = need.seed
         reducer.start(len(self.found.first))
-        return Ask(reducer, [_target(rows[i]) for i in self.places[self.found.first]])
+        return TokenQuery(reducer, [_target(rows[i]) for i in self.places[self.found.first]])
 
-    def _all_batches(self, asks: Sequence[Ask], budget: int) -> set[int] | None:
+    def _all_batches(self, asks: Sequence[TokenQuery], budget: int) -> set[int] | None:
         """Kinds too big on their own; None as soon as a batch of several does not fit."""
         rows = next(iter(self.asked.values()))
         kinds = [rows[i].read for i in self.places[self.found.first]]
@@ -142,7 +142,7 @@ def _target(row: Encoded) -> NDArray[np.bool_]:
 
 
 def _spread(
-    job: _Job, ask: Ask, rows: Sequence[Encoded], readable: Texts
+    job: _Job, ask: TokenQuery, rows: Sequence[Encoded], readable: Texts
 ) -> tuple[dict[str, Column], Texts]:
     """What was measured for each kind, given to every row of the kind; and who has no number."""
     reason: Texts = np.array([row.reason for row in rows], dtype=object)

@@ -31,7 +31,7 @@ _LONGEST_PROBE = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class BatchingMode:
     """batching: "packed" (end to end), "padded" on the right (where a causal model never looks
     back from a real token, so no mask is needed), or "masked" (padded, with a mask).
     lean: body and head apart, so that logits are made at scored tokens only.
@@ -42,16 +42,16 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ModelLayout:
     """A way, and the model and head that go with it (for int8 a narrowed twin of the model)."""
 
-    way: Way
+    way: BatchingMode
     model: Any
     head: TiledHead | WholeHead | Int8Head
 
 
 def states_of(
-    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: Way
+    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: BatchingMode
 ) -> tuple[torch.Tensor, Ints]:
     """[p, d] states after the final norm (not lean: [p, v] logits), and each row's first place."""
     if way.batching == "packed":
@@ -68,7 +68,7 @@ def states_of(
 
 
 def _packed(
-    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: Way
+    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: BatchingMode
 ) -> tuple[torch.Tensor, Ints]:
     lengths = [len(row) for row in rows]
     where = layout(lengths, device, int(model.config.get_text_config().hidden_size))
@@ -101,17 +101,17 @@ def pad_right(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
     return padded
 
 
-def choose(loaded: Loaded) -> Chosen:
+def choose_layout(loaded: Loaded) -> ModelLayout:
     """The leanest way whose logits in a batch are those of single rows through the model.
 
     Raises UsageError where even whole padded batches differ from one row at a time.
     """
     rows = _probe_rows(loaded)
     with torch.inference_mode():
-        plain = [_logits(loaded, [row], Way("padded", False))[0] for row in rows]
+        plain = [_logits(loaded, [row], BatchingMode("padded", False))[0] for row in rows]
         after = _split(loaded, rows[0], plain[0])
         for batching in ("packed", "padded", "masked"):
-            way = Way(batching, after is not None)
+            way = BatchingMode(batching, after is not None)
             if _true(loaded, rows, plain, way, after):
                 return _chosen(loaded, way, after)
     raise UsageError(
@@ -141,7 +141,7 @@ def _true(
     loaded: Loaded,
     rows: Sequence[NDArray[Any]],
     plain: Sequence[torch.Tensor],
-    way: Way,
+    way: BatchingMode,
     after: After | None,
 ) -> bool:
     """Whether a batch run this way gives every row its own logits."""
@@ -167,7 +167,7 @@ def _may_pack(config: Any) -> bool:
 
 
 def _logits(
-    loaded: Loaded, rows: Sequence[NDArray[Any]], way: Way, after: After | None = None
+    loaded: Loaded, rows: Sequence[NDArray[Any]], way: BatchingMode, after: After | None = None
 ) -> list[torch.Tensor]:
     """[t, v] of every row."""
     states, base = states_of(loaded.model, loaded.device, rows, way)
@@ -184,7 +184,7 @@ def _split(loaded: Loaded, row: NDArray[Any], plain: torch.Tensor) -> After | No
     gaps = {}
     for after in afters(model.config.get_text_config()):
         try:
-            [apart] = _logits(loaded, [row], Way("padded", True), after)
+            [apart] = _logits(loaded, [row], BatchingMode("padded", True), after)
         except (TypeError, ValueError, AttributeError):  # a body of another make
             return None
         gaps[after] = _gap(apart, plain)
@@ -193,15 +193,15 @@ def _split(loaded: Loaded, row: NDArray[Any], plain: torch.Tensor) -> After | No
     return None if gaps[best] > _HEAD.get(plain.dtype, _HEAD_NARROW) else best
 
 
-def _chosen(loaded: Loaded, way: Way, after: After | None) -> Chosen:
+def _chosen(loaded: Loaded, way: BatchingMode, after: After | None) -> ModelLayout:
     if loaded.precision == "int8":
         twin = prepare(loaded, None if after is plain_logits else after)
         head = twin.head if way.lean and twin.head is not None else WholeHead()
-        return Chosen(way, twin.model, head)
+        return ModelLayout(way, twin.model, head)
     if after is None:
-        return Chosen(way, loaded.model, WholeHead())
+        return ModelLayout(way, loaded.model, WholeHead())
     tiled = TiledHead(loaded.model.get_output_embeddings(), after, loaded.device)
-    return Chosen(way, loaded.model, tiled)
+    return ModelLayout(way, loaded.model, tiled)
 
 
 def _close(found: torch.Tensor, plain: torch.Tensor, allowed: float) -> bool:

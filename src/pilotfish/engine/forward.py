@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pilotfish.engine.batching_mode import Chosen, Way, alone_above, choose, states_of
+from pilotfish.engine.batching_mode import (
+    BatchingMode,
+    ModelLayout,
+    alone_above,
+    choose_layout,
+    states_of,
+)
 from pilotfish.engine.signals import HEAD_FACETS, Sampled, Signal, Tokens
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
@@ -20,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TokenQuery:
     """One need of a pass: the reducer, and which tokens of each of its passages it counts [t]."""
 
     reducer: Signal
@@ -44,13 +50,13 @@ class Forward:
         self._loaded, self._real_ids = loaded, real_ids
 
     @cached_property
-    def chosen(self) -> Chosen:
+    def chosen(self) -> ModelLayout:
         """Found by a probe at first use. Raises UsageError where the model cannot be batched."""
         lean_activations(self._loaded.model)
-        return choose(self._loaded)
+        return choose_layout(self._loaded)
 
     @property
-    def way(self) -> Way:
+    def way(self) -> BatchingMode:
         """How batches are run."""
         return self.chosen.way
 
@@ -64,7 +70,7 @@ class Forward:
         """Rows longer than this get a batch of their own."""
         return alone_above(self._loaded.model.config)
 
-    def run(self, passages: Sequence[Passage], where: Ints, asks: Sequence[Ask]) -> None:
+    def run(self, passages: Sequence[Passage], where: Ints, asks: Sequence[TokenQuery]) -> None:
         """Feed every ask its tokens of `passages`; passage i is known to it as `where[i]`.
 
         The response side of every passage goes through the head as one, whatever part of it is
@@ -99,7 +105,7 @@ class Forward:
         ids: Sequence[NDArray[Any]],
         places: _Places,
         facets: frozenset[str],
-        asks: Sequence[Ask],
+        asks: Sequence[TokenQuery],
     ) -> dict[str, NDArray[Any]]:
         device = self._loaded.device
         before = torch.from_numpy(places.flat - 1).to(device)  # what predicts a token
@@ -120,7 +126,7 @@ class Forward:
             model = self.chosen.model
             if model.base_model is model:
                 raise UsageError(f"the hidden states of {self._loaded.name} cannot be read")
-            way = Way(self.way.batching, lean=True)
+            way = BatchingMode(self.way.batching, lean=True)
             states, _ = states_of(model, self._loaded.device, ids, way)
         flat = torch.from_numpy(places.flat).to(states.device)
         return np.asarray(states[flat].float().cpu().numpy())
@@ -134,7 +140,9 @@ def _places(begin: Ints, end: Ints, base: Ints) -> _Places:
     return _Places(row, at, base[row] + at)
 
 
-def _chances(ids: Sequence[NDArray[Any]], places: _Places, asks: Sequence[Ask]) -> Floats | None:
+def _chances(
+    ids: Sequence[NDArray[Any]], places: _Places, asks: Sequence[TokenQuery]
+) -> Floats | None:
     """[m, n] what the draws of these tokens are made of; None where nobody draws.
 
     ValueError where two needs of a pass draw.
@@ -153,7 +161,7 @@ def _flat_ids(ids: Sequence[NDArray[Any]], places: _Places) -> Ints:
 
 
 def _feed(
-    asks: Sequence[Ask],
+    asks: Sequence[TokenQuery],
     ids: Sequence[NDArray[Any]],
     places: _Places,
     where: Ints,

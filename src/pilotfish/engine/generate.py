@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pilotfish.engine.batch_plan import Distinct, distinct, plan
 from pilotfish.engine.packed import in_turn
-from pilotfish.models import Loaded, quiet
+from pilotfish.models import Loaded, silence_loading
 from pilotfish.records import Example, Floats, Texts
 from pilotfish.tokenization import encode_prompts, end_ids, end_marker
 
@@ -67,10 +67,10 @@ def answer(
     batch_tokens: int | None = None,
 ) -> Answers:
     """`generate`, with the model's confidence in every answer and why a row has no whole one."""
-    asked = ask(loaded, examples, max_new_tokens)
-    written = write(
+    asked = encode_batch(loaded, examples, max_new_tokens)
+    written = decode(
         loaded, asked.ids, asked.found.key, room=max_new_tokens, batch_tokens=batch_tokens,
-        watch=lambda batch, longest: Sure(),
+        watch=lambda batch, longest: ConfidenceObserver(),
     )  # fmt: skip
     text, reason = np.full(len(examples), "", dtype=object), asked.reason.copy()
     confidence = np.full(len(examples), np.nan)
@@ -81,7 +81,7 @@ def answer(
 
 
 @dataclass(frozen=True)
-class Asked:
+class Prompts:
     """Prompts as token ids, equal ones once."""
 
     places: list[int]  # [m] which examples ask something
@@ -90,16 +90,16 @@ class Asked:
     reason: Texts  # [n] of every example
 
 
-def ask(loaded: Loaded, examples: Sequence[Example], room: int) -> Asked:
+def encode_batch(loaded: Loaded, examples: Sequence[Example], room: int) -> Prompts:
     """The prompts that leave `room` tokens for an answer."""
     prompts = encode_prompts(examples, loaded.tokenizer, loaded.window or _NO_WINDOW, room)
     places = [i for i, prompt in enumerate(prompts) if not prompt.reason]
     found = distinct([prompts[i] for i in places])
     reason: Texts = np.array([prompt.reason for prompt in prompts], dtype=object)
-    return Asked(places, found, [prompts[places[i]].ids for i in found.first], reason)
+    return Prompts(places, found, [prompts[places[i]].ids for i in found.first], reason)
 
 
-class Written(NamedTuple):
+class Generated(NamedTuple):
     """One answer."""
 
     text: str
@@ -107,7 +107,7 @@ class Written(NamedTuple):
     reason: str
 
 
-class Watch(Protocol):
+class TokenObserver(Protocol):
     """Stands behind the logits of one batch: sees, and may decide, which token comes next."""
 
     chances: list[Tensor]  # per step [b], the probability of the token chosen
@@ -117,7 +117,7 @@ class Watch(Protocol):
         ...
 
 
-class Sure:
+class ConfidenceObserver:
     """Changes nothing, and remembers how likely each greedy token was."""
 
     def __init__(self) -> None:
@@ -130,22 +130,22 @@ class Sure:
         return scores
 
 
-def write(
+def decode(
     loaded: Loaded,
     prompts: Sequence[NDArray[np.int32]],
     keys: Sequence[bytes],
     *,
     room: int,
     batch_tokens: int | None,
-    watch: Callable[[NDArray[np.int64], int], Watch],
-) -> list[Written]:
+    watch: Callable[[NDArray[np.int64], int], TokenObserver],
+) -> list[Generated]:
     """An answer to each prompt; keys settle the order of equally long ones.
 
     watch: made for every batch, from the prompts' numbers in it and the length of its longest.
     """
     budget = batch_tokens or _default_budget(loaded.device)
     lengths = [len(one) + room for one in prompts]
-    answers = [Written("", float("nan"), EMPTY)] * len(prompts)
+    answers = [Generated("", float("nan"), EMPTY)] * len(prompts)
     for batch in plan(lengths, budget, tie=keys):
         chosen = [prompts[i] for i in batch]
         watching = watch(batch, max(map(len, chosen)))
@@ -159,7 +159,9 @@ def _default_budget(device: torch.device) -> int:
     return 8192 if device.type == "cpu" else 65536
 
 
-def _answer(loaded: Loaded, prompts: Sequence[Any], room: int, watch: Watch) -> list[Written]:
+def _answer(
+    loaded: Loaded, prompts: Sequence[Any], room: int, watch: TokenObserver
+) -> list[Generated]:
     """Greedy answers of one batch, padded on the left so that all of them end together."""
     longest = max(map(len, prompts))
     ends = end_ids(loaded.tokenizer)
@@ -180,7 +182,7 @@ def _answer(loaded: Loaded, prompts: Sequence[Any], room: int, watch: Watch) -> 
         eos_token_id=ends or None,
         pad_token_id=pad,
     )
-    with quiet(), in_turn(), torch.inference_mode():
+    with silence_loading(), in_turn(), torch.inference_mode():
         written = loaded.model.generate(
             input_ids=torch.from_numpy(ids).to(loaded.device),
             attention_mask=torch.from_numpy(mask).to(loaded.device),
@@ -192,7 +194,7 @@ def _answer(loaded: Loaded, prompts: Sequence[Any], room: int, watch: Watch) -> 
     return [_read(*pair, loaded.tokenizer, ends) for pair in zip(fresh, chances, strict=True)]
 
 
-def _read(ids: NDArray[Any], chances: Floats, tokenizer: Any, ends: Sequence[int]) -> Written:
+def _read(ids: NDArray[Any], chances: Floats, tokenizer: Any, ends: Sequence[int]) -> Generated:
     """The answer that begins with `ids` [t], each of which had one of `chances` [t]."""
     stop = np.flatnonzero(np.isin(ids, ends))
     kept = ids[: stop[0]] if len(stop) else ids
@@ -203,8 +205,8 @@ def _read(ids: NDArray[Any], chances: Floats, tokenizer: Any, ends: Sequence[int
         text, ended, used = text.partition(marker)[0], True, next(parts, len(kept))
     sure = float(chances[:used].mean())
     if not math.isfinite(sure):
-        return Written("", float("nan"), NONFINITE)
-    return Written(text, sure, EMPTY if not text else "" if ended else CUT_OFF)
+        return Generated("", float("nan"), NONFINITE)
+    return Generated(text, sure, EMPTY if not text else "" if ended else CUT_OFF)
 
 
 def _decode(ids: NDArray[Any], tokenizer: Any) -> str:

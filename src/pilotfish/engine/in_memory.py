@@ -9,11 +9,11 @@ from pilotfish.engine.batches import measure_rows
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.scorer import by_pass, run_pass
 from pilotfish.models import Loaded
-from pilotfish.records import Example, Floats, Measured, Need, Seen
+from pilotfish.records import Example, Floats, Measured, Need, RowFeatures
 from pilotfish.tokenization import Encoded, clamp_max_length, encode_needs, encode_prompts
 
 
-class Looker:
+class InMemoryScorer:
     """A model that looks at rows as the scorer of shards does; batches are made of these rows."""
 
     def __init__(
@@ -24,7 +24,7 @@ class Looker:
         self._budget = token_budget
         self._forward = Forward(loaded)
 
-    def __call__(self, examples: Sequence[Example]) -> Seen:
+    def __call__(self, examples: Sequence[Example]) -> RowFeatures:
         """All that is needed of the examples, in their order."""
         encoded = encode_needs(examples, self._needs, self._loaded.tokenizer, self._limit)
         measured: dict[Need, Measured] = {}
@@ -34,7 +34,7 @@ class Looker:
                 total, count = (np.asarray(values.pop(name)) for name in ("total", "count"))
                 measured[need] = Measured(total, count, found.reason, values)
         first = encoded[self._needs[0]]
-        return Seen(
+        return RowFeatures(
             ids=np.array([example.id for example in examples], dtype=object),
             n_prompt_tokens=np.array([row.n_prompt for row in first], dtype=np.int64),
             n_response_tokens=np.array([row.n_response for row in first], dtype=np.int64),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pilotfish.engine.generate import Written, ask, write
+from pilotfish.engine.generate import Generated, decode, encode_batch
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Example
@@ -24,7 +24,7 @@ def sample(
     seed: int,
     max_new_tokens: int,
     batch_tokens: int | None = None,
-) -> list[list[Written] | str]:
+) -> list[list[Generated] | str]:
     """For every example `samples` answers drawn at a temperature, or the reason why none.
 
     A token is drawn from the whole distribution (no top-k, no top-p) by the inverse of its
@@ -38,10 +38,10 @@ def sample(
             f"cannot draw {samples} samples at temperature {temperature}",
             hint="--samples must be at least 1 and --temperature above 0",
         )
-    asked = ask(loaded, examples, max_new_tokens)
+    asked = encode_batch(loaded, examples, max_new_tokens)
     draws = [(key, number) for key in asked.found.key for number in range(samples)]
     vocabulary = len(loaded.tokenizer)
-    written = write(
+    written = decode(
         loaded, [ids for ids in asked.ids for _ in range(samples)],
         [key + number.to_bytes(4, "big") for key, number in draws],
         room=max_new_tokens, batch_tokens=batch_tokens,
@@ -50,7 +50,7 @@ def sample(
             vocabulary=vocabulary,
         ),
     )  # fmt: skip
-    found: list[list[Written] | str] = [str(reason) for reason in asked.reason]
+    found: list[list[Generated] | str] = [str(reason) for reason in asked.reason]
     for place, kind in zip(asked.places, asked.found.kind, strict=True):
         found[place] = written[kind * samples : (kind + 1) * samples]
     return found

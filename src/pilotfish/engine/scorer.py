@@ -12,7 +12,7 @@ from pilotfish.data import Pool
 from pilotfish.engine.batches import Measurement, Tick, default_budget, measure_pass
 from pilotfish.engine.cache_keys import stage_key, stage_spec
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.shard_files import part, write_part
+from pilotfish.engine.shard_files import shard_path, write_shard
 from pilotfish.models import Loaded
 from pilotfish.records import SKIPPED, Example, Need
 from pilotfish.store import Store
@@ -32,7 +32,7 @@ class Receipt(NamedTuple):
     measured: tuple[str, ...]  # keys measured now; the others were intact
 
 
-class Only(NamedTuple):
+class PassFilter(NamedTuple):
     """Which rows the model is to read; the others have no score, and that as their reason."""
 
     rows: NDArray[np.bool_]  # [n] of the whole pool
@@ -77,7 +77,7 @@ class ShardScorer:
         *,
         max_length: int,
         token_budget: int | None = None,
-        only: Only | None = None,
+        only: PassFilter | None = None,
     ) -> None:
         self._pool, self._loaded, self._store = pool, loaded, store
         self._only = only
@@ -146,7 +146,7 @@ class ShardScorer:
         }
 
     def _done(self, key: str, shard: int) -> bool:
-        return self._store.manifest(f"{part(key, shard)}.json") is not None
+        return self._store.manifest(f"{shard_path(key, shard)}.json") is not None
 
     def _measure(self, work: Prepared, tick: Tick | None) -> Receipt:
         for asked in by_pass(work.encoded):
@@ -155,11 +155,11 @@ class ShardScorer:
         return Receipt(work.shard, len(work.rows), tuple(self.keys[n] for n in work.encoded))
 
     def _commit(self, need: Need, work: Prepared, found: Measurement) -> None:
-        name = part(self.keys[need], work.shard)
+        name = shard_path(self.keys[need], work.shard)
         with self._store.attempt(f"{name}.json") as attempt:
             rows = work.encoded[need]
             marked = _marked(need, rows, found)
-            write_part(attempt.path(f"{name}.parquet"), work.rows, rows, marked)
+            write_shard(attempt.path(f"{name}.parquet"), work.rows, rows, marked)
             attempt.meta = {
                 "rows": len(work.rows),
                 "spec": self._specs[need],

@@ -13,7 +13,7 @@ from pilotfish.data import Pool
 from pilotfish.engine.batches import Measurement
 from pilotfish.engine.signals import Column
 from pilotfish.errors import DamagedRun
-from pilotfish.records import Example, Measured, Need, Ragged, Seen, Texts
+from pilotfish.records import Example, Measured, Need, Ragged, RowFeatures, Texts
 from pilotfish.store import Store
 from pilotfish.tokenization import Encoded
 
@@ -21,12 +21,12 @@ from pilotfish.tokenization import Encoded
 _COMMON = ("id", "total", "count", "n_prompt", "n_response", "truncated", "reason")
 
 
-def part(key: str, shard: int) -> str:
+def shard_path(key: str, shard: int) -> str:
     """Where one shard of one measurement lies, without its ending."""
     return f"signals/{key}/part-{shard:05d}"
 
 
-def write_part(
+def write_shard(
     path: Path, rows: Sequence[Example], encoded: Sequence[Encoded], found: Measurement
 ) -> None:
     """Write what was measured of a shard's rows, in their order."""
@@ -78,9 +78,9 @@ def _numpy(array: pa.Array) -> NDArray[Any] | Ragged:
     return Ragged(flat, np.cumsum([0, *sizes]))
 
 
-def seen_of(
+def features_of_shard(
     pool: Pool, keys: Mapping[Need, str], store: Store, lengths_need: Need, shard: int
-) -> tuple[Seen, NDArray[np.bool_]]:
+) -> tuple[RowFeatures, NDArray[np.bool_]]:
     """(Seen, truncated [n]) of one shard, in the order of the pool; the rest is not read.
 
     Token counts are those of `lengths_need`. Raises DamagedRun where a part is missing or changed,
@@ -92,9 +92,9 @@ def seen_of(
     )
 
 
-def load_seen(
+def load_features(
     pool: Pool, keys: Mapping[Need, str], store: Store, lengths_need: Need
-) -> tuple[Seen, NDArray[np.bool_]]:
+) -> tuple[RowFeatures, NDArray[np.bool_]]:
     """(Seen, truncated [n]) of the whole pool at once; else like `seen_of`.
 
     For formulas that look at other rows too: memory grows with the pool.
@@ -104,7 +104,7 @@ def load_seen(
     return _seen(ids, {need: _read(store, key, shards) for need, key in keys.items()}, lengths_need)
 
 
-def load_part(store: Store, key: str, shard: int) -> tuple[Texts, Measured]:
+def load_shard(store: Store, key: str, shard: int) -> tuple[Texts, Measured]:
     """(ids [n], what was measured) of one shard of one need. DamagedRun where it is not intact."""
     table = _read(store, key, [shard])
     return np.array(table["id"].to_pylist(), dtype=object), measured(table)
@@ -112,10 +112,10 @@ def load_part(store: Store, key: str, shard: int) -> tuple[Texts, Measured]:
 
 def _seen(
     ids: Texts, found: Mapping[Need, pa.Table], lengths_need: Need
-) -> tuple[Seen, NDArray[np.bool_]]:
+) -> tuple[RowFeatures, NDArray[np.bool_]]:
     tables = {need: _aligned(table, ids) for need, table in found.items()}
     lengths = tables[lengths_need]
-    seen = Seen(
+    seen = RowFeatures(
         ids=ids,
         n_prompt_tokens=_ints(lengths, "n_prompt"),
         n_response_tokens=_ints(lengths, "n_response"),
@@ -127,8 +127,8 @@ def _seen(
 def _read(store: Store, key: str, shards: Sequence[int]) -> pa.Table:
     parts = []
     for shard in shards:
-        store.require(f"{part(key, shard)}.json")
-        with pq.ParquetFile(store.path(f"{part(key, shard)}.parquet")) as file:
+        store.require(f"{shard_path(key, shard)}.json")
+        with pq.ParquetFile(store.path(f"{shard_path(key, shard)}.parquet")) as file:
             parts.append(file.read(use_threads=False))
     return pa.concat_tables(parts, promote_options="default").combine_chunks()
 

@@ -8,7 +8,7 @@ from pilotfish.evaluation.default_metric import default_metric
 from pilotfish.evaluation.exact_match import ExactMatch
 from pilotfish.evaluation.items import Item, Metric, read_items
 from pilotfish.evaluation.loss import Loss
-from pilotfish.evaluation.results import Judged, judge_model, load_judged, load_results
+from pilotfish.evaluation.results import EvaluatedRun, evaluate_model, load_evaluated, load_results
 
 METRICS: dict[str, Metric] = {
     "exact_match": ExactMatch(),
@@ -20,12 +20,12 @@ HELPERS = {"default_metric", "import_results", "items", "lm_eval_samples", "resu
 
 __all__ = [
     "METRICS",
+    "EvaluatedRun",
     "Item",
-    "Judged",
     "Metric",
     "default_metric",
-    "judge_model",
-    "load_judged",
+    "evaluate_model",
+    "load_evaluated",
     "load_results",
     "read_items",
 ]

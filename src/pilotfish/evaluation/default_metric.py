@@ -31,7 +31,7 @@ def default_metric(examples: Sequence[Example]) -> tuple[str, str]:
     return "loss", f"answers are long: nine in ten have up to {typical:,} characters"
 
 
-def the_metric(recipe: Recipe, test: Sequence[Example], progress: Progress) -> str:
+def metric_of_recipe(recipe: Recipe, test: Sequence[Example], progress: Progress) -> str:
     """The metric asked for, or the one that fits the test rows, said aloud."""
     if recipe.metric:
         return recipe.metric

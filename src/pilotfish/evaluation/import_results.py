@@ -10,7 +10,13 @@ from typing import Any
 
 from pilotfish.errors import DataError, UsageError
 from pilotfish.evaluation.items import Item
-from pilotfish.evaluation.lm_eval_samples import LOWER, is_sample, items_of, limit_beside, task_in
+from pilotfish.evaluation.lm_eval_samples import (
+    LOWER,
+    is_sample,
+    items_of,
+    limit_in_results,
+    task_in,
+)
 from pilotfish.store import Store
 
 ArmSeed = tuple[str, int]
@@ -175,7 +181,7 @@ def _read(path: Path, metric: str | None, lower_is_better: bool) -> Imported:
         samples = [record for _, record in records]
         name, items = items_of(samples, task_in(path), metric, str(path))
         lower = lower_is_better or name.partition(",")[0] in LOWER
-        return Imported(tuple(items), name, not lower, limit_beside(path))
+        return Imported(tuple(items), name, not lower, limit_in_results(path))
     name = _metric(path, records, metric)
     items = [
         _item(path, number, record) for number, record in records if str(record["metric"]) == name

@@ -36,7 +36,7 @@ def task_in(path: Path) -> str:
     return found["task"] if found else path.stem.removeprefix("samples_")
 
 
-def limit_beside(path: Path) -> bool:
+def limit_in_results(path: Path) -> bool:
     """Whether the results file of the same run says that `--limit` was used."""
     found = _DATED.fullmatch(path.stem)
     beside = path.parent / f"results_{found['date']}.json" if found else None

@@ -16,7 +16,7 @@ Results = Mapping[str, Mapping[int, Mapping[str, float]]]  # arm -> seed -> item
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedRun:
     """Everything judged in a run, and the one metric and test it was judged by."""
 
     results: Results
@@ -26,7 +26,7 @@ class Judged:
     tasks: Mapping[str, str] = field(default_factory=dict)  # item id -> task, where it names one
 
 
-def judge_model(
+def evaluate_model(
     store: Store,
     loaded: "Loaded",
     examples: Sequence[Example],
@@ -88,12 +88,12 @@ def load_results(store: Store) -> dict[str, dict[int, dict[str, float]]]:
 
     See `load_judged` for what is refused; {} where nothing was judged yet.
     """
-    found = load_judged(store)
+    found = load_evaluated(store)
     results = found.results if found else {}
     return {arm: {s: dict(v) for s, v in seeds.items()} for arm, seeds in results.items()}
 
 
-def load_judged(store: Store) -> Judged | None:
+def load_evaluated(store: Store) -> EvaluatedRun | None:
     """All results of a run with their metric; None where nothing was judged yet.
 
     Raises UsageError when arms were judged on other test rows or by another metric than the rest,
@@ -112,7 +112,7 @@ def load_judged(store: Store) -> Judged | None:
         results.setdefault(arm, {})[seed] = read_items(path)
         tasks = tasks or read_tasks(path)
     first = manifests[0]
-    return Judged(
+    return EvaluatedRun(
         {arm: dict(sorted(seeds.items())) for arm, seeds in sorted(results.items())},
         str(first["metric"]),
         bool(first["higher_is_better"]),

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from pilotfish.comparison.arm_table import UNTRAINED, in_order
 from pilotfish.data import overlap_key, overlap_keys
-from pilotfish.data.held_out import keep_test, test_rows
-from pilotfish.data.run_pool import existing, fingerprint, pool_of, read_beside, source_of_run, warn
+from pilotfish.data.held_out import store_test_rows, test_rows
+from pilotfish.data.run_pool import (
+    fingerprint,
+    open_run,
+    pool_of,
+    read_extra_rows,
+    source_of_run,
+    warn,
+)
 from pilotfish.errors import DataError, UsageError
 from pilotfish.experiments.train import train_folder
 from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
 from pilotfish.scoring.weak_model import weak_of_run
-from pilotfish.selection.files import freshen, stale
+from pilotfish.selection.files import refresh, stale
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 ArmSeed = tuple[str, int]
 
 
-def judge_arm(
+def evaluate_arm(
     run: Run,
     model: ArmSeed,
     loaded: "Loaded",
@@ -36,7 +43,7 @@ def judge_arm(
     """Judge one arm and seed into judge/<arm>/seed-<n>.jsonl, or reuse intact results."""
     from pilotfish.evaluation import METRICS
     from pilotfish.evaluation.accuracy import head_of
-    from pilotfish.evaluation.results import judge_model
+    from pilotfish.evaluation.results import evaluate_model
 
     arm, seed = model
     if metric != "accuracy" and head_of(loaded):
@@ -46,12 +53,12 @@ def judge_arm(
         )
     progress.step(f"judge {arm} seed {seed}", 0, 1)
     start = time.monotonic()
-    fresh = judge_model(
+    fresh = evaluate_model(
         run.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
         test_fingerprint=fingerprint(examples), tasks=tasks_of(run, examples),
     )  # fmt: skip
     if not stale(run, train_folder(arm, seed)):
-        freshen(run, f"judge/{arm}/seed-{seed}")
+        refresh(run, f"judge/{arm}/seed-{seed}")
     if fresh:
         run.cost(
             "judge", f"{arm} seed {seed}", seconds=time.monotonic() - start, rows=len(examples)
@@ -83,7 +90,7 @@ def trained_models(run: Run) -> list[ArmSeed]:
     return _found(run, "train/*/seed-*/manifest.json", -2)
 
 
-def judged_models(run: Run) -> list[ArmSeed]:
+def evaluated_models(run: Run) -> list[ArmSeed]:
     """(arm, seed) of everything judged, in the order of reports."""
     return _found(run, "judge/**/seed-*.json", -1)
 
@@ -95,13 +102,13 @@ def _found(run: Run, pattern: str, place: int) -> list[ArmSeed]:
     return sorted(found, key=lambda model: (order.index(model[0]), model[1]))
 
 
-def retire(run: Run, models: Sequence[ArmSeed]) -> None:
+def withdraw_results(run: Run, models: Sequence[ArmSeed]) -> None:
     """Withdraw judged results: models stay, and are judged again when they are wanted again."""
     for arm, seed in models:
         run.store.forget(f"judge/{arm}/seed-{seed}.json")
 
 
-def judge(
+def evaluate_models(
     run: Run,
     examples: Sequence[Example],
     metric: str,
@@ -116,7 +123,7 @@ def judge(
     """
     need_torch("judging")
     for model in models_of(run, arms):
-        judge_arm(run, model, model_of(run, *model), examples, metric, progress=progress)
+        evaluate_arm(run, model, model_of(run, *model), examples, metric, progress=progress)
 
 
 def models_of(run: Run, arms: Sequence[str] = ()) -> list[ArmSeed]:
@@ -130,7 +137,7 @@ def models_of(run: Run, arms: Sequence[str] = ()) -> list[ArmSeed]:
             f"{run.root} holds no trained model to judge",
             hint=f"pilotfish train {run.root} --strong MODEL",
         )
-    models += [model for model in judged_models(run) if model[0] in UNTRAINED]
+    models += [model for model in evaluated_models(run) if model[0] in UNTRAINED]
     models += [(arm, 0) for arm in arms if arm in UNTRAINED and (arm, 0) not in models]
     if absent := sorted({*arms} - {arm for arm, _ in models}):
         raise UsageError(
@@ -163,7 +170,7 @@ def _strong(run: Run) -> str:
     return str(run.store.require(f"{first}/manifest.json")["strong"])
 
 
-def judge_stage(
+def evaluate_run(
     out: str,
     *,
     test: str | None = None,
@@ -181,10 +188,10 @@ def judge_stage(
     """
     from pilotfish.report import write
 
-    with run_lock(existing(out).root) as store:
+    with run_lock(open_run(out).root) as store:
         run = Run(store.root)
         if test:
-            take_test(
+            add_test_rows(
                 run, test, metric=metric, mapping=mapping, limit=limit, max_bad_rate=max_bad_rate,
                 force=force,
             )  # fmt: skip
@@ -192,12 +199,12 @@ def judge_stage(
         known = run.section("test")
         if metric and metric != known["metric"]:
             run.update(test={**known, "metric": metric})
-        judge(run, examples, metric or str(known["metric"]), arms=arms, progress=progress)
+        evaluate_models(run, examples, metric or str(known["metric"]), arms=arms, progress=progress)
         told = write(run)
     return [row for row in told["arms"] if not arms or row["name"] in arms]
 
 
-def take_test(
+def add_test_rows(
     run: Run,
     test: str,
     *,
@@ -211,8 +218,8 @@ def take_test(
     source = source_of_run(run)
     mapped = dict(mapping or source.mapping)
     asked = replace(source, mapping=mapped, max_bad_rate=max_bad_rate)
-    examples = list(read_beside(asked, test, limit=limit).examples)
-    keep_test(run, examples, _test_facts(test, metric, examples), force=force)
+    examples = list(read_extra_rows(asked, test, limit=limit).examples)
+    store_test_rows(run, examples, _test_facts(test, metric, examples), force=force)
     _say_overlap(run, examples)
 
 
@@ -230,9 +237,9 @@ def _say_overlap(run: Run, examples: Sequence[Example]) -> None:
         warn(run, [f"{count:,} pool rows also stand in the test data, which came after them"])
 
 
-def report_stage(out: str) -> dict[str, Any]:
+def write_report(out: str) -> dict[str, Any]:
     """Write report.json and report.html from the run's files."""
     from pilotfish.report import write
 
-    with run_lock(existing(out).root) as store:
+    with run_lock(open_run(out).root) as store:
         return write(Run(store.root))

@@ -7,36 +7,53 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pilotfish import remote_code
-from pilotfish.arms.arms import Arm, grid_of
-from pilotfish.arms.matched_compute import equal_compute, steps_of
-from pilotfish.arms.rows import Training, stream
-from pilotfish.arms.selections import Picks, pick_all, pick_for_compute, the_method
-from pilotfish.arms.training_data import check_losses, check_weights, replayed
+from pilotfish.arms.arms import Arm, grid_for
+from pilotfish.arms.matched_compute import matched_compute, steps_of
+from pilotfish.arms.rows import TrainingPlan, seed_stream
+from pilotfish.arms.selections import (
+    ArmSelections,
+    method_of_recipe,
+    select_for_seed,
+    select_matched_compute,
+)
+from pilotfish.arms.training_data import check_losses, check_weights, replay_rows
 from pilotfish.budget import parse_budget
 from pilotfish.comparison.gates import check_gates, check_references
 from pilotfish.config import Recipe
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool, overlap_keys
-from pilotfish.data.held_out import Beside, keep_test, rows_beside, say_what_is_known, source_of
+from pilotfish.data.held_out import (
+    HeldOutData,
+    load_eval_rows,
+    source_of_recipe,
+    store_test_rows,
+    warn_weak_evidence,
+)
 from pilotfish.data.run_pool import open_pool
-from pilotfish.evaluation.default_metric import the_metric
-from pilotfish.experiments.evaluate import ArmSeed, judge_arm, judged_models, retire, tasks_of
+from pilotfish.evaluation.default_metric import metric_of_recipe
+from pilotfish.experiments.evaluate import (
+    ArmSeed,
+    evaluate_arm,
+    evaluated_models,
+    tasks_of,
+    withdraw_results,
+)
 from pilotfish.experiments.train import train_arm, train_folder
 from pilotfish.extras import need_torch
 from pilotfish.flops import RESUME
 from pilotfish.planning.text import price_lines
 from pilotfish.progress import SILENT, Progress
-from pilotfish.redaction import redacted
+from pilotfish.redaction import redact_values
 from pilotfish.scoring.score import add_scores
 from pilotfish.scoring.weak_model import weak_model
-from pilotfish.selection.canaries.lift import plant_into
+from pilotfish.selection.canaries.lift import measure_canaries_in
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 
-class Watch:
+class StageTimer:
     """Measures what no stage of its own charges for.
 
     `timed` counts the time spent inside it less what cost events inside it told of, so nothing is
@@ -87,12 +104,12 @@ class Experiment:
     run: Run
     recipe: Recipe
     pool: Pool
-    beside: Beside
+    beside: HeldOutData
     metric: str
-    picks: Picks
+    picks: ArmSelections
     why: str  # the verdict's method
     arms: Sequence[Arm]
-    training: Training
+    training: TrainingPlan
     force: bool
     progress: Progress
 
@@ -122,15 +139,15 @@ def run_experiment(
     need_torch("a run", extra="train")
     for budget in recipe.all_budgets:
         parse_budget(budget)
-    with run_lock(out) as store, remote_code.asking(recipe.trust_remote_code):
+    with run_lock(out) as store, remote_code.allowing(recipe.trust_remote_code):
         # after the lock: a second planner is turned away before torch is loaded
         run = Run(store.root)
-        watch = Watch(run)
+        watch = StageTimer(run)
         with watch.timed("read", "rows and settings"):
-            from pilotfish.models import count_parameters, settle_threads
+            from pilotfish.models import count_parameters, set_threads
             from pilotfish.report import write
 
-            settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
+            set_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
             experiment = prepare(run, recipe, force, progress)
         with watch.timed("plan", "prices"):
             _say_prices(experiment)
@@ -151,26 +168,26 @@ def run_experiment(
 
 def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experiment:
     """Read every row, decide metric, method and arms, and store the rows to judge on."""
-    arms = grid_of(recipe)
+    arms = grid_for(recipe)
     check_losses(recipe, arms)
     check_gates(recipe.gates, [arm.name for arm in arms], tasks=bool(recipe.task_column))
-    method, why = the_method(recipe)
-    picks = Picks.of(recipe, method, arms)
-    source = source_of(recipe)
-    beside = rows_beside(recipe, source)
+    method, why = method_of_recipe(recipe)
+    picks = ArmSelections.of(recipe, method, arms)
+    source = source_of_recipe(recipe)
+    beside = load_eval_rows(recipe, source)
     exclude = overlap_keys(beside.test)
     pool = open_pool(run, source, exclude=exclude, force=force, progress=progress)
-    metric = the_metric(recipe, beside.test, progress)
+    metric = metric_of_recipe(recipe, beside.test, progress)
     facts = {"data": recipe.test, "held_out": beside.held_out, "metric": metric}
     if recipe.task_column:
         facts["task_column"] = recipe.task_column
-    keep_test(run, beside.test, facts, force=force)
+    store_test_rows(run, beside.test, facts, force=force)
     tasks = tasks_of(run, beside.test)  # a row without a task is said now
     check_references(run, recipe.gates, [arm.name for arm in arms], tasks.values())
     for data in sorted({arm.config(recipe.train).replay or "" for arm in arms} - {""}):
-        replayed(run, data, limit=1)  # what cannot be read is said now
+        replay_rows(run, data, limit=1)  # what cannot be read is said now
     check_weights(pool, [arm.config(recipe.train) for arm in arms if arm.trained])
-    say_what_is_known(run, beside)
+    warn_weak_evidence(run, beside)
     progress.note(f"method: {method.text} ({why})")
     training = _training(run, recipe, beside, force=force, progress=progress)
     return Experiment(
@@ -179,17 +196,18 @@ def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experi
 
 
 def _training(
-    run: Run, recipe: Recipe, beside: Beside, *, force: bool, progress: Progress
-) -> Training:
+    run: Run, recipe: Recipe, beside: HeldOutData, *, force: bool, progress: Progress
+) -> TrainingPlan:
     from pilotfish.models import identify
 
     def weak(seed: int) -> "Loaded":
         return weak_model(
-            run, recipe.weak, trusted=beside.trusted, seed=seed, stream=stream(recipe.seed, seed),
+            run, recipe.weak, trusted=beside.trusted, seed=seed,
+            stream=seed_stream(recipe.seed, seed),
             config=recipe.tune, precision=recipe.precision, force=force, progress=progress,
         )  # fmt: skip
 
-    return Training(
+    return TrainingPlan(
         recipe.strong, identify(recipe.strong), recipe.train, weak, beside.trusted,
         tuned=bool(beside.trusted), seed=recipe.seed,
     )  # fmt: skip
@@ -203,7 +221,7 @@ def _say_prices(experiment: Experiment) -> None:
         experiment.progress.note(line)
 
 
-def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment:
+def pick_for_seed(experiment: Experiment, seed: int, watch: StageTimer) -> Experiment:
     """Score, select and draw the controls for one seed; without tuning, seed 0 serves all.
 
     The first one fixes what all share, the number of steps among it.
@@ -219,18 +237,18 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment
         with watch.timed(RESUME if known else "score", "loading the weak model"):
             weak = experiment.training.weak(seed)
         _score(experiment, weak, seed, again)
-    pick_all(run, experiment.picks, seed, **shared)
+    select_for_seed(run, experiment.picks, seed, **shared)
     if seed == 0 and experiment.recipe.planted:
         stand = run.section("selections")
         names = [each for each in experiment.picks.with_controls if each in stand]
-        plant_into(run, names, experiment.recipe.planted, progress=experiment.progress)
+        measure_canaries_in(run, names, experiment.recipe.planted, progress=experiment.progress)
     experiment = experiment if seed else with_steps(experiment)
     if any(arm.steps == "compute" for arm in experiment.arms):
-        compute = equal_compute(
+        compute = matched_compute(
             run, experiment.pool, experiment.recipe, experiment.picks.methods["selected"],
             steps=experiment.training.steps or 1,
         )  # fmt: skip
-        pick_for_compute(run, experiment.picks, seed, compute, **shared)
+        select_matched_compute(run, experiment.picks, seed, compute, **shared)
     if seed == 0:
         begin(experiment)
     return experiment
@@ -239,7 +257,7 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: Watch) -> Experiment
 def _score(experiment: Experiment, weak: "Loaded", seed: int, again: str) -> None:
     """All methods in one pass."""
     recipe, training = experiment.recipe, experiment.training
-    how = Measuring(
+    how = ScoreConfig(
         recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
     )
     add_scores(
@@ -261,8 +279,8 @@ def with_steps(experiment: Experiment) -> Experiment:
 def begin(experiment: Experiment) -> None:
     """Once nothing was refused: write down the plan, and withdraw results of another one."""
     run, recipe, picks = experiment.run, experiment.recipe, experiment.picks
-    config = redacted(recipe.model_dump(mode="json", exclude={"out"}))
-    retire(run, _of_another_plan(experiment, config))
+    config = redact_values(recipe.model_dump(mode="json", exclude={"out"}))
+    withdraw_results(run, _of_another_plan(experiment, config))
     evidence = {
         "level": recipe.evidence,
         "seeds": list(range(recipe.n_seeds)),
@@ -291,7 +309,7 @@ def _beyond(experiment: Experiment) -> dict[str, Any]:
 
 def _of_another_plan(experiment: Experiment, config: dict[str, Any]) -> list[ArmSeed]:
     """What was judged under other settings, or is no part of this comparison."""
-    judged, old = judged_models(experiment.run), experiment.run.section("config")
+    judged, old = evaluated_models(experiment.run), experiment.run.section("config")
     changed = {key for key in {*old, *config} if old.get(key) != config.get(key)} - _ADDING
     if old and changed:
         return judged
@@ -315,7 +333,7 @@ def compare_arm(experiment: Experiment, arm: Arm, seed: int) -> None:
         loaded = (
             experiment.training.weak(seed) if arm.name == "weak" else load(experiment.recipe.strong)
         )
-    judge_arm(
+    evaluate_arm(
         experiment.run, (arm.name, seed), loaded, experiment.beside.test, experiment.metric,
         progress=experiment.progress,
     )  # fmt: skip

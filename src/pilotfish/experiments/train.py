@@ -7,39 +7,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pilotfish.arms.arms import Arm, arms_of
+from pilotfish.arms.arms import Arm, arms_for
 from pilotfish.arms.matched_compute import steps_of
-from pilotfish.arms.rows import Training, selection_of
+from pilotfish.arms.rows import TrainingPlan, selection_name_of
 from pilotfish.arms.training_data import (
     GOLD,
     REPLAY,
-    Material,
+    TrainingData,
     as_oracle,
-    check_material,
     check_teachers,
-    held_gold,
-    material_of,
+    check_training_data,
+    hold_out_gold,
+    training_data_of,
 )
 from pilotfish.config import TrainConfig
 from pilotfish.config.recipe import command_settings
 from pilotfish.data import overlap_keys
-from pilotfish.data.held_out import known_test
-from pilotfish.data.run_pool import existing, fingerprint, pool_of, read_beside, source_of_run, warn
+from pilotfish.data.held_out import stored_test_rows
+from pilotfish.data.run_pool import (
+    fingerprint,
+    open_run,
+    pool_of,
+    read_extra_rows,
+    source_of_run,
+    warn,
+)
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
 from pilotfish.flops import training_cost
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
 from pilotfish.scoring.weak_model import weak_of_run
-from pilotfish.selection.files import freshen, kept_of
+from pilotfish.selection.files import kept_of, refresh
 from pilotfish.store import Run, Store, run_lock
-from pilotfish.training.teacher.cache import captured_as, taught_rows
-from pilotfish.training.torchrun import along, follow, follows, leading
+from pilotfish.training.teacher.cache import cached_teacher_outputs, captured_as
+from pilotfish.training.torchrun import follower_loop, is_follower, lead, run_on_all_ranks
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
     from pilotfish.training.checkpoint import Checkpoints
-    from pilotfish.training.teacher.outputs import Taught
+    from pilotfish.training.teacher.outputs import TeacherOutputs
 
 # Settings that decide how training is done, and not what comes out.
 CHANGE_NOTHING = {
@@ -55,19 +62,21 @@ def train_folder(arm: str, seed: int) -> str:
 
 
 def train_arm(
-    run: Run, arm: Arm, seed: int, training: Training, *, progress: Progress = SILENT
+    run: Run, arm: Arm, seed: int, training: TrainingPlan, *, progress: Progress = SILENT
 ) -> None:
     """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one."""
     need_torch("training", extra="train")
     config = arm.config(training.config)
-    material = material_of(run, arm, seed, training, config, progress=progress)
+    material = training_data_of(run, arm, seed, training, config, progress=progress)
     teacher = _teacher(config, seed, training)
     made_from = _made_from(arm, seed, training, config, material=material, teacher=teacher)
     folder = train_folder(arm.name, seed)
     found = run.store.manifest(f"{folder}/manifest.json")
     if found is None or found.get("made_from") != made_from:
         run.store.forget(f"judge/{arm.name}/seed-{seed}.json")  # another model was judged
-        selection = selection_of(run, arm, seed, tuned=training.tuned) if arm.selection else None
+        selection = (
+            selection_name_of(run, arm, seed, tuned=training.tuned) if arm.selection else None
+        )
         facts = {
             "arm": arm.name,
             "seed": seed,
@@ -79,7 +88,7 @@ def train_arm(
         }
         taught = None
         if "taught" in made_from and teacher is not None:
-            taught = taught_rows(
+            taught = cached_teacher_outputs(
                 run, material.rows, teacher, config, strong=training.strong, seed=training.seed,
                 progress=progress,
             )  # fmt: skip
@@ -89,7 +98,7 @@ def train_arm(
             progress=progress,
         )  # fmt: skip
     forget_checkpoints(run, folder)
-    freshen(run, folder)
+    refresh(run, folder)
 
 
 def forget_checkpoints(run: Run, folder: str) -> None:
@@ -118,13 +127,13 @@ def checkpoints_of(
 
 def _train(
     run: Run,
-    material: Material,
-    training: Training,
+    material: TrainingData,
+    training: TrainingPlan,
     config: TrainConfig,
     *,
     facts: Mapping[str, Any],
     teacher: "Loaded | None",
-    taught: "Mapping[str, Taught] | None",
+    taught: "Mapping[str, TeacherOutputs] | None",
     progress: Progress,
 ) -> None:
     from pilotfish.training.trainer import train
@@ -133,7 +142,7 @@ def _train(
     name, folder, start = f"{arm} seed {seed}", train_folder(arm, seed), time.monotonic()
     rate = _rate(run, material, training, config, facts=facts, teacher=teacher, taught=taught)
     with run.store.attempt(f"{folder}/manifest.json") as attempt:
-        result = along(
+        result = run_on_all_ranks(
             train, material.rows, training.strong, config, seed=training.stream(seed),
             folder=attempt.folder(folder), steps=training.steps, learning_rate=rate,
             teacher=teacher, taught=taught, known=material.known,
@@ -167,10 +176,10 @@ def _say(run: Run, arm: str, result: Mapping[str, Any], progress: Progress) -> N
 def _made_from(
     arm: Arm,
     seed: int,
-    training: Training,
+    training: TrainingPlan,
     config: TrainConfig,
     *,
-    material: Material,
+    material: TrainingData,
     teacher: "Loaded | None",
 ) -> dict[str, Any]:
     """All that decides the weights; models by their content, never by their names."""
@@ -198,7 +207,7 @@ def _world() -> int:
     return world()
 
 
-def _teacher(config: TrainConfig, seed: int, training: Training) -> "Loaded | None":
+def _teacher(config: TrainConfig, seed: int, training: TrainingPlan) -> "Loaded | None":
     """The weak model, where the loss learns from it or the focus compares with it."""
     asked = config.focus or _is_taught(config.loss)
     return training.weak(seed if training.tuned else 0) if asked else None
@@ -217,13 +226,13 @@ def _several(config: TrainConfig) -> list[float] | None:
 
 def _rate(
     run: Run,
-    material: Material,
-    training: Training,
+    material: TrainingData,
+    training: TrainingPlan,
     config: TrainConfig,
     *,
     facts: Mapping[str, Any],
     teacher: "Loaded | None",
-    taught: "Mapping[str, Taught] | None",
+    taught: "Mapping[str, TeacherOutputs] | None",
 ) -> float | None:
     """The learning rate of a list: the best on held-out trusted rows; seed 0 chooses for all."""
     several = _several(config)
@@ -239,11 +248,11 @@ def _rate(
         return float(first["learning_rate"])
     from pilotfish.training.tune import pick_learning_rate
 
-    held = held_gold(training)
+    held = hold_out_gold(training)
     kept = material.without(held)
     # rates are judged by whole models, which FSDP2 does not leave on any rank
     plain = config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
-    picked: float = along(
+    picked: float = run_on_all_ranks(
         pick_learning_rate, kept.rows, training.strong, plain, several, held,
         seed=training.stream(facts["seed"]), steps=training.steps, teacher=teacher, taught=taught,
         known=kept.known,
@@ -257,7 +266,7 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(key) == other.get(key) for key in alike)
 
 
-def train_stage(
+def train_arms(
     out: str,
     strong: str,
     *,
@@ -276,11 +285,11 @@ def train_stage(
     torchrun all processes train together, and all but the first return nothing.
     """
     need_torch("training", extra="train")
-    if follows():
-        follow()
+    if is_follower():
+        follower_loop()
         return []
-    with run_lock(existing(out).root) as store, leading():
-        from pilotfish.models import count_parameters, settle_threads
+    with run_lock(open_run(out).root) as store, lead():
+        from pilotfish.models import count_parameters, set_threads
 
         run = Run(store.root)
         chosen = _arms(arms, trusted=bool(trusted or run.section("weak").get("trusted")))
@@ -289,9 +298,9 @@ def train_stage(
         check_teachers([arm.config(config) for arm in chosen])
         asks = any(arm.trusted for arm in chosen) or isinstance(config.learning_rate, list)
         rows = _trusted(run, trusted) if asks or config.stop != "none" else ()
-        check_material([(arm, config) for arm in chosen], trusted=bool(rows))
+        check_training_data([(arm, config) for arm in chosen], trusted=bool(rows))
         training = _training(run, strong, config, weak=weak, trusted=rows)
-        settle_threads(count_parameters(strong))
+        set_threads(count_parameters(strong))
         training = replace(training, steps=_steps(run, training, chosen[0]))
         models = [(arm, seed) for seed in range(seeds) for arm in chosen]
         for arm, seed in models:
@@ -305,7 +314,7 @@ def train_stage(
 
 
 def _arms(names: Sequence[str], *, trusted: bool) -> list[Arm]:
-    arms = arms_of("none", trusted=trusted, names=names)
+    arms = arms_for("none", trusted=trusted, names=names)
     if untrained := [arm.name for arm in arms if not arm.trained]:
         raise UsageError(
             f"nothing is trained for the arm {', '.join(untrained)}: it is judged as it is",
@@ -326,8 +335,8 @@ def _trusted(run: Run, data: str | None) -> Sequence[Example]:
     vouched = data or run.section("weak").get("trusted")
     if not vouched:
         return ()
-    asked = overlap_keys(known_test(run))
-    return read_beside(source_of_run(run), vouched, exclude=asked).examples
+    asked = overlap_keys(stored_test_rows(run))
+    return read_extra_rows(source_of_run(run), vouched, exclude=asked).examples
 
 
 def _training(
@@ -337,20 +346,20 @@ def _training(
     *,
     weak: str | None,
     trusted: Sequence[Example],
-) -> Training:
+) -> TrainingPlan:
     from pilotfish.models import identify, load
 
     def teacher(seed: int) -> "Loaded":
         return load(weak) if weak else weak_of_run(run, seed)
 
-    return Training(
+    return TrainingPlan(
         strong, identify(strong), config, teacher, trusted,
         tuned=bool(run.section("weak").get("trusted")),
         seed=int(run.section("config").get("seed", 0)),
     )  # fmt: skip
 
 
-def _steps(run: Run, training: Training, first: Arm) -> int:
+def _steps(run: Run, training: TrainingPlan, first: Arm) -> int:
     """Equal steps for every arm: those of the run's selection, else of the first arm's rows."""
     from pilotfish.data_order import plan_steps
     from pilotfish.training.parallel import world
@@ -359,7 +368,7 @@ def _steps(run: Run, training: Training, first: Arm) -> int:
     if "selected" in selections:
         rows = int(selections["selected"]["delivered"])
     elif first.rows == "selection":
-        rows = len(kept_of(run, selection_of(run, first, 0, tuned=False)))
+        rows = len(kept_of(run, selection_name_of(run, first, 0, tuned=False)))
     else:
         rows = len(training.trusted) if first.rows == "none" else len(pool_of(run))
     return plan_steps(rows, training.config, world=world())

@@ -1,7 +1,7 @@
 """One file per trainer that rows are written for: rows and settings in, files of text out."""
 
 from pilotfish.export.axolotl import Axolotl
-from pilotfish.export.base import STRONG, How, Job, Target, Written
+from pilotfish.export.base import STRONG, Job, Target, TrainSettings, Written
 from pilotfish.export.jsonl import Jsonl
 from pilotfish.export.llamafactory import LlamaFactory
 from pilotfish.export.readme import readme
@@ -16,4 +16,4 @@ TARGETS: dict[str, Target] = {
 
 HELPERS = {"base", "export", "readme", "rows", "train_settings"}
 
-__all__ = ["STRONG", "TARGETS", "How", "Job", "Target", "Written", "readme"]
+__all__ = ["STRONG", "TARGETS", "Job", "Target", "TrainSettings", "Written", "readme"]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pilotfish.export.base import SCHEDULES, How, Job, Written, yaml_text
+from pilotfish.export.base import SCHEDULES, Job, TrainSettings, Written, yaml_text
 from pilotfish.export.rows import (
     as_they_came,
     columns,
@@ -41,7 +41,7 @@ class Axolotl:
 
     name = "axolotl"
 
-    def write(self, jobs: Sequence[Job], how: How) -> Written:
+    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
         """<job>.jsonl and <job>.yaml for every job."""
         files: dict[str, str] = {}
         shape, rewritten = _shape([row for job in jobs for row in job.rows], how)
@@ -53,7 +53,7 @@ class Axolotl:
         )
 
 
-def _shape(rows: Sequence[Example], how: How) -> tuple[str, bool]:
+def _shape(rows: Sequence[Example], how: TrainSettings) -> tuple[str, bool]:
     """The rows' own format where the trainer reads it; else (.., True): they are written anew."""
     kind = native(rows)
     if kind == "alpaca" and not columns(rows) & {"system", "history"}:  # which it would not read
@@ -67,7 +67,7 @@ def _shape(rows: Sequence[Example], how: How) -> tuple[str, bool]:
     return "messages", True
 
 
-def _lines(rows: Sequence[Example], shape: str, rewritten: bool, how: How) -> list[str]:
+def _lines(rows: Sequence[Example], shape: str, rewritten: bool, how: TrainSettings) -> list[str]:
     if not rewritten:
         return as_they_came(rows)
     if shape == "segments":
@@ -75,7 +75,7 @@ def _lines(rows: Sequence[Example], shape: str, rewritten: bool, how: How) -> li
     return [line(conversation(row)) for row in rows]
 
 
-def _config(job: Job, how: How, shape: str) -> dict[str, Any]:
+def _config(job: Job, how: TrainSettings, shape: str) -> dict[str, Any]:
     config = how.config
     modules = config.lora_target_modules
     lora = {
@@ -114,7 +114,7 @@ def _config(job: Job, how: How, shape: str) -> dict[str, Any]:
     }
 
 
-def _epochs(job: Job, how: How) -> int:
+def _epochs(job: Job, how: TrainSettings) -> int:
     """Enough epochs for the steps to be reached."""
     step = how.config.per_device_train_batch_size * how.config.gradient_accumulation_steps
     return how.steps * step // max(len(job.rows), 1) + 1

@@ -28,7 +28,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class How:
+class TrainSettings:
     """The settings that all arms share, those of the run's recipe.
 
     steps, warmup_steps: optimizer steps. templated: whether the strong model's tokenizer has a chat
@@ -69,7 +69,7 @@ class Target(Protocol):
 
     name: str
 
-    def write(self, jobs: Sequence[Job], how: How) -> Written:
+    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
         """Data and config of every job. Raises DataError for rows the trainer cannot learn."""
 
 

@@ -11,18 +11,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pilotfish.arms.arms import ARMS, Arm, arms_of
-from pilotfish.arms.rows import selection_of, stream
+from pilotfish.arms.arms import ARMS, Arm, arms_for
+from pilotfish.arms.rows import seed_stream, selection_name_of
 from pilotfish.data import overlap_keys
-from pilotfish.data.held_out import known_test
-from pilotfish.data.run_pool import existing, fingerprint, pool_of, read_beside, source_of_run
+from pilotfish.data.held_out import stored_test_rows
+from pilotfish.data.run_pool import fingerprint, open_run, pool_of, read_extra_rows, source_of_run
 from pilotfish.data_order import row_name, shuffled
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.evaluation.items import item_hash
 from pilotfish.export import TARGETS
-from pilotfish.export.base import How, Job, Written
+from pilotfish.export.base import Job, TrainSettings, Written
 from pilotfish.export.readme import readme
-from pilotfish.export.train_settings import how_of, seeds_of
+from pilotfish.export.train_settings import seeds_of, train_settings_of
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
 from pilotfish.selection.controls import length_matched, longest_control, random_control
@@ -61,17 +61,17 @@ def export(
     """
     if to not in TARGETS:
         raise unknown_name("target", to, TARGETS)
-    run = existing(out)
+    run = open_run(out)
     target = Path(folder) if folder else run.root / "exports" / to
     _check_free(target, force=force)
     wanted = _wanted(run, arms, seeds or seeds_of(run))
-    how = how_of(run, progress, strong=strong, overrides=overrides)
+    how = train_settings_of(run, progress, strong=strong, overrides=overrides)
     trusted = _trusted(run) if any(arm.trusted for arm, _ in wanted) else []
     jobs = [_job(run, arm, each, trusted, progress) for arm, each in wanted]
     written = TARGETS[to].write(jobs, how)
     for text in written.notes:
         progress.note(f"note: {text}")
-    test = known_test(run)
+    test = stored_test_rows(run)
     told = _evidence(run, to, jobs, how, written)
     back = os.path.relpath(run.root, target)  # commands are typed inside the folder
     about = readme(back, jobs, how, written, judged=bool(test))
@@ -119,7 +119,7 @@ def _arm(run: Run, name: str) -> Arm:
         return Arm(name, "selection", name)
     if name.partition("@")[0] not in ARMS:
         raise unknown_name("arm", name, {*ARMS, *run.section("selections")})
-    (arm,) = arms_of("none", trusted=bool(run.section("weak").get("trusted")), names=[name])
+    (arm,) = arms_for("none", trusted=bool(run.section("weak").get("trusted")), names=[name])
     if not arm.trained:
         raise UsageError(f"nothing is trained for the arm '{name}': there are no rows to export")
     if arm.rows == "relabelled":
@@ -138,7 +138,7 @@ def _arm(run: Run, name: str) -> Arm:
 
 def _job(run: Run, arm: Arm, seed: int, trusted: Sequence[Example], progress: Progress) -> Job:
     """The arm's rows in the order in which the first pass over them learns them."""
-    draw = stream(int(run.section("config").get("seed", 0)), seed)
+    draw = seed_stream(int(run.section("config").get("seed", 0)), seed)
     pool = pool_of(run)
     rows: list[Example] = []
     if arm.rows == "selection":
@@ -154,7 +154,7 @@ def _job(run: Run, arm: Arm, seed: int, trusted: Sequence[Example], progress: Pr
 def _selection(run: Run, arm: Arm, seed: int, progress: Progress) -> str:
     """The selection of an arm and seed; a control that was not drawn yet is drawn now."""
     known, tuned = run.section("selections"), bool(run.section("weak").get("trusted"))
-    name = selection_of(run, arm, seed, tuned=tuned)
+    name = selection_name_of(run, arm, seed, tuned=tuned)
     picked = f"selected-{seed}" if tuned and seed else "selected"
     if tuned and seed and picked not in known:
         raise UsageError(
@@ -164,7 +164,7 @@ def _selection(run: Run, arm: Arm, seed: int, progress: Progress) -> str:
         )
     if name in known or picked not in known:
         return name  # where nothing was selected, reading it says so
-    draw = stream(int(run.section("config").get("seed", 0)), seed)
+    draw = seed_stream(int(run.section("config").get("seed", 0)), seed)
     with run_lock(run.root):
         if arm.selection == "longest":
             longest_control(run, name=name, to=picked)
@@ -178,9 +178,9 @@ def _selection(run: Run, arm: Arm, seed: int, progress: Progress) -> str:
 
 def _trusted(run: Run) -> list[Example]:
     """The rows a person vouches for, but those that are judged on."""
-    asked = overlap_keys(known_test(run))
+    asked = overlap_keys(stored_test_rows(run))
     vouched = str(run.section("weak")["trusted"])
-    return list(read_beside(source_of_run(run), vouched, exclude=asked).examples)
+    return list(read_extra_rows(source_of_run(run), vouched, exclude=asked).examples)
 
 
 def _questions(test: Sequence[Example]) -> str:
@@ -198,7 +198,9 @@ def _questions(test: Sequence[Example]) -> str:
     return "".join(json.dumps(each) + "\n" for each in lines)
 
 
-def _evidence(run: Run, to: str, jobs: Sequence[Job], how: How, written: Written) -> dict[str, Any]:
+def _evidence(
+    run: Run, to: str, jobs: Sequence[Job], how: TrainSettings, written: Written
+) -> dict[str, Any]:
     """Fingerprints by which the results are recognised when they come back."""
     known = run.section("selections")
     chosen, test = known.get("selected", {}), run.section("test")

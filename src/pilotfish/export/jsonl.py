@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pilotfish.export.base import How, Job, Written
+from pilotfish.export.base import Job, TrainSettings, Written
 from pilotfish.export.rows import as_they_came, text_of
 
 
@@ -11,7 +11,7 @@ class Jsonl:
 
     name = "jsonl"
 
-    def write(self, jobs: Sequence[Job], how: How) -> Written:
+    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
         """One file per job; evidence.json holds the settings."""
         files = {f"{job.name}.jsonl": text_of(as_they_came(job.rows)) for job in jobs}
         return Written(files, line="the path of the training file")

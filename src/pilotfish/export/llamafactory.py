@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pilotfish.export.base import SCHEDULES, How, Job, Written, given, yaml_text
+from pilotfish.export.base import SCHEDULES, Job, TrainSettings, Written, given, yaml_text
 from pilotfish.export.rows import as_they_came, columns, conversation, line, native, text_of
 from pilotfish.records import Example
 
@@ -24,7 +24,7 @@ class LlamaFactory:
 
     name = "llamafactory"
 
-    def write(self, jobs: Sequence[Job], how: How) -> Written:
+    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
         """<job>.jsonl and <job>.yaml for every job, and dataset_info.json for all."""
         files, info = dict[str, str](), dict[str, Any]()
         shape = _shape([row for job in jobs for row in job.rows])
@@ -78,7 +78,7 @@ def _entry(shape: str, rows: Sequence[Example]) -> dict[str, Any]:
     return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": _TAGS}
 
 
-def _config(job: Job, how: How, shape: str) -> dict[str, Any]:
+def _config(job: Job, how: TrainSettings, shape: str) -> dict[str, Any]:
     config = how.config
     target = ",".join(config.lora_target_modules or ["all"])
     lora = {
@@ -115,7 +115,7 @@ def _config(job: Job, how: How, shape: str) -> dict[str, Any]:
     }
 
 
-def _notes(jobs: Sequence[Job], how: How) -> list[str]:
+def _notes(jobs: Sequence[Job], how: TrainSettings) -> list[str]:
     notes = ["`template:` is left out: LLaMA-Factory then takes the tokenizer's own"]
     if not how.chats:
         notes = [

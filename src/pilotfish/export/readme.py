@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from pilotfish.export.base import STRONG, How, Job, Written
+from pilotfish.export.base import STRONG, Job, TrainSettings, Written
 
 
-def readme(run: str, jobs: Sequence[Job], how: How, written: Written, *, judged: bool) -> str:
+def readme(
+    run: str, jobs: Sequence[Job], how: TrainSettings, written: Written, *, judged: bool
+) -> str:
     """The text; judged: whether test.jsonl lies beside it."""
     parts = [
         "# Rows for a trainer elsewhere",

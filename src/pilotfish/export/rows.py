@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pilotfish.data.formats import FORMATS, Unfit
+from pilotfish.data.formats import FORMATS, FormatMismatch
 from pilotfish.errors import DataError
 from pilotfish.records import Example, Turn
 from pilotfish.tokenization import render
@@ -41,7 +41,7 @@ def _native(row: Example) -> str | None:
         record = json.loads(row.raw)
         name = next(name for name, shape in FORMATS.items() if shape.detect(record))
         content = FORMATS[name].parse(record)
-    except (ValueError, TypeError, StopIteration, Unfit):
+    except (ValueError, TypeError, StopIteration, FormatMismatch):
         return None
     same = (content.turns, content.text, content.label) == (row.turns, row.text, row.label)
     return name if same else None

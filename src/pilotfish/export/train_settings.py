@@ -9,17 +9,17 @@ from pilotfish.config import TrainConfig
 from pilotfish.data_order import plan_steps, warmup_length
 from pilotfish.errors import PilotfishError
 from pilotfish.experiments.train import train_config
-from pilotfish.export.base import STRONG, How
+from pilotfish.export.base import STRONG, TrainSettings
 from pilotfish.progress import Progress
-from pilotfish.redaction import redacted
+from pilotfish.redaction import redact_values
 from pilotfish.store import Run
 
 LORA_RATE = 2e-4  # where nobody could look at the model: the rule of thumb for LoRA
 
 
-def how_of(
+def train_settings_of(
     run: Run, progress: Progress, *, strong: str | None = None, overrides: Sequence[str] = ()
-) -> How:
+) -> TrainSettings:
     """The recipe's settings, with what the run's own training found where there was one.
 
     strong: another model than the run's. overrides: `train.NAME=VALUE`, laid on top.
@@ -42,8 +42,9 @@ def how_of(
         progress.note(f"the run trains with the loss {config.loss}, the exported settings with lm")
     if own := config.of_language_models:
         progress.note(f"settings that the other trainers do not have: train.{', train.'.join(own)}")
-    return How(
-        config, str(redacted(strong)), steps, warmup_length(config.warmup_steps, steps), rate, peft,
+    return TrainSettings(
+        config, str(redact_values(strong)), steps, warmup_length(config.warmup_steps, steps), rate,
+        peft,
         templated, end,
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pilotfish.export.base import SCHEDULES, How, Job, Written, given, yaml_text
+from pilotfish.export.base import SCHEDULES, Job, TrainSettings, Written, given, yaml_text
 from pilotfish.export.rows import (
     as_they_came,
     conversation,
@@ -24,7 +24,7 @@ class Trl:
 
     name = "trl"
 
-    def write(self, jobs: Sequence[Job], how: How) -> Written:
+    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
         """<job>.jsonl and <job>.yaml for every job."""
         files: dict[str, str] = {}
         kind = native([row for job in jobs for row in job.rows])
@@ -38,7 +38,7 @@ class Trl:
         )  # fmt: skip
 
 
-def _shape(kind: str | None, jobs: Sequence[Job], how: How) -> str:
+def _shape(kind: str | None, jobs: Sequence[Job], how: TrainSettings) -> str:
     """Questions with one answer; `messages` where there are several to learn."""
     if kind == "plain_text":
         return kind
@@ -53,7 +53,7 @@ def _lines(rows: Sequence[Example], shape: str, *, came: bool) -> list[str]:
     return [line(_WRITERS[shape](row)) for row in rows]
 
 
-def _config(job: Job, how: How, shape: str) -> dict[str, Any]:
+def _config(job: Job, how: TrainSettings, shape: str) -> dict[str, Any]:
     config = how.config
     lora = {
         "use_peft": True,

@@ -9,12 +9,12 @@ import numpy as np
 
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
-from pilotfish.labeling.settings import LONGEST_ANSWER, Labelling
+from pilotfish.labeling.settings import LONGEST_ANSWER, LabelConfig
 from pilotfish.labeling.table import FAILED, OK, Labels
 from pilotfish.records import Example, Floats, Texts, Turn
 
 if TYPE_CHECKING:
-    from pilotfish.engine.generate import Written
+    from pilotfish.engine.generate import Generated
     from pilotfish.models import Loaded
 
 # of a row with a candidate answer, whichever of its tokens was the first to be cut off
@@ -22,20 +22,24 @@ _TOO_LONG = {"no_response_tokens": "prompt_over_limit"}
 
 
 @dataclass(frozen=True)
-class Looked:
+class LabelPredictions:
     """What a model said to some rows, before anything is set aside."""
 
     labels: Labels
     states: Floats | None = None  # [n, d] of the prompts alone, nan where unmeasured
 
 
-def look(examples: Sequence[Example], weak: "Loaded", how: Labelling, *, fold: int = -1) -> Looked:
+def predict_labels(
+    examples: Sequence[Example], weak: "Loaded", how: LabelConfig, *, fold: int = -1
+) -> LabelPredictions:
     """The model's answers to rows; statuses are `ok` or `failed`. `how` must be settled."""
     need_torch("labelling")
     rows = [unanswered(example) for example in examples]
     labels = _answers(rows, weak, how)
     labels = replace(labels, fold=np.full(len(rows), fold, dtype=np.int64))
-    return Looked(labels, _states(rows, weak, how.max_length) if how.wants_states else None)
+    return LabelPredictions(
+        labels, _states(rows, weak, how.max_length) if how.wants_states else None
+    )
 
 
 def has_head(weak: "Loaded") -> bool:
@@ -43,7 +47,7 @@ def has_head(weak: "Loaded") -> bool:
     return type(weak.model).__name__.endswith("ForSequenceClassification")
 
 
-def check_head(name: str, how: Labelling) -> None:
+def check_head(name: str, how: LabelConfig) -> None:
     """UsageError where a classification head is asked for what it cannot say."""
     if how.kind == "consistency" or not how.classes:
         raise UsageError(
@@ -60,14 +64,14 @@ def unanswered(example: Example) -> Example:
     return replace(example, label="")
 
 
-def answered(example: Example, answer: str) -> Example:
+def is_answered(example: Example, answer: str) -> Example:
     """The row with another answer."""
     if example.turns:
         return replace(example, turns=(*example.prompt, Turn("assistant", answer)))
     return replace(example, label=answer.strip())
 
 
-def _answers(rows: Sequence[Example], weak: "Loaded", how: Labelling) -> Labels:
+def _answers(rows: Sequence[Example], weak: "Loaded", how: LabelConfig) -> Labels:
     if has_head(weak):
         check_head(weak.name, how)
     if how.classes:
@@ -75,14 +79,14 @@ def _answers(rows: Sequence[Example], weak: "Loaded", how: Labelling) -> Labels:
     return _voted(rows, weak, how) if how.kind == "consistency" else _greedy(rows, weak, how)
 
 
-def _greedy(rows: Sequence[Example], weak: "Loaded", how: Labelling) -> Labels:
+def _greedy(rows: Sequence[Example], weak: "Loaded", how: LabelConfig) -> Labels:
     from pilotfish.engine.generate import answer
 
     found = answer(weak, rows, max_new_tokens=how.max_new_tokens or LONGEST_ANSWER)
     return _labels(rows, weak, found.text, found.reason, found.confidence)
 
 
-def _voted(rows: Sequence[Example], weak: "Loaded", how: Labelling) -> Labels:
+def _voted(rows: Sequence[Example], weak: "Loaded", how: LabelConfig) -> Labels:
     """The most frequent of the sampled answers; one that is not whole agrees with nothing."""
     from pilotfish.engine.sampling import sample
 
@@ -97,7 +101,7 @@ def _voted(rows: Sequence[Example], weak: "Loaded", how: Labelling) -> Labels:
     return replace(found, consistency=found.confidence.copy())
 
 
-def vote(drawn: Sequence["Written"]) -> tuple[float, str, str]:
+def vote(drawn: Sequence["Generated"]) -> tuple[float, str, str]:
     """(share of all samples, answer, "") of the most frequent answer, else (0, "", reason).
 
     Answers are compared by case-folded words; a tie goes to the one drawn first, as drawn first.
@@ -117,7 +121,7 @@ def normal(text: str) -> str:
 
 
 def _chosen(
-    rows: Sequence[Example], weak: "Loaded", how: Labelling, classes: tuple[str, ...]
+    rows: Sequence[Example], weak: "Loaded", how: LabelConfig, classes: tuple[str, ...]
 ) -> Labels:
     """The likeliest class, ties going to the first; with all probabilities where they are soft."""
     log_probs, reason = _log_probs(rows, weak, classes, how.max_length)

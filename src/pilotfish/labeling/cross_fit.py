@@ -10,10 +10,10 @@ import numpy as np
 from pilotfish.data import overlap_key, overlap_keys
 from pilotfish.data.held_out import hold_out
 from pilotfish.errors import DataError, UsageError
-from pilotfish.labeling.answer import answered, check_head
+from pilotfish.labeling.answer import check_head, is_answered
 from pilotfish.labeling.settings import Task
 from pilotfish.labeling.table import Labels
-from pilotfish.labeling.train import taught, tuned
+from pilotfish.labeling.train import train_student, tune_labeller
 from pilotfish.records import Example, Ints
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Labeller:
 
 
 @dataclass(frozen=True)
-class Crew:
+class Labellers:
     """The models that share the rows of a pool, and in words why none labels what it learnt."""
 
     labellers: tuple[Labeller, ...]
@@ -83,7 +83,7 @@ def fold_of(key: str, folds: int, seed: int) -> int:
     return int.from_bytes(digest, "big") % folds
 
 
-def weak_crew(task: Task) -> Crew:
+def weak_labellers(task: Task) -> Labellers:
     """The weak model as it is, tuned on trusted rows, or cross-fitted."""
     how, trusted = task.how, task.trusted
     if how.wants_gold and not trusted:
@@ -102,7 +102,7 @@ def weak_crew(task: Task) -> Crew:
     return _tuned_once(task, shared)
 
 
-def _as_it_is(task: Task) -> Crew:
+def _as_it_is(task: Task) -> Labellers:
     from pilotfish.models import is_classifier
 
     weak = task.models.weak
@@ -114,10 +114,10 @@ def _as_it_is(task: Task) -> Crew:
         )
     words = f"{weak} is used as it is: what it was trained on is not known here"
     gold = tuple(task.trusted) if task.how.wants_gold else ()
-    return Crew((Labeller(weak, gold=gold, head=head),), words)
+    return Labellers((Labeller(weak, gold=gold, head=head),), words)
 
 
-def _tuned_once(task: Task, shared: frozenset[str]) -> Crew:
+def _tuned_once(task: Task, shared: frozenset[str]) -> Labellers:
     learnt, gold = list(task.trusted), list[Example]()
     if task.how.wants_gold:
         learnt, gold = hold_out(learnt, max(1, len(learnt) // _GOLD_SHARE), task.how.seed)
@@ -133,8 +133,10 @@ def _tuned_once(task: Task, shared: frozenset[str]) -> Crew:
             "trusted rows asks that the weak model was tuned on: they are not labelled "
             "(--folds would label them by models that did not see them)"
         )
-    folder = tuned(task, task.models.weak, learnt)
-    return Crew((Labeller(task.models.weak, -1, keys, tuple(gold), folder, _head(task)),), words)
+    folder = tune_labeller(task, task.models.weak, learnt)
+    return Labellers(
+        (Labeller(task.models.weak, -1, keys, tuple(gold), folder, _head(task)),), words
+    )
 
 
 def _head(task: Task) -> bool:
@@ -151,7 +153,7 @@ def _own(task: Task) -> list[Example]:
     return rows
 
 
-def _cross_fitted(task: Task, rows: Sequence[Example]) -> Crew:
+def _cross_fitted(task: Task, rows: Sequence[Example]) -> Labellers:
     folds, seed = task.how.folds, task.how.seed
     part = [fold_of(overlap_key(row), folds, seed) for row in rows]
     labellers = []
@@ -160,7 +162,7 @@ def _cross_fitted(task: Task, rows: Sequence[Example]) -> Crew:
         apart = [row for row, place in zip(rows, part, strict=True) if place == fold]
         gold = tuple(apart) if task.how.wants_gold else ()
         task.progress.note(f"fold {fold + 1} of {folds}: tuned on {len(learnt):,} rows")
-        folder = tuned(task, task.models.weak, learnt)
+        folder = tune_labeller(task, task.models.weak, learnt)
         labellers.append(
             Labeller(task.models.weak, fold, overlap_keys(learnt), gold, folder, _head(task))
         )
@@ -169,10 +171,10 @@ def _cross_fitted(task: Task, rows: Sequence[Example]) -> Crew:
         f"cross-fitted in {folds} folds on {len(rows):,} {which}: the model that labels a fold "
         "was tuned on rows of the others, and rows that ask the same share a fold"
     )
-    return Crew(tuple(labellers), words, folds, seed)
+    return Labellers(tuple(labellers), words, folds, seed)
 
 
-def next_crew(task: Task, model: str, labels: Labels) -> Crew:
+def student_labellers(task: Task, model: str, labels: Labels) -> Labellers:
     """Another model trained on labels [n]; in folds, so that it labels none that it learnt."""
     folds, seed = max(task.how.folds, 2), task.how.seed
     part = np.array([fold_of(key, folds, seed) for key in task.keys], dtype=np.int64)
@@ -185,14 +187,14 @@ def next_crew(task: Task, model: str, labels: Labels) -> Crew:
                 hint="set less aside: a lower --abstain-below, or fewer filters",
             )
         rows = [
-            answered(row, str(labels.label[i]))
+            is_answered(row, str(labels.label[i]))
             for row, i in zip(task.pool.take(places), places, strict=True)
         ]
         soft = None if labels.probs is None else labels.probs[places]
-        folder = taught(task, model, rows, soft)
+        folder = train_student(task, model, rows, soft)
         learnt = frozenset(task.keys[int(i)] for i in places)
         labellers.append(Labeller(model, fold, learnt, (), folder, task.models.heads(model)))
     words = (
         f"{model}: trained in {folds} folds on {int(labels.ok.sum()):,} labels of the one before"
     )
-    return Crew(tuple(labellers), words, folds, seed)
+    return Labellers(tuple(labellers), words, folds, seed)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.labeling.answer import Looked, look
+from pilotfish.labeling.answer import LabelPredictions, predict_labels
 from pilotfish.labeling.filters import Candidates, make_filter
-from pilotfish.labeling.settings import Labelling, settled
+from pilotfish.labeling.settings import LabelConfig, resolve_config
 from pilotfish.labeling.table import ABSTAINED, FILTERED, Labels
 from pilotfish.records import Example
 
@@ -23,12 +23,12 @@ UNSURE = "confidence below --abstain-below"
 class Gold:
     """Rows with known answers that the model was not tuned on, as it labelled them."""
 
-    looked: Looked
+    looked: LabelPredictions
     right: NDArray[np.bool_]  # [g]
 
 
 @dataclass(frozen=True)
-class Sifted:
+class Filtered:
     """Labels with what was set aside, and what each filter says of itself."""
 
     labels: Labels
@@ -38,7 +38,7 @@ class Sifted:
 def label_rows(
     examples: Sequence[Example],
     weak: "Loaded",
-    how: Labelling,
+    how: LabelConfig,
     *,
     gold: Sequence[Example] = (),
     fold: int = -1,
@@ -51,9 +51,9 @@ def label_rows(
     """
     how.check()
     labels = [row.label for row in examples]
-    how = settled(how, lambda: weak, labels, lambda: own_answers(examples))
+    how = resolve_config(how, lambda: weak, labels, lambda: own_answers(examples))
     known = gold_of(gold, weak, how, fold=fold) if how.wants_gold else None
-    return sift(look(examples, weak, how, fold=fold), how, {fold: known}).labels
+    return apply_filter(predict_labels(examples, weak, how, fold=fold), how, {fold: known}).labels
 
 
 def own_answers(examples: Iterable[Example]) -> Iterator[str]:
@@ -62,12 +62,12 @@ def own_answers(examples: Iterable[Example]) -> Iterator[str]:
 
 
 def gold_of(
-    gold: Sequence[Example], weak: "Loaded", how: Labelling, *, fold: int = -1
+    gold: Sequence[Example], weak: "Loaded", how: LabelConfig, *, fold: int = -1
 ) -> Gold | None:
     """What the model says to rows whose answer is known; None without rows."""
     if not gold:
         return None
-    looked = look(gold, weak, how, fold=fold)
+    looked = predict_labels(gold, weak, how, fold=fold)
     right = [agrees(said, row) for said, row in zip(looked.labels.label, gold, strict=True)]
     return Gold(looked, np.array(right, dtype=bool))
 
@@ -77,7 +77,9 @@ def agrees(label: str, example: Example) -> bool:
     return label.strip() == example.response.strip()
 
 
-def sift(looked: Looked, how: Labelling, gold: Mapping[int, Gold | None]) -> Sifted:
+def apply_filter(
+    looked: LabelPredictions, how: LabelConfig, gold: Mapping[int, Gold | None]
+) -> Filtered:
     """Set aside what is unsure, then what each filter drops.
 
     gold: by fold. Rows labelled by different models are filtered apart: their hidden states are
@@ -89,22 +91,24 @@ def sift(looked: Looked, how: Labelling, gold: Mapping[int, Gold | None]) -> Sif
             unsure = ~(labels.confidence >= how.abstain)
         labels = labels.set_aside(unsure, ABSTAINED, UNSURE)
     if not how.filters:
-        return Sifted(labels)
+        return Filtered(labels)
     status, reason, facts = labels.status.copy(), labels.reason.copy(), dict[str, Any]()
     for fold in sorted({int(each) for each in labels.fold}):
         places = np.flatnonzero(labels.fold == fold)
         part, told = _filtered(_part(looked, labels, places), how, gold.get(fold))
         status[places], reason[places] = part.status, part.reason
         facts.update(told if fold < 0 else {f"fold {fold}": told} if told else {})
-    return Sifted(replace(labels, status=status, reason=reason), facts)
+    return Filtered(replace(labels, status=status, reason=reason), facts)
 
 
-def _part(looked: Looked, labels: Labels, places: NDArray[np.int64]) -> Looked:
+def _part(looked: LabelPredictions, labels: Labels, places: NDArray[np.int64]) -> LabelPredictions:
     states = None if looked.states is None else looked.states[places]
-    return Looked(labels.take(places), states)
+    return LabelPredictions(labels.take(places), states)
 
 
-def _filtered(looked: Looked, how: Labelling, gold: Gold | None) -> tuple[Labels, dict[str, Any]]:
+def _filtered(
+    looked: LabelPredictions, how: LabelConfig, gold: Gold | None
+) -> tuple[Labels, dict[str, Any]]:
     labels, facts = looked.labels, dict[str, Any]()
     for text in how.filters:
         if not labels.ok.any():

@@ -12,17 +12,24 @@ import numpy as np
 from pilotfish.config import TrainConfig, TuneConfig, make_recipe
 from pilotfish.config.data import Source
 from pilotfish.data import Pool, overlap_key, overlap_keys
-from pilotfish.data.held_out import known_test
-from pilotfish.data.run_pool import fingerprint, is_run, open_pool, pool_of, read_beside, reread
+from pilotfish.data.held_out import stored_test_rows
+from pilotfish.data.run_pool import (
+    fingerprint,
+    is_run,
+    open_pool,
+    pool_of,
+    read_extra_rows,
+    recorded_source,
+)
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
-from pilotfish.labeling.answer import Looked
-from pilotfish.labeling.cross_fit import Crew, next_crew, weak_crew
+from pilotfish.labeling.answer import LabelPredictions
+from pilotfish.labeling.cross_fit import Labellers, student_labellers, weak_labellers
 from pilotfish.labeling.files import own_agreement, read_labels, write_labels
-from pilotfish.labeling.filtering import Sifted, gold_of, own_answers, sift
+from pilotfish.labeling.filtering import Filtered, apply_filter, gold_of, own_answers
 from pilotfish.labeling.filters import Candidates
-from pilotfish.labeling.settings import Labelling, Models, Task, settled
-from pilotfish.labeling.shards import look_at_pool
+from pilotfish.labeling.settings import LabelConfig, Models, Task, resolve_config
+from pilotfish.labeling.shards import predict_pool
 from pilotfish.labeling.table import OK, Labels
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
@@ -49,7 +56,7 @@ def label(
     source: Source,
     models: Models,
     out: str,
-    how: Labelling,
+    how: LabelConfig,
     *,
     name: str | None = None,
     trusted: str | None = None,
@@ -103,19 +110,19 @@ def _rows(
     run: Run, source: Source, trusted: str | None, *, force: bool, progress: Progress
 ) -> tuple[Pool, list[Example]]:
     """The pool and the trusted rows; neither holds what the run's test rows ask."""
-    again, source = is_run(source.data), reread(run, source)
-    asked = overlap_keys(known_test(run))
+    again, source = is_run(source.data), recorded_source(run, source)
+    asked = overlap_keys(stored_test_rows(run))
     kept_out = asked if run.section("data").get("exclude") else frozenset()
     pool = (
         pool_of(run)
         if again
         else open_pool(run, source, exclude=kept_out, force=force, progress=progress)
     )
-    return pool, read_beside(source, trusted, exclude=asked).examples if trusted else []
+    return pool, read_extra_rows(source, trusted, exclude=asked).examples if trusted else []
 
 
 def _made_from(
-    pool: Pool, trusted: Sequence[Example], models: Models, how: Labelling
+    pool: Pool, trusted: Sequence[Example], models: Models, how: LabelConfig
 ) -> dict[str, Any]:
     """All that decides the labels, in words of the command line; models by their content."""
     from pilotfish.models import identify
@@ -164,7 +171,7 @@ def _label(
     pool: Pool,
     trusted: Sequence[Example],
     models: Models,
-    how: Labelling,
+    how: LabelConfig,
     *,
     name: str,
     made_from: Mapping[str, Any],
@@ -172,15 +179,15 @@ def _label(
 ) -> dict[str, Any]:
     keys = [overlap_key(row) for row in pool.examples()]
     task = Task(run, pool, keys, trusted, models, _settled(pool, trusted, models, how), progress)
-    crew = weak_crew(task)
+    crew = weak_labellers(task)
     told, looked, sifted = [crew.words], *_round(task, crew)
     for model in models.then:
-        crew = next_crew(task, model, sifted.labels)
+        crew = student_labellers(task, model, sifted.labels)
         told.append(crew.words)
         looked, sifted = _round(task, crew)
     labels = sifted.labels
     if models.refill:
-        crew = next_crew(task, models.refill, labels)
+        crew = student_labellers(task, models.refill, labels)
         told.append(crew.words)
         labels = _refilled(task, looked, labels, crew)
     agreement, of = own_agreement(pool, labels)
@@ -201,7 +208,9 @@ def _label(
     return facts
 
 
-def _settled(pool: Pool, trusted: Sequence[Example], models: Models, how: Labelling) -> Labelling:
+def _settled(
+    pool: Pool, trusted: Sequence[Example], models: Models, how: LabelConfig
+) -> LabelConfig:
     """Classes and room for answers, decided once for all shards."""
     from pilotfish.models import classes_of, is_classifier, load
 
@@ -209,7 +218,7 @@ def _settled(pool: Pool, trusted: Sequence[Example], models: Models, how: Labell
         how = replace(how, classes=classes_of(models.weak))
     own = pool.columns("label")["label"]
     labels = [*(own if any(own) else ()), *(row.label for row in trusted)]
-    return settled(
+    return resolve_config(
         how,
         lambda: load(models.weak),
         labels,
@@ -217,20 +226,20 @@ def _settled(pool: Pool, trusted: Sequence[Example], models: Models, how: Labell
     )
 
 
-def _round(task: Task, crew: Crew) -> tuple[Looked, Sifted]:
+def _round(task: Task, crew: Labellers) -> tuple[LabelPredictions, Filtered]:
     """What a crew says, and what of it stands."""
-    looked = look_at_pool(task, crew)
+    looked = predict_pool(task, crew)
     gold = {
         each.fold: gold_of(each.gold, each.load(task), task.how, fold=each.fold)
         for each in crew.labellers
         if each.gold
     }
-    return looked, sift(looked, task.how, gold)
+    return looked, apply_filter(looked, task.how, gold)
 
 
-def _refilled(task: Task, looked: Looked, labels: Labels, crew: Crew) -> Labels:
+def _refilled(task: Task, looked: LabelPredictions, labels: Labels, crew: Labellers) -> Labels:
     """The labels with those hard rows back that another model answers alike."""
-    second = look_at_pool(task, crew).labels
+    second = predict_pool(task, crew).labels
     before = looked.labels
     admitted = task.models.rule.admit(
         Candidates(before, looked.states), labels.ok, second, 1.0 - before.confidence

@@ -28,7 +28,7 @@ _SPARE = 4  # tokens beyond all but one in a hundred of the data's own answers
 
 
 @dataclass(frozen=True)
-class Labelling:
+class LabelConfig:
     """How rows are labelled.
 
     kind: `hard` (the greedy answer, or the likeliest class), `soft` (probabilities of the classes)
@@ -87,12 +87,12 @@ class Labelling:
         return any(text.split("(")[0].strip() == "trust" for text in self.filters)
 
 
-def settled(
-    how: Labelling,
+def resolve_config(
+    how: LabelConfig,
     weak: Callable[[], "Loaded"],
     labels: Sequence[str | None],
     answers: Callable[[], Iterable[str]],
-) -> Labelling:
+) -> LabelConfig:
     """The same with classes and room for answers decided.
 
     labels [n]: the rows' own, None where they have none; answers: their own answers to prompts.
@@ -110,7 +110,7 @@ def settled(
 
 
 def _classes(
-    how: Labelling, labels: Sequence[str | None], answers: Callable[[], Iterable[str]]
+    how: LabelConfig, labels: Sequence[str | None], answers: Callable[[], Iterable[str]]
 ) -> tuple[str, ...]:
     """The distinct labels of the rows; of answers, if few and soft labels need them; else ()."""
     named = sorted({label for label in labels if label})
@@ -191,5 +191,5 @@ class Task:
     keys: Sequence[str]  # [n] what each row asks
     trusted: Sequence[Example]
     models: Models
-    how: Labelling
+    how: LabelConfig
     progress: Progress

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.flops import answering_flops, known
-from pilotfish.labeling.answer import Looked, look
-from pilotfish.labeling.cross_fit import LEARNT, Crew, Labeller
+from pilotfish.labeling.answer import LabelPredictions, predict_labels
+from pilotfish.labeling.cross_fit import LEARNT, Labeller, Labellers
 from pilotfish.labeling.settings import Task, token_lengths
 from pilotfish.labeling.table import FILTERED, Labels
 from pilotfish.records import Floats, Ints
@@ -28,7 +28,7 @@ states: answers made before are then never reused. tests/goldens/labels.json hol
 """
 
 
-def look_at_pool(task: Task, crew: Crew) -> Looked:
+def predict_pool(task: Task, crew: Labellers) -> LabelPredictions:
     """What the crew says to every row; rows that all of it learnt are set aside unasked."""
     owner = crew.owner(task.keys)
     found, places = [], []
@@ -44,15 +44,15 @@ def look_at_pool(task: Task, crew: Crew) -> Looked:
     order = np.argsort(np.concatenate(places), kind="stable")
     labels = Labels.joined([each.labels for each in found]).take(order)
     states = [each.states for each in found if each.states is not None]
-    return Looked(labels, np.concatenate(states)[order] if states else None)
+    return LabelPredictions(labels, np.concatenate(states)[order] if states else None)
 
 
-def _by_one(task: Task, labeller: Labeller, mine: Ints, crew: Crew) -> list[Looked]:
+def _by_one(task: Task, labeller: Labeller, mine: Ints, crew: Labellers) -> list[LabelPredictions]:
     """The labels that one model gives to the rows `mine`, in their order."""
-    from pilotfish.models import settle_threads
+    from pilotfish.models import set_threads
 
     weak = labeller.load(task)
-    settle_threads(weak.parameters)
+    set_threads(weak.parameters)
     spec = _spec(task, labeller, weak, crew)
     folder = f"labels/raw/{spec['key']}"
     start, asked, found = time.monotonic(), 0, []
@@ -63,7 +63,9 @@ def _by_one(task: Task, labeller: Labeller, mine: Ints, crew: Crew) -> list[Look
         rel = f"{folder}/part-{shard:05d}"
         if task.run.store.manifest(f"{rel}.json") is None:
             rows = task.pool.shard(shard)
-            looked = look([rows[i - begin] for i in inside], weak, task.how, fold=labeller.fold)
+            looked = predict_labels(
+                [rows[i - begin] for i in inside], weak, task.how, fold=labeller.fold
+            )
             with task.run.store.attempt(f"{rel}.json") as attempt:
                 pq.write_table(_table(looked), attempt.path(f"{rel}.parquet"), compression="zstd")
                 attempt.meta = {**spec, "shard": shard, "rows": len(inside)}
@@ -79,7 +81,7 @@ def _stage(labeller: Labeller) -> str:
     return "label" if labeller.fold < 0 else f"label fold {labeller.fold + 1}"
 
 
-def _spec(task: Task, labeller: Labeller, weak: "Loaded", crew: Crew) -> dict[str, Any]:
+def _spec(task: Task, labeller: Labeller, weak: "Loaded", crew: Labellers) -> dict[str, Any]:
     """All that decides a shard's labels, with its hash: equal key, equal labels."""
     from pilotfish.engine.cache_keys import stage_key, stage_spec
     from pilotfish.records import Need
@@ -117,7 +119,7 @@ def _price(task: Task, weak: "Loaded", rows: int, *, seconds: float) -> None:
     task.run.cost("label", how.kind, seconds=seconds, rows=rows, **known(flops=flops))
 
 
-def _unasked(task: Task, places: Ints, like: Looked | None) -> Looked:
+def _unasked(task: Task, places: Ints, like: LabelPredictions | None) -> LabelPredictions:
     """Rows that nobody may label."""
     n, classes = len(places), task.how.classes or ()
     ids = task.pool.columns("id")["id"][places]
@@ -135,10 +137,10 @@ def _unasked(task: Task, places: Ints, like: Looked | None) -> Looked:
         probs=np.full((n, len(classes)), np.nan) if task.how.kind == "soft" else None,
         consistency=np.full(n, np.nan) if task.how.kind == "consistency" else None,
     )
-    return Looked(labels, None if width is None else np.full((n, width), np.nan))
+    return LabelPredictions(labels, None if width is None else np.full((n, width), np.nan))
 
 
-def _table(looked: Looked) -> pa.Table:
+def _table(looked: LabelPredictions) -> pa.Table:
     columns = table_columns(looked.labels)
     if looked.states is not None:
         columns["states"] = _lists(looked.states, pa.float32())  # as precise as they were measured
@@ -173,10 +175,10 @@ def labels_in(table: pa.Table, classes: Sequence[str]) -> Labels:
     return Labels.from_columns(columns, classes=classes)
 
 
-def _read(path: Path, classes: Sequence[str]) -> Looked:
+def _read(path: Path, classes: Sequence[str]) -> LabelPredictions:
     table = pq.read_table(path, partitioning=None)
     states = _array(table["states"]) if "states" in table.column_names else None
-    return Looked(labels_in(table, classes), states)
+    return LabelPredictions(labels_in(table, classes), states)
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:

@@ -23,7 +23,7 @@ HEAD_EPOCHS = 10  # over the trusted rows, which are few; a language model gets 
 Make = Callable[[Path], dict[str, Any]]
 
 
-def tuned(task: Task, base: str, rows: Sequence[Example]) -> str:
+def tune_labeller(task: Task, base: str, rows: Sequence[Example]) -> str:
     """The folder of the weak model tuned on rows, made now or found in the run."""
     need_torch("tuning the weak model", extra="train")
     config = task.models.tune
@@ -45,7 +45,7 @@ def tuned(task: Task, base: str, rows: Sequence[Example]) -> str:
     return _made(task, "tune", rows, made_from, make=make)
 
 
-def taught(task: Task, base: str, rows: Sequence[Example], probs: Floats | None) -> str:
+def train_student(task: Task, base: str, rows: Sequence[Example], probs: Floats | None) -> str:
     """The folder of a later model, trained on labelled rows, made now or found in the run.
 
     probs [n, k]: soft labels, which a classification head learns in the place of hard ones.

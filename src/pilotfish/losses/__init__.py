@@ -15,7 +15,7 @@ from pilotfish.errors import UsageError, unknown_name
 from pilotfish.losses.blocks import summed
 from pilotfish.losses.class_bias import Window, fit_bias
 from pilotfish.losses.dft import DFT
-from pilotfish.losses.inputs import Dense, Given, Sampled, Teacher, TopK
+from pilotfish.losses.inputs import Dense, LossInputs, Sampled, Teacher, TopK
 from pilotfish.losses.kd import KD, kd
 from pilotfish.losses.lm import LM, lm
 from pilotfish.losses.logconf import LogConf
@@ -30,10 +30,10 @@ __all__ = [
     "LM",
     "LOSSES",
     "Dense",
-    "Given",
     "LogConf",
     "LogConfTokens",
     "Loss",
+    "LossInputs",
     "Mix",
     "Product",
     "Sampled",
@@ -67,9 +67,9 @@ class Loss(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """The fields of `Given` it must be given, beside `targets`: {"teacher"}, {"base"}, ..."""
+        """The fields of `LossInputs` that it needs besides `targets`: {"teacher"}, {"base"}, ..."""
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v] logits, m rows given -> [m] nats. ValueError where something needed is absent."""
 
     def describe(self) -> str:

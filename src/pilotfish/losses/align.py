@@ -11,14 +11,14 @@ from torch import Tensor
 
 from pilotfish.errors import UsageError
 from pilotfish.losses.divergences import FLOOR, floored
-from pilotfish.losses.inputs import Dense, Given, TopK
+from pilotfish.losses.inputs import Dense, LossInputs, TopK
 from pilotfish.losses.lm import in_fp32, log_probabilities
 
 NO_TOKEN = 2**31 - 1  # an id beyond every head: names no outcome
 LEAST_REST = 2.0**-24  # the smallest mass half precision can hold: less was stored as 0
 
 
-def width_of(logits: Tensor, given: Given) -> int:
+def width_of(logits: Tensor, given: LossInputs) -> int:
     """How many columns of the student's head are real. ValueError where there are fewer."""
     width = logits.shape[-1] if given.vocabulary is None else given.vocabulary
     if width > logits.shape[-1]:
@@ -26,12 +26,12 @@ def width_of(logits: Tensor, given: Given) -> int:
     return width
 
 
-def student_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> Tensor:
+def student_logs(logits: Tensor, given: LossInputs, temperature: float = 1.0) -> Tensor:
     """[m, w] log p over the real columns, in fp32 at least."""
     return floored(log_probabilities(logits[:, : width_of(logits, given)], temperature))
 
 
-def dense_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> Tensor:
+def dense_logs(logits: Tensor, given: LossInputs, temperature: float = 1.0) -> Tensor:
     """[m, w] log q of a dense teacher over the student's real columns, without gradient.
 
     ValueError without a teacher, and where the heads do not both hold the vocabulary; UsageError
@@ -53,7 +53,7 @@ def dense_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> Tensor
     return floored(log_probabilities(taught[:, :width], temperature))
 
 
-def both_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def both_logs(logits: Tensor, given: LossInputs, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """(log q, log p), [m, w] each: all tokens for a dense teacher, k + 1 buckets for top-k.
 
     The last bucket is the rest, for the student the sum of what is not stored. Merging tokens into
@@ -79,7 +79,7 @@ def both_logs(logits: Tensor, given: Given, temperature: float = 1.0) -> tuple[T
     return _buckets(in_fp32(logits[:, : width_of(logits, given)]), given.teacher)
 
 
-def with_target(given: Given) -> Given:
+def with_target(given: LossInputs) -> LossInputs:
     """The same, where a top-k teacher has every target among its tokens.
 
     One that was not stored is added with probability 0: all that is known is that it is at most the
@@ -99,7 +99,7 @@ def with_target(given: Given) -> Given:
     return replace(given, teacher=added)
 
 
-def target_column(given: Given) -> Tensor:
+def target_column(given: LossInputs) -> Tensor:
     """[m] where the target stands in the outcomes of `both_logs`, after `with_target`."""
     assert given.targets is not None
     if isinstance(given.teacher, TopK):

@@ -4,11 +4,11 @@ from torch import Tensor
 
 from pilotfish.losses.align import student_logs, width_of
 from pilotfish.losses.divergences import floored, reverse_kl
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 from pilotfish.losses.lm import log_probabilities
 
 
-def to_base(logits: Tensor, given: Given) -> Tensor:
+def to_base(logits: Tensor, given: LossInputs) -> Tensor:
     """KL(student || frozen base) of every row. [m, v], base [m, v] -> [m] nats >= 0.
 
     ValueError without the base's logits.

@@ -11,7 +11,8 @@ from torch.utils.checkpoint import checkpoint
 def summed(term: Callable[..., Tensor], rows: Tensor, *more: Any, block: int) -> Tensor:
     """Sum of `term` over all rows, at most `block` rows at a time. -> scalar nats.
 
-    `rows` is [m, ...], and each of `more` can be sliced like it (a tensor, or `Given`); `term` maps
+    `rows` is [m, ...], and each of `more` can be sliced like it (a tensor, or `LossInputs`); `term`
+    maps
     slices of them to [<= block] nats. With more than one block, what `term` makes inside is thrown
     away and made again for the backward pass: memory is one block's, time one more forward of
     `term`. The sum does not depend on `block` beyond fp32 rounding.

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 from pilotfish.losses.lm import lm
 
 
@@ -18,7 +18,7 @@ class DFT:
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], targets [m] -> [m] nats."""
         if given.targets is None:
             raise ValueError("dft needs the targets")

@@ -11,7 +11,7 @@ from torch import Tensor
 class Dense:
     """A teacher's whole distribution, as logits up to a constant (log-probabilities will do)."""
 
-    logits: Tensor  # [m, u]; u may differ from the student's width, see `Given.vocabulary`
+    logits: Tensor  # [m, u]; u may differ from the student's width, see `LossInputs.vocabulary`
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ Teacher = Dense | TopK | Sampled
 
 
 @dataclass(frozen=True)
-class Given:
+class LossInputs:
     """m rows: supervised tokens of a language model, or texts to be classified (v classes).
 
     A loss names in `needs` the fields that it must be given; `targets` needs no naming.
@@ -51,7 +51,7 @@ class Given:
     progress: float = 0.0  # share of the steps already done, in [0, 1]
     surpassed: bool = False  # whether the student already does better than its teacher
 
-    def __getitem__(self, rows: slice) -> "Given":
+    def __getitem__(self, rows: slice) -> "LossInputs":
         """Those rows; what is not one value a row stays as it is."""
         per_row = {"targets", "teacher", "base", "gold"}
         sliced = {
@@ -61,7 +61,7 @@ class Given:
         }
         return replace(self, **sliced)
 
-    def to(self, device: Any) -> "Given":
+    def to(self, device: Any) -> "LossInputs":
         """The same with every tensor on another device."""
         moved = {
             one.name: _over(getattr(self, one.name), lambda value: value.to(device))

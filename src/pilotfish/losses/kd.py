@@ -19,7 +19,7 @@ from pilotfish.losses.divergences import (
     skew_reverse_kl,
     total_variation,
 )
-from pilotfish.losses.inputs import Dense, Given, Sampled, TopK
+from pilotfish.losses.inputs import Dense, LossInputs, Sampled, TopK
 from pilotfish.losses.soft_ce import sampled_ce
 from pilotfish.losses.validate import check_choice, check_flag, check_number
 
@@ -48,7 +48,7 @@ def kd(
     Raises ValueError where the heads do not both hold the vocabulary.
     """
     return KD(temperature=temperature)(
-        logits, Given(teacher=Dense(teacher_logits), vocabulary=vocabulary)
+        logits, LossInputs(teacher=Dense(teacher_logits), vocabulary=vocabulary)
     )
 
 
@@ -87,7 +87,7 @@ class KD:
         """The teacher, and which targets are gold where it is corrected."""
         return frozenset({"teacher", "gold"} if self.correct else {"teacher"})
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], a teacher -> [m] nats >= 0. ValueError where something needed is absent.
 
         A sampled teacher is learnt by forward KL only, up to the entropy of the teacher, which
@@ -140,7 +140,7 @@ class KD:
                 hint="store its top-k, or train with an online teacher",
             )
 
-    def _corrected(self, log_q: Tensor, given: Given) -> Tensor:
+    def _corrected(self, log_q: Tensor, given: LossInputs) -> Tensor:
         if given.gold is None:
             raise ValueError("kd(correct=...) needs to know which targets are gold")
         named = -1 if isinstance(given.teacher, TopK) else None
@@ -148,7 +148,7 @@ class KD:
 
     @staticmethod
     @torch.no_grad()
-    def _open(logits: Tensor, given: Given) -> Tensor:
+    def _open(logits: Tensor, given: LossInputs) -> Tensor:
         """[m] 1 where the teacher gives the target more than the student does, else 0."""
         log_q, log_p = both_logs(logits, given)
         at = target_column(given)[:, None]

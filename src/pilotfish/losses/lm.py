@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 from pilotfish.losses.validate import check_number
 
 
@@ -40,7 +40,7 @@ class LM:
     def __post_init__(self) -> None:
         check_number("lm", "smoothing", self.smoothing, high=1)
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], targets [m] -> [m] nats."""
         if given.targets is None:
             raise ValueError("lm needs the targets")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.losses.align import dense_logs, student_logs
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 from pilotfish.losses.validate import check_choice, check_number
 
 PRIORS = ("match", "none")
@@ -44,7 +44,7 @@ class LogConf:
         """The teacher, and the bias where hardened shares are to match."""
         return frozenset({"teacher", "bias"} if self.prior == "match" else {"teacher"})
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], a dense teacher, bias [v] (None: 0) -> [m] nats. ValueError without a teacher."""
         log_q, log_p = dense_logs(logits, given), student_logs(logits, given)
         share = ramp(given.progress, alpha=self.alpha, warmup=self.warmup)

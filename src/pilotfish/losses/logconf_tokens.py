@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.losses.align import student_logs
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 from pilotfish.losses.lm import lm
 from pilotfish.losses.logconf import ramp
 from pilotfish.losses.validate import check_number
@@ -41,7 +41,7 @@ class LogConfTokens:
         check_number("logconf_tokens", "warmup", self.warmup, high=1)
         check_number("logconf_tokens", "above", self.above, high=1)
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], targets [m] -> [m] nats."""
         if given.targets is None:
             raise ValueError("logconf_tokens needs the targets")

@@ -9,7 +9,7 @@ from torch import Tensor
 from pilotfish.errors import UsageError
 from pilotfish.losses.align import student_logs
 from pilotfish.losses.anchor import to_base
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 from pilotfish.losses.kd import KD
 from pilotfish.losses.lm import LM
 from pilotfish.losses.logconf_tokens import confidence
@@ -76,7 +76,7 @@ class Mix:
             found.add("gold")
         return frozenset(found | ({"base"} if self.base else set()))
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], what it needs -> [m] nats. A term of weight 0 is not computed."""
         total = torch.zeros((), device=logits.device)
         for name, term in self._terms().items():
@@ -105,10 +105,10 @@ class Mix:
         schedule = getattr(self, f"{name}_schedule", "constant")
         return "" if schedule == "constant" else f", {SCHEDULES[schedule]}"
 
-    def _terms(self) -> dict[str, Callable[[Tensor, Given], Tensor]]:
+    def _terms(self) -> dict[str, Callable[[Tensor, LossInputs], Tensor]]:
         return {"lm": self._lm, "kd": self._kd, "base": to_base, "conf": self._conf}
 
-    def _lm(self, logits: Tensor, given: Given) -> Tensor:
+    def _lm(self, logits: Tensor, given: LossInputs) -> Tensor:
         nats = LM()(logits, given)
         if self.lm_on == "all":
             return nats
@@ -124,7 +124,7 @@ class Mix:
             correct=self.correct, gate=self.gate,
         )  # fmt: skip
 
-    def _conf(self, logits: Tensor, given: Given) -> Tensor:
+    def _conf(self, logits: Tensor, given: LossInputs) -> Tensor:
         if given.targets is None:
             raise ValueError("mix(conf=...) needs the targets")
         own, sure = confidence(student_logs(logits, given), given.targets, above=self.above)

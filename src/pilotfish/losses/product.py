@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.losses.align import dense_logs, student_logs
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 from pilotfish.losses.validate import check_number
 
 
@@ -29,7 +29,7 @@ class Product:
         check_number("product", "alpha", self.alpha)
         check_number("product", "beta", self.beta)
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], a dense teacher -> [m] nats. ValueError without one."""
         log_q, log_p = dense_logs(logits, given), student_logs(logits, given)
         target = torch.softmax(self.alpha * log_q + self.beta * log_p.detach(), -1)

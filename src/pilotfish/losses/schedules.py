@@ -1,6 +1,6 @@
 """How the weight of a loss term changes while training goes on."""
 
-from pilotfish.losses.inputs import Given
+from pilotfish.losses.inputs import LossInputs
 
 SCHEDULES = {
     "constant": "all along",
@@ -9,7 +9,7 @@ SCHEDULES = {
 }
 
 
-def weight_now(weight: float, schedule: str, given: Given) -> float:
+def weight_now(weight: float, schedule: str, given: LossInputs) -> float:
     """The weight at this step."""
     if schedule == "linear_off":
         return weight * (1 - given.progress)

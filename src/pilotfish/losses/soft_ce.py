@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from pilotfish.losses.align import both_logs, student_logs
-from pilotfish.losses.inputs import Given, Sampled
+from pilotfish.losses.inputs import LossInputs, Sampled
 from pilotfish.losses.validate import check_number
 
 
-def soft_ce(logits: Tensor, given: Given) -> Tensor:
+def soft_ce(logits: Tensor, given: LossInputs) -> Tensor:
     """-sum q log p of every row; gradient p - q. [m, v], a teacher -> [m] nats >= 0.
 
     Differs from KL(q || p) by the entropy of q, which no student changes. A sampled teacher gives
@@ -49,7 +49,7 @@ class SoftCE:
     def __post_init__(self) -> None:
         check_number("soft_ce", "smoothing", self.smoothing, high=1)
 
-    def __call__(self, logits: Tensor, given: Given) -> Tensor:
+    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
         """[m, v], a teacher of any form -> [m] nats. ValueError without one."""
         soft = soft_ce(logits, given)
         if not self.smoothing:

@@ -14,7 +14,7 @@ from pilotfish.methods.superfiltering import Superfiltering
 if TYPE_CHECKING:
     from pilotfish.config import Method
 
-SELECTORS: dict[str, type[Selector]] = {
+METHODS: dict[str, type[Selector]] = {
     "ifd": Ifd,
     "longest": Longest,
     "perplexity": Perplexity,
@@ -24,7 +24,7 @@ SELECTORS: dict[str, type[Selector]] = {
 
 HELPERS = {"base", "custom", "registry"}
 
-__all__ = ["SELECTORS", "Selector", "describe", "make", "same_scores"]
+__all__ = ["METHODS", "Selector", "describe", "make", "same_scores"]
 
 
 def make(method: "Method", direction: str | None = None) -> Selector:
@@ -33,9 +33,9 @@ def make(method: "Method", direction: str | None = None) -> Selector:
     A method that needs a direction and got none is made all the same (it can score); its
     `picker()` raises the UsageError.
     """
-    return registry.build(SELECTORS, method, direction)
+    return registry.build(METHODS, method, direction)
 
 
 def describe(name: str | None = None) -> list[dict[str, Any]]:
     """Name, formula, needs, direction, knobs and citation of every method, or of one."""
-    return registry.describe(SELECTORS, name)
+    return registry.describe(METHODS, name)

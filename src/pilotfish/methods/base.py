@@ -5,9 +5,9 @@ from typing import Protocol
 import numpy as np
 
 from pilotfish.errors import UsageError
-from pilotfish.methods.rankers import Direction, Gate, Middle, Picker, Top
+from pilotfish.methods.rankers import Direction, Gate, Middle, Ranker, Top
 from pilotfish.methods.rankers.base import OPEN
-from pilotfish.records import Floats, Need, Seen, Texts
+from pilotfish.records import Floats, Need, RowFeatures, Texts
 
 NONFINITE = "nonfinite"
 NO_RESPONSE = "no_response_tokens"
@@ -49,20 +49,20 @@ class Selector(Protocol):
         """Paper ids and reference repository."""
         ...
 
-    def score(self, seen: Seen) -> Floats:
+    def score(self, seen: RowFeatures) -> Floats:
         """[n] raw values in the published orientation, nan where unscorable."""
         ...
 
-    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+    def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
         """[n] "" where scored, else why not."""
         ...
 
-    def picker(self) -> Picker:
+    def ranker(self) -> Ranker:
         """How the scores are ranked; UsageError when a direction is missing."""
         ...
 
 
-def mean_nll(seen: Seen, need: Need) -> Floats:
+def mean_nll(seen: RowFeatures, need: Need) -> Floats:
     """[n] finite nats per scored token, nan where not measured or not finite.
 
     An infinite loss must not reach a formula: exp(L_c - inf) is a finite, wrong 0.
@@ -83,7 +83,7 @@ def ifd(conditional: Floats, alone: Floats) -> Floats:
     return exp(conditional - alone)
 
 
-def measured_reasons(needs: tuple[Need, ...], seen: Seen, scores: Floats) -> Texts:
+def measured_reasons(needs: tuple[Need, ...], seen: RowFeatures, scores: Floats) -> Texts:
     """[n] the first need's reason, `nonfinite` for a signal or score that is no number, or ""."""
     reason = np.full(len(seen), "", dtype=object)
     for need in needs:
@@ -93,7 +93,7 @@ def measured_reasons(needs: tuple[Need, ...], seen: Seen, scores: Floats) -> Tex
     return np.where((reason == "") & ~np.isfinite(scores), NONFINITE, reason)
 
 
-def picker_for(direction: Direction | None, gate: Gate = OPEN) -> Picker:
+def ranker_for(direction: Direction | None, gate: Gate = OPEN) -> Ranker:
     """The picker of a direction: one end, or outwards from the median."""
     if direction is None:
         raise UsageError(

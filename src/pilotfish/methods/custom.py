@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from pilotfish.errors import UsageError
-from pilotfish.methods.base import measured_reasons, picker_for
-from pilotfish.methods.rankers import Direction, Picker
-from pilotfish.records import Floats, Need, Seen, Texts
+from pilotfish.methods.base import measured_reasons, ranker_for
+from pilotfish.methods.rankers import Direction, Ranker
+from pilotfish.records import Floats, Need, RowFeatures, Texts
 
 _SHAPE = "a class with `needs` (a tuple of Need) and `score(self, seen)` -> one float per row"
 
 
-def find(path: str) -> type:
+def load_custom(path: str) -> type:
     """Import `module:Class`, the working folder included. UsageError says what is missing."""
     module, _, name = path.partition(":")
     try:
@@ -49,7 +49,7 @@ def _working_folder() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Own:
+class CustomMethod:
     """A user's object with what it left out filled in; its scores get the house's checks."""
 
     inner: Any
@@ -88,7 +88,7 @@ class Own:
         """Its own, else nothing."""
         return str(getattr(self.inner, "cite", ""))
 
-    def score(self, seen: Seen) -> Floats:
+    def score(self, seen: RowFeatures) -> Floats:
         """Its scores [n], nan wherever a signal it needs or the score itself is no number."""
         values = np.array(self.inner.score(seen), dtype=np.float64)
         if values.shape != (len(seen),):
@@ -98,12 +98,12 @@ class Own:
         values[self.reasons(seen, values) != ""] = np.nan
         return values
 
-    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+    def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
         """[n] why a row has no score, else ""."""
         return measured_reasons(self.needs, seen, scores)
 
-    def picker(self) -> Picker:
+    def ranker(self) -> Ranker:
         """The object's own picker, else its direction's."""
         own = getattr(self.inner, "picker", None)
-        picker: Picker = own() if own and not self.chosen else picker_for(self.direction)
+        picker: Ranker = own() if own and not self.chosen else ranker_for(self.direction)
         return picker

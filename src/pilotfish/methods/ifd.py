@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pilotfish.methods.base import ifd, mean_nll, measured_reasons, picker_for
-from pilotfish.methods.rankers import Direction, Gate, Picker
-from pilotfish.records import Floats, Need, Seen, Texts
+from pilotfish.methods.base import ifd, mean_nll, measured_reasons, ranker_for
+from pilotfish.methods.rankers import Direction, Gate, Ranker
+from pilotfish.records import Floats, Need, RowFeatures, Texts
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Ifd:
     formula: ClassVar = "exp(L_c - L_a) over the same response tokens; keep < 1"
     cite: ClassVar = "arXiv:2308.12032, arXiv:2402.00530"
 
-    def score(self, seen: Seen) -> Floats:
+    def score(self, seen: RowFeatures) -> Floats:
         """IFD [n], above 0: 1 where the prompt changes nothing."""
         conditional, alone = self.needs
         return ifd(mean_nll(seen, conditional), mean_nll(seen, alone))
 
-    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+    def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
         """[n] why a row has no score, else ""."""
         return measured_reasons(self.needs, seen, scores)
 
-    def picker(self) -> Picker:
+    def ranker(self) -> Ranker:
         """Highest first, strictly below the ceiling."""
-        return picker_for(self.direction, Gate(below=self.ceiling))
+        return ranker_for(self.direction, Gate(below=self.ceiling))

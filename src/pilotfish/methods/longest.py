@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from pilotfish.methods.base import NO_RESPONSE
-from pilotfish.methods.rankers import Direction, Picker, Top
-from pilotfish.records import Floats, Need, Seen, Texts
+from pilotfish.methods.rankers import Direction, Ranker, Top
+from pilotfish.records import Floats, Need, RowFeatures, Texts
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Longest:
     formula: ClassVar = "response tokens"
     cite: ClassVar = "arXiv:2410.09335"
 
-    def score(self, seen: Seen) -> Floats:
+    def score(self, seen: RowFeatures) -> Floats:
         """Response tokens [n] as a float, nan where there are none."""
         counts = seen.n_response_tokens.astype(np.float64)
         return np.where(counts > 0, counts, np.nan)
 
-    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+    def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
         """[n] `no_response_tokens` where nothing is left to learn from, else ""."""
         return np.where(np.isfinite(scores), "", NO_RESPONSE).astype(object)
 
-    def picker(self) -> Picker:
+    def ranker(self) -> Ranker:
         """Longest first."""
         return Top("high")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pilotfish.methods.base import exp, mean_nll, measured_reasons, picker_for
-from pilotfish.methods.rankers import Direction, Picker
-from pilotfish.records import Floats, Need, Seen, Texts
+from pilotfish.methods.base import exp, mean_nll, measured_reasons, ranker_for
+from pilotfish.methods.rankers import Direction, Ranker
+from pilotfish.records import Floats, Need, RowFeatures, Texts
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Perplexity:
         """One forward pass over the templated row."""
         return (Need("nll", span=self.span, aligned=False, end=self.end),)
 
-    def score(self, seen: Seen) -> Floats:
+    def score(self, seen: RowFeatures) -> Floats:
         """Perplexity [n], at least 1 for a normalised model."""
         return exp(mean_nll(seen, self.needs[0]))
 
-    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+    def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
         """[n] why a row has no score, else ""."""
         return measured_reasons(self.needs, seen, scores)
 
-    def picker(self) -> Picker:
+    def ranker(self) -> Ranker:
         """The end asked for; UsageError when none was."""
-        return picker_for(self.direction)
+        return ranker_for(self.direction)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pilotfish.methods.base import measured_reasons
-from pilotfish.methods.rankers import Direction, Picker, Top
+from pilotfish.methods.rankers import Direction, Ranker, Top
 from pilotfish.methods.rankers.random import draws
-from pilotfish.records import Floats, Need, Seen, Texts
+from pilotfish.records import Floats, Need, RowFeatures, Texts
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Random:
     formula: ClassVar = "hash(seed, row id) as a number in [0, 1)"
     cite: ClassVar = "arXiv:2410.09335, arXiv:2503.01807"
 
-    def score(self, seen: Seen) -> Floats:
+    def score(self, seen: RowFeatures) -> Floats:
         """The draw of each row [n], in [0, 1); every row can be drawn."""
         return draws(seen.ids, self.seed)
 
-    def reasons(self, seen: Seen, scores: Floats) -> Texts:
+    def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
         """[n] "": no row is unscorable."""
         return measured_reasons(self.needs, seen, scores)
 
-    def picker(self) -> Picker:
+    def ranker(self) -> Ranker:
         """Highest draw first."""
         return Top("high")

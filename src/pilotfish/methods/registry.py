@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.methods.base import Selector
-from pilotfish.methods.custom import Own, find
+from pilotfish.methods.custom import CustomMethod, load_custom
 from pilotfish.methods.rankers import Direction
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def build(table: Mapping[str, type[Selector]], method: "Method", direction: str 
     dotted = ":" in method.name
     if not dotted and method.name not in table:
         raise unknown_name("method", method.name, table)
-    kind: type[Any] = find(method.name) if dotted else table[method.name]
+    kind: type[Any] = load_custom(method.name) if dotted else table[method.name]
     args = dict(method.args)
     args |= _one_direction(method, direction)
     chosen = None
@@ -36,7 +36,7 @@ def build(table: Mapping[str, type[Selector]], method: "Method", direction: str 
         _check(method.name, DIRECTION, chosen, Direction | None)
     _check_knobs(method.name, kind, args)
     made = kind(**args)
-    selector: Selector = Own(made, chosen) if dotted else made
+    selector: Selector = CustomMethod(made, chosen) if dotted else made
     return selector
 
 
@@ -58,7 +58,7 @@ def same_scores(one: Selector, other: Selector) -> bool:
 
 
 def _scoring(selector: Selector) -> dict[str, Any]:
-    if isinstance(selector, Own):  # any of its knobs may enter its score
+    if isinstance(selector, CustomMethod):  # any of its knobs may enter its score
         return {key: getattr(selector.inner, key) for key in knobs(type(selector.inner))}
     return {key: getattr(selector, key) for key in knobs(type(selector)) if key not in PICKING}
 

@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 from pilotfish.models.classifier import classes_of, load_classifier
 from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.digests import identify, model_digest, tokenizer_digest
-from pilotfish.models.file_checks import quiet
+from pilotfish.models.file_checks import silence_loading
 from pilotfish.models.loading import (
     TINY,
     Loaded,
@@ -23,7 +23,7 @@ from pilotfish.models.loading import (
     load,
     load_tokenizer,
     pick_device,
-    settle_threads,
+    set_threads,
     window_of,
 )
 from pilotfish.models.provenance import origin
@@ -44,8 +44,8 @@ __all__ = [
     "origin",
     "pick_device",
     "pick_dtype",
-    "quiet",
-    "settle_threads",
+    "set_threads",
+    "silence_loading",
     "tokenizer_digest",
     "window_of",
 ]

@@ -10,9 +10,9 @@ from torch import nn
 
 from pilotfish.errors import UsageError
 from pilotfish.models.configs import config_of, is_classifier
-from pilotfish.models.file_checks import quiet, unloadable
-from pilotfish.models.loading import Loaded, dressed, load_tokenizer, pick_device, placed
-from pilotfish.models.provenance import check_weights, how
+from pilotfish.models.file_checks import silence_loading, unloadable
+from pilotfish.models.loading import Loaded, load_tokenizer, pick_device, to_device, with_adapter
+from pilotfish.models.provenance import check_weights, load_options
 from pilotfish.number_formats import pick_dtype
 
 
@@ -41,12 +41,12 @@ def load_classifier(
     place = pick_device(device)
     dtype = pick_dtype(precision, place)
     check_weights(name)
-    with quiet():
+    with silence_loading():
         tokenizer = load_tokenizer(name)
         model = _model(name, classes, dtype, tokenizer, trained=trained)
-        model = placed(model, place, name).eval()
+        model = to_device(model, place, name).eval()
     model.requires_grad_(False)
-    loaded = dressed(name, model, tokenizer, place, dtype, precision)
+    loaded = with_adapter(name, model, tokenizer, place, dtype, precision)
     return replace(loaded, window=_window(model, loaded.window))
 
 
@@ -78,7 +78,7 @@ def _model(
     try:
         model, facts = transformers.AutoModelForSequenceClassification.from_pretrained(
             name, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True,
-            **how(name),
+            **load_options(name),
         )  # fmt: skip
     except Exception as error:
         raise unloadable(name, "classifier", error) from error

@@ -4,16 +4,16 @@ from typing import Any
 
 import transformers
 
-from pilotfish.models.file_checks import quiet, unloadable
-from pilotfish.models.provenance import how
+from pilotfish.models.file_checks import silence_loading, unloadable
+from pilotfish.models.provenance import load_options
 
 _HEADED = "ForSequenceClassification"
 
 
 def config_of(name: str) -> Any:
     """A model's config, nothing else of it read. UsageError where there is none."""
-    told = how(name)
-    with quiet():
+    told = load_options(name)
+    with silence_loading():
         try:
             return transformers.AutoConfig.from_pretrained(name, **told)
         except Exception as error:

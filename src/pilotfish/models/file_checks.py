@@ -58,7 +58,7 @@ def is_local(name: str) -> bool:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_loading() -> Iterator[None]:
     """transformers says nothing inside, unless TRANSFORMERS_VERBOSITY asks it to."""
     log = transformers.utils.logging
     hub = logging.getLogger("huggingface_hub")

@@ -12,8 +12,8 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from pilotfish.errors import UsageError
 from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.digests import TOKENIZER_FILES, model_digest, sha, tokenizer_digest
-from pilotfish.models.file_checks import is_local, quiet, unloadable
-from pilotfish.models.provenance import check_weights, commit_of, how, origin, own_code
+from pilotfish.models.file_checks import is_local, silence_loading, unloadable
+from pilotfish.models.provenance import check_weights, commit_of, load_options, origin, own_code
 from pilotfish.number_formats import name_of, pick_dtype
 
 TINY = 2_000_000  # parameters
@@ -65,14 +65,14 @@ def load(name: str, *, device: str | None = None, precision: str = "auto") -> Lo
             f"{name} is a classifier, and a language model is needed here",
             hint="give the model it was trained from",
         )
-    with quiet():
+    with silence_loading():
         tokenizer = load_tokenizer(name)
-        model = placed(_load_model(name, dtype), place, name).eval()
+        model = to_device(_load_model(name, dtype), place, name).eval()
     model.requires_grad_(False)
-    return dressed(name, model, tokenizer, place, dtype, precision)
+    return with_adapter(name, model, tokenizer, place, dtype, precision)
 
 
-def dressed(
+def with_adapter(
     name: str, model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype, precision: str
 ) -> Loaded:
     """A loaded model with everything that names it."""
@@ -100,8 +100,8 @@ def load_tokenizer(name: str) -> Any:
             f"{name} holds no tokenizer",
             hint="save one beside the weights: tokenizer.save_pretrained(FOLDER)",
         )
-    told = how(name)
-    with quiet():
+    told = load_options(name)
+    with silence_loading():
         try:
             return transformers.AutoTokenizer.from_pretrained(name, **told)
         except Exception as error:
@@ -111,7 +111,7 @@ def load_tokenizer(name: str) -> Any:
 _denied: list[int] = []  # the threads before a tiny model came, one number or none
 
 
-def settle_threads(parameters: int) -> None:
+def set_threads(parameters: int) -> None:
     """One CPU thread where every model in use is tiny (below two million parameters).
 
     A second thread gains such models little, and where the cores are shared it costs much: its
@@ -154,7 +154,7 @@ def count_parameters(name: str) -> int:
     config, auto = config_of(name), transformers.AutoModelForCausalLM
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:  # many an encoder
         auto = transformers.AutoModel
-    with quiet(), torch.device("meta"):
+    with silence_loading(), torch.device("meta"):
         model = _of_own_code(name, config) if own_code(name) else auto.from_config(config)
     return sum(weight.numel() for weight in model.parameters())
 
@@ -180,7 +180,7 @@ def _load_model(name: str, dtype: torch.dtype) -> Any:
             output_loading_info=True,
             # The fused kernel leaves the soft cap on attention scores out.
             attn_implementation="eager" if caps else None,
-            **how(name),
+            **load_options(name),
         )
     except Exception as error:
         raise unloadable(name, "model", error) from error
@@ -193,7 +193,7 @@ def _load_model(name: str, dtype: torch.dtype) -> Any:
     return model
 
 
-def placed(model: Any, device: torch.device, name: str) -> Any:
+def to_device(model: Any, device: torch.device, name: str) -> Any:
     """The model on that device; UsageError where it does not fit."""
     try:
         return model.to(device)

@@ -11,13 +11,13 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from pilotfish import remote_code
 from pilotfish.errors import UsageError
-from pilotfish.models.file_checks import check_folder, is_local, quiet, unloadable
+from pilotfish.models.file_checks import check_folder, is_local, silence_loading, unloadable
 
 _SHARD = re.compile(r"[\w][\w.\-]*\.safetensors")
 _NAMING = ("config.json", "tokenizer_config.json")  # where a model says what code it brings
 
 
-def how(name: str) -> dict[str, Any]:
+def load_options(name: str) -> dict[str, Any]:
     """What transformers is told whenever it loads anything of a model.
 
     Everything of a hub model comes from one commit. Code runs only where there is some and the
@@ -48,7 +48,7 @@ def own_code(name: str) -> bool:
 
     UsageError where that code lies in another repository: no digest or commit would pin it.
     """
-    if not remote_code.asked():
+    if not remote_code.allowed():
         return False
     named = list(_references(name))
     if elsewhere := [each for each in named if "--" in each]:
@@ -131,7 +131,7 @@ def _read(name: str, file: str) -> Mapping[str, Any]:
 
 def _file(name: str, file: str, *, commit: str | None = None) -> str | None:
     """A file of a hub model in the cache, fetched where it may be; None where there is none."""
-    with quiet():
+    with silence_loading():
         try:
             found: str | None = cached_file(
                 name, file, revision=commit, _raise_exceptions_for_missing_entries=False

@@ -11,8 +11,8 @@ import numpy as np
 from pilotfish.arms.selections import MAIN
 from pilotfish.config import TrainConfig
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import MAX_LENGTH, Measuring
-from pilotfish.data.held_out import source_of
+from pilotfish.config.scoring import DEFAULT_MAX_LENGTH, ScoreConfig
+from pilotfish.data.held_out import source_of_recipe
 from pilotfish.data.run_pool import open_pool
 from pilotfish.errors import DataError, UsageError
 from pilotfish.labeling.settings import room_for
@@ -129,7 +129,7 @@ def _scoring(asked: Probe, weak: "Loaded", load: float, seconds: float) -> tuple
     def read(loaded: "Loaded", part: float) -> Read:
         return read_some(
             loaded, grounds.lengths.rows, asked.needs,
-            max_length=recipe.max_length or MAX_LENGTH, token_budget=budget, seconds=part,
+            max_length=recipe.max_length or DEFAULT_MAX_LENGTH, token_budget=budget, seconds=part,
         )  # fmt: skip
 
     used = replace(weak, precision=fast) if fast else weak
@@ -155,7 +155,7 @@ def _rehearse(asked: Probe, weak: "Loaded", pace: Read) -> Rehearsed:
     picks, data = grounds.picks, asked.folder / "few.jsonl"
     method = picks.methods[MAIN]
     data.write_text("".join(f"{grounds.lengths.rows[i].raw}\n" for i in usable))
-    source = Source(str(data), mapping=dict(source_of(recipe).mapping), max_bad_rate=1.0)
+    source = Source(str(data), mapping=dict(source_of_recipe(recipe).mapping), max_bad_rate=1.0)
     exact = replace(weak, precision="fp32") if weak.precision == "int8" else weak
 
     def pick(name: str) -> None:
@@ -166,7 +166,7 @@ def _rehearse(asked: Probe, weak: "Loaded", pace: Read) -> Rehearsed:
 
     with suppress(UsageError, DataError), run_lock(asked.folder / "few") as store:
         run = Run(store.root)
-        pool, how = open_pool(run, source), Measuring(recipe.max_length, "fp32")
+        pool, how = open_pool(run, source), ScoreConfig(recipe.max_length, "fp32")
         score, _ = timed(lambda: add_scores(
             run, pool, exact, picks.columns(""), how=how, direction=recipe.direction,
         ))  # fmt: skip
@@ -187,15 +187,15 @@ def _commit(store: Store) -> None:
 
 def _looked(asked: Probe, weak: "Loaded", pace: Read, seconds: float, budget: int) -> Scores:
     """What methods say of some of the rows at hand; {} where that would be too few to tell."""
-    from pilotfish.engine.in_memory import Looker
+    from pilotfish.engine.in_memory import InMemoryScorer
 
-    lengths, limit = asked.grounds.lengths, asked.grounds.recipe.max_length or MAX_LENGTH
+    lengths, limit = asked.grounds.lengths, asked.grounds.recipe.max_length or DEFAULT_MAX_LENGTH
     each = float(lengths.weak.mean()) * len(lengths.passes) * pace.token + pace.encode
     count = int(min(len(lengths.rows), LOOKED, seconds / max(each, 1e-9)))
     if count < LEAST:
         return {}
     places = np.unique(np.linspace(0, len(lengths.rows) - 1, count).round().astype(np.int64))
-    look = Looker(weak, asked.needs, max_length=limit, token_budget=budget)
+    look = InMemoryScorer(weak, asked.needs, max_length=limit, token_budget=budget)
     seen = look([lengths.rows[int(i)] for i in places])
     found = {}
     for name, selector in asked.selectors.items():

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from pilotfish.config import Recipe
 from pilotfish.config.data import Source
 from pilotfish.data import Pool, overlap_keys
-from pilotfish.data.held_out import Beside, rows_beside, source_of
+from pilotfish.data.held_out import HeldOutData, load_eval_rows, source_of_recipe
 from pilotfish.data.readers.files import FileSource
 from pilotfish.data.readers.locate import HubOptions, locate
-from pilotfish.data.run_pool import read_for_now
+from pilotfish.data.run_pool import read_temporary
 from pilotfish.store import Store
 
 WHOLE = 64 * 2**20  # bytes of DATA up to which every record is read
@@ -25,7 +25,7 @@ class Holding:
     """The rows of a run that is only planned."""
 
     pool: Pool  # all of them, or a sample
-    beside: Beside
+    beside: HeldOutData
     rows: int  # of the whole pool
     counted: bool  # whether that is exact
     seconds: float  # to read all of them, and what stands beside
@@ -51,13 +51,13 @@ def hold(recipe: Recipe, store: Store) -> Holding:
 
     UsageError and DataError as a run would raise them.
     """
-    source = source_of(recipe)
+    source = source_of_recipe(recipe)
     records = _records(recipe, source)
     few = source if records is None else replace(source, limit=SAMPLE)
     start = time.monotonic()
-    beside = rows_beside(recipe, few)
+    beside = load_eval_rows(recipe, few)
     asked = overlap_keys(beside.test)
-    pool = read_for_now(few, store, exclude=asked)
+    pool = read_temporary(few, store, exclude=asked)
     seconds = time.monotonic() - start
     if records is None:
         return Holding(pool, beside, len(pool), True, seconds)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pilotfish.arms.arms import Arm
-from pilotfish.arms.selections import MAIN, Picks
+from pilotfish.arms.selections import MAIN, ArmSelections
 from pilotfish.budget import parse_budget, resolve, take
-from pilotfish.comparison.arm_names import place_of
+from pilotfish.comparison.arm_names import parse_arm_name
 from pilotfish.config import Recipe, TrainConfig
 from pilotfish.planning.data import Holding
 from pilotfish.planning.lengths import Lengths
@@ -43,7 +43,7 @@ class Grounds:
     """
 
     recipe: Recipe
-    picks: Picks
+    picks: ArmSelections
     holding: Holding
     lengths: Lengths
     trusted: Ints
@@ -84,7 +84,7 @@ def _job(grounds: Grounds, arm: Arm, seed: int) -> Job:
     config = arm.config(grounds.recipe.train)
     if not arm.trained:
         return Job(arm, seed, 0, np.zeros(0, np.int64), 0, config)
-    fair = budget_rows(grounds, grounds.picks.slugs[place_of(arm.name).budget])
+    fair = budget_rows(grounds, grounds.picks.slugs[parse_arm_name(arm.name).budget])
     of_pool = {"none": 0, "selection": _picked(grounds, arm, fair)}.get(arm.rows, grounds.pool)
     gold = grounds.trusted if arm.trusted else grounds.trusted[:0]
     rows = of_pool + len(gold)

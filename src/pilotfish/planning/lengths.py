@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pilotfish.config import Recipe, TrainConfig
-from pilotfish.config.scoring import MAX_LENGTH
+from pilotfish.config.scoring import DEFAULT_MAX_LENGTH
 from pilotfish.flops import Shape
 from pilotfish.planning.data import Holding
 from pilotfish.records import Example, Ints, Need
@@ -68,7 +68,7 @@ def lengths_of(
     weak, strong = models
     places = np.unique(np.linspace(0, len(holding.pool) - 1, most).round().astype(np.int64))
     rows = holding.pool.take(places)
-    limit = clamp_max_length(recipe.max_length or MAX_LENGTH, weak.window)
+    limit = clamp_max_length(recipe.max_length or DEFAULT_MAX_LENGTH, weak.window)
     encoded = encode_needs(rows, needs, weak.tokenizer, limit)
     first = encoded[needs[0]]
     response = np.array([row.n_response for row in first], dtype=np.int64)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.arms.arms import grid_of
-from pilotfish.arms.selections import MAIN, Picks, the_method
+from pilotfish.arms.arms import grid_for
+from pilotfish.arms.selections import MAIN, ArmSelections, method_of_recipe
 from pilotfish.arms.training_data import check_losses
 from pilotfish.budget import parse_budget
 from pilotfish.comparison.gates import check_gates
 from pilotfish.config import SEEDS, Recipe, TrainConfig
-from pilotfish.evaluation.default_metric import the_metric
+from pilotfish.evaluation.default_metric import metric_of_recipe
 from pilotfish.extras import need_torch
 from pilotfish.flops import forward, training
 from pilotfish.methods import Selector, make
@@ -153,21 +153,21 @@ def plan(
 def look_through(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> Asked:
     """Read what a run would read, and refuse what it would refuse."""
     start = time.monotonic()
-    from pilotfish.models import settle_threads
+    from pilotfish.models import set_threads
 
     for budget in recipe.all_budgets:
         parse_budget(budget)
-    arms = grid_of(recipe)
-    picks = Picks.of(recipe, the_method(recipe)[0], arms)
+    arms = grid_for(recipe)
+    picks = ArmSelections.of(recipe, method_of_recipe(recipe)[0], arms)
     weak, strong = Model.of(recipe.weak), Model.of(recipe.strong)
     check_losses(recipe, arms)
     check_gates(recipe.gates, [arm.name for arm in arms], tasks=bool(recipe.task_column))
-    settle_threads(max(weak.parameters, strong.parameters))
+    set_threads(max(weak.parameters, strong.parameters))
     progress.note(f"reading {recipe.data}")
     begun = time.monotonic()
     holding = hold(recipe, Store(folder / "pool"))
     reading = time.monotonic() - begun
-    metric = the_metric(recipe, holding.beside.test, progress)
+    metric = metric_of_recipe(recipe, holding.beside.test, progress)
     asked = ask(recipe, picks, holding, (weak, strong), metric)
     # a run looks through its settings as well, prices included
     beside = time.monotonic() - start - reading
@@ -177,7 +177,7 @@ def look_through(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> A
 
 def ask(
     recipe: Recipe,
-    picks: Picks,
+    picks: ArmSelections,
     holding: Holding,
     models: tuple[Model, Model],
     metric: str,
@@ -191,7 +191,7 @@ def ask(
         for name, method in picks.methods.items()
     }
     for selector in selectors.values():
-        selector.picker()  # a direction that nobody gave is asked for before anything is measured
+        selector.ranker()  # a direction that nobody gave is asked for before anything is measured
     lengths = lengths_of(holding, recipe, models, needs_of(selectors.values()), most)
     trusted = trained_lengths(holding.beside.trusted, weak, TrainConfig(**dict(recipe.tune)))
     grounds = Grounds(recipe, picks, holding, lengths, trusted[trusted > 0])
@@ -239,7 +239,7 @@ def _rates(
     asked: Asked, folder: Path, probing: bool, seconds: float, progress: Progress
 ) -> tuple[Rates, Scores, list[str]]:
     """From a probe; where there is none, or it fails, from FLOPs."""
-    every = [arm for level in SEEDS for arm in grid_of(asked.recipe, level)]
+    every = [arm for level in SEEDS for arm in grid_for(asked.recipe, level)]
     notes = [asked.grounds.holding.words]
     if probing:
         wanted = Probe(
@@ -265,7 +265,7 @@ def by_formula(asked: Asked) -> Rates:
 
 def kinds(asked: Asked) -> list[TrainConfig]:
     """One of each kind of training that any level of evidence has."""
-    every = [arm for level in SEEDS for arm in grid_of(asked.recipe, level) if arm.trained]
+    every = [arm for level in SEEDS for arm in grid_for(asked.recipe, level) if arm.trained]
     configs = [arm.config(asked.recipe.train) for arm in every]
     return list({key_of(config): config for config in configs}.values())
 
@@ -293,7 +293,7 @@ def priced(
 def _level(counting: Counting, name: str) -> Level:
     recipe = counting.grounds.recipe
     seeds = recipe.n_seeds if name == recipe.evidence else SEEDS[name]
-    jobs = jobs_of(counting.grounds, grid_of(recipe, name), seeds)
+    jobs = jobs_of(counting.grounds, grid_for(recipe, name), seeds)
     return Level(steps_of(counting, jobs, recipe.planted_at(name)), seeds)
 
 

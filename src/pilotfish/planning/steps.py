@@ -21,7 +21,7 @@ from pilotfish.planning.throughput import (
 from pilotfish.records import Ints
 from pilotfish.scoring.audit.blocks import audit_rows, block_rows
 from pilotfish.scoring.precision_check import SAMPLE
-from pilotfish.selection.canaries.attacks import PLANTED
+from pilotfish.selection.canaries.attacks import ATTACKS
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _canaries(counting: Counting, jobs: Sequence[Job], planted: int) -> Iterator
     """Planted rows, taken to be as long as the pool's, against a selection of every kind."""
     grounds, pace, lengths = counting.grounds, counting.rates.scoring, counting.grounds.lengths
     stand = {MAIN, *(job.arm.selection.format(seed=0) for job in jobs)}
-    rows, load = min(planted, grounds.pool) * len(PLANTED), pace.load
+    rows, load = min(planted, grounds.pool) * len(ATTACKS), pace.load
     for name in grounds.picks.with_controls:
         if name not in stand:
             continue

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from pilotfish.arms.selections import Picks
+from pilotfish.arms.selections import ArmSelections
 from pilotfish.config import Recipe
 from pilotfish.data import Pool
-from pilotfish.data.held_out import Beside
+from pilotfish.data.held_out import HeldOutData
 from pilotfish.planning.data import Holding
 from pilotfish.planning.lengths import Model
 from pilotfish.planning.plan import ask, by_formula, priced
@@ -120,7 +120,9 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 ROWS = 200  # of the pool whose length is looked at
 
 
-def price_lines(recipe: Recipe, pool: Pool, beside: Beside, picks: Picks, metric: str) -> list[str]:
+def price_lines(
+    recipe: Recipe, pool: Pool, beside: HeldOutData, picks: ArmSelections, metric: str
+) -> list[str]:
     """The price of every evidence level, the chosen one marked; from shapes and lengths alone."""
     holding = Holding(pool, beside, len(pool), True, 0.0)
     models = Model.of(recipe.weak), Model.of(recipe.strong)

@@ -76,9 +76,9 @@ def answer_some(
 ) -> Answering:
     """What greedy answers to `rows` take; `times`: how many such sets of rows there are."""
     from pilotfish.engine.batch_plan import plan
-    from pilotfish.engine.generate import _default_budget, ask
+    from pilotfish.engine.generate import _default_budget, encode_batch
 
-    cut, asked = timed(lambda: ask(loaded, rows, room))
+    cut, asked = timed(lambda: encode_batch(loaded, rows, room))
     lengths = [len(ids) for ids in asked.ids]
     if not lengths:
         return Answering(load, cut, cut, 0.0, 0.0)
@@ -160,17 +160,17 @@ class _Writing:
 
     def _write(self, chosen: Ints, fresh: int) -> tuple[float, int]:
         """Seconds, and tokens that the longest answer got."""
-        from pilotfish.engine.generate import Sure, write
+        from pilotfish.engine.generate import ConfidenceObserver, decode
 
-        made: list[Sure] = []
+        made: list[ConfidenceObserver] = []
 
-        def watch(batch: Ints, longest: int) -> Sure:
-            made.append(Sure())
+        def watch(batch: Ints, longest: int) -> ConfidenceObserver:
+            made.append(ConfidenceObserver())
             return made[-1]
 
         prompts = [self.prompts[int(i)] for i in chosen]
         keys = [str(i).encode() for i in chosen]
-        spent, _ = timed(lambda: write(
+        spent, _ = timed(lambda: decode(
             self.loaded, prompts, keys, room=fresh, batch_tokens=2**40, watch=watch,
         ))  # fmt: skip
         return spent, len(made[0].chances)

@@ -15,8 +15,8 @@ from pilotfish.records import Example, Ints
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.data.rows import Rows
-    from pilotfish.training.loop import Work
+    from pilotfish.training.data.rows import TokenizedRows
+    from pilotfish.training.loop import TrainerModule
 
 MOST_STEPS = 40  # timed of each kind
 DRAWN = 33  # steps of which a usual one is taken
@@ -37,8 +37,8 @@ def learn_some(
     save: seconds to write the model. looks: whether a held-out loss is timed too.
     """
     from pilotfish.losses import make_loss
-    from pilotfish.training.data.dataset import lesson_of
-    from pilotfish.training.loop import Work
+    from pilotfish.training.data.dataset import training_set_of
+    from pilotfish.training.loop import TrainerModule
     from pilotfish.training.setup import accelerator, prepare, seeded
     from pilotfish.training.trainer import build_learner
     from pilotfish.training.validation import held_out_loss
@@ -46,9 +46,9 @@ def learn_some(
     loss = make_loss(config.loss)
     with seeded(0):
         load, student = timed(lambda: prepare(name, config))
-        ready, lesson = timed(lambda: lesson_of(rows, student, loss, config, teacher=teacher))
+        ready, lesson = timed(lambda: training_set_of(rows, student, loss, config, teacher=teacher))
         more, learner = timed(lambda: build_learner(student, loss, lesson.rows, teacher))
-        steps = _Steps(Work.begin(learner, config, accelerator()), lesson.rows, config)
+        steps = _Steps(TrainerModule.begin(learner, config, accelerator()), lesson.rows, config)
         pace = steps.pace(seconds, bf16=student.bf16)
         look = 0.0
         if looks:
@@ -61,8 +61,8 @@ def learn_some(
 class _Steps:
     """Steps of one learner, each of rows that are chosen for it."""
 
-    work: "Work"
-    rows: "Rows"
+    work: "TrainerModule"
+    rows: "TokenizedRows"
     config: TrainConfig
 
     def pace(self, seconds: float, *, bf16: bool) -> Pace:

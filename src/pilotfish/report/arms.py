@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.comparison.arm_names import place_of
+from pilotfish.comparison.arm_names import parse_arm_name
 from pilotfish.comparison.arm_table import UNTRAINED, matrices
-from pilotfish.comparison.arm_table import arms as arm_table
-from pilotfish.evaluation.results import Judged, load_judged
+from pilotfish.comparison.arm_table import arm_table as arm_table
+from pilotfish.evaluation.results import EvaluatedRun, load_evaluated
 from pilotfish.report import run_files
 from pilotfish.report.run_files import ArmSeed
 from pilotfish.store import Run
@@ -20,10 +20,10 @@ UNJUDGED = "not judged"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ArmSection:
     """Everything judged and trained in a run."""
 
-    judged: Judged | None
+    judged: EvaluatedRun | None
     trained: Mapping[ArmSeed, Mapping[str, Any]]
     tuned: Mapping[ArmSeed, Mapping[str, Any]]  # the weak model, where trusted rows tuned it
 
@@ -34,18 +34,18 @@ class Evidence:
         return {(arm, seed) for arm, seeds in results.items() for seed in seeds}
 
 
-def evidence(run: Run) -> Evidence:
+def arm_sections(run: Run) -> ArmSection:
     """Read the judged items and the training manifests of a run."""
-    return Evidence(load_judged(run.store), run_files.trained(run), run_files.tuned(run))
+    return ArmSection(load_evaluated(run.store), run_files.trained(run), run_files.tuned(run))
 
 
-def arms(found: Evidence, metric: str | None) -> list[dict[str, Any]]:
+def arms(found: ArmSection, metric: str | None) -> list[dict[str, Any]]:
     """The `arms` of the report, best mean first, those without a result last.
 
     Beside the contract's fields: `seed_means` (one per judged seed, over the items that every
     seed could score, so that their mean is `mean`), `trusted_rows` and `state`.
     """
-    judged = found.judged or Judged({}, metric or "", True, "")
+    judged = found.judged or EvaluatedRun({}, metric or "", True, "")
     rows = arm_table(
         judged.results,
         {**found.trained, **(found.tuned if "weak" in judged.results else {})},
@@ -62,7 +62,7 @@ def arms(found: Evidence, metric: str | None) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["mean"] is None, sign * (row["mean"] or 0.0)))
 
 
-def _seed_means(judged: Judged, name: str) -> list[float]:
+def _seed_means(judged: EvaluatedRun, name: str) -> list[float]:
     if name not in judged.results:
         return []
     (values,) = matrices(judged.results, [name])
@@ -70,15 +70,15 @@ def _seed_means(judged: Judged, name: str) -> list[float]:
     return [float(mean) for mean in usable.mean(axis=1)] if usable.size else []
 
 
-def _trusted(found: Evidence, name: str) -> int | None:
+def _trusted(found: ArmSection, name: str) -> int | None:
     own = [told.get("trusted_rows") for (arm, _), told in found.trained.items() if arm == name]
     return max((int(rows) for rows in own if rows is not None), default=None)
 
 
-def missing(run: Run, found: Evidence) -> list[dict[str, Any]]:
+def missing(run: Run, found: ArmSection) -> list[dict[str, Any]]:
     """Planned arms and seeds without a result, and how far each came."""
     plan = run.section("evidence")
-    tuned = run_files.given_trusted(run)
+    tuned = run_files.has_trusted(run)
     gaps: dict[tuple[str, str], list[int]] = {}
     planned = [
         (str(arm), seed) for arm in plan.get("arms", ()) for seed in _seeds(str(arm), plan, tuned)
@@ -95,7 +95,7 @@ def _seeds(arm: str, plan: Mapping[str, Any], tuned: bool) -> Sequence[int]:
     return [int(seed) for seed in plan.get("seeds", ())][: 1 if once else None]
 
 
-def _state(found: Evidence, arm: str, seed: int) -> str:
+def _state(found: ArmSection, arm: str, seed: int) -> str:
     if arm in UNTRAINED:
         return UNJUDGED
     return TRAINED if (arm, seed) in found.trained else ABSENT
@@ -115,11 +115,11 @@ def steps_taken(rows: Sequence[Mapping[str, Any]]) -> set[int]:
 
 def _own_steps(arm: str) -> bool:
     """Whether an arm holds something else equal, and so has a number of steps of its own."""
-    place = place_of(arm)
+    place = parse_arm_name(arm)
     return bool(place.equal) or place.arm == "random_compute"
 
 
-def next_step(run: Run, found: Evidence) -> str:
+def next_step(run: Run, found: ArmSection) -> str:
     """Why nothing was tested yet, and the command that comes next."""
     name, rows = run.root.resolve().name, run.section("pool").get("rows")
     pool = f"{rows:,} rows were read" if rows is not None else "nothing was read yet"

@@ -36,7 +36,7 @@ def build(run: Run) -> dict[str, Any]:
     missing, pool, selection, scoring, distributions, samples, models, test; and, only in a run
     that is such an experiment, weak_to_strong; remote_code, only where a model ran its own.
     """
-    found, made = evidence.evidence(run), selection.choice(run)
+    found, made = evidence.arm_sections(run), selection.selection_section(run)
     told = findings(run, found)
     arms = evidence.arms(found, told["verdict"]["metric"])
     spread = _spread(selection.distributions(made)) if made else None
@@ -73,7 +73,7 @@ def _spread(spread: dict[str, Any]) -> dict[str, Any]:
     return {**spread, "sources": listed[:SOURCES], "more_sources": len(listed[SOURCES:])}
 
 
-def _samples(run: Run, made: selection.Choice | None) -> list[dict[str, Any]]:
+def _samples(run: Run, made: selection.SelectionSection | None) -> list[dict[str, Any]]:
     if made is None or made.picked is None:
         return []
     return samples(Pool.open(run.store), made.scored, made.picked)

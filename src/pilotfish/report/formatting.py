@@ -2,7 +2,7 @@
 
 import math
 
-from pilotfish.comparison.arm_names import place_of
+from pilotfish.comparison.arm_names import parse_arm_name
 from pilotfish.comparison.wording import ARMS
 
 OUTCOMES = {
@@ -124,7 +124,7 @@ def reason(code: str) -> str:
 
 def about(arm: str) -> str:
     """An arm in words; nothing for an arm of the user's own."""
-    place = place_of(arm)
+    place = parse_arm_name(arm)
     more = [f"budget {place.budget.replace('pct', '%')}" if place.budget else ""]
     more.append("in equal epochs" if place.equal else "")
     return ", ".join(part for part in (ARMS.get(place.arm, ""), *more) if part)

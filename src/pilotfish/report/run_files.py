@@ -18,7 +18,7 @@ _CONTROL = re.compile(r"(random|length_matched|longest|full)(-\d+)?")
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreFiles:
     """Columns of scores.parquet for one score NAME, in pool order."""
 
     name: str
@@ -36,7 +36,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Picked:
+class SelectionFiles:
     """Columns of one selection's decisions.parquet, in the order of the scores."""
 
     name: str
@@ -46,7 +46,7 @@ class Picked:
     score: Floats  # [n] nan where unscorable
 
 
-def scored(run: Run, name: str) -> Scored | None:
+def read_scores(run: Run, name: str) -> ScoreFiles | None:
     """One score column with what stands beside it; None when it is not on disk.
 
     Raises DamagedRun (exit 6) where the file is not the one that was committed.
@@ -56,7 +56,7 @@ def scored(run: Run, name: str) -> Scored | None:
     if found is None or name not in found:
         return None
     count = len(found["id"])
-    return Scored(
+    return ScoreFiles(
         name=name,
         ids=found["id"],
         source=_texts(found["source"]),
@@ -69,7 +69,7 @@ def scored(run: Run, name: str) -> Scored | None:
     )
 
 
-def picked(run: Run, name: str, ids: Texts) -> Picked | None:
+def read_selection(run: Run, name: str, ids: Texts) -> SelectionFiles | None:
     """One selection's decisions put in the order of `ids`; None when they are not on disk.
 
     Raises DamagedRun (exit 6) where the file is not the one that was committed.
@@ -82,7 +82,7 @@ def picked(run: Run, name: str, ids: Texts) -> Picked | None:
     order = np.asarray([place.get(key, -1) for key in ids], dtype=np.int64)
     if (order < 0).any():
         return None
-    return Picked(
+    return SelectionFiles(
         name=name,
         kept=np.asarray([bool(value) for value in found["kept"][order]]),
         rank=_whole(found["rank"][order]),
@@ -121,7 +121,7 @@ def _whole(values: NDArray[np.object_]) -> Ints:
     return np.asarray([-1 if v is None else int(v) for v in values], dtype=np.int64)
 
 
-def given_trusted(run: Run) -> bool:
+def has_trusted(run: Run) -> bool:
     """Whether the run was given rows that a person vouches for."""
     return bool(run.section("config").get("trusted") or run.section("weak").get("trusted"))
 
@@ -152,7 +152,7 @@ def tuned(run: Run) -> dict[ArmSeed, dict[str, Any]]:
     return found
 
 
-def judged(run: Run) -> dict[ArmSeed, dict[str, Any]]:
+def read_results(run: Run) -> dict[ArmSeed, dict[str, Any]]:
     """Manifest of every finished judging, by arm and seed."""
     return _per_seed(run, "judge/**/seed-*.json")
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pilotfish.data import Pool
 from pilotfish.records import Example, Ints, Turn
-from pilotfish.report.run_files import Picked, Scored
+from pilotfish.report.run_files import ScoreFiles, SelectionFiles
 from pilotfish.report.sanitize import clean, excerpt
 
 PROMPT_CHARACTERS = 400
@@ -15,7 +15,7 @@ RESPONSE_CHARACTERS = 600
 _EACH = 3
 
 
-def samples(pool: Pool, scored: Scored, picked: Picked) -> list[dict[str, Any]]:
+def samples(pool: Pool, scored: ScoreFiles, picked: SelectionFiles) -> list[dict[str, Any]]:
     """Rows kept from the top, kept at the cut, dropped just after it, dropped last, unscorable."""
     groups = groups_of(scored, picked)
     wanted = [int(at) for _, rows in groups for at in rows]
@@ -27,7 +27,7 @@ def samples(pool: Pool, scored: Scored, picked: Picked) -> list[dict[str, Any]]:
     ]
 
 
-def groups_of(scored: Scored, picked: Picked) -> list[tuple[str, Ints]]:
+def groups_of(scored: ScoreFiles, picked: SelectionFiles) -> list[tuple[str, Ints]]:
     """(group, pool indices) of the rows to show; no row in two groups, no group empty."""
     kept = np.flatnonzero(picked.kept)
     kept = kept[np.argsort(picked.rank[kept], kind="stable")]
@@ -44,7 +44,7 @@ def groups_of(scored: Scored, picked: Picked) -> list[tuple[str, Ints]]:
     return [(name, rows) for name, rows in groups.items() if len(rows)]
 
 
-def _nearest_first(picked: Picked, kept: Ints) -> Ints:
+def _nearest_first(picked: SelectionFiles, kept: Ints) -> Ints:
     """Scored rows that were dropped, by the distance of their score to the kept scores."""
     dropped = np.flatnonzero(~picked.kept & np.isfinite(picked.score))
     scores = picked.score[kept]
@@ -59,7 +59,7 @@ def _nearest_first(picked: Picked, kept: Ints) -> Ints:
     return dropped[np.argsort(away, kind="stable")]
 
 
-def _one_per_reason(scored: Scored) -> Ints:
+def _one_per_reason(scored: ScoreFiles) -> Ints:
     """The first unscorable row of each reason, the commonest reasons first."""
     bad = np.flatnonzero(~np.isfinite(scored.value))
     reasons, first, count = np.unique(
@@ -69,7 +69,9 @@ def _one_per_reason(scored: Scored) -> Ints:
     return bad[first[order[:_EACH]]] if len(bad) else bad
 
 
-def _sample(at: int, example: Example, scored: Scored, picked: Picked) -> dict[str, Any]:
+def _sample(
+    at: int, example: Example, scored: ScoreFiles, picked: SelectionFiles
+) -> dict[str, Any]:
     rank = int(picked.rank[at])
     return {
         "id": example.id,

@@ -5,7 +5,7 @@ from typing import Any
 
 from pilotfish.report import formatting
 from pilotfish.report.run_files import main_selection
-from pilotfish.scoring.audit import words as audit_words
+from pilotfish.scoring.audit import audit_sentences as audit_words
 from pilotfish.store import Run
 
 Record = Mapping[str, Any]

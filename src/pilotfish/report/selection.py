@@ -9,35 +9,35 @@ import numpy as np
 from pilotfish.records import Texts
 from pilotfish.report import run_files
 from pilotfish.report.distributions import Mask, drift, histogram, rank_correlation
-from pilotfish.report.run_files import Picked, Scored
+from pilotfish.report.run_files import ScoreFiles, SelectionFiles
 from pilotfish.store import Run
 
 CONTROL = "random-0"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectionSection:
     """One score column, the selection cut from it, and the random control beside it."""
 
-    scored: Scored
-    picked: Picked | None
-    control: Picked | None
+    scored: ScoreFiles
+    picked: SelectionFiles | None
+    control: SelectionFiles | None
 
 
-def choice(run: Run) -> Choice | None:
+def selection_section(run: Run) -> SelectionSection | None:
     """The selection the page is about with its score; a lone score column; or nothing."""
     selections, scores = run.section("selections"), run.section("scores")
     name = run_files.main_selection(selections)
     columns = [selections[name]["score"]] if name else []
-    found = (run_files.scored(run, str(column)) for column in [*columns, *sorted(scores)])
+    found = (run_files.read_scores(run, str(column)) for column in [*columns, *sorted(scores)])
     scored = next((each for each in found if each is not None), None)
     if scored is None:
         return None
-    picked = run_files.picked(run, name, scored.ids) if name else None
-    return Choice(scored, picked, run_files.picked(run, CONTROL, scored.ids))
+    picked = run_files.read_selection(run, name, scored.ids) if name else None
+    return SelectionSection(scored, picked, run_files.read_selection(run, CONTROL, scored.ids))
 
 
-def summary(run: Run, made: Choice) -> dict[str, Any] | None:
+def summary(run: Run, made: SelectionSection) -> dict[str, Any] | None:
     """The selection as run.json tells it, with its reasons counted; None without one.
 
     again: the selections of other seeds, where a tuned weak model picks anew for each.
@@ -63,7 +63,7 @@ def summary(run: Run, made: Choice) -> dict[str, Any] | None:
     }
 
 
-def distributions(made: Choice) -> dict[str, Any]:
+def distributions(made: SelectionSection) -> dict[str, Any]:
     """Histograms of score and response length, sources, truncation, unscorable rows."""
     scored, groups = made.scored, groups_of(made)
     lengths = scored.response_tokens.astype(np.float64)
@@ -85,7 +85,7 @@ def distributions(made: Choice) -> dict[str, Any]:
     }
 
 
-def groups_of(made: Choice) -> dict[str, Mask]:
+def groups_of(made: SelectionSection) -> dict[str, Mask]:
     """Masks [n] of the rows drawn side by side: kept, dropped, random; or the whole pool."""
     if made.picked is None:
         return {"pool": np.ones(len(made.scored), dtype=bool)}

@@ -6,42 +6,42 @@ from typing import Any
 
 from pilotfish import flops
 from pilotfish.comparison.break_even import break_even
-from pilotfish.comparison.case import Case
-from pilotfish.comparison.choose_method import Chosen, choose
+from pilotfish.comparison.case import ComparisonData
+from pilotfish.comparison.choose_method import ChosenMethod, choose_method
 from pilotfish.comparison.comparisons import comparisons
 from pilotfish.comparison.contrast import margin_of
 from pilotfish.comparison.curve import curve, recovered
-from pilotfish.comparison.equal import equal
-from pilotfish.comparison.gates import folder_of, gates
+from pilotfish.comparison.equal import matched_table
+from pilotfish.comparison.gates import gates, reference_folder
 from pilotfish.comparison.recommend import recommendation
 from pilotfish.comparison.tasks import macro, tasks
 from pilotfish.comparison.verdict import AGAINST, decide
 from pilotfish.config import Gate
 from pilotfish.errors import UsageError
-from pilotfish.evaluation.results import Judged, Results, load_judged
+from pilotfish.evaluation.results import EvaluatedRun, Results, load_evaluated
 from pilotfish.report import run_files
-from pilotfish.report.arms import Evidence, next_step
-from pilotfish.report.run_files import given_trusted
+from pilotfish.report.arms import ArmSection, next_step
+from pilotfish.report.run_files import has_trusted
 from pilotfish.store import Run, Store
 
 DEFAULT_MARGIN = 0.02  # for metrics without one of their own: two points of a share
 ALWAYS = {"relabel_all": "Selection against relabel-all", "weak": "Strong minus weak"}
 
 
-def findings(run: Run, found: Evidence) -> dict[str, Any]:
+def findings(run: Run, found: ArmSection) -> dict[str, Any]:
     """The `verdict`, `comparisons` and `notes` of the report."""
     if found.judged is None:
         return {"verdict": _untested(run, found), "comparisons": [], "notes": []}
     judged, margin = found.judged, run.section("config").get("margin")
     case = case_of(run, found, judged)
     arm, against = pair_of(run)
-    chosen = choose(case) if arm == "selected" else Chosen(arm, case, None)
+    chosen = choose_method(case) if arm == "selected" else ChosenMethod(arm, case, None)
     verdict = decide(
         chosen.case.results,
         metric=judged.metric,
         higher_is_better=judged.higher_is_better,
         evidence=str(run.section("evidence").get("level", "none")),
-        trusted=given_trusted(run),
+        trusted=has_trusted(run),
         margin=margin,
         selection_arm=chosen.arm,
         against=against,
@@ -63,24 +63,24 @@ def findings(run: Run, found: Evidence) -> dict[str, Any]:
     }
 
 
-def case_of(run: Run, found: Evidence, judged: Judged) -> Case:
+def case_of(run: Run, found: ArmSection, judged: EvaluatedRun) -> ComparisonData:
     """The results with what each arm learnt and what was planned."""
     margin = margin_of(judged.metric, run.section("config").get("margin"))
     plan = {"budget": run.section("config").get("budget"), **run.section("evidence")}
-    return Case(
+    return ComparisonData(
         judged.results, judged.metric, judged.higher_is_better, margin or DEFAULT_MARGIN,
         found.trained, plan, judged.tasks,
     )  # fmt: skip
 
 
-def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]:
+def beyond(run: Run, case: ComparisonData, chosen: ChosenMethod, against: str) -> dict[str, Any]:
     """The sections that only some runs have; an absent one is an absent key."""
     pair = (chosen.arm, against)
     events, swept = run_files.costs(run), curve(case)
     told = {
         "chosen": chosen.facts,
         "curve": swept,
-        "equal": equal(case) if len(case.plan.get("equal", ())) > 1 else None,
+        "equal": matched_table(case) if len(case.plan.get("equal", ())) > 1 else None,
         "recommendation": _recommended(case, chosen) if case.plan.get("arms") else None,
         "break_even": break_even(
             case, flops.charged(events), flops.by_name(events, "train"),
@@ -95,14 +95,14 @@ def beyond(run: Run, case: Case, chosen: Chosen, against: str) -> dict[str, Any]
     return {name: value for name, value in told.items() if value}
 
 
-def _recommended(case: Case, chosen: Chosen) -> dict[str, Any] | None:
+def _recommended(case: ComparisonData, chosen: ChosenMethod) -> dict[str, Any] | None:
     """On the method of the verdict, and on the items that did not choose it."""
     if chosen.arm in case.methods:
         return recommendation(chosen.case, chosen.arm)
     return recommendation(chosen.case if chosen.arm == "selected" else case)
 
 
-def _kept(swept: Mapping[str, Any] | None, chosen: Chosen) -> dict[str, Any]:
+def _kept(swept: Mapping[str, Any] | None, chosen: ChosenMethod) -> dict[str, Any]:
     """Relative recovery and data efficiency of the verdict's arm; absent where not known."""
     told = {"recovery": recovered(chosen.case, chosen.arm), "efficiency": _worth(swept, chosen.arm)}
     return {name: value for name, value in told.items() if value}
@@ -125,21 +125,21 @@ def _guards(run: Run) -> dict[str, Gate]:
     return {name: Gate.model_validate(told) for name, told in settings.items()}
 
 
-def others_of(run: Run, case: Case, guards: Mapping[str, Gate]) -> dict[str, Results]:
+def others_of(run: Run, case: ComparisonData, guards: Mapping[str, Gate]) -> dict[str, Results]:
     """Results of other runs that gates refer to; UsageError where other rows were judged there."""
     found: dict[str, Results] = {}
     for gate in guards.values():
-        elsewhere = folder_of(list(case.results), gate.against)
+        elsewhere = reference_folder(list(case.results), gate.against)
         if elsewhere and elsewhere[0] not in found:
             found[elsewhere[0]] = _other(run, case, elsewhere[0])
     return found
 
 
-def _other(run: Run, case: Case, folder: str) -> Results:
-    other = load_judged(Store(Path(folder))) if Path(folder).is_dir() else None
+def _other(run: Run, case: ComparisonData, folder: str) -> Results:
+    other = load_evaluated(Store(Path(folder))) if Path(folder).is_dir() else None
     if other is None:
         raise UsageError(f"a gate refers to {folder}, which is no run with judged arms")
-    own = load_judged(run.store)
+    own = load_evaluated(run.store)
     assert own is not None
     if (other.metric, other.test_fingerprint) != (case.metric, own.test_fingerprint):
         raise UsageError(
@@ -155,7 +155,7 @@ def pair_of(run: Run) -> tuple[str, str]:
     return str(pair.get("arm", "selected")), str(pair.get("against", AGAINST))
 
 
-def _untested(run: Run, found: Evidence) -> dict[str, Any]:
+def _untested(run: Run, found: ArmSection) -> dict[str, Any]:
     """The verdict of a run in which nothing was judged yet."""
     nothing = dict.fromkeys(("difference", "low", "high", "margin", "higher_is_better"))
     return {
@@ -169,7 +169,7 @@ def _untested(run: Run, found: Evidence) -> dict[str, Any]:
 
 
 def notes(
-    judged: Judged, verdict: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]
+    judged: EvaluatedRun, verdict: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Sentences beside the verdict; `plain` marks what speaks against the selection.
 

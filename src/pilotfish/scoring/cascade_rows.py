@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pilotfish.budget import Budget, resolve
 from pilotfish.errors import UsageError
-from pilotfish.methods.rankers import Picker
+from pilotfish.methods.rankers import Ranker
 from pilotfish.records import Ints
-from pilotfish.scoring.audit import words
+from pilotfish.scoring.audit import audit_sentences
 from pilotfish.scoring.audit.cascade import Cascade, at_fewer
 from pilotfish.scoring.score_plan import CASCADE
 from pilotfish.store import Run, Store
@@ -22,7 +22,7 @@ RECALL = 0.95  # of the picks, where nobody asks for another
 
 
 @dataclass(frozen=True)
-class Cheaper:
+class CascadeConfig:
     """The model that reads every row, and what is promised of the intended one's picks."""
 
     model: str
@@ -39,7 +39,7 @@ class Cheaper:
 
 
 @dataclass(frozen=True, eq=False)
-class Passing:
+class CascadeRows:
     """Which rows the intended model reads, and the batches that the plan was made in."""
 
     name: str  # of its files in the run, without ending
@@ -55,7 +55,7 @@ class Passing:
         return self.cascade.passed | _mask(self.audited, len(self.cascade.passed))
 
 
-def write_passing(store: Store, passing: Passing, made_from: Mapping[str, Any]) -> None:
+def write_cascade_rows(store: Store, passing: CascadeRows, made_from: Mapping[str, Any]) -> None:
     """Commit NAME.parquet, a line per row of the pool, and NAME.json."""
     n, cascade = len(passing.cascade.passed), passing.cascade
     columns = {
@@ -79,7 +79,7 @@ def write_passing(store: Store, passing: Passing, made_from: Mapping[str, Any]) 
 _PLAIN = ("target", "confidence", "picked", "missed")
 
 
-def kept_passing(store: Store, name: str) -> Passing | None:
+def read_cascade_rows(store: Store, name: str) -> CascadeRows | None:
     """What was committed under a name, where it is intact."""
     facts = store.manifest(f"{name}.json")
     if facts is None:
@@ -92,10 +92,10 @@ def kept_passing(store: Store, name: str) -> Passing | None:
     plain = {key: facts[key] for key in _PLAIN}
     cascade = Cascade(passed, (low, high), calibration=int(calibration.sum()), **plain)
     rows = np.flatnonzero(audited), np.flatnonzero(calibration)
-    return Passing(name, cascade, *rows, facts["token_budget"], facts["threads"])
+    return CascadeRows(name, cascade, *rows, facts["token_budget"], facts["threads"])
 
 
-def promised(run: Run, column: str, picker: Picker, budget: Budget, n: int) -> dict[str, Any]:
+def promise(run: Run, column: str, picker: Ranker, budget: Budget, n: int) -> dict[str, Any]:
     """What a cascade promises of this selection; {} for a column of one model.
 
     UsageError (exit 2) where it promises nothing: a larger budget, one in tokens, another end.
@@ -116,13 +116,13 @@ def promised(run: Run, column: str, picker: Picker, budget: Budget, n: int) -> d
             hint="pick that many or fewer, or score again with another --budget and --as",
         )
     if asked == told["picked"]:
-        return {"cascade": {**told, "sentences": words(told)}}
+        return {"cascade": {**told, "sentences": audit_sentences(told)}}
     low = at_fewer(told["recall"][1], told["picked"], asked)
     sentence = (
         f"Cascade: planned for {told['picked']:,} rows and cut at {asked:,}, where recall was not "
         f"measured: by the interval of the whole it is at least {low:.0%}; not identical."
     )
-    return {"cascade": {**told, "sentences": [sentence, *words(told)]}}
+    return {"cascade": {**told, "sentences": [sentence, *audit_sentences(told)]}}
 
 
 def _mask(rows: Ints, n: int) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pilotfish.data import Pool
 from pilotfish.engine.executors.launch import passes_paid
-from pilotfish.flops import RESUME, paid_for
+from pilotfish.flops import RESUME, charged_flops
 from pilotfish.records import Ints, Need
 from pilotfish.store import Run
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 
-class Bill:
+class CostTracker:
     """Charges the stage `score` for every shard once it is measured, and for the rest at the end.
 
     What was intact is charged nothing: an earlier event told of it, or another rank's.
@@ -40,7 +40,7 @@ class Bill:
         """A shard is finished."""
         if receipt.measured:
             paid = {receipt.shard: passes_paid(receipt, self._keys)}
-            spent = paid_for(self._weak, paid, self._lengths)
+            spent = charged_flops(self._weak, paid, self._lengths)
             self.charge(rows=self._rows(receipt), **spent)
 
     def charge(self, **facts: float) -> None:
@@ -67,10 +67,12 @@ class Bill:
 
     def _lengths(self, shard: int) -> Ints:
         """[n] tokens of a shard's rows as the model read them."""
-        from pilotfish.engine.shard_files import seen_of
+        from pilotfish.engine.shard_files import features_of_shard
 
         need = next(iter(self._keys))
-        seen, _ = seen_of(self._pool, {need: self._keys[need]}, self._run.store, need, shard)
+        seen, _ = features_of_shard(
+            self._pool, {need: self._keys[need]}, self._run.store, need, shard
+        )
         lengths = seen.n_prompt_tokens + seen.n_response_tokens
         if self._only is None:
             return lengths

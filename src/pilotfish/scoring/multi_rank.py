@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from pilotfish import remote_code
 from pilotfish.config import Method
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
-from pilotfish.data.run_pool import existing, pool_of
-from pilotfish.engine.executors.launch import Spread, Told, Work
+from pilotfish.data.run_pool import open_run, pool_of
+from pilotfish.engine.executors.launch import ExecutorConfig, ScoreJob, ShardProgress
 from pilotfish.errors import RunBusy, UsageError
 from pilotfish.progress import Progress
-from pilotfish.scoring.cost_events import Bill
-from pilotfish.scoring.score_plan import Planned, model_for, refuse_opened
-from pilotfish.scoring.setup import ready, start, tuned_folder
+from pilotfish.scoring.cost_events import CostTracker
+from pilotfish.scoring.score_plan import ScorePlan, check_worker, model_for
+from pilotfish.scoring.setup import open_inputs, prepare_scoring, tuned_folder
 from pilotfish.scoring.write import write_scores
-from pilotfish.store import Leases, Run, Store, run_lock, somebody_working, tidy, working
+from pilotfish.store import Leases, Run, Store, has_workers, run_lock, tidy, working
 
 if TYPE_CHECKING:
     from pilotfish.engine.scorer import ShardScorer
@@ -40,7 +40,7 @@ class Command:
     weak: str
     methods: Mapping[str, Method]
     direction: str | None
-    how: Measuring
+    how: ScoreConfig
 
     @property
     def digest(self) -> str:
@@ -59,7 +59,7 @@ class Command:
         methods = ",".join(method.text for method in self.methods.values())
         words = ["pilotfish", "score", self.source.data, "--weak", self.weak, "--method", methods]
         words += ["--trusted", self.how.trusted] if self.how.trusted else []
-        words += ["--trust-remote-code"] if remote_code.asked() else []
+        words += ["--trust-remote-code"] if remote_code.allowed() else []
         words += ["--out", out, "--executor", "ranks", "--rank", "0", "--world", "1"]
         return shlex.join(words)
 
@@ -69,14 +69,14 @@ class Job:
     """What a rank holds in its hands once there is a plan."""
 
     run: Run
-    planned: Planned
-    work: Work
+    planned: ScorePlan
+    work: ScoreJob
     scorer: "ShardScorer"
     leases: Leases
 
 
 def score_as_rank(
-    out: str, command: Command, spread: Spread, *, force: bool, progress: Progress
+    out: str, command: Command, spread: ExecutorConfig, *, force: bool, progress: Progress
 ) -> Run:
     """Do the part of one rank, and wait until the run is scored: one that lives finishes it."""
     if force:
@@ -99,7 +99,7 @@ def merge(out: str) -> Run:
 
     Raises UsageError where shards are missing, saying how many and which command brings them.
     """
-    with run_lock(existing(out).root) as store:
+    with run_lock(open_run(out).root) as store:
         run, found = Run(store.root), store.read_json(PLAN)
         if found is None and run.section("scores"):
             return run
@@ -109,7 +109,7 @@ def merge(out: str) -> Run:
                 hint="start them: pilotfish score DATA --weak MODEL --method METHOD --out RUN "
                 "--executor ranks --rank I --world N",
             )
-        pool, planned = Pool.open(store), Planned.of_json(found["planned"])
+        pool, planned = Pool.open(store), ScorePlan.of_json(found["planned"])
         if missing := _missing(store, pool, planned):
             raise UsageError(
                 f"{len(missing)} of {pool.shards} shards are not measured yet",
@@ -129,7 +129,7 @@ def _planned_or_joined(root: Path, command: Command, part: ExitStack, progress: 
     waiting = False
     while True:
         found = Store(root).read_json(PLAN) or {}
-        if found.get("command_digest") == command.digest and somebody_working(root):
+        if found.get("command_digest") == command.digest and has_workers(root):
             leases = part.enter_context(working(root))
             return _join(Run(root), command, found, leases)
         try:
@@ -145,39 +145,39 @@ def _planned_or_joined(root: Path, command: Command, part: ExitStack, progress: 
 
 def _plan(
     run: Run, command: Command, root: Path, progress: Progress
-) -> tuple[Run, Planned, Work, "ShardScorer"]:
+) -> tuple[Run, ScorePlan, ScoreJob, "ShardScorer"]:
     """Read, tune, fix what is going to be measured, and say so in the run."""
-    from pilotfish.engine.executors.worker import Opened, open_scorer
+    from pilotfish.engine.executors.worker import WorkerInfo, open_scorer
 
     how = command.how
-    pool, weak = ready(run, command.source, command.weak, how, force=False, progress=progress)
-    weak, planned, spec = start(
+    pool, weak = open_inputs(run, command.source, command.weak, how, force=False, progress=progress)
+    weak, planned, spec = prepare_scoring(
         run, pool, weak, command.methods, how=how, direction=command.direction, force=False,
         progress=progress,
     )  # fmt: skip
     scorer = open_scorer(spec, weak)
-    opened = Opened.of(spec, weak, scorer)
-    refuse_opened(run, planned, opened, force=False)
+    opened = WorkerInfo.of(spec, weak, scorer)
+    check_worker(run, planned, opened, force=False)
     planned = planned.opened(opened)
     facts = {"planned": planned.as_json(), "command_digest": command.digest}
     run.store.write_json(PLAN, {**facts, "command": command.words(str(root))})
-    return run, planned, Work(pool, weak, spec), scorer
+    return run, planned, ScoreJob(pool, weak, spec), scorer
 
 
 def _join(run: Run, command: Command, found: Mapping[str, Any], leases: Leases) -> Job:
     """Take up the plan of another rank. UsageError where this one would not measure alike."""
-    from pilotfish.engine.executors.worker import ScoreSpec, load_for, open_scorer
+    from pilotfish.engine.executors.worker import ScoreSpec, load_model, open_scorer
 
-    planned = Planned.of_json(found["planned"])
+    planned = ScorePlan.of_json(found["planned"])
     facts = planned.weak
     spec = ScoreSpec(
         root=str(run.root.resolve()), digest=facts["digest"], needs=planned.needs,
         model=model_for(run, command.weak, tuned_folder(command.how)),
         max_length=facts["max_length"], precision=facts["precision"],
         token_budget=facts["token_budget"], threads=facts["threads"] or 1,
-        trust_remote_code=remote_code.asked(),
+        trust_remote_code=remote_code.allowed(),
     )  # fmt: skip
-    weak = load_for(spec)
+    weak = load_model(spec)
     scorer = open_scorer(spec, weak)
     if {need.name: key for need, key in scorer.keys.items()} != planned.keys:
         raise UsageError(
@@ -185,26 +185,26 @@ def _join(run: Run, command: Command, found: Mapping[str, Any], leases: Leases) 
             "is another one",
             hint=f"planned: {facts['precision']} on {facts['device']}; give all ranks the same",
         )
-    return Job(run, planned, Work(pool_of(run), weak, spec), scorer, leases)
+    return Job(run, planned, ScoreJob(pool_of(run), weak, spec), scorer, leases)
 
 
-def _measure(job: Job, spread: Spread, progress: Progress) -> None:
+def _measure(job: Job, spread: ExecutorConfig, progress: Progress) -> None:
     """Measure what is free, then what others leave, until every shard is there."""
-    from pilotfish.engine.executors.failures import Tries
-    from pilotfish.engine.executors.ranks import place_of, take_part
+    from pilotfish.engine.executors.failures import RetryTracker
+    from pilotfish.engine.executors.ranks import parse_rank, score_as_rank
 
     run, pool = job.run, job.work.pool
-    place, tries = place_of(spread.rank, spread.world), Tries()
+    place, tries = parse_rank(spread.rank, spread.world), RetryTracker()
     progress.note(f"rank {place.rank} of {place.world}: {pool.shards} shards")
-    bill = Bill(run, pool, [*job.planned.columns])
+    bill = CostTracker(run, pool, [*job.planned.columns])
     bill.begin(job.work.weak, job.scorer.keys)
-    told = Told(job.work, progress, bill.after)
+    told = ShardProgress(job.work, progress, bill.after)
 
     def wait(shards: list[int]) -> None:
         named = ", ".join(map(str, shards[:5])) + (", ..." if len(shards) > 5 else "")
         progress.note(f"other ranks have {len(shards)} shards in hand ({named}): waiting for them")
 
-    for receipt in take_part(
+    for receipt in score_as_rank(
         job.scorer, run.store, job.leases, place, shards=pool.shards, tries=tries, on_wait=wait,
         tick=told.tick,
     ):  # fmt: skip
@@ -228,12 +228,12 @@ def _written(job: Job) -> bool:
             time.sleep(PAUSE)
 
 
-def _write(run: Run, pool: Pool, planned: Planned) -> None:
+def _write(run: Run, pool: Pool, planned: ScorePlan) -> None:
     write_scores(run, pool, planned)
     run.update(status="scored")
 
 
-def _stands(run: Run, pool: Pool, planned: Planned) -> bool:
+def _stands(run: Run, pool: Pool, planned: ScorePlan) -> bool:
     found, scores = run.store.manifest("scores.json"), run.section("scores")
     return (
         found is not None
@@ -245,7 +245,7 @@ def _stands(run: Run, pool: Pool, planned: Planned) -> bool:
     )
 
 
-def _missing(store: Store, pool: Pool, planned: Planned) -> list[int]:
+def _missing(store: Store, pool: Pool, planned: ScorePlan) -> list[int]:
     """Shards that are not measured, or not intact."""
     from pilotfish.engine.executors.ranks import finished
 

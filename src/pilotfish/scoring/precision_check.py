@@ -15,7 +15,7 @@ import numpy as np
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import warn
 from pilotfish.methods import Selector
-from pilotfish.methods.rankers import Picker, tie_rank
+from pilotfish.methods.rankers import Ranker, tie_rank
 from pilotfish.progress import Progress
 from pilotfish.records import Example
 from pilotfish.scoring.audit import Agreement, agreement, good_enough, plain_facts, refusal, sample
@@ -38,7 +38,7 @@ class Formats:
     exact: "Loaded"
 
 
-def settle(
+def choose_precision(
     run: Run,
     pool: Pool,
     weak: "Loaded",
@@ -121,10 +121,10 @@ def fast_format(weak: "Loaded", asked: str, rows: int, selectors: Sequence[Selec
 
 def _uncut(selector: Selector) -> bool:
     """Whether nothing could put a wrong pick right afterwards."""
-    return selector.direction is not None and unaudited(selector, selector.picker()) != ""
+    return selector.direction is not None and unaudited(selector, selector.ranker()) != ""
 
 
-def unaudited(selector: Selector, picker: Picker) -> str:
+def unaudited(selector: Selector, picker: Ranker) -> str:
     """Why some rows measured again could not put a pick right, as a sentence; "" if they could."""
     if selector.pool_relative:
         return (
@@ -147,13 +147,13 @@ def _compare(
     token_budget: int,
 ) -> dict[str, Agreement]:
     """How each column agrees on the sample."""
-    from pilotfish.engine.in_memory import Looker
+    from pilotfish.engine.in_memory import InMemoryScorer
 
     rows = _sample(pool)
     tie = tie_rank([row.digest for row in rows], [row.id for row in rows])
     needs = list(dict.fromkeys(need for each in selectors.values() for need in each.needs))
     seen = [
-        Looker(loaded, needs, max_length=max_length, token_budget=token_budget)(rows)
+        InMemoryScorer(loaded, needs, max_length=max_length, token_budget=token_budget)(rows)
         for loaded in (formats.fast, formats.exact)
     ]
     found = {}

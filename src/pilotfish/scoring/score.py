@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 from pilotfish.config import Method
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
-from pilotfish.engine.executors.launch import HERE, Spread, Work, measure_all
+from pilotfish.engine.executors.launch import LOCAL, ExecutorConfig, ScoreJob, score_shards
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
 from pilotfish.methods import make
 from pilotfish.progress import SILENT, Progress
-from pilotfish.scoring.cost_events import Bill
+from pilotfish.scoring.cost_events import CostTracker
 from pilotfish.scoring.multi_rank import Command, score_as_rank
-from pilotfish.scoring.score_plan import refuse_opened
-from pilotfish.scoring.setup import ready, start
+from pilotfish.scoring.score_plan import check_worker
+from pilotfish.scoring.setup import open_inputs, prepare_scoring
 from pilotfish.scoring.write import write_scores
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
-    from pilotfish.engine.executors.worker import Opened
+    from pilotfish.engine.executors.worker import WorkerInfo
     from pilotfish.models import Loaded
 
 
@@ -34,8 +34,8 @@ def score(
     names: Sequence[str] = (),
     trusted: str | None = None,
     direction: str | None = None,
-    measuring: Measuring | None = None,
-    spread: Spread = HERE,
+    measuring: ScoreConfig | None = None,
+    spread: ExecutorConfig = LOCAL,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
@@ -44,7 +44,7 @@ def score(
     `spread` says who measures; whoever does, the run holds the same bytes afterwards.
     """
     need_torch("scoring")
-    how = replace(measuring or Measuring(), trusted=trusted)
+    how = replace(measuring or ScoreConfig(), trusted=trusted)
     columns = name_columns(methods, names)
     for method in methods:
         make(method, direction)  # what is spelt wrong is said before anything is spent
@@ -55,7 +55,7 @@ def score(
     with run_lock(out) as store:
         # after the lock: a second planner is turned away before torch is loaded
         run = Run(store.root)
-        pool, loaded = ready(run, source, weak, how, force=force, progress=progress)
+        pool, loaded = open_inputs(run, source, weak, how, force=force, progress=progress)
         add_scores(
             run, pool, loaded, columns, how=how, direction=direction, spread=spread, force=force,
             progress=progress,
@@ -80,9 +80,9 @@ def add_scores(
     weak: "Loaded",
     columns: Mapping[str, Method],
     *,
-    how: Measuring,
+    how: ScoreConfig,
     direction: str | None = None,
-    spread: Spread = HERE,
+    spread: ExecutorConfig = LOCAL,
     section: str = "weak",
     force: bool = False,
     progress: Progress = SILENT,
@@ -91,16 +91,16 @@ def add_scores(
 
     section: of run.json, where the model's facts go.
     """
-    bill = Bill(run, pool, [*columns])
-    weak, planned, spec = start(
+    bill = CostTracker(run, pool, [*columns])
+    weak, planned, spec = prepare_scoring(
         run, pool, weak, columns, how=how, direction=direction, force=force,
         processes=spread.processes(weak), section=section, progress=progress,
     )  # fmt: skip
 
-    def check(opened: "Opened") -> None:
-        refuse_opened(run, planned, opened, force=force)
+    def check(opened: "WorkerInfo") -> None:
+        check_worker(run, planned, opened, force=force)
         bill.begin(weak, opened.keys)
 
-    opened = measure_all(Work(pool, weak, spec), spread, progress, check, bill.after)
+    opened = score_shards(ScoreJob(pool, weak, spec), spread, progress, check, bill.after)
     write_scores(run, pool, planned.opened(opened), force=force)
     bill.rest()

@@ -14,7 +14,7 @@ from pilotfish.records import Need
 from pilotfish.store import Run
 
 if TYPE_CHECKING:
-    from pilotfish.engine.executors.worker import Opened, ScoreSpec
+    from pilotfish.engine.executors.worker import ScoreSpec, WorkerInfo
     from pilotfish.models import Loaded
 
 Facts = Mapping[str, Any]
@@ -22,7 +22,7 @@ CASCADE = "cascade_from"  # what a column of a cascade was made from
 
 
 @dataclass(frozen=True)
-class Planned:
+class ScorePlan:
     """Columns to be written, each with what run.json will say of it, and the model behind them.
 
     `keys` (need's name -> key) are known once a worker has opened.
@@ -53,7 +53,7 @@ class Planned:
         """Each need's key."""
         return {need: self.keys[need.name] for need in self.needs}
 
-    def opened(self, opened: "Opened") -> "Planned":
+    def opened(self, opened: "WorkerInfo") -> "ScorePlan":
         """The same, with all that only a worker can know."""
         keys = {need.name: key for need, key in opened.keys.items()}
         columns = {
@@ -72,7 +72,7 @@ class Planned:
         return {**asdict(self), "columns": list(self.columns.items())}
 
     @classmethod
-    def of_json(cls, facts: Facts) -> "Planned":
+    def of_json(cls, facts: Facts) -> "ScorePlan":
         """The other way round."""
         known = {name: facts[name] for name in cls.__dataclass_fields__}
         return cls(**{**known, "columns": dict(facts["columns"])})
@@ -98,7 +98,7 @@ def plan_scores(
     force: bool,
     section: str = "weak",
     cascade: Facts | None = None,
-) -> Planned:
+) -> ScorePlan:
     """Fix the columns; UsageError, naming what changed, where one was made otherwise.
 
     cascade: what decides which rows the model is shown, where that is not all of them.
@@ -114,7 +114,7 @@ def plan_scores(
         }
         for name, method in methods.items()
     }
-    refuse_reuse(run, columns, force=force)
+    check_columns(run, columns, force=force)
     facts = {
         "name": weak.name,
         "digest": weak.digest,
@@ -125,18 +125,18 @@ def plan_scores(
         "max_length": max_length,
         **weak.origin,
     }
-    return Planned(columns, direction, facts, seed, section)
+    return ScorePlan(columns, direction, facts, seed, section)
 
 
 def spec_for(
-    run: Run, planned: Planned, *, model: str, precision: str, **fixed: Any
+    run: Run, planned: ScorePlan, *, model: str, precision: str, **fixed: Any
 ) -> "ScoreSpec":
     """What a worker is told. fixed: its token_budget and threads."""
     from pilotfish.engine.executors.worker import ScoreSpec
 
     return ScoreSpec(
         root=str(run.root.resolve()), model=model, digest=planned.weak["digest"],
-        trust_remote_code=remote_code.asked(),
+        trust_remote_code=remote_code.allowed(),
         needs=planned.needs, max_length=planned.weak["max_length"], precision=precision, **fixed,
     )  # fmt: skip
 
@@ -148,12 +148,12 @@ def model_for(run: Run, name: str, tuned: str | None) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-def refuse_opened(run: Run, planned: Planned, opened: "Opened", *, force: bool) -> None:
+def check_worker(run: Run, planned: ScorePlan, opened: "WorkerInfo", *, force: bool) -> None:
     """The same as `refuse_reuse`, once a worker is open and before it measures."""
-    refuse_reuse(run, planned.opened(opened).columns, opened.specs, force=force)
+    check_columns(run, planned.opened(opened).columns, opened.specs, force=force)
 
 
-def refuse_reuse(
+def check_columns(
     run: Run, columns: Mapping[str, Facts], specs: Mapping[str, Facts] = {}, *, force: bool
 ) -> None:
     """UsageError, naming what changed, where a column would be made from something else.
@@ -177,11 +177,11 @@ def refuse_reuse(
 
 def _spec_changes(run: Run, keys: Mapping[str, str], specs: Mapping[str, Facts]) -> list[str]:
     """Each thing that decides numbers and is another one than it was for the old keys."""
-    from pilotfish.engine.shard_files import part
+    from pilotfish.engine.shard_files import shard_path
 
     changed = set[str]()
     for need, key in keys.items():
-        old = (run.store.manifest(f"{part(key, 0)}.json") or {}).get("spec")
+        old = (run.store.manifest(f"{shard_path(key, 0)}.json") or {}).get("spec")
         if old is not None and need in specs:
             new = specs[need]
             names = {*old, *new} - _REPLACED_BY_FORMAT

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotfish.config import Method
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import MAX_LENGTH, Measuring
+from pilotfish.config.scoring import DEFAULT_MAX_LENGTH, ScoreConfig
 from pilotfish.data import Pool, overlap_keys
-from pilotfish.data.held_out import known_test
-from pilotfish.data.run_pool import is_run, open_pool, pool_of, read_beside, reread
+from pilotfish.data.held_out import stored_test_rows
+from pilotfish.data.run_pool import is_run, open_pool, pool_of, read_extra_rows, recorded_source
 from pilotfish.progress import SILENT, Progress
-from pilotfish.scoring.precision_check import settle
-from pilotfish.scoring.score_plan import Planned, model_for, plan_scores, spec_for
+from pilotfish.scoring.precision_check import choose_precision
+from pilotfish.scoring.score_plan import ScorePlan, model_for, plan_scores, spec_for
 from pilotfish.scoring.weak_model import weak_folder, weak_model
 from pilotfish.store import Run
 
@@ -20,51 +20,51 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 
-def ready(
-    run: Run, source: Source, weak: str, how: Measuring, *, force: bool, progress: Progress
+def open_inputs(
+    run: Run, source: Source, weak: str, how: ScoreConfig, *, force: bool, progress: Progress
 ) -> tuple[Pool, "Loaded"]:
     """The run's pool, read now or reused, and its weak model, tuned now or reused."""
-    from pilotfish.models import settle_threads
+    from pilotfish.models import set_threads
 
-    again, source = is_run(source.data), reread(run, source)
-    asked = overlap_keys(known_test(run))
+    again, source = is_run(source.data), recorded_source(run, source)
+    asked = overlap_keys(stored_test_rows(run))
     kept_out = asked if run.section("data").get("exclude") else frozenset()
     pool = (
         pool_of(run)
         if again
         else open_pool(run, source, exclude=kept_out, force=force, progress=progress)
     )
-    vouched = read_beside(source, how.trusted, exclude=asked).examples if how.trusted else []
+    vouched = read_extra_rows(source, how.trusted, exclude=asked).examples if how.trusted else []
     loaded = weak_model(
         run, weak, trusted=vouched, seed=how.seed, stream=how.stream, config=how.tune,
         precision=how.precision, force=force, progress=progress,
     )  # fmt: skip
-    settle_threads(loaded.parameters)
+    set_threads(loaded.parameters)
     return pool, loaded
 
 
-class Start(NamedTuple):
+class ScoreSetup(NamedTuple):
     """All that is fixed before the first shard is measured."""
 
     weak: "Loaded"  # in the format that measures
-    planned: Planned
+    planned: ScorePlan
     spec: "ScoreSpec"
 
 
-def start(
+def prepare_scoring(
     run: Run,
     pool: Pool,
     weak: "Loaded",
     columns: Mapping[str, Method],
     *,
-    how: Measuring,
+    how: ScoreConfig,
     direction: str | None,
     force: bool,
     processes: int = 1,
     section: str = "weak",
     cascade: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
-) -> Start:
+) -> ScoreSetup:
     """Fix what is going to be written, by which model, in which format and which batches.
 
     Bits depend on the token budget and, on a CPU, on the threads of a forward pass. The first score
@@ -78,7 +78,7 @@ def start(
     from pilotfish.tokenization import clamp_max_length
 
     max_length, fixed = (
-        clamp_max_length(how.max_length or MAX_LENGTH, weak.window),
+        clamp_max_length(how.max_length or DEFAULT_MAX_LENGTH, weak.window),
         _fixed(run, weak, section),
     )
     planned = plan_scores(
@@ -91,7 +91,7 @@ def start(
     if section == "weak":
         _fix(run, weak, token_budget=budget, threads=threads)
     if section == "weak":
-        weak = settle(
+        weak = choose_precision(
             run, pool, weak, planned.selectors, asked=how.precision, max_length=max_length,
             token_budget=budget, progress=progress,
         )  # fmt: skip
@@ -99,7 +99,7 @@ def start(
         run, planned, model=model_for(run, weak.name, tuned_folder(how)), precision=weak.precision,
         token_budget=budget, threads=threads,
     )  # fmt: skip
-    return Start(weak, planned, spec)
+    return ScoreSetup(weak, planned, spec)
 
 
 def _threads(torch: Any, processes: int) -> int:
@@ -107,7 +107,7 @@ def _threads(torch: Any, processes: int) -> int:
     return max(1, int(torch.get_num_threads()) // processes)
 
 
-def tuned_folder(how: Measuring) -> str | None:
+def tuned_folder(how: ScoreConfig) -> str | None:
     """Where the run's tuned weak model lies, where there is one."""
     return weak_folder(how.seed) if how.trusted else None
 

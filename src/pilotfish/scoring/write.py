@@ -16,14 +16,14 @@ from pilotfish.data import Pool
 from pilotfish.data.row_groups import GroupedWriter, pieces
 from pilotfish.data.run_pool import warn
 from pilotfish.methods import Selector
-from pilotfish.records import SKIPPED, Floats, Ints, Seen, Texts
-from pilotfish.scoring.score_plan import CASCADE, Planned, refuse_reuse
+from pilotfish.records import SKIPPED, Floats, Ints, RowFeatures, Texts
+from pilotfish.scoring.score_plan import CASCADE, ScorePlan, check_columns
 from pilotfish.store import Run
 
 # A score that so many rows lack deserves a warning in the report.
 MANY_UNSCORABLE = 0.1
 _ORIGIN = ("id", "source", "row", "n_prompt_tokens", "n_response_tokens", "truncated")
-Look = tuple[Seen, NDArray[np.bool_]]  # what was measured of some rows, and truncated [n]
+Look = tuple[RowFeatures, NDArray[np.bool_]]  # what was measured of some rows, and truncated [n]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Column:
         if self.selector.pool_relative:
             self._whole = _scored(self.selector, view.whole()[0])
 
-    def add_to(self, table: pa.Table, seen: Seen, start: int) -> pa.Table:
+    def add_to(self, table: pa.Table, seen: RowFeatures, start: int) -> pa.Table:
         """The three columns of scores.parquet for the rows from `start` on, beside `table`."""
         values, reasons = (
             (each[start : start + len(seen)] for each in self._whole)
@@ -97,7 +97,7 @@ def write_columns(run: Run, pool: Pool, columns: Sequence[Column], view: View) -
     return np.concatenate(lengths)
 
 
-def _scored(selector: Selector, seen: Seen) -> tuple[Floats, Texts]:
+def _scored(selector: Selector, seen: RowFeatures) -> tuple[Floats, Texts]:
     values = np.asarray(selector.score(seen), dtype=np.float64)
     return values, selector.reasons(seen, values)
 
@@ -113,7 +113,7 @@ def _others(run: Run, pool: Pool, fresh: set[str]) -> dict[str, Any]:
 
 def _origins(
     run: Run, pool: Pool, left: Mapping[str, Any], view: View
-) -> Iterator[tuple[pa.Table, Seen]]:
+) -> Iterator[tuple[pa.Table, RowFeatures]]:
     """Shard after shard, what stands there before the new scores, and what was measured of it."""
     shards = range(pool.shards)
     if not left:
@@ -138,7 +138,7 @@ def _beside(left: pa.Table, right: pa.Table) -> pa.Table:
     return left
 
 
-def _bare(origin: pa.Table, seen: Seen, truncated: NDArray[np.bool_]) -> pa.Table:
+def _bare(origin: pa.Table, seen: RowFeatures, truncated: NDArray[np.bool_]) -> pa.Table:
     """What scores.parquet says of every row before any score."""
     values = (
         origin["id"].cast(pa.string()),
@@ -160,18 +160,18 @@ def _warn_of_many(run: Run, columns: Sequence[Column], rows: int) -> None:
             warn(run, [f"{share} are unscorable by {column.name}: {listed}"])
 
 
-def write_scores(run: Run, pool: Pool, planned: Planned, *, force: bool = False) -> Ints:
+def write_scores(run: Run, pool: Pool, planned: ScorePlan, *, force: bool = False) -> Ints:
     """Write every column (scores.parquet) and run.json; the tokens of every row, [n].
 
     UsageError, naming what changed, where a column stands that was made otherwise.
     """
-    from pilotfish.engine.shard_files import load_seen, seen_of
+    from pilotfish.engine.shard_files import features_of_shard, load_features
 
-    refuse_reuse(run, planned.columns, force=force)
+    check_columns(run, planned.columns, force=force)
     keys, lengths_need = planned.key_of, planned.needs[0]
     view = View(
-        shard=lambda shard: seen_of(pool, keys, run.store, lengths_need, shard),
-        whole=lambda: load_seen(pool, keys, run.store, lengths_need),
+        shard=lambda shard: features_of_shard(pool, keys, run.store, lengths_need, shard),
+        whole=lambda: load_features(pool, keys, run.store, lengths_need),
         recount=any(CASCADE in facts for facts in planned.columns.values()),
     )
     fresh = [Column(n, planned.selectors[n], facts) for n, facts in planned.columns.items()]
@@ -183,11 +183,11 @@ def write_scores(run: Run, pool: Pool, planned: Planned, *, force: bool = False)
     return lengths
 
 
-def _warn_of_padding(run: Run, planned: Planned) -> None:
+def _warn_of_padding(run: Run, planned: ScorePlan) -> None:
     """Say so where no safe way was found to lay rows end to end: slower, and no other numbers."""
-    from pilotfish.engine.shard_files import part
+    from pilotfish.engine.shard_files import shard_path
 
     # one probe of the model decides for all its shards
-    parts = (run.store.require(f"{part(key, 0)}.json") for key in planned.keys.values())
+    parts = (run.store.require(f"{shard_path(key, 0)}.json") for key in planned.keys.values())
     if {found["batching"] for found in parts} & {"padded", "masked"}:
         warn(run, [f"{planned.weak['name']} cannot be packed safely: its rows are padded"])

@@ -19,7 +19,7 @@ from pilotfish.data.run_pool import pool_of
 from pilotfish.errors import UsageError
 from pilotfish.methods import Selector
 from pilotfish.methods.base import NONFINITE
-from pilotfish.records import Floats, Ints, Seen, Texts
+from pilotfish.records import Floats, Ints, RowFeatures, Texts
 from pilotfish.store import Run
 
 
@@ -85,7 +85,7 @@ def _other_pool(run: Run) -> UsageError:
 _COUNTS = ("n_prompt_tokens", "n_response_tokens")
 
 
-class Part(NamedTuple):
+class ScoreShard(NamedTuple):
     """The scores of one shard."""
 
     values: Floats  # [n] nan where unscorable
@@ -93,11 +93,11 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ScoredRow:
     """One score per row, and a reason where there is none; `parts()` reads them anew."""
 
     column: str | None  # name in scores.parquet; None where computed on the spot
-    parts: Callable[[], Iterator[Part]]  # one of each shard, in order
+    parts: Callable[[], Iterator[ScoreShard]]  # one of each shard, in order
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,30 +140,32 @@ class Candidates:
             )
         return found
 
-    def scored(self, name: str) -> Scored:
+    def scored(self, name: str) -> ScoredRow:
         """One score column. A value that is no number is unscorable whatever its status says."""
         if self.scores is None or name not in self.run.section("scores"):
             raise no_such_score(self.run, name)
-        return Scored(name, lambda: self._parts(name))
+        return ScoredRow(name, lambda: self._parts(name))
 
-    def _parts(self, name: str) -> Iterator[Part]:
+    def _parts(self, name: str) -> Iterator[ScoreShard]:
         assert self.scores is not None
         for table in self.scores.tables(name, f"{name}_status", f"{name}_reason"):
             values = np.array(table[name].to_numpy(), dtype=np.float64)
             bad = (table[f"{name}_status"].to_numpy() != "ok") | ~np.isfinite(values)
             told = table[f"{name}_reason"].fill_null(NONFINITE).to_numpy()
-            yield Part(np.where(bad, np.nan, values), np.where(bad, told, ""))
+            yield ScoreShard(np.where(bad, np.nan, values), np.where(bad, told, ""))
 
-    def score_now(self, selector: Selector, what: str) -> Scored:
+    def score_now(self, selector: Selector, what: str) -> ScoredRow:
         """The scores of a method that looks at no model."""
         if selector.reads_counts:
             self.need_counts(what)
         if not selector.pool_relative:
-            return Scored(None, lambda: (_part(selector, seen) for seen in self._seen()))
+            return ScoredRow(None, lambda: (_part(selector, seen) for seen in self._seen()))
         whole, bounds = _part(selector, self.seen()), self.pool.ranges
-        return Scored(None, lambda: (Part(whole.values[a:b], whole.why[a:b]) for a, b in bounds))
+        return ScoredRow(
+            None, lambda: (ScoreShard(whole.values[a:b], whole.why[a:b]) for a, b in bounds)
+        )
 
-    def seen(self) -> Seen:
+    def seen(self) -> RowFeatures:
         """All that can be told of the whole pool without a model."""
         return _all(list(self._seen()))
 
@@ -178,11 +180,11 @@ class Candidates:
         place = np.argsort(np.argsort(np.array(list(number), dtype=object)))
         return np.asarray(place[np.concatenate(parts)], dtype=np.int64)
 
-    def _seen(self) -> Iterator[Seen]:
+    def _seen(self) -> Iterator[RowFeatures]:
         none = ((np.zeros(n, np.int64), np.zeros(n, np.int64)) for n in self.pool.sizes)
         counts = self.counts() or none
         for ids, (prompt, response) in zip(ids_of(self.pool), counts, strict=True):
-            yield Seen(np.array(ids, dtype=object), prompt, response)
+            yield RowFeatures(np.array(ids, dtype=object), prompt, response)
 
 
 def candidates_of(run: Run) -> Candidates:
@@ -199,13 +201,13 @@ def no_such_score(run: Run, name: str) -> UsageError:
     )
 
 
-def _part(selector: Selector, seen: Seen) -> Part:
+def _part(selector: Selector, seen: RowFeatures) -> ScoreShard:
     values = np.asarray(selector.score(seen), dtype=np.float64)
-    return Part(values, selector.reasons(seen, values))
+    return ScoreShard(values, selector.reasons(seen, values))
 
 
-def _all(parts: list[Seen]) -> Seen:
-    return Seen(
+def _all(parts: list[RowFeatures]) -> RowFeatures:
+    return RowFeatures(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.n_prompt_tokens for part in parts]),
         np.concatenate([part.n_response_tokens for part in parts]),

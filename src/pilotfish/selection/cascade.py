@@ -16,10 +16,17 @@ import numpy as np
 
 from pilotfish.config import Method
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import warn
-from pilotfish.engine.executors.launch import HERE, Spread, Work, measure_all, passes, threads_of
+from pilotfish.engine.executors.launch import (
+    LOCAL,
+    ExecutorConfig,
+    ScoreJob,
+    passes,
+    score_shards,
+    threads_of,
+)
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
 from pilotfish.flops import known, reading_flops
@@ -28,15 +35,20 @@ from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Floats, Ints
 from pilotfish.scoring.audit import Cuts, cascade_facts, cuts_of, spearman
 from pilotfish.scoring.audit import cascade as maths
-from pilotfish.scoring.cascade_rows import Cheaper, Passing, kept_passing, write_passing
-from pilotfish.scoring.cost_events import Bill
+from pilotfish.scoring.cascade_rows import (
+    CascadeConfig,
+    CascadeRows,
+    read_cascade_rows,
+    write_cascade_rows,
+)
+from pilotfish.scoring.cost_events import CostTracker
 from pilotfish.scoring.score import add_scores, name_columns
-from pilotfish.scoring.score_plan import CASCADE, refuse_reuse
-from pilotfish.scoring.setup import Start, ready, start
+from pilotfish.scoring.score_plan import CASCADE, check_columns
+from pilotfish.scoring.setup import ScoreSetup, open_inputs, prepare_scoring
 from pilotfish.scoring.weak_model import weak_model
 from pilotfish.scoring.write import write_scores
 from pilotfish.selection.candidates import candidates_of
-from pilotfish.selection.topk import Gathered, gathered
+from pilotfish.selection.topk import GatheredScores, gathered
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
@@ -55,7 +67,7 @@ class _Column:
     name: str
     selector: Selector
     cuts: Cuts
-    cheaper: Cheaper
+    cheaper: CascadeConfig
     seed: int  # of every draw
 
     @property
@@ -79,13 +91,13 @@ def score_cascade(
     source: Source,
     weak: str,
     methods: Sequence[Method],
-    cheaper: Cheaper,
+    cheaper: CascadeConfig,
     *,
     names: Sequence[str] = (),
     trusted: str | None = None,
     direction: str | None = None,
-    measuring: Measuring | None = None,
-    spread: Spread = HERE,
+    measuring: ScoreConfig | None = None,
+    spread: ExecutorConfig = LOCAL,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
@@ -95,13 +107,13 @@ def score_cascade(
     model alone. UsageError (exit 2) for what has no fixed number of picks from one end.
     """
     need_torch("scoring")
-    how = replace(measuring or Measuring(), trusted=trusted)
+    how = replace(measuring or ScoreConfig(), trusted=trusted)
     columns = name_columns(methods, names)
     cuts = {name: _cuts(method, direction, cheaper) for name, method in columns.items()}
     _check_spread(spread)
     with run_lock(out) as store:
         run = Run(store.root)
-        pool, loaded = ready(run, source, weak, how, force=force, progress=progress)
+        pool, loaded = open_inputs(run, source, weak, how, force=force, progress=progress)
         made_from = _add_cheap(
             run, pool, loaded, columns, cheaper, how=how, direction=direction, spread=spread,
             force=force, progress=progress,
@@ -110,7 +122,7 @@ def score_cascade(
             column = _Column(
                 run, pool, name, make(method, direction), cuts[name], cheaper, how.drawn_with
             )
-            begun = start(
+            begun = prepare_scoring(
                 run, pool, loaded, {name: method}, how=how, direction=direction, force=force,
                 processes=spread.processes(loaded), cascade=made_from, progress=progress,
             )  # fmt: skip
@@ -119,7 +131,7 @@ def score_cascade(
     return run
 
 
-def _cuts(method: Method, direction: str | None, cheaper: Cheaper) -> Cuts:
+def _cuts(method: Method, direction: str | None, cheaper: CascadeConfig) -> Cuts:
     """Where the picks end; UsageError, before anything is spent, where a cascade has no meaning."""
     cheaper.check()
     selector = make(method, direction)
@@ -129,12 +141,12 @@ def _cuts(method: Method, direction: str | None, cheaper: Cheaper) -> Cuts:
             f"{method.text} {why}, so a cascade has nothing to spare",
             hint="leave out --cascade",
         )
-    cuts = cuts_of(selector.picker(), cheaper.budget, tokens=np.zeros(0, np.int64))
+    cuts = cuts_of(selector.ranker(), cheaper.budget, tokens=np.zeros(0, np.int64))
     maths.check(cuts)
     return cuts
 
 
-def _check_spread(spread: Spread) -> None:
+def _check_spread(spread: ExecutorConfig) -> None:
     spread.check()
     if spread.executor == "ranks":
         raise UsageError(
@@ -148,11 +160,11 @@ def _add_cheap(
     pool: Pool,
     weak: "Loaded",
     columns: Mapping[str, Method],
-    cheaper: Cheaper,
+    cheaper: CascadeConfig,
     *,
-    how: Measuring,
+    how: ScoreConfig,
     direction: str | None,
-    spread: Spread,
+    spread: ExecutorConfig,
     force: bool,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -165,7 +177,7 @@ def _add_cheap(
         "cheap": cheap.digest, "budget": cheaper.budget.text, "recall": cheaper.recall,
     }  # fmt: skip
     planned = {name: {"weak": weak.digest, CASCADE: made_from} for name in columns}
-    refuse_reuse(run, planned, force=force)
+    check_columns(run, planned, force=force)
     if cheap.parameters > weak.parameters:
         warn(
             run,
@@ -182,13 +194,13 @@ def _add_cheap(
 
 
 def _add_passed(
-    column: _Column, begun: Start, spread: Spread, *, force: bool, progress: Progress
+    column: _Column, begun: ScoreSetup, spread: ExecutorConfig, *, force: bool, progress: Progress
 ) -> None:
     """Calibrate, score the rows passed on, and measure the recall."""
     run, pool = column.run, column.pool
-    bill = Bill(run, pool, [column.name])
+    bill = CostTracker(run, pool, [column.name])
     some = gathered(
-        candidates_of(run), candidates_of(run).scored(column.cheap), column.cuts.picker, None
+        candidates_of(run), candidates_of(run).scored(column.cheap), column.cuts.ranker, None
     )
     passing, calibrated = _passing(column, begun, some, progress)
     # the plan's own batches: the calibration was measured in them
@@ -198,8 +210,8 @@ def _add_passed(
     if calibrated:
         bill.charge(rows=0, **calibrated)
     progress.note(f"{column.name}: {begun.weak.name} reads {passing.scored.mean():.0%} of the rows")
-    opened = measure_all(
-        Work(pool, begun.weak, spec), spread, progress,
+    opened = score_shards(
+        ScoreJob(pool, begun.weak, spec), spread, progress,
         lambda opened: bill.begin(begun.weak, opened.keys, passing.scored), bill.after,
     )  # fmt: skip
     write_scores(run, pool, begun.planned.opened(opened), force=force)
@@ -208,8 +220,8 @@ def _add_passed(
 
 
 def _passing(
-    column: _Column, begun: Start, some: Gathered, progress: Progress
-) -> tuple[Passing, dict[str, float]]:
+    column: _Column, begun: ScoreSetup, some: GatheredScores, progress: Progress
+) -> tuple[CascadeRows, dict[str, float]]:
     """The rows passed on, as committed or planned now, and what planning cost."""
     facts = {
         "pool": column.pool.fingerprint,
@@ -220,13 +232,13 @@ def _passing(
         "device": begun.weak.device.type,
         "max_length": begun.spec.max_length,
         "method": begun.planned.columns[column.name]["method"],
-        "picker": repr(column.cuts.picker),
+        "picker": repr(column.cuts.ranker),
         "budget": column.cheaper.budget.text,
         "recall": column.cheaper.recall,
         "seed": column.seed,
     }
     name = "cascades/" + hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    if (found := kept_passing(column.run.store, name)) is not None:
+    if (found := read_cascade_rows(column.run.store, name)) is not None:
         return found, {}
     tie, n = some.tie, len(column.pool)
     calibration, audit = maths.sizes(column.cuts, n)
@@ -238,21 +250,21 @@ def _passing(
         confidence=CONFIDENCE, seed=column.seed + 2,
     )  # fmt: skip
     audited = maths.draw(tie, audit, seed=column.seed + 1, among=~cascade.passed)
-    passing = Passing(
+    passing = CascadeRows(
         name, cascade, audited, rows, begun.spec.token_budget or 0, begun.spec.threads
     )
-    write_passing(column.run.store, passing, facts)
+    write_cascade_rows(column.run.store, passing, facts)
     return passing, spent
 
 
-def _look(column: _Column, begun: Start, rows: Ints) -> tuple[Floats, dict[str, float]]:
+def _look(column: _Column, begun: ScoreSetup, rows: Ints) -> tuple[Floats, dict[str, float]]:
     """The intended model's scores of some rows [m], in the batches it will have, and the cost."""
-    from pilotfish.engine.in_memory import Looker
+    from pilotfish.engine.in_memory import InMemoryScorer
 
     spec = begun.spec
     assert spec.token_budget is not None  # `start` has fixed it
     with threads_of(spec):
-        look = Looker(
+        look = InMemoryScorer(
             begun.weak, spec.needs, max_length=spec.max_length, token_budget=spec.token_budget
         )
         seen = look(column.pool.take(rows))
@@ -262,7 +274,7 @@ def _look(column: _Column, begun: Start, rows: Ints) -> tuple[Floats, dict[str, 
     return np.asarray(column.selector.score(seen), dtype=np.float64), spent
 
 
-def _tell(column: _Column, begun: Start, passing: Passing, some: Gathered) -> None:
+def _tell(column: _Column, begun: ScoreSetup, passing: CascadeRows, some: GatheredScores) -> None:
     """Measure the recall by the audited rows and write everything into run.json."""
     run, cascade, seed = column.run, passing.cascade, column.seed
     intended = column.values(column.name)
@@ -271,7 +283,7 @@ def _tell(column: _Column, begun: Start, passing: Passing, some: Gathered) -> No
     facts = cascade_facts(cascade, found, cheap=cheap, intended=begun.weak.name, seed=seed)
     facts |= {
         "budget": column.cheaper.budget.text,
-        "picker": repr(column.cuts.picker),
+        "picker": repr(column.cuts.ranker),
         "plan": passing.name,
         "scored": int(passing.scored.sum()),
         "agreement": _agreement(some.scores, intended, passing.calibration),

@@ -5,29 +5,29 @@ from typing import Any
 
 from pilotfish.budget import Budget
 from pilotfish.errors import UsageError
-from pilotfish.methods.rankers import Picker
-from pilotfish.selection.candidates import Candidates, Scored
-from pilotfish.selection.dedup import Copies, check_kind, copies_of
+from pilotfish.methods.rankers import Ranker
+from pilotfish.selection.candidates import Candidates, ScoredRow
+from pilotfish.selection.dedup import DuplicateRows, check_kind, find_duplicates
 from pilotfish.selection.quota import Quota, parse_quota
-from pilotfish.selection.topk import Choice, gathered, pick
-from pilotfish.selection.topk_by_group import pick_shared
+from pilotfish.selection.topk import TopK, gathered, select_topk
+from pilotfish.selection.topk_by_group import select_by_group
 
 
 @dataclass(frozen=True)
-class Limits:
+class Constraints:
     """`dedup`: "exact" or "near" copies of a better-ranked row go. `quota`: rows by group."""
 
     dedup: str | None = None
     quota: Quota | None = None
 
     @classmethod
-    def read(cls, dedup: str | None, quota: str | None) -> "Limits":
+    def read(cls, dedup: str | None, quota: str | None) -> "Constraints":
         """As typed; UsageError (exit 2) for another kind of copies, or a quota unread."""
         check_kind(dedup)
         return cls(dedup, None if quota is None else parse_quota(quota))
 
     @classmethod
-    def again(cls, facts: dict[str, Any]) -> "Limits":
+    def again(cls, facts: dict[str, Any]) -> "Constraints":
         """Those a selection was made under, as run.json tells them."""
         quota = facts.get("quota", {}).get("as")
         return cls.read(facts.get("dedup", {}).get("kind"), quota)
@@ -58,36 +58,38 @@ class Limits:
             )
 
 
-NONE = Limits()
+NONE = Constraints()
 
 
 def spend(
     rows: Candidates,
-    scored: Scored,
-    picker: Picker,
+    scored: ScoredRow,
+    picker: Ranker,
     budget: Budget,
-    limits: Limits = NONE,
+    limits: Constraints = NONE,
     *,
     allow_short: bool = False,
-) -> Choice:
+) -> TopK:
     """Spend a budget on scores within limits; raises UsageError like `budget.take`."""
-    copies = copies_in(rows, scored, picker, limits)
+    copies = duplicates_in(rows, scored, picker, limits)
     if limits.quota is not None:
-        return pick_shared(
+        return select_by_group(
             rows, scored, picker, budget, limits.quota, allow_short=allow_short, copies=copies
         )
-    return pick(rows, scored, picker, budget, allow_short=allow_short, copies=copies)
+    return select_topk(rows, scored, picker, budget, allow_short=allow_short, copies=copies)
 
 
-def copies_in(rows: Candidates, scored: Scored, picker: Picker, limits: Limits) -> Copies | None:
+def duplicates_in(
+    rows: Candidates, scored: ScoredRow, picker: Ranker, limits: Constraints
+) -> DuplicateRows | None:
     """Copies among the rows that may be picked; None where nobody asks for them."""
     if limits.dedup is None:
         return None
     some = gathered(rows, scored, picker, None)
-    return copies_of(rows, some.place[picker.rank(some.scores, some.tie).order], limits.dedup)
+    return find_duplicates(rows, some.place[picker.rank(some.scores, some.tie).order], limits.dedup)
 
 
-def told(choice: Choice) -> dict[str, Any]:
+def describe(choice: TopK) -> dict[str, Any]:
     """What run.json says of the limits; {} where there were none."""
     copies = choice.copies
     dedup = {} if copies is None else {"dedup": {"kind": copies.kind, "dropped": copies.dropped}}

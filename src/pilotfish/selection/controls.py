@@ -13,12 +13,12 @@ from pilotfish.budget import Budget
 from pilotfish.methods.base import NO_RESPONSE
 from pilotfish.methods.longest import Longest
 from pilotfish.methods.random import Random
-from pilotfish.methods.rankers import LengthMatched, Picker
+from pilotfish.methods.rankers import LengthMatched, Ranker
 from pilotfish.methods.rankers.length_matched import length_bins
 from pilotfish.records import Ints, Selection
-from pilotfish.selection.candidates import Candidates, Part, Scored, candidates_of
-from pilotfish.selection.files import Pick, commit, kept_of
-from pilotfish.selection.topk import pick
+from pilotfish.selection.candidates import Candidates, ScoredRow, ScoreShard, candidates_of
+from pilotfish.selection.files import SelectionFacts, commit, kept_of
+from pilotfish.selection.topk import select_topk
 from pilotfish.store import Run
 
 
@@ -29,12 +29,12 @@ def random_control(
     return _commit(run, random_pick(run, name or f"random-{seed}", to=to, seed=seed), force=force)
 
 
-def random_pick(run: Run, name: str, *, to: str, seed: int) -> Pick:
+def random_pick(run: Run, name: str, *, to: str, seed: int) -> SelectionFacts:
     """`random_control` before it is committed."""
     rows, drawn = candidates_of(run), Random(seed)
     scored = rows.score_now(drawn, "the random control")
     facts = {"method": "random", "direction": None, "seed": seed, "of": to}
-    return _beside(rows, name, scored, drawn.picker(), facts)
+    return _beside(rows, name, scored, drawn.ranker(), facts)
 
 
 def tokens_control(
@@ -44,7 +44,7 @@ def tokens_control(
     return _commit(run, tokens_pick(run, name, to=to, seed=seed), force=force)
 
 
-def tokens_pick(run: Run, name: str, *, to: str, seed: int) -> Pick:
+def tokens_pick(run: Run, name: str, *, to: str, seed: int) -> SelectionFacts:
     """`tokens_control` before it is committed."""
     budget = Budget("tokens", Decimal(run.section("selections")[to]["tokens"]))
     return _random(run, budget, seed, {"method": "random_tokens", "of": to}, name)
@@ -57,18 +57,20 @@ def compute_control(
     return _commit(run, compute_pick(run, name, to=to, seed=seed, more=more), force=force)
 
 
-def compute_pick(run: Run, name: str, *, to: str, seed: int, more: float) -> Pick:
+def compute_pick(run: Run, name: str, *, to: str, seed: int, more: float) -> SelectionFacts:
     """`compute_control` before it is committed."""
     rows = min(round(len(kept_of(run, to)) * (1 + more)), len(candidates_of(run)))
     facts = {"method": "random_compute", "of": to, "more": more}
     return _random(run, Budget("rows", Decimal(rows)), seed, facts, name)
 
 
-def _random(run: Run, budget: Budget, seed: int, facts: Mapping[str, Any], name: str) -> Pick:
+def _random(
+    run: Run, budget: Budget, seed: int, facts: Mapping[str, Any], name: str
+) -> SelectionFacts:
     rows, drawn = candidates_of(run), Random(seed)
     scored = rows.score_now(drawn, "the random control")
-    choice = pick(rows, scored, drawn.picker(), budget, allow_short=True)
-    return Pick(name, scored, choice, budget, {**facts, "direction": None, "seed": seed})
+    choice = select_topk(rows, scored, drawn.ranker(), budget, allow_short=True)
+    return SelectionFacts(name, scored, choice, budget, {**facts, "direction": None, "seed": seed})
 
 
 def length_matched(
@@ -82,13 +84,13 @@ def length_matched(
     return _commit(run, made, force=force)
 
 
-def matched_pick(run: Run, name: str, *, to: str, seed: int) -> Pick:
+def matched_pick(run: Run, name: str, *, to: str, seed: int) -> SelectionFacts:
     """`length_matched` before it is committed."""
     rows = candidates_of(run)
     counts = rows.need_counts("the length-matched control")
     lengths = np.concatenate([response for _, response in counts])
     drawn = rows.score_now(Random(seed), "the length-matched control")
-    scored = Scored(None, lambda: _where_long(drawn.parts(), lengths))
+    scored = ScoredRow(None, lambda: _where_long(drawn.parts(), lengths))
     picker = LengthMatched(kept_of(run, to), rows.sources(), length_bins(lengths))
     facts = {"method": "length_matched", "direction": None, "seed": seed, "of": to}
     return _beside(rows, name, scored, picker, facts)
@@ -101,15 +103,15 @@ def longest_control(
     return _commit(run, longest_pick(run, name, to=to), force=force)
 
 
-def longest_pick(run: Run, name: str, *, to: str) -> Pick:
+def longest_pick(run: Run, name: str, *, to: str) -> SelectionFacts:
     """`longest_control` before it is committed."""
     rows, longest = candidates_of(run), Longest()
     scored = rows.score_now(longest, "the longest control")
     facts = {"method": "longest", "direction": "high", "seed": None, "of": to}
-    return _beside(rows, name, scored, longest.picker(), facts)
+    return _beside(rows, name, scored, longest.ranker(), facts)
 
 
-def control_again(run: Run, name: str, facts: Mapping[str, Any]) -> Pick:
+def control_again(run: Run, name: str, facts: Mapping[str, Any]) -> SelectionFacts:
     """The control of that name as its line in run.json says it was drawn; nothing is committed."""
     to, seed = str(facts["of"]), int(facts["seed"] or 0)
     if facts["method"] == "random":
@@ -123,23 +125,23 @@ def control_again(run: Run, name: str, facts: Mapping[str, Any]) -> Pick:
     return longest_pick(run, name, to=to)
 
 
-def _where_long(parts: Iterable[Part], lengths: Ints) -> Iterator[Part]:
+def _where_long(parts: Iterable[ScoreShard], lengths: Ints) -> Iterator[ScoreShard]:
     """The parts, unscorable where a response is empty; lengths [n] of all rows."""
     start = 0
     for values, why in parts:
         empty = lengths[start : start + len(values)] == 0
-        yield Part(np.where(empty, np.nan, values), np.where(empty, NO_RESPONSE, why))
+        yield ScoreShard(np.where(empty, np.nan, values), np.where(empty, NO_RESPONSE, why))
         start += len(values)
 
 
 def _beside(
-    rows: Candidates, name: str, scored: Scored, picker: Picker, facts: Mapping[str, Any]
-) -> Pick:
+    rows: Candidates, name: str, scored: ScoredRow, picker: Ranker, facts: Mapping[str, Any]
+) -> SelectionFacts:
     """A control at the size of the selection it stands beside (`facts["of"]`)."""
     budget = Budget("rows", Decimal(len(kept_of(rows.run, facts["of"]))))
-    choice = pick(rows, scored, picker, budget)
-    return Pick(name, scored, choice, budget, {**facts, **choice.notes})
+    choice = select_topk(rows, scored, picker, budget)
+    return SelectionFacts(name, scored, choice, budget, {**facts, **choice.notes})
 
 
-def _commit(run: Run, made: Pick, *, force: bool) -> Selection:
+def _commit(run: Run, made: SelectionFacts, *, force: bool) -> Selection:
     return commit(candidates_of(run), made, force=force)

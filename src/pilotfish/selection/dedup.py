@@ -10,7 +10,7 @@ import numpy as np
 
 from pilotfish.errors import unknown_name
 from pilotfish.records import Example, Ints
-from pilotfish.selection.candidates import Candidates, Part, Scored
+from pilotfish.selection.candidates import Candidates, ScoredRow, ScoreShard
 from pilotfish.selection.minhash import near_duplicate_texts
 
 SIMILARITY = 0.8  # Jaccard's, of word triples, from which two texts count as near copies
@@ -18,7 +18,7 @@ KINDS = ("exact", "near")
 
 
 @dataclass(frozen=True, eq=False)
-class Copies:
+class DuplicateRows:
     """Which rows are copies of a better-ranked one."""
 
     kind: str
@@ -29,15 +29,15 @@ class Copies:
         """How many rows go."""
         return int((self.keeper >= 0).sum())
 
-    def without(self, scored: Scored, ranges: list[tuple[int, int]]) -> Scored:
+    def without(self, scored: ScoredRow, ranges: list[tuple[int, int]]) -> ScoredRow:
         """The scores, copies having none."""
 
-        def parts() -> Iterator[Part]:
+        def parts() -> Iterator[ScoreShard]:
             for (start, stop), part in zip(ranges, scored.parts(), strict=True):
                 copy = self.keeper[start:stop] >= 0
-                yield Part(np.where(copy, np.nan, part.values), part.why)
+                yield ScoreShard(np.where(copy, np.nan, part.values), part.why)
 
-        return Scored(scored.column, parts)
+        return ScoredRow(scored.column, parts)
 
 
 def check_kind(kind: str | None) -> None:
@@ -46,7 +46,7 @@ def check_kind(kind: str | None) -> None:
         raise unknown_name("kind of copies", kind, KINDS)
 
 
-def copies_of(rows: Candidates, order: Ints, kind: str) -> Copies:
+def find_duplicates(rows: Candidates, order: Ints, kind: str) -> DuplicateRows:
     """Copies among the pool rows `order` [m], best first.
 
     exact: the same turns, text and label to the letter, whatever the other columns. near: at least
@@ -54,7 +54,7 @@ def copies_of(rows: Candidates, order: Ints, kind: str) -> Copies:
     """
     keeper = np.full(len(rows), -1, dtype=np.int64)
     keeper[order] = _exact(rows, order) if kind == "exact" else _near(rows, order)
-    return Copies(kind, keeper)
+    return DuplicateRows(kind, keeper)
 
 
 def _exact(rows: Candidates, order: Ints) -> Ints:

@@ -17,8 +17,8 @@ from pilotfish.data.row_groups import GroupedWriter, groups
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import KEPT
 from pilotfish.records import Floats, Ints, Selection, Texts
-from pilotfish.selection.candidates import Candidates, Scored
-from pilotfish.selection.topk import Choice, scores_sha
+from pilotfish.selection.candidates import Candidates, ScoredRow
+from pilotfish.selection.topk import TopK, scores_sha
 from pilotfish.store import Run
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.@\-]{0,127}", re.ASCII)  # a file name on any disk
@@ -27,12 +27,12 @@ _INCIDENTAL = {"stale", "tokens"}
 
 
 @dataclass(frozen=True, eq=False)
-class Pick:
+class SelectionFacts:
     """What was picked, before it is committed."""
 
     name: str
-    scored: Scored
-    choice: Choice
+    scored: ScoredRow
+    choice: TopK
     budget: Budget
     facts: Mapping[str, Any]  # method, direction, seed, of
 
@@ -51,7 +51,7 @@ def manifest_of(name: str) -> str:
     return f"selections/{name}/manifest.json"
 
 
-def commit(rows: Candidates, pick: Pick, *, force: bool) -> Selection:
+def commit(rows: Candidates, pick: SelectionFacts, *, force: bool) -> Selection:
     """Write selections/<name>/ and its line in run.json; the same selection again is reuse.
 
     UsageError (exit 2) naming what changed when another selection has the name, unless `force`;
@@ -72,7 +72,7 @@ def commit(rows: Candidates, pick: Pick, *, force: bool) -> Selection:
     found = run.store.manifest(manifest_of(pick.name))
     if found is None or found["selection"] != _lasting(facts):
         _write(rows, pick, facts)
-        freshen(run, f"selections/{pick.name}")
+        refresh(run, f"selections/{pick.name}")
     if run.section("selections").get(pick.name) != facts:
         run.update(selections={**run.section("selections"), pick.name: facts})
     digest = facts["rows_digest"]
@@ -139,7 +139,7 @@ def stale(run: Run, built: str) -> bool:
     return any(built in facts.get("stale", []) for facts in run.section("selections").values())
 
 
-def freshen(run: Run, built: str) -> None:
+def refresh(run: Run, built: str) -> None:
     """Take what was just made anew (`train/<arm>/seed-<n>`, `judge/...`) off every stale list."""
     if stale(run, built):
         left = {
@@ -149,7 +149,7 @@ def freshen(run: Run, built: str) -> None:
         run.update(selections=left)
 
 
-def _facts(rows: Candidates, pick: Pick) -> dict[str, Any]:
+def _facts(rows: Candidates, pick: SelectionFacts) -> dict[str, Any]:
     """The line in run.json: `requested` counts `unit`, `delivered` rows, `tokens` their tokens."""
     return {
         **pick.facts,
@@ -176,7 +176,7 @@ def _lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key != "stale"}
 
 
-def _write(rows: Candidates, pick: Pick, facts: Mapping[str, Any]) -> None:
+def _write(rows: Candidates, pick: SelectionFacts, facts: Mapping[str, Any]) -> None:
     folder = f"selections/{pick.name}"
     with rows.run.store.attempt(manifest_of(pick.name)) as attempt:
         counts = write_files(
@@ -187,7 +187,7 @@ def _write(rows: Candidates, pick: Pick, facts: Mapping[str, Any]) -> None:
 
 
 def write_files(
-    rows: Candidates, pick: Pick, decisions: Path, selected: Path, scratch: Path
+    rows: Candidates, pick: SelectionFacts, decisions: Path, selected: Path, scratch: Path
 ) -> Counter[str]:
     """Write the two files of a selection; how many rows each reason has."""
     counts = Counter[str]()
@@ -199,7 +199,7 @@ def write_files(
     return counts
 
 
-def _decisions(rows: Candidates, pick: Pick) -> Iterator[pa.Table]:
+def _decisions(rows: Candidates, pick: SelectionFacts) -> Iterator[pa.Table]:
     """What became of the rows of every shard."""
     kept = pick.choice.kept
     order = np.argsort(kept)  # [k] ranks, in pool order

@@ -14,36 +14,36 @@ import pyarrow.parquet as pq
 from pilotfish.budget import Budget, resolve, take
 from pilotfish.data.run_pool import warn
 from pilotfish.methods import Selector
-from pilotfish.methods.rankers import UNSCORABLE, Gate, Picker
+from pilotfish.methods.rankers import UNSCORABLE, Gate, Ranker
 from pilotfish.methods.rankers.base import OPEN
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import SKIPPED, Floats, Ints, Texts
-from pilotfish.scoring.audit import Rule, Walked, cut_facts, cuts_of, walk
+from pilotfish.scoring.audit import Remeasured, Rule, cut_facts, cuts_of, remeasure_near_cuts
 from pilotfish.scoring.audit.strata import Mask
 from pilotfish.scoring.precision_check import precision_of, unaudited
 from pilotfish.scoring.weak_model import weak_by_digest
-from pilotfish.selection.candidates import Candidates, Part, Scored
-from pilotfish.selection.constraints import NONE, Limits, copies_in
+from pilotfish.selection.candidates import Candidates, ScoredRow, ScoreShard
+from pilotfish.selection.constraints import NONE, Constraints, duplicates_in
 from pilotfish.selection.group_columns import groups_of
-from pilotfish.selection.topk import Gathered, gathered, scores_sha
+from pilotfish.selection.topk import GatheredScores, gathered, scores_sha
 from pilotfish.selection.topk_by_group import shares_of
 
 
 @dataclass(frozen=True)
-class Chosen:
+class AuditTarget:
     """What a selection is going to be made by."""
 
     column: str
     selector: Selector
-    picker: Picker
+    ranker: Ranker
     budget: Budget
-    limits: Limits = NONE
+    limits: Constraints = NONE
     allow_short: bool = False
 
 
-def recheck(
-    rows: Candidates, scored: Scored, chosen: Chosen, *, progress: Progress = SILENT
-) -> tuple[Scored, dict[str, Any] | None]:
+def audit_precision(
+    rows: Candidates, scored: ScoredRow, chosen: AuditTarget, *, progress: Progress = SILENT
+) -> tuple[ScoredRow, dict[str, Any] | None]:
     """The scores a selection may trust, and what was done to them; fp32 scores as they are.
 
     Every row near a cut is measured again in fp32, outward until nothing flips, and random rows
@@ -55,15 +55,15 @@ def recheck(
     run, fast = rows.run, precision_of(rows.run, chosen.column)
     if fast == "fp32":
         return scored, None
-    if told := unaudited(chosen.selector, chosen.picker):
+    if told := unaudited(chosen.selector, chosen.ranker):
         warn(run, [f"'{chosen.column}' was scored in {fast}, and nothing audits it: {told}"])
         return scored, None
-    some = gathered(rows, scored, chosen.picker, None)
+    some = gathered(rows, scored, chosen.ranker, None)
     lengths = np.concatenate([response for _, response in rows.need_counts("the audit")])
     again = _Again(rows, chosen, scores_sha(scored))
     rule = Rule()
     why = np.concatenate([part.why for part in scored.parts()])
-    copies = copies_in(rows, scored, chosen.picker, chosen.limits)
+    copies = duplicates_in(rows, scored, chosen.ranker, chosen.limits)
     copied = np.zeros(len(rows), bool) if copies is None else copies.keeper >= 0
     given_up = np.isin(why, _HOPELESS) | copied
     agreed = run.section("precision").get("columns", {}).get(chosen.column)
@@ -71,7 +71,9 @@ def recheck(
     progress.note(f"re-measuring in fp32 around the cut of {fast} scores")
     walked = _settled(
         rows, chosen, replace(some, scores=np.where(copied, np.nan, some.scores)),
-        partial(walk, lengths=lengths, remeasure=again, rule=rule, given_up=given_up),
+        partial(
+            remeasure_near_cuts, lengths=lengths, remeasure=again, rule=rule, given_up=given_up
+        ),
     )  # fmt: skip
     again.keep()
     facts = cut_facts(
@@ -84,14 +86,14 @@ def recheck(
 
 
 def refuse_short(
-    chosen: Chosen, some: Gathered, given_up: Mask, agreed: Mapping[str, Any] | None
+    chosen: AuditTarget, some: GatheredScores, given_up: Mask, agreed: Mapping[str, Any] | None
 ) -> None:
     """UsageError (exit 2), before a row is measured again, where no correction could do.
 
     Counted as eligible is every row that some precision may score, and that lies inside the gate or
     within twice the largest difference that the run's sample saw (`agreed`) of it.
     """
-    reason = _opened(chosen.picker, agreed).reasons(some.scores)
+    reason = _opened(chosen.ranker, agreed).reasons(some.scores)
     rows = np.flatnonzero((reason == "") | ((reason == UNSCORABLE) & ~given_up))
     if some.tokens is not None:  # the smallest first: the order is what is not known yet
         rows = rows[np.argsort(some.tokens[rows], kind="stable")]
@@ -100,7 +102,7 @@ def refuse_short(
     )  # fmt: skip
 
 
-def _opened(picker: Picker, agreed: Mapping[str, Any] | None) -> Gate:
+def _opened(picker: Ranker, agreed: Mapping[str, Any] | None) -> Gate:
     """The picker's gate, wider by what the fast scores may be wrong by."""
     gate: Gate = getattr(picker, "gate", OPEN)
     if agreed is None or agreed["largest"] is None:
@@ -116,20 +118,23 @@ def _opened(picker: Picker, agreed: Mapping[str, Any] | None) -> Gate:
 
 
 def _settled(
-    rows: Candidates, chosen: Chosen, some: Gathered, walk_from: Callable[..., Walked]
-) -> Walked:
+    rows: Candidates,
+    chosen: AuditTarget,
+    some: GatheredScores,
+    walk_from: Callable[..., Remeasured],
+) -> Remeasured:
     """The walk from every cut; with quotas, again until no corrected score moves a share."""
     fast, tie, quota = some.scores, some.tie, chosen.limits.quota
     if quota is None:
-        return walk_from(fast, tie, cuts=cuts_of(chosen.picker, chosen.budget, tokens=some.tokens))
+        return walk_from(fast, tie, cuts=cuts_of(chosen.ranker, chosen.budget, tokens=some.tokens))
     groups, count = groups_of(rows.pool, quota.column), resolve(chosen.budget, len(rows))
     names, known, scores = np.array(groups.names, dtype=object), None, fast
-    shares = shares_of(groups, quota, chosen.picker.rank(scores, tie).order, count)
+    shares = shares_of(groups, quota, chosen.ranker.rank(scores, tie).order, count)
     while True:
         rows_of = dict(zip(groups.names, shares.rows.tolist(), strict=True))
-        cuts = cuts_of(chosen.picker, chosen.budget, groups=names[groups.codes], quotas=rows_of)
+        cuts = cuts_of(chosen.ranker, chosen.budget, groups=names[groups.codes], quotas=rows_of)
         walked = walk_from(fast, tie, cuts=cuts, known=known)
-        before, order = shares, chosen.picker.rank(walked.scores, tie).order
+        before, order = shares, chosen.ranker.rank(walked.scores, tie).order
         shares = shares_of(groups, quota, order, count)
         if (shares.rows == before.rows).all():
             return walked
@@ -148,12 +153,12 @@ _HOPELESS = (
 class _Again:
     """Pool indices -> fp32 scores; the model is loaded when the first unknown row is asked for."""
 
-    def __init__(self, rows: Candidates, chosen: Chosen, sha: str) -> None:
+    def __init__(self, rows: Candidates, chosen: AuditTarget, sha: str) -> None:
         facts = rows.run.section("scores")[chosen.column]
         self._rows, self._selector, self._facts = rows, chosen.selector, facts
         self.token_budget = int(rows.run.section("weak")["token_budget"])
         # two methods of a user's own may need the same and pick alike: their scores differ
-        what = [sorted(facts["keys"].values()), repr(chosen.picker), chosen.budget.text, sha]
+        what = [sorted(facts["keys"].values()), repr(chosen.ranker), chosen.budget.text, sha]
         what += [repr(chosen.limits)] if chosen.limits else []
         self._name = "audits/" + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
         self._known, self.why = self._kept()
@@ -193,24 +198,26 @@ class _Again:
 
     def _looker(self) -> Any:
         if self._look is None:
-            from pilotfish.engine.in_memory import Looker
+            from pilotfish.engine.in_memory import InMemoryScorer
 
             loaded = weak_by_digest(self._rows.run, self._facts["weak"], precision="fp32")
-            self._look = Looker(
+            self._look = InMemoryScorer(
                 loaded, self._selector.needs, max_length=self._facts["max_length"],
                 token_budget=self.token_budget,
             )  # fmt: skip
         return self._look
 
 
-def _corrected(rows: Candidates, scored: Scored, walked: Walked, why: Mapping[int, str]) -> Scored:
+def _corrected(
+    rows: Candidates, scored: ScoredRow, walked: Remeasured, why: Mapping[int, str]
+) -> ScoredRow:
     """The scores as walked, read anew as often as wanted."""
 
-    def parts() -> Iterator[Part]:
+    def parts() -> Iterator[ScoreShard]:
         for (start, stop), part in zip(rows.pool.ranges, scored.parts(), strict=True):
             values = walked.scores[start:stop]
             told = [why.get(start + i, old) for i, old in enumerate(part.why)]
             reasons: Texts = np.where(np.isfinite(values), "", np.array(told, dtype=object))
-            yield Part(values, reasons)
+            yield ScoreShard(values, reasons)
 
-    return Scored(scored.column, parts)
+    return ScoredRow(scored.column, parts)

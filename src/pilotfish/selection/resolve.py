@@ -6,7 +6,7 @@ from typing import Any
 
 from pilotfish.config import Method, parse_method
 from pilotfish.errors import UsageError
-from pilotfish.methods import SELECTORS, Selector, make, same_scores
+from pilotfish.methods import METHODS, Selector, make, same_scores
 from pilotfish.selection.candidates import no_such_score
 from pilotfish.store import Run
 
@@ -36,7 +36,7 @@ def column_of(
     return method, selector, score
 
 
-def meant_again(run: Run, facts: Mapping[str, Any]) -> tuple[Method, Selector, str | None]:
+def resolve_recorded(run: Run, facts: Mapping[str, Any]) -> tuple[Method, Selector, str | None]:
     """The same, as the line of a selection in run.json tells it."""
     return column_of(
         run, facts["method"], score=facts["score"], direction=direction_of(run, facts),
@@ -65,14 +65,14 @@ def _spoken(
 
 def with_seed(method: Method, seed: int) -> Method:
     """`seed` for a method that draws and was not given one."""
-    kind = SELECTORS.get(method.name)
+    kind = METHODS.get(method.name)
     if "seed" in method.args or "seed" not in getattr(kind, "__dataclass_fields__", {}):
         return method
     return Method(method.name, {**method.args, "seed": seed}, method.text)
 
 
 def _choosable(method: Method) -> bool:
-    kind: Any = SELECTORS.get(method.name)
+    kind: Any = METHODS.get(method.name)
     # `fields` leaves class variables out: `longest` has a direction, and none to choose.
     return not is_dataclass(kind) or "direction" in {field.name for field in fields(kind)}
 

@@ -6,17 +6,17 @@ from typing import Any
 
 from pilotfish.budget import Budget, parse_budget
 from pilotfish.config import Method
-from pilotfish.data.run_pool import existing
+from pilotfish.data.run_pool import open_run
 from pilotfish.flops import RESUME
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Selection
-from pilotfish.scoring.cascade_rows import promised
+from pilotfish.scoring.cascade_rows import promise
 from pilotfish.scoring.precision_check import precision_of
 from pilotfish.selection.candidates import Candidates, candidates_of
-from pilotfish.selection.constraints import NONE, Limits, spend, told
+from pilotfish.selection.constraints import NONE, Constraints, describe, spend
 from pilotfish.selection.controls import control_again
-from pilotfish.selection.files import Pick, check_name, commit
-from pilotfish.selection.precision_audit import Chosen, recheck
+from pilotfish.selection.files import SelectionFacts, check_name, commit
+from pilotfish.selection.precision_audit import AuditTarget, audit_precision
 from pilotfish.selection.resolve import column_of, direction_of
 from pilotfish.store import Run, run_lock
 
@@ -31,7 +31,7 @@ def select(
     direction: str | None = None,
     seed: int = 0,
     allow_short: bool = False,
-    limits: Limits = NONE,
+    limits: Constraints = NONE,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Selection:
@@ -42,7 +42,7 @@ def select(
     direction, a budget that cannot be met, and a name already taken by another selection (unless
     `force`); RunBusy (75).
     """
-    existing(root)
+    open_run(root)
     with run_lock(root) as store:
         return select_into(
             Run(store.root), method=method, budget=budget, name=name, score=score,
@@ -61,7 +61,7 @@ def select_into(
     direction: str | None = None,
     seed: int = 0,
     allow_short: bool = False,
-    limits: Limits = NONE,
+    limits: Constraints = NONE,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Selection:
@@ -90,22 +90,22 @@ def chosen(
     direction: str | None = None,
     seed: int = 0,
     allow_short: bool = False,
-    limits: Limits = NONE,
+    limits: Constraints = NONE,
     progress: Progress = SILENT,
-) -> tuple[Candidates, Pick]:
+) -> tuple[Candidates, SelectionFacts]:
     """What `select` would commit, and the rows it is picked from."""
     wanted = parse_budget(budget) if isinstance(budget, str) else budget
     limits.check_budget(wanted)
     method, selector, column = column_of(run, method, score=score, direction=direction, seed=seed)
-    picker = selector.picker()
+    picker = selector.ranker()
     rows = candidates_of(run)
     scored = rows.scored(column) if column else rows.score_now(selector, method.text)
     audited, cascade = None, dict[str, Any]()
     if column is not None:
-        cascade = promised(run, column, picker, wanted, len(rows))
+        cascade = promise(run, column, picker, wanted, len(rows))
         limits.check_scores(column, precision_of(run, column), bool(cascade))
-        what = Chosen(column, selector, picker, wanted, limits, allow_short)
-        scored, audited = recheck(rows, scored, what, progress=progress)
+        what = AuditTarget(column, selector, picker, wanted, limits, allow_short)
+        scored, audited = audit_precision(rows, scored, what, progress=progress)
     choice = spend(rows, scored, picker, wanted, limits, allow_short=allow_short)
     facts = {
         "method": method.text,
@@ -115,12 +115,12 @@ def chosen(
         "of": None,
         **({} if audited is None else {"audit": audited}),
         **cascade,
-        **told(choice),
+        **describe(choice),
     }
-    return rows, Pick(name, scored, choice, wanted, facts)
+    return rows, SelectionFacts(name, scored, choice, wanted, facts)
 
 
-def made_again(run: Run, name: str) -> tuple[Candidates, Pick]:
+def redo_selection(run: Run, name: str) -> tuple[Candidates, SelectionFacts]:
     """A selection as its line in run.json says it was made, from what stands in the run now.
 
     Nothing is committed.
@@ -131,5 +131,5 @@ def made_again(run: Run, name: str) -> tuple[Candidates, Pick]:
     return chosen(
         run, facts["method"], facts["budget"], name, score=facts["score"],
         direction=direction_of(run, facts), seed=int(facts["seed"] or 0), allow_short=True,
-        limits=Limits.again(facts),
+        limits=Constraints.again(facts),
     )  # fmt: skip

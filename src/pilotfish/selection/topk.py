@@ -16,17 +16,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pilotfish.budget import Budget, resolve, take
-from pilotfish.methods.rankers import COPY, OVER_BUDGET, UNSCORABLE, Gate, Picker, Top, tie_rank
+from pilotfish.methods.rankers import COPY, OVER_BUDGET, UNSCORABLE, Gate, Ranker, Top, tie_rank
 from pilotfish.records import Floats, Ints, Texts
-from pilotfish.selection.candidates import Candidates, Part, Scored
-from pilotfish.selection.dedup import Copies
+from pilotfish.selection.candidates import Candidates, ScoredRow, ScoreShard
+from pilotfish.selection.dedup import DuplicateRows
 from pilotfish.selection.histogram import Cut, Histogram
 
 _LINES = 1 << 13  # rows whose text is in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class TopK:
     """What was picked, and what to say of the rest."""
 
     kept: Ints  # [k] pool indices, best first
@@ -35,10 +35,10 @@ class Choice:
     notes: Mapping[str, Any]
     _why: Gate | Texts  # what decides who may be picked, or [n] the codes of all rows
     beyond: str = OVER_BUDGET  # the code of an eligible row that was not kept
-    copies: Copies | None = None
+    copies: DuplicateRows | None = None
     _names: Mapping[int, str] = field(default_factory=dict)  # ids of kept rows that have copies
 
-    def reasons(self, start: int, part: Part) -> Texts:
+    def reasons(self, start: int, part: ScoreShard) -> Texts:
         """[n] the code of each row of a shard that begins at `start`, had none been kept."""
         stop = start + len(part.values)
         found = (
@@ -58,15 +58,15 @@ class Choice:
         return [self._names.get(int(row)) for row in self.copies.keeper[start:stop]]
 
 
-def pick(
+def select_topk(
     rows: Candidates,
-    scored: Scored,
-    picker: Picker,
+    scored: ScoredRow,
+    picker: Ranker,
     budget: Budget,
     *,
     allow_short: bool = False,
-    copies: Copies | None = None,
-) -> Choice:
+    copies: DuplicateRows | None = None,
+) -> TopK:
     """Spend a budget on scores; raises UsageError like `budget.take`. Copies are never kept."""
     if copies is not None:
         scored = copies.without(scored, rows.pool.ranges)
@@ -80,7 +80,7 @@ def pick(
     )  # fmt: skip
 
 
-def scores_sha(scored: Scored) -> str:
+def scores_sha(scored: ScoredRow) -> str:
     """sha256 over the scores in pool order: columns added beside them do not change it."""
     sha = hashlib.sha256()
     for values, _ in scored.parts():
@@ -89,7 +89,7 @@ def scores_sha(scored: Scored) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class GatheredScores:
     """Rows that are looked at together, in pool order."""
 
     place: Ints  # [m] pool indices
@@ -110,13 +110,13 @@ class Gathered:
         *,
         notes: Mapping[str, Any],
         beyond: str = OVER_BUDGET,
-        copies: Copies | None = None,
-    ) -> Choice:
+        copies: DuplicateRows | None = None,
+    ) -> TopK:
         """What it is to keep the rows `kept` [k] of these, best first."""
         place = self.place[kept]
         copied = np.isin(place, [] if copies is None else copies.keeper)
         names = self.ids.take(pa.array(kept[copied])).to_pylist()
-        return Choice(
+        return TopK(
             kept=place,
             tokens=None if self.tokens is None else int(self.tokens[kept].sum()),
             digest=_digest(self, kept),
@@ -146,7 +146,7 @@ def eligible(gate: Gate, values: Floats) -> Floats:
     return np.where(gate.reasons(values) == "", values, np.nan)
 
 
-def _cut(rows: Candidates, scored: Scored, picker: Top, budget: Budget) -> Cut:
+def _cut(rows: Candidates, scored: ScoredRow, picker: Top, budget: Budget) -> Cut:
     """First pass: the bin behind which no row can be kept."""
     parts = (
         Histogram.of(eligible(picker.gate, values), picker.direction, tokens)
@@ -157,7 +157,9 @@ def _cut(rows: Candidates, scored: Scored, picker: Top, budget: Budget) -> Cut:
     return counted.token_budget(wanted) if budget.unit == "tokens" else counted.top_k(wanted)
 
 
-def gathered(rows: Candidates, scored: Scored, picker: Picker, cut: Cut | None) -> Gathered:
+def gathered(
+    rows: Candidates, scored: ScoredRow, picker: Ranker, cut: Cut | None
+) -> GatheredScores:
     """Second pass: the rows that may be before the cut; all of them where there is no cut."""
     if cut is None or not isinstance(picker, Top):
         return gather(rows, scored, lambda _, values: np.ones(len(values), dtype=bool))
@@ -166,8 +168,8 @@ def gathered(rows: Candidates, scored: Scored, picker: Picker, cut: Cut | None) 
 
 
 def gather(
-    rows: Candidates, scored: Scored, wanted: Callable[[int, Floats], NDArray[np.bool_]]
-) -> Gathered:
+    rows: Candidates, scored: ScoredRow, wanted: Callable[[int, Floats], NDArray[np.bool_]]
+) -> GatheredScores:
     """The rows that `wanted` says of: called with a shard's first pool index and its scores."""
     place, scores, tokens = list[Ints](), list[Floats](), list[Ints]()
     digests, ids = list[NDArray[np.bytes_]](), list[pa.Array]()
@@ -181,7 +183,7 @@ def gather(
         digests.append(_packed(origin["digest"].to_pylist()))
         ids.append(pa.concat_arrays(origin["id"].chunks))
     spent = np.concatenate(tokens) if tokens else None
-    return Gathered(
+    return GatheredScores(
         np.concatenate(place), np.concatenate(scores), spent, np.concatenate(digests),
         pa.concat_arrays(ids),
     )  # fmt: skip
@@ -192,7 +194,7 @@ def _packed(digests: list[str]) -> NDArray[np.bytes_]:
     return np.frombuffer(bytes.fromhex("".join(digests)), dtype="S16")
 
 
-def _digest(some: Gathered, kept: Ints) -> str:
+def _digest(some: GatheredScores, kept: Ints) -> str:
     """sha256 over a line of id and content of each kept row, in pick order."""
     sha, between = hashlib.sha256(), ""
     for at in range(0, len(kept), _LINES):

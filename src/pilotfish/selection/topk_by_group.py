@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotfish.budget import Budget, resolve, take
-from pilotfish.methods.rankers import OVER_QUOTA, Picker, Top
+from pilotfish.methods.rankers import OVER_QUOTA, Ranker, Top
 from pilotfish.records import Floats, Ints
-from pilotfish.selection.candidates import Candidates, Scored
-from pilotfish.selection.dedup import Copies
+from pilotfish.selection.candidates import Candidates, ScoredRow
+from pilotfish.selection.dedup import DuplicateRows
 from pilotfish.selection.group_columns import Groups, groups_of
 from pilotfish.selection.histogram import Cut, Histogram
 from pilotfish.selection.quota import Quota, apportion
-from pilotfish.selection.topk import Choice, Gathered, eligible, gather
+from pilotfish.selection.topk import GatheredScores, TopK, eligible, gather
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +32,16 @@ class Shares:
         return {"as": quota.text, "groups": dict(zip(self.groups.names, told, strict=True))}
 
 
-def pick_shared(
+def select_by_group(
     rows: Candidates,
-    scored: Scored,
-    picker: Picker,
+    scored: ScoredRow,
+    picker: Ranker,
     budget: Budget,
     quota: Quota,
     *,
     allow_short: bool = False,
-    copies: Copies | None = None,
-) -> Choice:
+    copies: DuplicateRows | None = None,
+) -> TopK:
     """Spend a budget of rows group by group; the kept rows stand in the order of the whole pool.
 
     Each group gives its best rows by `picker`; one that runs dry frees its share for the others.
@@ -64,8 +64,8 @@ def pick_shared(
 
 
 def _shared(
-    rows: Candidates, scored: Scored, picker: Picker, quota: Quota, count: int
-) -> tuple[Gathered, Shares]:
+    rows: Candidates, scored: ScoredRow, picker: Ranker, quota: Quota, count: int
+) -> tuple[GatheredScores, Shares]:
     """The rows that can be kept (all, but for a picker that sorts by score), and the shares."""
     groups = groups_of(rows.pool, quota.column)
     weights = quota.of(groups.names, groups.sizes)
@@ -85,7 +85,7 @@ def shares_of(groups: Groups, quota: Quota, order: Ints, count: int) -> Shares:
     return Shares(groups, room, apportion(quota.of(groups.names, groups.sizes), room, count))
 
 
-def _counted(rows: Candidates, scored: Scored, picker: Top, groups: Groups) -> list[Histogram]:
+def _counted(rows: Candidates, scored: ScoredRow, picker: Top, groups: Groups) -> list[Histogram]:
     """[g] the scores of every group that may be picked, in bins."""
     counted = [Histogram.of(np.empty(0), picker.direction) for _ in groups.names]
     for (start, stop), (values, _) in zip(rows.pool.ranges, scored.parts(), strict=True):
@@ -100,12 +100,12 @@ def _counted(rows: Candidates, scored: Scored, picker: Top, groups: Groups) -> l
 class _Before:
     """Which rows of a shard can be before the cut of their group."""
 
-    picker: Top
+    ranker: Top
     groups: Groups
     cuts: list[Cut]  # [g]
 
     def __call__(self, start: int, values: Floats) -> NDArray[np.bool_]:
-        codes, scores = self.groups.codes[start:][: len(values)], eligible(self.picker.gate, values)
+        codes, scores = self.groups.codes[start:][: len(values)], eligible(self.ranker.gate, values)
         before = np.zeros(len(values), dtype=bool)
         for group in np.unique(codes):
             here = np.flatnonzero(codes == group)
@@ -113,7 +113,7 @@ class _Before:
         return before
 
 
-def _best(some: Gathered, picker: Picker, here: NDArray[np.bool_]) -> Ints:
+def _best(some: GatheredScores, picker: Ranker, here: NDArray[np.bool_]) -> Ints:
     """[m] the rows of one group, best first, as places among the gathered ones."""
     rows = np.flatnonzero(here)
     return rows[picker.rank(some.scores[rows], some.tie[rows]).order]

@@ -1,7 +1,7 @@
 """The only room that commits: temp file, fsync, rename, manifest last, lock."""
 
 from pilotfish.store.commit import Attempt, Store, sha256_file
-from pilotfish.store.leases import Leases, somebody_working, tidy, working
+from pilotfish.store.leases import Leases, has_workers, tidy, working
 from pilotfish.store.lock import run_lock, sweep_alone
 from pilotfish.store.run import Run
 
@@ -10,9 +10,9 @@ __all__ = [
     "Leases",
     "Run",
     "Store",
+    "has_workers",
     "run_lock",
     "sha256_file",
-    "somebody_working",
     "sweep_alone",
     "tidy",
     "working",

@@ -23,13 +23,13 @@ def dump_json(value: Any) -> bytes:
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
-def sealed(value: Mapping[str, Any]) -> bytes:
+def with_checksum(value: Mapping[str, Any]) -> bytes:
     """The bytes of a JSON object with its seal; ValueError for what strict JSON cannot say."""
     blank = dump_json({**value, SEAL: ""})
     return _LINE.sub(_line(hashlib.sha256(blank).hexdigest()), blank, count=1)
 
 
-def opened(data: bytes, name: str) -> dict[str, Any]:
+def checked_json(data: bytes, name: str) -> dict[str, Any]:
     """What was sealed, without its seal; DamagedRun, naming the file, for any other bytes."""
     line = _LINE.search(data)
     blank = _LINE.sub(_line(""), data, count=1)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pilotfish.errors import DamagedRun, UsageError
 from pilotfish.store import fs_ops
-from pilotfish.store.checksummed_json import opened, sealed
+from pilotfish.store.checksummed_json import checked_json, with_checksum
 
 TEMP = ".tmp-"
 _LOG = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Attempt:
 
     def json(self, rel: str, value: Mapping[str, Any]) -> None:
         """Write a sealed JSON file, to be committed with the group."""
-        self.path(rel).write_bytes(sealed(value))
+        self.path(rel).write_bytes(with_checksum(value))
 
     def files(self) -> list[tuple[Path, Path]]:
         """(temp, target) of every file written, folders opened up."""
@@ -123,7 +123,7 @@ class Store:
     def _stands(self, manifest: str, value: Mapping[str, Any]) -> bool:
         """Whether the same is there already, so that a late worker withdraws nothing."""
         found, bad = self._look(manifest)
-        return found is not None and not bad and sealed(found) == sealed(value)
+        return found is not None and not bad and with_checksum(found) == with_checksum(value)
 
     def _drop_leftovers(self, manifest: str, fresh: set[str]) -> None:
         """Remove files of the old group that the new one lacks: loaders of folders would see them.
@@ -159,7 +159,7 @@ class Store:
 
     def write_json(self, rel: str, value: Mapping[str, Any]) -> None:
         """Atomically write one sealed JSON file."""
-        data = sealed(value)
+        data = with_checksum(value)
         with fs_ops.disk_errors():
             target = self.path(rel)
             fs_ops.make_dirs(target.parent)
@@ -174,7 +174,7 @@ class Store:
     def read_json(self, rel: str) -> dict[str, Any] | None:
         """A sealed JSON object below the run; None when absent; DamagedRun when not as written."""
         path = self.path(rel)
-        return opened(path.read_bytes(), rel) if path.exists() else None
+        return checked_json(path.read_bytes(), rel) if path.exists() else None
 
     def manifest(self, rel: str) -> dict[str, Any] | None:
         """A group's manifest where it and every file it names are intact, else None.

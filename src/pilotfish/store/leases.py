@@ -63,7 +63,7 @@ def working(root: Path | str) -> Iterator[Leases]:
 
 
 @contextmanager
-def nobody_working(root: Path | str) -> Iterator[bool]:
+def no_workers(root: Path | str) -> Iterator[bool]:
     """Whether no worker takes part in the run; where that is so none can join meanwhile."""
     if not (Path(root) / FOLDER).is_dir():
         yield True
@@ -76,15 +76,15 @@ def nobody_working(root: Path | str) -> Iterator[bool]:
             os.close(alone)
 
 
-def somebody_working(root: Path | str) -> bool:
+def has_workers(root: Path | str) -> bool:
     """Whether a worker takes part in the run right now."""
-    with nobody_working(root) as alone:
+    with no_workers(root) as alone:
         return not alone
 
 
 def tidy(root: Path | str) -> None:
     """Remove the leases of a run where nobody works any more."""
-    with nobody_working(root) as alone:
+    with no_workers(root) as alone:
         if alone:
             shutil.rmtree(Path(root) / FOLDER, ignore_errors=True)
 

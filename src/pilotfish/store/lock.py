@@ -9,7 +9,7 @@ from pathlib import Path
 from pilotfish.errors import RunBusy, UsageError
 from pilotfish.store import fs_ops
 from pilotfish.store.commit import Store
-from pilotfish.store.leases import nobody_working
+from pilotfish.store.leases import no_workers
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def sweep_alone(store: Store) -> None:
 
     What looks left behind may be the living one's.
     """
-    with nobody_working(store.root) as alone:
+    with no_workers(store.root) as alone:
         if alone:
             store.sweep()
 

@@ -10,7 +10,7 @@ OnStep = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
-class Looks:
+class StepCallback:
     """`look(step, model)` at about `count` points, evenly spread; the last step is one of them.
 
     The model is the one being trained, in evaluation mode; it must be left as it was found.

@@ -18,22 +18,22 @@ from torch import Tensor
 
 from pilotfish.errors import DamagedRun
 from pilotfish.store import Store
-from pilotfish.training.loop import Plan, Work
+from pilotfish.training.loop import Plan, TrainerModule
 from pilotfish.training.parallel import (
+    broadcast,
+    broadcast_object,
+    full_parameters,
     gathered,
     highest,
-    learned,
-    put,
+    put_parameters,
     rank,
-    shared,
-    tell,
-    whole,
+    trained_parameters,
     world,
 )
-from pilotfish.training.step_log import Trail
+from pilotfish.training.step_log import StepLog
 
 
-def say_nothing(text: str) -> None:
+def no_warning(text: str) -> None:
     """Where nobody listens to warnings."""
 
 
@@ -51,7 +51,7 @@ class Checkpoints:
     key: str
     steps: int | None = None
     seconds: float = 600.0
-    warn: Callable[[str], None] = say_nothing
+    warn: Callable[[str], None] = no_warning
 
     def names(self) -> list[str]:
         """The checkpoints that are there, in whatever state, newest first."""
@@ -70,7 +70,7 @@ class Checkpoints:
             self.remove(name)
 
 
-class Carrier(Protocol):
+class Stateful(Protocol):
     """Something that carries a state from step to step beside the weights."""
 
     def state(self) -> dict[str, Tensor]:
@@ -80,21 +80,21 @@ class Carrier(Protocol):
         """Go on from it; `state` may hold that of others too."""
 
 
-class Asked(NamedTuple):
+class CheckpointRequest(NamedTuple):
     """What is to be done after a step, the same on every rank."""
 
     save: bool
     signum: int  # of the signal to be answered, else 0
 
 
-NOTHING = Asked(save=False, signum=0)
+NOTHING = CheckpointRequest(save=False, signum=0)
 
 
-class Keeper:
+class CheckpointSaver:
     """Saves one training as it goes, and takes it up where it stopped."""
 
     def __init__(
-        self, where: Checkpoints, plan: Plan, work: Work, also: Carrier | None = None
+        self, where: Checkpoints, plan: Plan, work: TrainerModule, also: Stateful | None = None
     ) -> None:
         """also: what else than the learner carries a state."""
         self._where, self._plan, self._work = where, plan, work
@@ -105,16 +105,16 @@ class Keeper:
         self._good: str | None = None  # the last checkpoint known to be whole
         self._last = time.monotonic()
 
-    def asked(self, step: int, signum: int) -> Asked:
+    def asked(self, step: int, signum: int) -> CheckpointRequest:
         """Whether to save after this step, and whether some rank was told to stop."""
         often, old = self._where.steps, time.monotonic() - self._last >= self._where.seconds
         due = step < self._plan.steps and (old or (often is not None and step % often == 0))
         found = highest(signum << 1 | due)
-        return Asked(found > 0, found >> 1)
+        return CheckpointRequest(found > 0, found >> 1)
 
-    def save(self, step: int, trail: Trail) -> None:
+    def save(self, step: int, trail: StepLog) -> None:
         """Commit a checkpoint after `step` steps, and keep the one before it."""
-        weights, moments = learned(self._work.learner), self._moments()
+        weights, moments = trained_parameters(self._work.learner), self._moments()
         ranks = gathered(save(self._of_rank()))
         if rank() == 0:
             name = f"{self._where.folder}/ckpt-{step:08d}"
@@ -130,23 +130,25 @@ class Keeper:
             self._prune(name)
         self._last = time.monotonic()
 
-    def resume(self, trail: Trail) -> int:
+    def resume(self, trail: StepLog) -> int:
         """Bring everything to where the newest valid checkpoint left it. -> steps done, or 0.
 
         Damaged ones are passed over with a warning that names them. Raises DamagedRun where there
         are such, and no other to go on from.
         """
-        name = tell(self._newest() if rank() == 0 else None)
+        name = broadcast(self._newest() if rank() == 0 else None)
         if name is None:
             return 0
         folder = self._where.store.path(name)
         named = dict(self._work.learner.named_parameters())
-        for one, value in shared(_read(folder / "weights.safetensors")):
-            put(named[one], value)
-        self._put_moments(shared(_read(folder / "optimizer.safetensors")), named)
-        mine = tell(_rank_files(folder) if rank() == 0 else None)[rank()]
+        for one, value in broadcast_object(_read(folder / "weights.safetensors")):
+            put_parameters(named[one], value)
+        self._put_moments(broadcast_object(_read(folder / "optimizer.safetensors")), named)
+        mine = broadcast(_rank_files(folder) if rank() == 0 else None)[rank()]
         self._put_of_rank(load(mine))
-        known = tell((folder / "trail.json").read_text(encoding="utf-8") if rank() == 0 else None)
+        known = broadcast(
+            (folder / "trail.json").read_text(encoding="utf-8") if rank() == 0 else None
+        )
         for field, value in json.loads(known).items():
             setattr(trail, field, value)
         return _step_of(name)
@@ -199,7 +201,7 @@ class Keeper:
         found, state = {}, self._work.optimizer.state
         for name, weight in self._work.learner.named_parameters():
             for field, value in state.get(weight, {}).items():
-                full = whole(value)
+                full = full_parameters(value)
                 if rank() == 0:
                     found[f"{field}:{name}"] = full.cpu()
         return found
@@ -214,7 +216,7 @@ class Keeper:
                 value.to(weight.device, copy=True) if like is None else torch.empty_like(like)
             )
             if like is not None:
-                put(state[weight][field], value)
+                put_parameters(state[weight][field], value)
 
     def _of_rank(self) -> dict[str, Tensor]:
         """What differs between ranks: the generators, and what the loss carries across steps."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pilotfish.engine.classify import padded, read
 from pilotfish.errors import DataError
-from pilotfish.losses import Dense, Given, Loss, Window
+from pilotfish.losses import Dense, Loss, LossInputs, Window
 from pilotfish.models import Loaded
 from pilotfish.records import Example, Floats, Ints
 from pilotfish.tokenization import Encoded, encode_texts
@@ -18,7 +18,7 @@ from pilotfish.training.data.collate import Batch
 
 
 @dataclass(frozen=True)
-class Texts:
+class ClassifierRows:
     """Texts to learn classes from. All lists have one entry per usable row."""
 
     encoded: list[Encoded]
@@ -51,10 +51,10 @@ class Texts:
         """Usable rows that were cut."""
         return sum(row.truncated for row in self.encoded)
 
-    def take(self, positions: Sequence[int]) -> "Texts":
+    def take(self, positions: Sequence[int]) -> "ClassifierRows":
         """Some of the rows, in the order given."""
         at = np.asarray(positions, dtype=np.int64)
-        return Texts(
+        return ClassifierRows(
             [self.encoded[i] for i in at],
             [self.names[i] for i in at],
             self.hard[at],
@@ -69,7 +69,7 @@ def encode_classified(
     weights: Floats | None,
     loaded: Loaded,
     max_length: int,
-) -> Texts:
+) -> ClassifierRows:
     """Tokenise texts with their targets: classes [n], or distributions over them [n, K].
 
     A text of weight 0 is left out, as if it were not there. DataError, naming what is wrong, for
@@ -85,7 +85,7 @@ def encode_classified(
             "the tokenizer fails"
         )
     soft = np.asarray(targets, dtype=np.float64) if np.ndim(targets) == 2 else None
-    everything = Texts(
+    everything = ClassifierRows(
         encoded,
         [f"{each.id}\0{each.digest}" for each in examples],
         np.asarray(targets if soft is None else soft.argmax(1), dtype=np.int64),
@@ -109,7 +109,7 @@ def _check(examples: Sequence[Example], targets: Any, weights: Floats | None, cl
         raise DataError(f"targets must be classes from 0 to {classes - 1}")
 
 
-class Pupil(nn.Module):
+class ClassifierWithLoss(nn.Module):
     """Classifier and loss. Its soft targets are the teacher; state is the window of `logconf`.
 
     looks_ahead: whether it must be shown a whole step before it learns it (`looking` meanwhile), so
@@ -127,11 +127,11 @@ class Pupil(nn.Module):
         self.looks_ahead = self._window is not None
         self.looking = False
 
-    def collate(self, rows: Texts) -> Batch:
+    def collate(self, rows: ClassifierRows) -> Batch:
         """A micro-batch of those rows, on the CPU."""
         ids, mask = padded(rows.encoded)
         soft = None if rows.soft is None else torch.from_numpy(rows.soft).clamp(min=1e-30)
-        given = Given(
+        given = LossInputs(
             torch.from_numpy(rows.hard), None if soft is None else Dense(soft.log().float())
         )
         weights = None if rows.weights is None else torch.from_numpy(rows.weights).float()
@@ -151,7 +151,7 @@ class Pupil(nn.Module):
         each = self.loss(logits, given)
         return each.sum() if batch.weights is None else (each * batch.weights).sum()
 
-    def _look(self, logits: Tensor, given: Given) -> Tensor:
+    def _look(self, logits: Tensor, given: LossInputs) -> Tensor:
         if isinstance(given.teacher, Dense):
             log_p = torch.log_softmax(logits.float(), -1)
             self._seen.append((log_p, torch.softmax(given.teacher.logits, -1)))

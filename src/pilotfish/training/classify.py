@@ -10,15 +10,15 @@ from pilotfish.errors import UsageError
 from pilotfish.losses import Loss, make_loss
 from pilotfish.models import load_classifier
 from pilotfish.records import Example, Floats, Ints
-from pilotfish.training.callbacks import Looks
+from pilotfish.training.callbacks import StepCallback
 from pilotfish.training.checkpoint import Checkpoints
-from pilotfish.training.classifier_module import Pupil, encode_classified
+from pilotfish.training.classifier_module import ClassifierWithLoss, encode_classified
 from pilotfish.training.cost import flops
 from pilotfish.training.data.dataset import window
 from pilotfish.training.save import in_one_piece, save, write_log
-from pilotfish.training.setup import Student, accelerator, dress, peak_rate, seeded
+from pilotfish.training.setup import Student, accelerator, add_adapters, peak_rate, seeded
 from pilotfish.training.trainer import OnStep, about, follow, make_plan, of_run
-from pilotfish.training.validation import Validation, Watch
+from pilotfish.training.validation import Validation, ValidationCallback
 
 # What a classifier can be taught by: the others speak of tokens, or of a frozen base.
 _NEEDS = frozenset({"teacher", "bias"})
@@ -38,7 +38,7 @@ def train_classifier(
     learning_rate: float | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
-    looks: Looks | None = None,
+    looks: StepCallback | None = None,
     validation: Validation | None = None,
 ) -> dict[str, Any]:
     """Train a classifier of `classes` on texts, write a standard folder, return the facts.
@@ -63,9 +63,9 @@ def train_classifier(
         rows = encode_classified(examples, targets, weights, student.loaded, limit)
         rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
-        pupil = Pupil(student.causal, loss, classes=len(classes))
+        pupil = ClassifierWithLoss(student.causal, loss, classes=len(classes))
         watched = looks.beside(on_step, student.loaded) if looks else on_step
-        watch = Watch.over(validation, student, limit) if validation else None
+        watch = ValidationCallback.over(validation, student, limit) if validation else None
         if watch:
             epochs = plan.steps * rows_per_step(config, world=accelerator().num_processes)
             watched = watch.looks(epochs / len(rows)).beside(watched, student.loaded)
@@ -102,7 +102,7 @@ def prepare_classifier(
     """
     place = device or str(accelerator().device)
     loaded = load_classifier(name, classes, device=place, precision="fp32")
-    return dress(loaded, config, task="SEQ_CLS")
+    return add_adapters(loaded, config, task="SEQ_CLS")
 
 
 def _check_loss(loss: Loss, text: str, *, soft: bool) -> None:

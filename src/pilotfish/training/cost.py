@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from pilotfish.flops import Shape, forward, training
 from pilotfish.models import Loaded
-from pilotfish.training.classifier_module import Texts
-from pilotfish.training.data.rows import Rows
+from pilotfish.training.classifier_module import ClassifierRows
+from pilotfish.training.data.rows import TokenizedRows
 from pilotfish.training.setup import Student
 
 
 def flops(
     student: Student,
-    rows: Rows | Texts,
+    rows: TokenizedRows | ClassifierRows,
     *,
     learnt: int,
     read: int = 0,

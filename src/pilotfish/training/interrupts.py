@@ -12,7 +12,7 @@ GRACE = 3.5  # seconds from the signal to the end, whatever is still under way
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Held:
+class DeferredInterrupts:
     """A signal that came and has not been answered yet."""
 
     def __init__(self) -> None:
@@ -59,9 +59,9 @@ def _leave(signum: int) -> NoReturn:
 
 
 @contextmanager
-def held(wanted: bool) -> Iterator[Held]:
+def defer_interrupts(wanted: bool) -> Iterator[DeferredInterrupts]:
     """Signals wait inside; one that nobody answered is answered at the end."""
-    waiting = Held()
+    waiting = DeferredInterrupts()
     if wanted:
         waiting.hold()
     try:

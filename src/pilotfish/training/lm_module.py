@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pilotfish.losses import Dense, Given, Loss, lm, summed
+from pilotfish.losses import Dense, Loss, LossInputs, lm, summed
 from pilotfish.training.data.collate import Batch, collate
-from pilotfish.training.data.rows import Rows
-from pilotfish.training.teacher.comparison import Race
+from pilotfish.training.data.rows import TokenizedRows
+from pilotfish.training.teacher.comparison import TeacherComparison
 from pilotfish.training.teacher.outputs import stack
 
 BLOCK_FLOATS = 2**24  # logits of one block: 64 MiB in fp32
 
 
-class Reader:
+class LMForward:
     """Reads a causal LM's logits at chosen positions only.
 
     Body and head are called apart where that gives the model's own logits, so that the head runs
@@ -65,13 +65,13 @@ class Reader:
         return state is not None and torch.allclose(head(state), whole, rtol=1e-3, atol=1e-4)
 
 
-class Base:
+class FrozenBase:
     """The model training started from: a frozen copy, or under LoRA the same one without it."""
 
     def __init__(self, model: Any, *, lora: Any = None) -> None:
         """`lora`: peft's wrapper around `model`, whose adapters are switched off to read it."""
         self._lora = lora
-        self._reader = Reader(model) if lora is not None else _frozen(copy.deepcopy(model))
+        self._reader = LMForward(model) if lora is not None else _frozen(copy.deepcopy(model))
 
     def rows(self, batch: Batch) -> Tensor:
         """What `logits` needs at each supervised position, dropout off."""
@@ -86,7 +86,7 @@ class Base:
             return self._reader.logits(rows)
 
 
-class Learner(nn.Module):
+class LMWithLoss(nn.Module):
     """Student, loss and, where the loss asks for them, a frozen teacher and the frozen base.
 
     Neither is a submodule: they have no parameters to train, to save or to send between ranks.
@@ -98,7 +98,7 @@ class Learner(nn.Module):
         loss: Loss,
         *,
         teacher: Any = None,
-        base: Base | None = None,
+        base: FrozenBase | None = None,
         vocabulary: int | None = None,
     ) -> None:
         super().__init__()
@@ -107,13 +107,13 @@ class Learner(nn.Module):
         self.vocabulary = vocabulary
         self.progress = 0.0  # share of the steps done; the loop sets it before each step
         self.plain = False  # whether to be a language model and nothing else for a while
-        self._reader = Reader(model)
+        self._reader = LMForward(model)
         self._teacher = _frozen(teacher) if teacher is not None else None
         self._base = base
         self._block = max(256, BLOCK_FLOATS // self._reader.width)
-        self.race = Race() if "surpassed" in loss.needs else None
+        self.race = TeacherComparison() if "surpassed" in loss.needs else None
 
-    def collate(self, rows: Rows) -> Batch:
+    def collate(self, rows: TokenizedRows) -> Batch:
         """A micro-batch of those rows, on the CPU, with all that is known about its tokens."""
         batch = collate(rows.encoded)
         given = batch.given
@@ -146,7 +146,7 @@ class Learner(nn.Module):
         if self.race and not self.race.won:
             self._watch(rows, given, beside.get("taught"))
 
-        def term(some: Tensor, about: Given, *more: Tensor) -> Tensor:
+        def term(some: Tensor, about: LossInputs, *more: Tensor) -> Tensor:
             own = dict(zip(beside, more, strict=True))
             each = self.loss(self._reader.logits(some), self._told(about, own))
             return each * own["weights"] if "weights" in own else each
@@ -163,7 +163,7 @@ class Learner(nn.Module):
                 found["base"] = self._base.rows(batch)
         return found
 
-    def _told(self, given: Given, own: dict[str, Tensor]) -> Given:
+    def _told(self, given: LossInputs, own: dict[str, Tensor]) -> LossInputs:
         if "taught" in own:
             given = replace(given, teacher=self._said(own["taught"]))
         if "base" in own and self._base:
@@ -190,7 +190,7 @@ class Learner(nn.Module):
             return Dense(self._teacher.logits(taught))
 
     @torch.no_grad()
-    def _watch(self, rows: Tensor, given: Given, taught: Tensor | None) -> None:
+    def _watch(self, rows: Tensor, given: LossInputs, taught: Tensor | None) -> None:
         """Tell the race what both paid for the same tokens; one more pass of the head."""
         assert self.race is not None
         for start in range(0, len(rows), self._block):
@@ -201,9 +201,9 @@ class Learner(nn.Module):
             self.race.add(self._reader.logits(rows[cut]), some)
 
 
-def _frozen(teacher: Any) -> Reader:
+def _frozen(teacher: Any) -> LMForward:
     teacher.eval()
-    return Reader(teacher)
+    return LMForward(teacher)
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from pilotfish.config import TrainConfig
 from pilotfish.data_order import rows_per_step, warmup_length
-from pilotfish.training.classifier_module import Pupil, Texts
+from pilotfish.training.classifier_module import ClassifierRows, ClassifierWithLoss
 from pilotfish.training.data.collate import Batch
-from pilotfish.training.data.mixture import drawn
+from pilotfish.training.data.mixture import draw_rows
 from pilotfish.training.data.order import micro_batches
-from pilotfish.training.data.rows import Rows
-from pilotfish.training.lm_module import Learner
-from pilotfish.training.parallel import clip, spread, synced
+from pilotfish.training.data.rows import TokenizedRows
+from pilotfish.training.lm_module import LMWithLoss
+from pilotfish.training.parallel import clip, synced, wrap_model
 from pilotfish.training.schedule import factor
 from pilotfish.training.setup import build_optimizer
 
@@ -46,34 +46,34 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainerModule:
     """A learner made ready: what is called, what learns, and what moves it."""
 
-    learner: Learner | Pupil
+    learner: LMWithLoss | ClassifierWithLoss
     model: nn.Module  # the learner, or DDP around it; FSDP2 changes the learner itself
     trained: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
 
     @classmethod
     def begin(
-        cls, learner: Learner | Pupil, config: TrainConfig, accelerator: Accelerator
-    ) -> "Work":
+        cls, learner: LMWithLoss | ClassifierWithLoss, config: TrainConfig, accelerator: Accelerator
+    ) -> "TrainerModule":
         """Spread the learner over the ranks, then give it an optimizer that has seen nothing."""
-        model = spread(learner, config.parallel, accelerator.device)
+        model = wrap_model(learner, config.parallel, accelerator.device)
         trained = [p for p in learner.parameters() if p.requires_grad]
         return cls(learner, model, trained, build_optimizer(trained, config.weight_decay))
 
 
 def steps(
-    learner: Learner | Pupil,
-    rows: Rows | Texts,
+    learner: LMWithLoss | ClassifierWithLoss,
+    rows: TokenizedRows | ClassifierRows,
     plan: Plan,
     config: TrainConfig,
     *,
     accelerator: Accelerator,
-    work: Work | None = None,
+    work: TrainerModule | None = None,
     done: int = 0,
-    prompts: Rows | None = None,
+    prompts: TokenizedRows | None = None,
 ) -> Iterator[Step]:
     """Train `learner` on `rows` in place, yielding after every optimizer step.
 
@@ -84,7 +84,7 @@ def steps(
     work, done: a learner and its optimizer as they stood after `done` steps, to go on from there.
     prompts: what the plan's warm steps learn, by plain LM loss.
     """
-    work = work or Work.begin(learner, config, accelerator)
+    work = work or TrainerModule.begin(learner, config, accelerator)
     world = accelerator.num_processes
     warmup = warmup_length(config.warmup_steps, plan.steps)
     course = _course(rows, prompts, plan, rows_per_step(config, world=world))
@@ -114,17 +114,17 @@ def steps(
 
 
 def _course(
-    rows: Rows | Texts, prompts: Rows | None, plan: Plan, size: int
-) -> Iterator[tuple[Rows | Texts, list[int]]]:
+    rows: TokenizedRows | ClassifierRows, prompts: TokenizedRows | None, plan: Plan, size: int
+) -> Iterator[tuple[TokenizedRows | ClassifierRows, list[int]]]:
     """Of every step: from which rows, and which of them. A pure function of its arguments."""
     if prompts is not None:
-        for chosen in drawn(prompts, {}, size, plan.warm, seed=plan.seed):
+        for chosen in draw_rows(prompts, {}, size, plan.warm, seed=plan.seed):
             yield prompts, chosen
-    for chosen in drawn(rows, plan.shares, size, plan.steps - plan.warm, seed=plan.seed):
+    for chosen in draw_rows(rows, plan.shares, size, plan.steps - plan.warm, seed=plan.seed):
         yield rows, chosen
 
 
-def _move(work: Work, rate: float, limit: float) -> None:
+def _move(work: TrainerModule, rate: float, limit: float) -> None:
     """One step of the optimizer, with its gradient clipped; then the learner looks at the step."""
     for group in work.optimizer.param_groups:
         group["lr"] = rate

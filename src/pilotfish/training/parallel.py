@@ -28,7 +28,7 @@ def rank() -> int:
     return dist.get_rank() if world() > 1 else 0
 
 
-def spread(learner: nn.Module, how: str, device: torch.device) -> nn.Module:
+def wrap_model(learner: nn.Module, how: str, device: torch.device) -> nn.Module:
     """The module to call in the learner's place: itself, DDP around it, or itself made FSDP2's.
 
     how: "ddp", "fsdp" or "auto". Under FSDP2 every block of the model is a group of its own, and
@@ -85,16 +85,16 @@ def synced(model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
 def clip(parameters: Sequence[nn.Parameter], limit: float) -> None:
     """Scale all gradients so that their norm, over every shard, is at most `limit`."""
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    nn.utils.clip_grads_with_norm_(parameters, limit, whole(norm))
+    nn.utils.clip_grads_with_norm_(parameters, limit, full_parameters(norm))
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_parameters(tensor: Tensor) -> Tensor:
     """A tensor put together from its shards, on every rank; others as they are."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
-def put(tensor: Tensor, value: Tensor) -> None:
+def put_parameters(tensor: Tensor, value: Tensor) -> None:
     """Copy a whole `value` into a tensor that may be sharded."""
     value = value.to(tensor.device)
     if isinstance(tensor, DTensor):
@@ -102,12 +102,12 @@ def put(tensor: Tensor, value: Tensor) -> None:
     tensor.copy_(value)
 
 
-def learned(learner: nn.Module) -> dict[str, Tensor]:
+def trained_parameters(learner: nn.Module) -> dict[str, Tensor]:
     """What learnt, whole, by name, on the CPU; {} on every rank but the first, which all serve."""
     found = {}
     for name, weight in learner.named_parameters():
         if weight.requires_grad:
-            full = whole(weight.detach())
+            full = full_parameters(weight.detach())
             if rank() == 0:
                 found[name] = full.cpu()
     return found
@@ -119,7 +119,7 @@ def control() -> Any:
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
-def tell(what: Any) -> Any:
+def broadcast(what: Any) -> Any:
     """What rank 0 says, on every rank."""
     if world() == 1:
         return what
@@ -146,9 +146,9 @@ def highest(number: int) -> int:
     return int(one)
 
 
-def shared(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def broadcast_object(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Rank 0's named CPU tensors on every rank, one at a time."""
-    shapes = tell([(name, one.shape, one.dtype) for name, one in tensors.items()])
+    shapes = broadcast([(name, one.shape, one.dtype) for name, one in tensors.items()])
     for name, shape, dtype in shapes:
         one = tensors[name] if rank() == 0 else torch.empty(shape, dtype=dtype)
         if world() > 1:

@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers.utils import logging
 
-from pilotfish.training.parallel import learned, put, rank
+from pilotfish.training.parallel import put_parameters, rank, trained_parameters
 from pilotfish.training.setup import Student, accelerator
 
 
@@ -44,13 +44,13 @@ def in_one_piece(student: Student, learner: nn.Module, afresh: Callable[[], Stud
     """
     if not isinstance(learner, FSDPModule):
         return student
-    weights = learned(learner)
+    weights = trained_parameters(learner)
     if rank() != 0:
         return student
     fresh = afresh()
     named = dict(fresh.causal.named_parameters())
     for name, weight in weights.items():
-        put(named[name.removeprefix("model.")], weight)
+        put_parameters(named[name.removeprefix("model.")], weight)
     return fresh
 
 

@@ -94,7 +94,7 @@ def prepare(name: str, config: TrainConfig, *, device: torch.device | None = Non
     """
     precision = "bf16" if wants_bf16(config) and config.use_peft else "fp32"
     loaded = load(name, device=str(device or accelerator().device), precision=precision)
-    return dress(loaded, config)
+    return add_adapters(loaded, config)
 
 
 def wants_bf16(config: TrainConfig) -> bool:
@@ -109,7 +109,7 @@ def learns_lora(config: TrainConfig, parameters: int) -> bool:
     return config.use_peft if config.use_peft is not None else parameters >= LORA_FROM
 
 
-def dress(loaded: Loaded, config: TrainConfig, *, task: str = "CAUSAL_LM") -> Student:
+def add_adapters(loaded: Loaded, config: TrainConfig, *, task: str = "CAUSAL_LM") -> Student:
     """A loaded model with the parameters that are to learn made ready; `task` is peft's word."""
     bf16 = wants_bf16(config)
     size = sum(p.numel() for p in loaded.model.parameters())

@@ -13,7 +13,7 @@ LOOK_EVERY = 10  # steps between two looks at the loss, each of which waits for 
 
 
 @dataclass
-class Trail:
+class StepLog:
     """Plain values only: a checkpoint writes them down as they are."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)

@@ -17,9 +17,9 @@ from torch.distributed.fsdp import FSDPModule
 from pilotfish.errors import UsageError
 from pilotfish.training.data.collate import collate
 from pilotfish.training.data.order import micro_batches
-from pilotfish.training.data.rows import Rows
-from pilotfish.training.lm_module import Learner
-from pilotfish.training.parallel import tell
+from pilotfish.training.data.rows import TokenizedRows
+from pilotfish.training.lm_module import LMWithLoss
+from pilotfish.training.parallel import broadcast
 from pilotfish.training.save import local
 from pilotfish.training.setup import accelerator
 
@@ -49,7 +49,7 @@ class Stopping:
     """
 
     def __init__(
-        self, learner: Learner, rows: Mapping[str, Rows], rule: Rule, *, bf16: bool
+        self, learner: LMWithLoss, rows: Mapping[str, TokenizedRows], rule: Rule, *, bf16: bool
     ) -> None:
         if rule.by not in rows:
             raise UsageError(
@@ -73,7 +73,7 @@ class Stopping:
     def look(self, step: int) -> dict[str, float | None]:
         """Nats per token by name; None where that is no number. Keeps the best weights."""
         own = [self._loss(self._rows[name]) for name in self._names]
-        losses: list[float] = tell(own)  # no two ranks may decide otherwise
+        losses: list[float] = broadcast(own)  # no two ranks may decide otherwise
         self._looks.append([float(step), *losses])
         if self._kept == len(self._looks) - 1:
             self._best = {
@@ -130,7 +130,7 @@ class Stopping:
         return ((n, p) for n, p in self._learner.named_parameters() if p.requires_grad)
 
     @torch.no_grad()
-    def _loss(self, rows: Rows) -> float:
+    def _loss(self, rows: TokenizedRows) -> float:
         """Mean nats per supervised token under plain LM loss. Every rank reads all of them."""
         device = accelerator().device
         total = torch.zeros((), device=device, dtype=torch.float64)
@@ -142,7 +142,7 @@ class Stopping:
         return float(total) / sum(rows.tokens)
 
 
-class Unstopped:
+class NoStopping:
     """In the place of `Stopping` where every step is made and the last weights are kept."""
 
     over = False
@@ -160,7 +160,7 @@ class Unstopped:
 
 
 @contextmanager
-def _plainly(learner: Learner) -> Iterator[None]:
+def _plainly(learner: LMWithLoss) -> Iterator[None]:
     """The learner as a plain language model inside, dropout off."""
     learner.eval()
     learner.plain = True

@@ -33,26 +33,26 @@ class TeacherAt:
         return found
 
 
-def follows() -> bool:
+def is_follower() -> bool:
     """Whether this process was started beside others and is not the first of them."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 
 @contextmanager
-def leading() -> Iterator[None]:
+def lead() -> Iterator[None]:
     """Lead the other processes, where there are any, and let them go when all is done."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    from pilotfish.training.parallel import tell
+    from pilotfish.training.parallel import broadcast
 
     _join()
     yield
-    tell(None)
+    broadcast(None)
     _part()
 
 
-def follow() -> None:
+def follower_loop() -> None:
     """Train along until rank 0 says that all is done, or is gone: then it has said why."""
     _join()
     while (job := _next()) is not None:
@@ -60,33 +60,33 @@ def follow() -> None:
 
 
 def _next() -> Any:
-    from pilotfish.training.parallel import tell
+    from pilotfish.training.parallel import broadcast
 
     with suppress(RuntimeError):  # the connection broke
-        if (job := tell(None)) is None:
+        if (job := broadcast(None)) is None:
             _part()
         return job
     return None
 
 
-def along(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def run_on_all_ranks(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call `work`, here and on every follower, with arguments that say the same to all."""
-    from pilotfish.training.parallel import tell, world
+    from pilotfish.training.parallel import broadcast, world
 
     if world() > 1:
-        tell((work, args, {name: _for_others(value) for name, value in kwargs.items()}))
+        broadcast((work, args, {name: _for_others(value) for name, value in kwargs.items()}))
     return work(*args, **kwargs)
 
 
 def _for_others(value: Any) -> Any:
     """What stands for an argument elsewhere: only rank 0 speaks, and models stay where they are."""
     from pilotfish.models import Loaded
-    from pilotfish.training.checkpoint import Checkpoints, say_nothing
+    from pilotfish.training.checkpoint import Checkpoints, no_warning
 
     if isinstance(value, Loaded):
         return TeacherAt(value.path, value.digest, value.precision)
     if isinstance(value, Checkpoints):
-        return replace(value, warn=say_nothing)
+        return replace(value, warn=no_warning)
     return None if callable(value) else value
 
 

@@ -12,23 +12,23 @@ from pilotfish.errors import UsageError
 from pilotfish.losses import Loss, make_loss
 from pilotfish.models import Loaded
 from pilotfish.records import Example
-from pilotfish.training.callbacks import Looks
-from pilotfish.training.checkpoint import NOTHING, Carrier, Checkpoints, Keeper
-from pilotfish.training.classifier_module import Pupil, Texts
+from pilotfish.training.callbacks import StepCallback
+from pilotfish.training.checkpoint import NOTHING, Checkpoints, CheckpointSaver, Stateful
+from pilotfish.training.classifier_module import ClassifierRows, ClassifierWithLoss
 from pilotfish.training.cost import flops
-from pilotfish.training.data.dataset import lesson_of, window
+from pilotfish.training.data.dataset import training_set_of, window
 from pilotfish.training.data.mixture import mix_facts, shares_of
-from pilotfish.training.data.row_weights import Known
-from pilotfish.training.data.rows import Rows, encode_rows
-from pilotfish.training.interrupts import held
-from pilotfish.training.lm_module import Base, Learner
-from pilotfish.training.loop import Plan, Step, Work
+from pilotfish.training.data.row_weights import RowInfo
+from pilotfish.training.data.rows import TokenizedRows, encode_rows
+from pilotfish.training.interrupts import defer_interrupts
+from pilotfish.training.lm_module import FrozenBase, LMWithLoss
+from pilotfish.training.loop import Plan, Step, TrainerModule
 from pilotfish.training.loop import steps as optimizer_steps
 from pilotfish.training.save import in_one_piece, save, write_log
 from pilotfish.training.setup import Student, accelerator, check_teacher, peak_rate, prepare, seeded
-from pilotfish.training.step_log import LOOK_EVERY, Trail
-from pilotfish.training.stopping import Rule, Stopping, Unstopped
-from pilotfish.training.teacher.outputs import Taught
+from pilotfish.training.step_log import LOOK_EVERY, StepLog
+from pilotfish.training.stopping import NoStopping, Rule, Stopping
+from pilotfish.training.teacher.outputs import TeacherOutputs
 
 OnStep = Callable[[int, int, float], None]
 
@@ -43,12 +43,12 @@ def train(
     steps: int | None = None,
     learning_rate: float | None = None,
     teacher: Loaded | None = None,
-    taught: Mapping[str, Taught] | None = None,
-    known: Known | None = None,
+    taught: Mapping[str, TeacherOutputs] | None = None,
+    known: RowInfo | None = None,
     validation: Mapping[str, Sequence[Example]] | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
-    looks: Looks | None = None,
+    looks: StepCallback | None = None,
 ) -> dict[str, Any]:
     """Train `strong` on `examples`, write it and log.jsonl into `folder`, return the facts.
 
@@ -70,7 +70,7 @@ def train(
     loss = make_loss(config.loss)
     with seeded(seed):
         student = prepare(strong, config)
-        lesson = lesson_of(
+        lesson = training_set_of(
             examples, student, loss, config, known=known, teacher=teacher, taught=taught
         )
         rows = lesson.rows
@@ -113,17 +113,17 @@ def train(
 
 
 def follow(
-    learner: Learner | Pupil,
-    rows: Rows | Texts,
+    learner: LMWithLoss | ClassifierWithLoss,
+    rows: TokenizedRows | ClassifierRows,
     plan: Plan,
     config: TrainConfig,
     *,
-    prompts: Rows | None = None,
+    prompts: TokenizedRows | None = None,
     stopping: Stopping | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
-    also: Carrier | None = None,
-) -> Trail:
+    also: Stateful | None = None,
+) -> StepLog:
     """Run all steps of a plan, looking at the loss every `LOOK_EVERY`.
 
     prompts: what the warm steps of the plan learn. stopping: what may end it early, and leaves the
@@ -132,18 +132,18 @@ def follow(
     learner and stopping has a state to save. While there are any,
     SIGINT and SIGTERM wait for the step to be done and saved (four seconds at most).
     """
-    trail, pending = Trail(), list[Step]()
-    work = Work.begin(learner, config, accelerator())
-    keeper = Keeper(checkpoints, plan, work, stopping or also) if checkpoints else None
+    trail, pending = StepLog(), list[Step]()
+    work = TrainerModule.begin(learner, config, accelerator())
+    keeper = CheckpointSaver(checkpoints, plan, work, stopping or also) if checkpoints else None
     done = keeper.resume(trail) if keeper else 0
     moving = optimizer_steps(
         learner, rows, plan, config, accelerator=accelerator(), work=work, done=done,
         prompts=prompts,
     )  # fmt: skip
-    watch = stopping or Unstopped()
+    watch = stopping or NoStopping()
     if not done:
         watch.look(0)
-    with held(keeper is not None) as signals:
+    with defer_interrupts(keeper is not None) as signals:
         while not watch.over and (step := next(moving, None)):
             pending.append(step)
             asked = keeper.asked(step.step, signals.signum) if keeper else NOTHING
@@ -166,7 +166,7 @@ def follow(
 
 def stopping_of(
     student: Student,
-    learner: Learner,
+    learner: LMWithLoss,
     plan: Plan,
     config: TrainConfig,
     validation: Mapping[str, Sequence[Example]],
@@ -182,27 +182,29 @@ def stopping_of(
     return Stopping(learner, rows, rule, bf16=student.bf16)
 
 
-def build_learner(student: Student, loss: Loss, rows: Rows, teacher: Loaded | None) -> Learner:
+def build_learner(
+    student: Student, loss: Loss, rows: TokenizedRows, teacher: Loaded | None
+) -> LMWithLoss:
     """Student and loss, with teacher and base attached only where the loss needs them.
 
     Rows that bring what a stored teacher says need no teacher in memory.
     """
     base = None
     if "base" in loss.needs:
-        base = Base(student.causal, lora=student.model if student.peft else None)
+        base = FrozenBase(student.causal, lora=student.model if student.peft else None)
     if "teacher" not in loss.needs:
-        return Learner(student.causal, loss, base=base)
+        return LMWithLoss(student.causal, loss, base=base)
     vocabulary = len(student.loaded.tokenizer)
     if rows.taught is not None:
-        return Learner(student.causal, loss, base=base, vocabulary=vocabulary)
+        return LMWithLoss(student.causal, loss, base=base, vocabulary=vocabulary)
     taught = check_teacher(student.loaded, teacher, max(rows.lengths))
     taught.model.to(accelerator().device)
-    return Learner(student.causal, loss, teacher=taught.model, base=base, vocabulary=vocabulary)
+    return LMWithLoss(student.causal, loss, teacher=taught.model, base=base, vocabulary=vocabulary)
 
 
 def make_plan(
     student: Student,
-    rows: Rows | Texts,
+    rows: TokenizedRows | ClassifierRows,
     config: TrainConfig,
     *,
     seed: int,
@@ -223,7 +225,7 @@ def make_plan(
     )
 
 
-def about(student: Student, rows: Rows | Texts) -> dict[str, Any]:
+def about(student: Student, rows: TokenizedRows | ClassifierRows) -> dict[str, Any]:
     """Facts about what is trained and on what; tokens are those of one pass over the rows."""
     return {
         "rows": len(rows),
@@ -240,7 +242,9 @@ def about(student: Student, rows: Rows | Texts) -> dict[str, Any]:
     }
 
 
-def of_run(plan: Plan, rows: Rows | Texts, config: TrainConfig, trail: Trail) -> dict[str, Any]:
+def of_run(
+    plan: Plan, rows: TokenizedRows | ClassifierRows, config: TrainConfig, trail: StepLog
+) -> dict[str, Any]:
     """Facts about how it went."""
     batch, done = step_size(config), len(trail.lines)
     return {

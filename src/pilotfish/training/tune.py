@@ -14,15 +14,15 @@ from pilotfish.losses import LM, make_loss
 from pilotfish.models import Loaded
 from pilotfish.records import Example
 from pilotfish.training.cost import flops
-from pilotfish.training.data.dataset import lesson_of, window
-from pilotfish.training.data.row_weights import Known
-from pilotfish.training.data.rows import Rows, encode_rows, split_fifth
-from pilotfish.training.lm_module import Learner
+from pilotfish.training.data.dataset import training_set_of, window
+from pilotfish.training.data.row_weights import RowInfo
+from pilotfish.training.data.rows import TokenizedRows, encode_rows, split_fifth
+from pilotfish.training.lm_module import LMWithLoss
 from pilotfish.training.loop import Plan
 from pilotfish.training.loop import steps as optimizer_steps
 from pilotfish.training.save import restore, save, snapshot, write_log
 from pilotfish.training.setup import Student, accelerator, default_learning_rate, prepare, seeded
-from pilotfish.training.teacher.outputs import Taught
+from pilotfish.training.teacher.outputs import TeacherOutputs
 from pilotfish.training.trainer import about, build_learner, make_plan
 from pilotfish.training.validation import held_out_loss
 
@@ -123,8 +123,8 @@ def pick_learning_rate(
     seed: int,
     steps: int | None = None,
     teacher: Loaded | None = None,
-    taught: Mapping[str, Taught] | None = None,
-    known: Known | None = None,
+    taught: Mapping[str, TeacherOutputs] | None = None,
+    known: RowInfo | None = None,
 ) -> float:
     """The candidate whose model has the lowest response loss on `heldout`; ties: the smaller.
 
@@ -140,7 +140,7 @@ def pick_learning_rate(
         with seeded(seed):
             student = prepare(strong, config)
             longest = window(config, student.loaded)
-            lesson = lesson_of(
+            lesson = training_set_of(
                 examples, student, loss, config, known=known, teacher=teacher, taught=taught
             )
             rows = lesson.rows
@@ -182,13 +182,20 @@ def for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
     return config.model_copy(update=changes)
 
 
-def _try(student: Student, learned: Rows, held: Rows, *, plan: Plan, config: TrainConfig) -> Trial:
+def _try(
+    student: Student,
+    learned: TokenizedRows,
+    held: TokenizedRows,
+    *,
+    plan: Plan,
+    config: TrainConfig,
+) -> Trial:
     """Train from where the student stands, looking at the held-out loss after each epoch."""
     losses = [held_out_loss(student, held)]
     if not math.isfinite(losses[0]):
         raise UsageError(f"'{student.loaded.name}' gives held-out rows a loss of {losses[0]}")
     best, kept, inputs, done = snapshot(student), 0, 0, 0
-    learner = Learner(student.causal, LM())
+    learner = LMWithLoss(student.causal, LM())
     for step in optimizer_steps(learner, learned, plan, config, accelerator=accelerator()):
         inputs, done = inputs + step.inputs, step.step
         if step.step % (plan.steps // EPOCHS):

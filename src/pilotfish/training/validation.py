@@ -18,12 +18,12 @@ from pilotfish.errors import UsageError
 from pilotfish.losses import LM
 from pilotfish.models import Loaded
 from pilotfish.records import Example, Floats, Ints
-from pilotfish.training.callbacks import Looks
-from pilotfish.training.classifier_module import Texts, encode_classified
+from pilotfish.training.callbacks import StepCallback
+from pilotfish.training.classifier_module import ClassifierRows, encode_classified
 from pilotfish.training.data.collate import collate
 from pilotfish.training.data.order import micro_batches
-from pilotfish.training.data.rows import Rows
-from pilotfish.training.lm_module import Learner
+from pilotfish.training.data.rows import TokenizedRows
+from pilotfish.training.lm_module import LMWithLoss
 from pilotfish.training.save import restore, snapshot
 from pilotfish.training.setup import Student, accelerator
 
@@ -52,21 +52,23 @@ class Validation:
 
 
 @dataclass
-class Watch:
+class ValidationCallback:
     """Follows one training, looks after every epoch, and remembers the best.
 
     Owned state: `state` and `load_state` carry it through a resume.
     """
 
     student: Student
-    rows: dict[str, Texts]  # by the name of their labels
+    rows: dict[str, ClassifierRows]  # by the name of their labels
     stop: str
     curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     read: int = 0  # input tokens read to validate by
     _best: tuple[float, int, dict[str, Tensor]] | None = None
 
     @classmethod
-    def over(cls, validation: Validation, student: Student, max_length: int) -> "Watch":
+    def over(
+        cls, validation: Validation, student: Student, max_length: int
+    ) -> "ValidationCallback":
         """Tokenise the rows. DataError for labels that do not fit them."""
         rows = {
             name: encode_classified(validation.examples, labels, None, student.loaded, max_length)
@@ -74,9 +76,9 @@ class Watch:
         }
         return cls(student, rows, validation.stop, {name: [] for name in rows})
 
-    def looks(self, epochs: float) -> Looks:
+    def looks(self, epochs: float) -> StepCallback:
         """One look an epoch, the last step's among them."""
-        return Looks(max(1, math.ceil(epochs)), self.look)
+        return StepCallback(max(1, math.ceil(epochs)), self.look)
 
     def look(self, step: int, loaded: Loaded) -> None:
         """Add a point to every curve; keep the weights where the loss is the lowest yet."""
@@ -126,7 +128,7 @@ def _flat(curve: Sequence[Mapping[str, Any]]) -> Tensor:
 
 
 @torch.no_grad()
-def measured(loaded: Loaded, rows: Texts, *, bf16: bool) -> tuple[float, float]:
+def measured(loaded: Loaded, rows: ClassifierRows, *, bf16: bool) -> tuple[float, float]:
     """(mean cross-entropy in nats, share of rows whose likeliest class is the label's)."""
     nats, right = 0.0, 0
     for part in micro_batches(range(len(rows)), rows.lengths, BATCH):
@@ -145,9 +147,9 @@ LOSS_BATCH = 16
 
 
 @torch.no_grad()
-def held_out_loss(student: Student, rows: Rows) -> float:
+def held_out_loss(student: Student, rows: TokenizedRows) -> float:
     """Mean nats per supervised token of `rows` under plain LM loss, dropout off."""
-    learner = Learner(student.causal, LM()).eval()
+    learner = LMWithLoss(student.causal, LM()).eval()
     device = accelerator().device
     total = torch.zeros((), device=device)
     everything: Sequence[int] = range(len(rows))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.evaluation import Item
-from pilotfish.experiments.evaluate import judged_models, retire
+from pilotfish.experiments.evaluate import evaluated_models, withdraw_results
 from pilotfish.records import Example, Floats, Texts
 from pilotfish.weak_to_strong.experiment import Lab, asked, digest_of, read_said, table_of
 from pilotfish.weak_to_strong.predictions import Said
@@ -82,4 +82,6 @@ def judged(lab: Lab) -> Mapping[str, Judged]:
 def retire_others(lab: Lab) -> None:
     """Withdraw judged results that are no part of this experiment any more."""
     planned = {(arm.name, seed) for arm in lab.arms for seed in range(lab.recipe.seeds)}
-    retire(lab.run, [model for model in judged_models(lab.run) if model not in planned])
+    withdraw_results(
+        lab.run, [model for model in evaluated_models(lab.run) if model not in planned]
+    )

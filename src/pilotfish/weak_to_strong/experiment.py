@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.arms.rows import stream
+from pilotfish.arms.rows import seed_stream
 from pilotfish.config import WeakToStrong
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.experiments.train import train_folder
-from pilotfish.labeling.settings import Labelling
+from pilotfish.labeling.settings import LabelConfig
 from pilotfish.progress import Progress
 from pilotfish.records import Example
 from pilotfish.store import Run
@@ -38,19 +38,19 @@ class Lab:
 
     def stream(self, seed: int) -> int:
         """What one seed of the experiment draws with."""
-        return stream(self.recipe.seed, seed)
+        return seed_stream(self.recipe.seed, seed)
 
     @property
     def kind(self) -> str:
         """Of the labels that students learn."""
         return self.recipe.labels.kind or self.task.kinds[0]
 
-    def votes(self, seed: int) -> Labelling | None:
+    def votes(self, seed: int) -> LabelConfig | None:
         """How answers are sampled, where labels are those that most of them agree on."""
         how = self.recipe.labels
         if self.kind != "consistency":
             return None
-        return Labelling(
+        return LabelConfig(
             self.kind, samples=how.samples, temperature=how.temperature, seed=self.stream(seed)
         )
 
@@ -93,7 +93,7 @@ def asked(
     *,
     stage: str,
     states: bool = False,
-    votes: Labelling | None = None,
+    votes: LabelConfig | None = None,
 ) -> Said:
     """Ask the model of an arm now, and charge for it."""
     lab.progress.step(f"{stage} {len(rows):,} rows by {arm} seed {seed}", 0, 1)

@@ -5,11 +5,11 @@ from typing import Any
 
 from pilotfish import remote_code
 from pilotfish.config import WeakToStrong
-from pilotfish.data.held_out import keep_test
+from pilotfish.data.held_out import store_test_rows
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
-from pilotfish.redaction import redacted
+from pilotfish.redaction import redact_values
 from pilotfish.store import Run, run_lock
 from pilotfish.weak_to_strong.arms import W2sArm, w2s_arms
 from pilotfish.weak_to_strong.evaluate import judge_w2s_arm, retire_others
@@ -29,12 +29,12 @@ def weak_to_strong(
     `out` holds the experiment of other rows (unless `force`).
     """
     need_torch("a weak-to-strong experiment", extra="train")
-    with run_lock(out) as store, remote_code.asking(recipe.trust_remote_code):
-        from pilotfish.models import count_parameters, settle_threads
+    with run_lock(out) as store, remote_code.allowing(recipe.trust_remote_code):
+        from pilotfish.models import count_parameters, set_threads
         from pilotfish.report import write
 
         run = Run(store.root)
-        settle_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
+        set_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
         lab = open_lab(run, recipe, force=force, progress=progress)
         for seed in range(recipe.seeds):
             for arm in lab.arms:
@@ -104,11 +104,11 @@ def _write_plan(lab: Lab, *, force: bool) -> None:
     run.fix("split", lab.split.facts, force=force)
     held = "test" if recipe.test else "data"
     facts = {"data": recipe.test, "held_out": held, "metric": lab.task.metric}
-    keep_test(run, lab.split.test, facts, force=force)
+    store_test_rows(run, lab.split.test, facts, force=force)
     retire_others(lab)
     run.update(
         experiment="weak_to_strong",
         status="running",
-        config=redacted(recipe.model_dump(mode="json", exclude={"out"})),
+        config=redact_values(recipe.model_dump(mode="json", exclude={"out"})),
         arms=[arm.name for arm in lab.arms],
     )

@@ -8,7 +8,7 @@ from typing import Any
 from pilotfish.config import WeakToStrong
 from pilotfish.config.data import Source
 from pilotfish.data import overlap_key, overlap_keys
-from pilotfish.data.run_pool import fingerprint, read_beside
+from pilotfish.data.run_pool import fingerprint, read_extra_rows
 from pilotfish.errors import DataError, UsageError
 from pilotfish.records import Example
 
@@ -43,8 +43,8 @@ def split_of(recipe: WeakToStrong) -> Split:
         recipe.data, recipe.map, recipe.limit, recipe.max_bad_rate,
         recipe.dataset_config, recipe.split, recipe.revision,
     )  # fmt: skip
-    test = read_beside(source, recipe.test).examples if recipe.test else []
-    rows = read_beside(source, recipe.data, exclude=overlap_keys(test), limit=recipe.limit)
+    test = read_extra_rows(source, recipe.test).examples if recipe.test else []
+    rows = read_extra_rows(source, recipe.data, exclude=overlap_keys(test), limit=recipe.limit)
     return replace(split(rows.examples, test, recipe), leaked=rows.dropped)
 
 

@@ -11,14 +11,14 @@ import numpy as np
 from pilotfish.config import TrainConfig
 from pilotfish.errors import DataError, UsageError
 from pilotfish.flops import answering_flops, known
-from pilotfish.labeling.answer import look
-from pilotfish.labeling.settings import Labelling
+from pilotfish.labeling.answer import predict_labels
+from pilotfish.labeling.settings import LabelConfig
 from pilotfish.records import Example, Floats, Ints, Texts
 from pilotfish.weak_to_strong.predictions import Held, Lesson, Said
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import Looks
+    from pilotfish.training.callbacks import StepCallback
     from pilotfish.training.checkpoint import Checkpoints
     from pilotfish.training.validation import Validation
 
@@ -65,7 +65,7 @@ class Task(Protocol):
         rows: Sequence[Example],
         *,
         states: bool = False,
-        votes: Labelling | None = None,
+        votes: LabelConfig | None = None,
     ) -> Said:
         """What a trained model says; votes: the most frequent of so many sampled answers."""
         ...
@@ -83,7 +83,7 @@ class How:
     folder: Path
     steps: int | None = None
     on_step: OnStep | None = None
-    looks: "Looks | None" = None
+    looks: "StepCallback | None" = None
     checkpoints: "Checkpoints | None" = None
     held: Held | None = None
 
@@ -149,7 +149,7 @@ class Classes:
         rows: Sequence[Example],
         *,
         states: bool = False,
-        votes: Labelling | None = None,
+        votes: LabelConfig | None = None,
     ) -> Said:
         """The likeliest class of every row. Of classes nothing is sampled."""
         from pilotfish.engine.classify import classify
@@ -224,14 +224,16 @@ class Answers:
         rows: Sequence[Example],
         *,
         states: bool = False,
-        votes: Labelling | None = None,
+        votes: LabelConfig | None = None,
     ) -> Said:
         """Greedy answers, or voted ones, outer white space stripped as the metric does."""
         from pilotfish.engine.generate import answer
 
         room = self._room(model)
         if votes:
-            found = look(rows, model, replace(votes, classes=(), max_new_tokens=room)).labels
+            found = predict_labels(
+                rows, model, replace(votes, classes=(), max_new_tokens=room)
+            ).labels
             return _stripped(found.label, found.reason, found.confidence)
         written = answer(model, rows, max_new_tokens=room)
         return _stripped(written.text, written.reason, written.confidence)

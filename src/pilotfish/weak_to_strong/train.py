@@ -30,7 +30,7 @@ from pilotfish.weak_to_strong.tasks import How
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import Looks
+    from pilotfish.training.callbacks import StepCallback
 
 LOOKS = "looks.json"  # in the folder of a model: step -> its answers then
 LOOKED_AT = 200  # test rows, at most: a curve is no result
@@ -57,13 +57,13 @@ class Seen:
             return {}
         return dict(found["said"]) if found and found["made_from"] == self._made_from else {}
 
-    def looks(self) -> "Looks | None":
+    def looks(self) -> "StepCallback | None":
         """What to look with while it learns; None for arms without a curve."""
         if self._arm.taught == "gold":
             return None
-        from pilotfish.training.callbacks import Looks
+        from pilotfish.training.callbacks import StepCallback
 
-        return Looks(self._lab.recipe.looks, self._look)
+        return StepCallback(self._lab.recipe.looks, self._look)
 
     def _look(self, step: int, loaded: "Loaded") -> None:
         said = self._lab.task.ask(loaded, looked_at(self._lab)).label

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.data.formats import FORMATS, Unfit, answered_record, detect, split_record
+from pilotfish.data.formats import FORMATS, FormatMismatch, answered_record, detect, split_record
 from pilotfish.errors import UsageError
 from pilotfish.records import Turn
 
@@ -29,7 +29,7 @@ def turns_of(name: str, record: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def reason_of(name: str, record: dict[str, Any]) -> str:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(FormatMismatch) as caught:
         FORMATS[name].parse(record)
     return caught.value.reason
 

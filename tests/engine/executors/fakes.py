@@ -4,14 +4,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pilotfish.engine.executors.failures import Trouble
+from pilotfish.engine.executors.failures import WorkerFailure
 from pilotfish.engine.executors.pool import Said
-from pilotfish.engine.executors.worker import Opened
+from pilotfish.engine.executors.worker import WorkerInfo
 from pilotfish.engine.scorer import Receipt
 from pilotfish.records import Need
 
 NEED = Need("nll")
-OPENED = Opened({NEED: "key"}, "cpu", "float32", 64, 1, {})
+OPENED = WorkerInfo({NEED: "key"}, "cpu", "float32", 64, 1, {})
 
 
 class FakeScorer:
@@ -50,18 +50,18 @@ class FakeCrew:
         self.log: list[tuple[str, int]] = []
         self.sent: list[tuple[int, int, int | None]] = []
 
-    def hire(self, seat: int) -> None:
+    def start_worker(self, seat: int) -> None:
         self.log.append(("hire", seat))
         self._words.append((seat, self._opened(seat)))
 
-    def dismiss(self, seat: int) -> None:
+    def stop_worker(self, seat: int) -> None:
         self.log.append(("dismiss", seat))
 
     def send(self, seat: int, shard: int, then: int | None) -> None:
         self.sent.append((seat, shard, then))
         self._words.append((seat, self._act(seat, shard)))
 
-    def hear(self) -> tuple[int, Said]:
+    def receive(self) -> tuple[int, Said]:
         return self._words.popleft()
 
 
@@ -77,6 +77,6 @@ def ill(*shards: int, times: int = 99, exit_code: int | None = None) -> Callable
         if left.get(shard, 0) == 0:
             return well(seat, shard)
         left[shard] -= 1
-        return Trouble(f"no luck with {shard}", None, exit_code)
+        return WorkerFailure(f"no luck with {shard}", None, exit_code)
 
     return act

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from pilotfish.engine.executors import ray as module
-from pilotfish.engine.executors.launch import Spread
+from pilotfish.engine.executors.launch import ExecutorConfig
 from pilotfish.errors import PilotfishError
 from tests.scoring.test_executors import measured_now, scored
 
-RAY = Spread("ray", workers=2)
+RAY = ExecutorConfig("ray", workers=2)
 
 
 def own(folder: Path, weak: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.engine.executors.failures import Tries, Trouble
+from pilotfish.engine.executors.failures import RetryTracker, WorkerFailure
 from pilotfish.engine.executors.local import loop
 from pilotfish.engine.executors.worker import ScoreSpec, Worker
 from pilotfish.engine.scorer import Receipt
@@ -24,8 +24,8 @@ def failing(shard: int, times: int, error: Exception | None = None) -> Any:
     return measure
 
 
-def run(scorer: Any, shards: int = 5) -> tuple[list[int], Tries]:
-    tries = Tries()
+def run(scorer: Any, shards: int = 5) -> tuple[list[int], RetryTracker]:
+    tries = RetryTracker()
     return [receipt.shard for receipt in loop(scorer, range(shards), tries)], tries
 
 
@@ -89,15 +89,15 @@ def test_a_worker_reads_ahead_what_it_was_promised() -> None:
 
 def test_no_error_leaves_a_worker() -> None:
     worker = opened(FakeScorer(failing(1, 1)))
-    assert isinstance(worker.score(1, 2), Trouble)
+    assert isinstance(worker.score(1, 2), WorkerFailure)
     assert worker.score(1) == Receipt(1, 10, ("key",))
     missing = Worker(spec()).open()
-    assert isinstance(missing, Trouble)
+    assert isinstance(missing, WorkerFailure)
 
 
 def test_troubles_and_specs_travel_between_processes() -> None:
     error = MissingExtra("a model", "models")  # an error that cannot be pickled and read back
-    said = Trouble.of(error)
+    said = WorkerFailure.of(error)
     assert pickle.loads(pickle.dumps(said)) == said
     assert said.exit_code == 2 and "pilotfish[models]" in str(said.hint)
     assert pickle.loads(pickle.dumps(spec())) == spec()

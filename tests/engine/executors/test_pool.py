@@ -2,14 +2,14 @@
 
 import pytest
 
-from pilotfish.engine.executors.failures import LOST, TRIES, Trouble
-from pilotfish.engine.executors.pool import Shift
+from pilotfish.engine.executors.failures import LOST, TRIES, WorkerFailure
+from pilotfish.engine.executors.pool import Scheduler
 from pilotfish.errors import PilotfishError, UsageError
 from tests.engine.executors.fakes import OPENED, FakeCrew, ill, well
 
 
 def shards_of(crew: FakeCrew, count: int = 9) -> list[int]:
-    return [receipt.shard for receipt in Shift(crew, range(count)).receipts()]
+    return [receipt.shard for receipt in Scheduler(crew, range(count)).receipts()]
 
 
 @pytest.mark.parametrize("seats", [1, 2, 3, 20])
@@ -44,7 +44,7 @@ def test_a_failed_shard_is_tried_by_a_new_worker_and_the_promised_one_is_not_los
 
 def test_a_shard_that_fails_for_good_is_named_after_the_others_are_done() -> None:
     crew = FakeCrew(2, ill(4))
-    shift, done = Shift(crew, range(9)), []
+    shift, done = Scheduler(crew, range(9)), []
     with pytest.raises(PilotfishError, match=r"shard 4 failed 3 times.*no luck with 4") as caught:
         for receipt in shift.receipts():
             done.append(receipt.shard)
@@ -68,7 +68,7 @@ def test_an_error_made_on_purpose_ends_it_at_once_with_its_exit_code() -> None:
 
 
 def test_workers_that_cannot_even_open_are_not_hired_for_ever() -> None:
-    crew = FakeCrew(2, well, opened=lambda seat: Trouble("no memory for the model"))
+    crew = FakeCrew(2, well, opened=lambda seat: WorkerFailure("no memory for the model"))
     with pytest.raises(PilotfishError, match="no memory for the model"):
         shards_of(crew)
     assert len(crew.log) < 4 * TRIES

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pilotfish.engine.executors import ranks as module
-from pilotfish.engine.executors.failures import Tries
-from pilotfish.engine.executors.ranks import Place, finished, order, place_of, take_part
+from pilotfish.engine.executors.failures import RetryTracker
+from pilotfish.engine.executors.ranks import Rank, finished, order, parse_rank, score_as_rank
 from pilotfish.errors import UsageError
 from pilotfish.store import Store, working
 from tests.engine.executors.fakes import FakeScorer
@@ -23,13 +23,13 @@ def commit(store: Store, shard: int, text: str = "x") -> None:
 
 def part_of(
     root: Path,
-    place: Place,
+    place: Rank,
     shards: int,
     *,
     on_wait: Callable[[list[int]], None] = lambda left: None,
     bad: int = -1,
-) -> tuple[FakeScorer, Tries]:
-    store, tries = Store(root), Tries()
+) -> tuple[FakeScorer, RetryTracker]:
+    store, tries = Store(root), RetryTracker()
 
     def measure(shard: int) -> None:
         if shard == bad:
@@ -38,7 +38,7 @@ def part_of(
 
     scorer: Any = FakeScorer(measure)
     with working(root) as leases:
-        for receipt in take_part(
+        for receipt in score_as_rank(
             scorer, store, leases, place, shards=shards, tries=tries, on_wait=on_wait
         ):
             assert finished(store, ["key"], receipt.shard)
@@ -50,11 +50,11 @@ def test_places_come_from_options_torchrun_or_slurm() -> None:
         "SLURM_ARRAY_TASK_ID": "14", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "10",
         "SLURM_ARRAY_TASK_STEP": "2", "SLURM_PROCID": "0", "SLURM_NTASKS": "1",
     }  # fmt: skip
-    assert place_of(1, 4, {}) == (1, 4)
-    assert place_of(None, None, {"RANK": "3", "WORLD_SIZE": "4", **array}) == (3, 4)
-    assert place_of(None, None, array) == (2, 3)
-    assert place_of(None, None, {"SLURM_PROCID": "5", "SLURM_NTASKS": "8"}) == (5, 8)
-    assert place_of(0, 1, {"RANK": "3", "WORLD_SIZE": "4"}) == (0, 1)
+    assert parse_rank(1, 4, {}) == (1, 4)
+    assert parse_rank(None, None, {"RANK": "3", "WORLD_SIZE": "4", **array}) == (3, 4)
+    assert parse_rank(None, None, array) == (2, 3)
+    assert parse_rank(None, None, {"SLURM_PROCID": "5", "SLURM_NTASKS": "8"}) == (5, 8)
+    assert parse_rank(0, 1, {"RANK": "3", "WORLD_SIZE": "4"}) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_places_come_from_options_torchrun_or_slurm() -> None:
 )
 def test_places_that_are_none(rank: int | None, world: int | None, words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        place_of(rank, world, {})
+        parse_rank(rank, world, {})
     assert words in f"{caught.value} {caught.value.hint}"
 
 
 @pytest.mark.parametrize(("shards", "world"), [(0, 1), (1, 3), (7, 3), (12, 4)])
 def test_every_rank_knows_every_shard_its_own_first(shards: int, world: int) -> None:
-    orders = [order(shards, Place(rank, world)) for rank in range(world)]
+    orders = [order(shards, Rank(rank, world)) for rank in range(world)]
     assert all(sorted(one) == list(range(shards)) for one in orders)
     own = [shard for rank, one in enumerate(orders) for shard in one if shard % world == rank]
     assert sorted(own) == list(range(shards))
@@ -79,16 +79,16 @@ def test_every_rank_knows_every_shard_its_own_first(shards: int, world: int) -> 
 
 
 def test_one_rank_of_many_measures_everything(tmp_path: Path) -> None:
-    scorer, _ = part_of(tmp_path, Place(1, 3), 7)
+    scorer, _ = part_of(tmp_path, Rank(1, 3), 7)
     assert sorted(scorer.measured) == list(range(7))
-    again, _ = part_of(tmp_path, Place(0, 3), 7)
+    again, _ = part_of(tmp_path, Rank(0, 3), 7)
     assert again.measured == []
 
 
 def test_damaged_parts_are_measured_again(tmp_path: Path) -> None:
-    part_of(tmp_path, Place(0, 1), 3)
+    part_of(tmp_path, Rank(0, 1), 3)
     (tmp_path / "signals/key/part-00001.parquet").write_text("?")
-    again, _ = part_of(tmp_path, Place(0, 1), 3)
+    again, _ = part_of(tmp_path, Rank(0, 1), 3)
     assert again.measured == [1]
 
 
@@ -106,14 +106,14 @@ def test_what_another_rank_holds_is_waited_for_and_taken_when_it_dies(
             if len(waits) == 1:  # not by the clock: on a busy machine 0.1 s are nothing
                 dying.start()
 
-        scorer, _ = part_of(tmp_path, Place(0, 2), 6, on_wait=wait)
+        scorer, _ = part_of(tmp_path, Rank(0, 2), 6, on_wait=wait)
         dying.join()
     assert sorted(scorer.measured) == [0, 1, 2, 3, 5]  # 4 was finished by its holder, 2 was not
     assert waits in ([[2, 4]], [[2, 4], [2]])  # each time that it is less
 
 
 def test_a_shard_that_fails_for_good_does_not_keep_a_rank_for_ever(tmp_path: Path) -> None:
-    scorer, tries = part_of(tmp_path, Place(0, 2), 5, bad=3)
+    scorer, tries = part_of(tmp_path, Rank(0, 2), 5, bad=3)
     assert sorted(scorer.measured) == [0, 1, 2, 4] and set(tries.lost) == {3}
     with working(tmp_path) as later:
         assert later.take("3")
@@ -124,7 +124,7 @@ def test_ranks_side_by_side_share_the_work(tmp_path: Path) -> None:
     abreast = threading.Barrier(3, timeout=60)
 
     def one(rank: int) -> None:
-        store, tries, begun = Store(tmp_path), Tries(), itertools.count()
+        store, tries, begun = Store(tmp_path), RetryTracker(), itertools.count()
 
         def measure(shard: int) -> None:
             if next(begun) < 2:  # not by the clock: no rank measures its third before all had two
@@ -133,8 +133,8 @@ def test_ranks_side_by_side_share_the_work(tmp_path: Path) -> None:
 
         scorer: Any = FakeScorer(measure)
         with working(tmp_path) as leases:
-            part = take_part(
-                scorer, store, leases, Place(rank, 3), shards=12, tries=tries,
+            part = score_as_rank(
+                scorer, store, leases, Rank(rank, 3), shards=12, tries=tries,
                 on_wait=lambda left: None,
             )  # fmt: skip
             done[rank] = [receipt.shard for receipt in part]

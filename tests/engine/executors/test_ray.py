@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pilotfish.engine.executors import ray as module
-from pilotfish.engine.executors.launch import Spread
+from pilotfish.engine.executors.launch import ExecutorConfig
 from pilotfish.errors import MissingExtra
 from tests.scoring.shards import hashes
 from tests.scoring.test_executors import scored
@@ -43,7 +43,7 @@ def test_without_the_extra_the_pip_line_is_told(
     monkeypatch.setitem(sys.modules, "ray", None)
     module._alone.cache_clear()
     with pytest.raises(MissingExtra) as caught:
-        scored(tmp_path / "run", weak, Spread("ray", workers=2))
+        scored(tmp_path / "run", weak, ExecutorConfig("ray", workers=2))
     assert caught.value.hint == "pip install 'pilotfish[ray]'"
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pilotfish.engine.int8.linear import Int8Linear, Narrow
+from pilotfish.engine.int8.linear import Int8Linear, QuantizedWeight
 from pilotfish.engine.int8.native import kernels
 from pilotfish.engine.int8.plain import rotate
 
@@ -109,7 +109,7 @@ def test_weights_of_zeros_and_dead_columns() -> None:
 def test_balance_is_exact_and_undone_by_the_weights() -> None:
     weight = draw(32, 24)
     weight[:, 4] /= 64
-    balance = Narrow.of(weight).balance
+    balance = QuantizedWeight.of(weight).balance
     assert all(Fraction(value).numerator == 1 for value in balance.tolist())
     assert balance[4] == balance.min() == 2.0**-3  # the root of 1/64, to a power of two
     x = draw(50, 24, seed=1)
@@ -123,11 +123,11 @@ def test_rotated_weights_answer_rotated_inputs_and_heavy_tails_cost_less() -> No
     x, weight = draw(40, 96) ** 5, draw(20, 96, seed=1)
     exact = x.double() @ weight.double().T
 
-    def off(narrow: Narrow, inputs: torch.Tensor) -> float:
+    def off(narrow: QuantizedWeight, inputs: torch.Tensor) -> float:
         q, row = kernels().quantise(inputs, torch.ones(96))
         found = kernels().rescale(narrow.sums(q), row, narrow.scale, narrow.bias)
         return float((found - exact).norm() / exact.norm())
 
-    plain, rotated = Narrow.of(weight), Narrow.rotated(weight)
+    plain, rotated = QuantizedWeight.of(weight), QuantizedWeight.rotated(weight)
     spread = off(rotated, rotate(x * rotated.balance))
     assert spread < 0.02 and spread < 0.7 * off(plain, x * plain.balance)

@@ -10,7 +10,7 @@ from pilotfish.engine import int8
 from pilotfish.engine.int8 import Int8Linear, Int8Mlp
 from pilotfish.engine.int8.mlp import Make, recognise
 from pilotfish.engine.int8.plain import Plain
-from pilotfish.engine.int8.swap import parts, quantise
+from pilotfish.engine.int8.swap import parts, quantize
 from pilotfish.errors import UsageError
 from pilotfish.number_formats import name_of, pick_dtype
 from tests.engine.shapes import SHAPES, VOCAB, build
@@ -41,14 +41,14 @@ def test_near_fp32_in_every_architecture(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "neox", "gemma2", "qwen2"])
 def test_feed_forward_blocks_are_known(shape: str) -> None:
-    twin = quantise(build(shape).model).model
+    twin = quantize(build(shape).model).model
     assert sum(isinstance(each, Int8Mlp) for each in twin.modules()) == 2
 
 
 def test_the_fp32_model_is_left_alone_and_shared() -> None:
     loaded = build("llama")
     before = logits(loaded.model)
-    twin = quantise(loaded.model).model
+    twin = quantize(loaded.model).model
     assert torch.equal(logits(loaded.model), before)
     assert not {"Int8Linear", "Int8Mlp"} & kinds(loaded.model)
     ours, theirs = twin.get_input_embeddings().weight, loaded.model.get_input_embeddings().weight
@@ -58,7 +58,7 @@ def test_the_fp32_model_is_left_alone_and_shared() -> None:
 @pytest.mark.parametrize("shape", ["gpt2", "llama"])
 def test_a_row_is_the_same_alone_and_in_a_batch(shape: str) -> None:
     """The int8 parts give equal bits; attention and norms of torch may round differently."""
-    model = quantise(build(shape).model).model
+    model = quantize(build(shape).model).model
     together, alone = logits(model), logits(model, TOKENS[:1])
     assert (together[:1] - alone).norm() < 1e-2 * alone.norm()
 
@@ -67,13 +67,13 @@ def test_not_finite_weights_end_as_not_finite_logits() -> None:
     loaded = build("gpt2")
     with torch.no_grad():
         loaded.model.transformer.h[0].ln_1.weight[3] = float("nan")
-    assert not logits(quantise(loaded.model).model).isfinite().any()
+    assert not logits(quantize(loaded.model).model).isfinite().any()
 
 
 def test_outlying_channels_cost_little() -> None:
     """Norm channels x 30 with their consumers / 30: the same function, harder to round."""
     loaded = build("llama", scale=4.0)
-    plain = (logits(quantise(loaded.model).model) - logits(loaded.model)).norm()
+    plain = (logits(quantize(loaded.model).model) - logits(loaded.model)).norm()
     with torch.no_grad():
         for layer in loaded.model.model.layers:
             attention, mlp = layer.self_attn, layer.mlp
@@ -84,7 +84,7 @@ def test_outlying_channels_cost_little() -> None:
                 norm.weight[5] *= 30
                 for user in users:
                     user.weight[:, 5] /= 30
-    hard = (logits(quantise(loaded.model).model) - logits(loaded.model)).norm()
+    hard = (logits(quantize(loaded.model).model) - logits(loaded.model)).norm()
     assert hard < 3 * plain
 
 
@@ -123,13 +123,13 @@ class Odd(nn.Module):
 
 
 def test_routers_and_tiny_layers_are_skipped_by_name() -> None:
-    twin, skipped = quantise(Odd(bulk=1))
+    twin, skipped = quantize(Odd(bulk=1))
     assert skipped == ("router", "tiny") and isinstance(twin.wide, Int8Linear)
 
 
 def test_a_model_without_linear_layers_is_refused() -> None:
     with pytest.raises(UsageError, match="4,096 of the 68,864 weights of Odd"):
-        quantise(Odd(bulk=1000))
+        quantize(Odd(bulk=1000))
 
 
 def test_devices_and_cpus_that_cannot_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,10 +155,10 @@ def test_without_a_compiler_the_numbers_are_nearly_the_same(
     shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = build(shape)
-    known = logits(quantise(loaded.model).model)
+    known = logits(quantize(loaded.model).model)
     for name in ("linear", "mlp"):
         monkeypatch.setattr(f"pilotfish.engine.int8.{name}.kernels", lambda: Plain())
-    found = logits(quantise(loaded.model).model)
+    found = logits(quantize(loaded.model).model)
     assert (found - known).norm() < 1e-2 * known.norm()
 
 

@@ -12,7 +12,7 @@ from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.evaluation import load_results
 from pilotfish.experiments.external.compare_files import (
-    Asked,
+    CompareOptions,
     compare_files,
     gates_of,
     parse_result,
@@ -41,7 +41,7 @@ def results(folder: Path, *arms: str, seeds: int = 3) -> list[str]:
 
 def test_the_verdict_is_that_of_the_same_results_inside(tmp_path: Path) -> None:
     given = results(tmp_path, "selected", "random", "length_matched")
-    report = compare_files(given, str(tmp_path / "run"), Asked())
+    report = compare_files(given, str(tmp_path / "run"), CompareOptions())
     inside = load_results(Run(tmp_path / "run").store)
     verdict = decide(
         inside, metric="exact_match", higher_is_better=True, evidence="full", trusted=False
@@ -49,7 +49,7 @@ def test_the_verdict_is_that_of_the_same_results_inside(tmp_path: Path) -> None:
     assert report["verdict"] == verdict.as_dict()
     assert report["verdict"]["outcome"] == "better" and report["warnings"] == []
     assert (tmp_path / "run/report.html").is_file()
-    assert compare_files(given, None, Asked())["verdict"] == report["verdict"]
+    assert compare_files(given, None, CompareOptions())["verdict"] == report["verdict"]
 
 
 def test_names_of_ones_own_need_a_named_pair(tmp_path: Path) -> None:
@@ -58,35 +58,35 @@ def test_names_of_ones_own_need_a_named_pair(tmp_path: Path) -> None:
         *(items(tmp_path, "theirs", s, share=0.5) for s in range(3)),
     ]
     with pytest.raises(UsageError, match=r"no arm is called 'selected' \(arms: mine, theirs\)"):
-        compare_files(given, None, Asked())
+        compare_files(given, None, CompareOptions())
     with pytest.raises(UsageError, match="no arm is called 'random'"):
-        compare_files(given, None, Asked(arm="mine"))
+        compare_files(given, None, CompareOptions(arm="mine"))
     with pytest.raises(UsageError, match="'mine' cannot be compared with itself"):
-        compare_files(given, None, Asked(arm="mine", against="mine"))
-    verdict = compare_files(given, None, Asked(arm="mine", against="theirs"))["verdict"]
+        compare_files(given, None, CompareOptions(arm="mine", against="mine"))
+    verdict = compare_files(given, None, CompareOptions(arm="mine", against="theirs"))["verdict"]
     assert (verdict["arm"], verdict["against"]) == ("mine", "theirs")
     assert verdict["outcome"] == "better"  # the two alone suffice for a claim
     assert verdict["sentence"].startswith("The arm mine beat the arm theirs")
-    few = compare_files(given[1:], None, Asked(arm="mine", against="theirs"))["verdict"]
+    few = compare_files(given[1:], None, CompareOptions(arm="mine", against="theirs"))["verdict"]
     assert few["outcome"] == "not_tested"
     assert few["sentence"].endswith("A claim needs both arms at 3 seeds each; mine has 2.")
 
 
 def test_lower_is_better_and_a_margin_are_heeded(tmp_path: Path) -> None:
     given = results(tmp_path, "selected", "random", "length_matched")
-    asked = Asked(lower_is_better=True, margin=0.5)
+    asked = CompareOptions(lower_is_better=True, margin=0.5)
     assert compare_files(given, None, asked)["verdict"]["outcome"] == "worse"
     assert compare_files(given, None, asked)["verdict"]["margin"] == 0.5
 
 
 def test_the_same_again_is_reuse_and_others_are_refused(tmp_path: Path) -> None:
     given, out = results(tmp_path, "selected", "random"), str(tmp_path / "run")
-    first = compare_files(given, out, Asked())
-    assert compare_files(given, out, Asked()) == first
+    first = compare_files(given, out, CompareOptions())
+    assert compare_files(given, out, CompareOptions()) == first
     fewer = given[:1] + given[3:4]
     with pytest.raises(UsageError, match="random:1, random:2, selected:1, selected:2 changed"):
-        compare_files(fewer, out, Asked())
-    compare_files(fewer, out, Asked(), force=True)
+        compare_files(fewer, out, CompareOptions())
+    compare_files(fewer, out, CompareOptions(), force=True)
     assert {arm: len(s) for arm, s in load_results(Run(out).store).items()} == {
         "random": 1, "selected": 1,
     }  # fmt: skip
@@ -96,10 +96,10 @@ def test_a_gate_is_held_and_a_wrong_one_leaves_nothing_behind(tmp_path: Path) ->
     given = [*results(tmp_path, "selected", "random"), items(tmp_path, "base", 0, share=0.3)]
     out = str(tmp_path / "run")
     with pytest.raises(UsageError, match="no arm is called 'bass'"):
-        compare_files(given, out, Asked(gates=["safe(against=bass)"]))
-    (gate,) = compare_files(given, out, Asked(gates=["safe(against=base)"]))["gates"]
+        compare_files(given, out, CompareOptions(gates=["safe(against=bass)"]))
+    (gate,) = compare_files(given, out, CompareOptions(gates=["safe(against=base)"]))["gates"]
     assert (gate["name"], gate["against"], gate["outcome"]) == ("safe", "base", "pass")
-    assert "gates" not in compare_files(given, out, Asked())  # asked for anew each time
+    assert "gates" not in compare_files(given, out, CompareOptions())  # asked for anew each time
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,19 @@ def test_items_join_a_run_whose_questions_they_answer(world: World, tmp_path: Pa
     path = tmp_path / "there.jsonl"
     path.write_text(own)
     with pytest.raises(UsageError, match="has judged its own selected seed 0"):
-        compare_files([f"selected:0={path}"], str(run.root), Asked())
-    report = compare_files([f"selected_trl:0={path}"], str(run.root), Asked())
+        compare_files([f"selected:0={path}"], str(run.root), CompareOptions())
+    report = compare_files([f"selected_trl:0={path}"], str(run.root), CompareOptions())
     means = {arm["name"]: arm["mean"] for arm in report["arms"]}
     assert means["selected_trl"] == means["selected"]
-    compare_files([f"selected_trl:0={path}"], str(run.root), Asked())  # the same again is reuse
+    compare_files(
+        [f"selected_trl:0={path}"], str(run.root), CompareOptions()
+    )  # the same again is reuse
     lines = [json.loads(line) for line in own.splitlines()]
     for changed, said in (({"hash": "0" * 32}, "1 of 4 differ"), ({"id": "new"}, "2 of 5 differ")):
         text = [{**lines[0], **changed}, *lines[1:]]
         path.write_text("".join(json.dumps(line) + "\n" for line in text))
         with pytest.raises(DataError, match=f"does not answer the test rows of .*: {said}"):
-            compare_files([f"other:0={path}"], str(run.root), Asked())
+            compare_files([f"other:0={path}"], str(run.root), CompareOptions())
 
 
 def imported(folder: Path, name: str, **shares: float) -> str:
@@ -156,14 +158,14 @@ def imported(folder: Path, name: str, **shares: float) -> str:
         items(folder / name, arm, s, share=share) for arm, share in shares.items() for s in range(3)
     ]
     given.append(items(folder / name, "base", 0, share=0.3))
-    compare_files(given, str(folder / name / "run"), Asked())
+    compare_files(given, str(folder / name / "run"), CompareOptions())
     return str(folder / name / "run")
 
 
 def test_runs_are_joined_and_what_they_share_stands_once(tmp_path: Path) -> None:
     one = imported(tmp_path, "a", selected=0.9, random=0.6)
     two = imported(tmp_path, "b", selected=0.4, random=0.5)
-    report = compare_runs([one, two], str(tmp_path / "both"), Asked())
+    report = compare_runs([one, two], str(tmp_path / "both"), CompareOptions())
     # both folders are called run, and so are named by more of their path
     names = {arm["name"] for arm in report["arms"]}
     assert names == {
@@ -172,14 +174,16 @@ def test_runs_are_joined_and_what_they_share_stands_once(tmp_path: Path) -> None
     verdict = report["verdict"]
     assert (verdict["arm"], verdict["against"]) == ("a-run/selected", "b-run/selected")
     assert verdict["outcome"] == "better" and report["warnings"] == []
-    assert compare_runs([one, two], None, Asked())["verdict"] == verdict
-    other = compare_runs([one, two], None, Asked(arm="b-run/selected", against="base"))["verdict"]
+    assert compare_runs([one, two], None, CompareOptions())["verdict"] == verdict
+    other = compare_runs([one, two], None, CompareOptions(arm="b-run/selected", against="base"))[
+        "verdict"
+    ]
     assert (other["arm"], other["against"]) == ("b-run/selected", "base")
 
 
 def refused(runs: list[str], said: str, **asked: Any) -> None:
     with pytest.raises(UsageError, match=said):
-        compare_runs(runs, None, Asked(**asked))
+        compare_runs(runs, None, CompareOptions(**asked))
 
 
 def test_runs_that_cannot_be_joined_are_refused_in_words(tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_runs_that_cannot_be_joined_are_refused_in_words(tmp_path: Path) -> None
     short = tmp_path / "c"
     short.mkdir()
     given = [items(short, arm, 0, share=0.5, count=20) for arm in ("selected", "random")]
-    compare_files(given, str(short / "run"), Asked())
+    compare_files(given, str(short / "run"), CompareOptions())
     refused([one, str(short / "run")], "were judged on different test rows")
     refused([one, one], "are one folder")
     refused([one, str(tmp_path / "none")], "there is no run at")
@@ -198,8 +202,8 @@ def test_runs_that_cannot_be_joined_are_refused_in_words(tmp_path: Path) -> None
 
 def test_a_verdict_inside_a_run_does_not_look_like_its_damage(tmp_path: Path) -> None:
     given, outer = results(tmp_path, "selected", "random"), tmp_path / "run"
-    compare_files(given, str(outer), Asked())
-    compare_files(given, str(outer / "exports/trl/verdict"), Asked())
+    compare_files(given, str(outer), CompareOptions())
+    compare_files(given, str(outer / "exports/trl/verdict"), CompareOptions())
     assert verify(str(outer))["files"] == len(given) + 2  # and the two of the report
     (outer / "exports/trl/verdict/judge/random/seed-0.jsonl").write_text("{}")
     assert verify(str(outer))["damaged"] == []
@@ -231,7 +235,7 @@ def test_what_lm_eval_left_is_a_comparison_by_task(tmp_path: Path) -> None:
                 limit = 40 if (arm, seed) == ("random", 1) else None
                 samples(folder / "model", task, share=share, limit=limit)
             given.append(f"{arm}:{seed}={folder}")
-    report = compare_files(given, str(tmp_path / "run"), Asked())
+    report = compare_files(given, str(tmp_path / "run"), CompareOptions())
     assert report["verdict"]["outcome"] == "better" and report["arms"][0]["items"] == 80
     assert {told["task"]: told["items"] for told in report["tasks"]} == {"sums": 40, "words": 40}
     (warning,) = report["warnings"]
@@ -245,9 +249,9 @@ def test_runs_of_a_metric_that_falls_are_compared_downwards(tmp_path: Path) -> N
         where.mkdir()
         given = [items(where, "selected", s, share=share) for s in range(3)]
         given += [items(where, "random", s, share=0.6) for s in range(3)]
-        compare_files(given, folder, Asked(lower_is_better=True))
-    verdict = compare_runs(folders, None, Asked())["verdict"]
+        compare_files(given, folder, CompareOptions(lower_is_better=True))
+    verdict = compare_runs(folders, None, CompareOptions())["verdict"]
     assert (verdict["arm"], verdict["against"]) == ("a/selected", "b/selected")
     assert verdict["difference"] > 0.2 and verdict["outcome"] == "worse"
     with pytest.raises(UsageError, match="settled when they judged"):
-        compare_runs(folders, None, Asked(metric="loss"))
+        compare_runs(folders, None, CompareOptions(metric="loss"))

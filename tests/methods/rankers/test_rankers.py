@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.methods.rankers import (
-    PICKERS,
+    RANKERS,
     Gate,
     LengthMatched,
     Middle,
-    Picker,
     Random,
+    Ranker,
     Top,
     tie_rank,
 )
@@ -33,7 +33,7 @@ def tie_of(n: int) -> np.ndarray:
     return tie_rank([f"{i * 7 % 11:02d}" for i in range(n)], names(n))
 
 
-def pickers(n: int) -> dict[str, Picker]:
+def pickers(n: int) -> dict[str, Ranker]:
     """One of each, for a pool of n rows."""
     source = np.array([f"s{i % 2}" for i in range(n)], dtype=object)
     return {
@@ -47,7 +47,7 @@ def pickers(n: int) -> dict[str, Picker]:
 
 
 def test_the_table_is_covered() -> None:
-    assert {type(picker) for picker in pickers(9).values()} == set(PICKERS.values())
+    assert {type(picker) for picker in pickers(9).values()} == set(RANKERS.values())
 
 
 @pytest.mark.parametrize("name", pickers(9))

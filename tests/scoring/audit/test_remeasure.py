@@ -5,8 +5,8 @@ import pytest
 
 from pilotfish.budget import parse_budget
 from pilotfish.methods.rankers import Gate, Middle, Top
-from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, walk
-from pilotfish.scoring.audit.blocks import asked, audit_rows, spans
+from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, remeasure_near_cuts
+from pilotfish.scoring.audit.blocks import audit_budget, audit_rows, spans
 from pilotfish.scoring.audit.bounds import upper_rate
 from tests.scoring.audit.simulate import audited_cut
 
@@ -30,23 +30,27 @@ def run(fast, exact, *, picker=None, budget="4rows", rule=ONLY_WALK, lengths=Non
     lengths = np.full(n, 100) if lengths is None else lengths
     model = Model(exact)
     cuts = cuts_of(picker or Top("high"), parse_budget(budget), tokens=lengths)
-    walked = walk(fast, np.arange(n), lengths, cuts, model, rule=rule, **options)
+    walked = remeasure_near_cuts(fast, np.arange(n), lengths, cuts, model, rule=rule, **options)
     assert len(set(model.asked)) == len(model.asked), "a row was measured twice"
     return walked, model
 
 
 def test_blocks_by_hand() -> None:
     far = np.arange(20.0)
-    mask, blocks = asked(far, np.array([], dtype=int), 0.0, rows=2, clean=3)
+    mask, blocks = audit_budget(far, np.array([], dtype=int), 0.0, rows=2, clean=3)
     assert (mask.sum(), blocks) == (6, 3)
-    mask, blocks = asked(far, np.array([3]), 0.0, rows=2, clean=3)  # in block 1: on to block 4
+    mask, blocks = audit_budget(
+        far, np.array([3]), 0.0, rows=2, clean=3
+    )  # in block 1: on to block 4
     assert (mask.nonzero()[0].tolist(), blocks) == (list(range(10)), 5)
-    mask, _ = asked(far, np.array([]).astype(int), 4.0, rows=2, clean=3)  # 0-4, 5-9, 10-14
+    mask, _ = audit_budget(far, np.array([]).astype(int), 4.0, rows=2, clean=3)  # 0-4, 5-9, 10-14
     assert mask.sum() == 15
-    mask, _ = asked(far, np.array([14]), 0.0, rows=2, clean=2)  # far off: around it, both sides
+    mask, _ = audit_budget(
+        far, np.array([14]), 0.0, rows=2, clean=2
+    )  # far off: around it, both sides
     assert mask.nonzero()[0].tolist() == [0, 1, 2, 3, *range(10, 20)]
-    assert asked(far[:0], np.array([]).astype(int), 1.0, rows=2, clean=3)[1] == 0
-    assert asked(far[:3], np.array([2]), 9.0, rows=2, clean=3)[0].all()
+    assert audit_budget(far[:0], np.array([]).astype(int), 1.0, rows=2, clean=3)[1] == 0
+    assert audit_budget(far[:3], np.array([2]), 9.0, rows=2, clean=3)[0].all()
 
 
 def test_a_block_spans_the_errors_met() -> None:
@@ -163,7 +167,9 @@ def test_a_row_that_fp32_cannot_score_is_a_flip_and_never_kept() -> None:
 def test_a_callback_that_answers_for_other_rows_is_refused() -> None:
     cuts = cuts_of(Top("high"), parse_budget("4rows"))
     with pytest.raises(ValueError, match="re-measuring 1"):
-        walk(np.arange(10.0), np.arange(10), np.ones(10, int), cuts, lambda rows: np.ones(3))
+        remeasure_near_cuts(
+            np.arange(10.0), np.arange(10), np.ones(10, int), cuts, lambda rows: np.ones(3)
+        )
 
 
 @pytest.mark.parametrize("bad", ["ties", "lengths"])
@@ -172,7 +178,7 @@ def test_what_does_not_fit_together_is_refused(bad) -> None:
     lengths = np.ones(3 if bad == "lengths" else 4, dtype=int)
     cuts = cuts_of(Top("high"), parse_budget("2rows"))
     with pytest.raises(ValueError, match=r"differ|share a place"):
-        walk(np.ones(4), tie, lengths, cuts, Model(np.ones(4)))
+        remeasure_near_cuts(np.ones(4), tie, lengths, cuts, Model(np.ones(4)))
 
 
 def test_the_audit_counts_what_the_walk_cannot_see() -> None:
@@ -236,7 +242,7 @@ def test_negative_scores_are_walked_as_they_are() -> None:
 def test_short_rows_get_the_wider_band() -> None:
     exact, fast, tie, lengths = audited_cut.draw(np.random.default_rng(5), 20_000, error=1e-3)
     cuts = cuts_of(Top("high"), parse_budget("10%"))
-    walked = walk(fast, tie, lengths, cuts, lambda rows: exact[rows], rule=ONLY_WALK)
+    walked = remeasure_near_cuts(fast, tie, lengths, cuts, lambda rows: exact[rows], rule=ONLY_WALK)
     share = [walked.remeasured[mask].mean() for mask in (lengths < 20, lengths > 200)]
     assert share[0] > 3 * share[1]
 
@@ -249,7 +255,9 @@ def test_the_order_of_the_rows_is_free(picker) -> None:
     for order in (np.arange(3_000), moved):
         one, truth, ties, tokens = fast[order], exact[order], tie[order], lengths[order]
         cuts = cuts_of(audited_cut.PICKERS[picker], parse_budget("10%"))
-        walked = walk(one, ties, tokens, cuts, lambda r, t=truth: t[r], rule=Rule(audit=200))
+        walked = remeasure_near_cuts(
+            one, ties, tokens, cuts, lambda r, t=truth: t[r], rule=Rule(audit=200)
+        )
         found.append((walked, set(ties[walked.kept]), set(ties[walked.remeasured])))
     assert found[0][1:] == found[1][1:]
     assert found[0][0].flips == found[1][0].flips
@@ -287,7 +295,7 @@ def test_the_walk_finds_the_rows_that_fp32_picks(n, options, most) -> None:
 def test_two_gated_middle_cuts_against_every_row_measured() -> None:
     exact, fast, tie, lengths = audited_cut.draw(np.random.default_rng(8), 2_000, error=5e-3)
     cuts = cuts_of(Middle(Gate(below=1.0)), parse_budget("30%"))
-    walked = walk(fast, tie, lengths, cuts, lambda rows: exact[rows], rule=ONLY_WALK)
+    walked = remeasure_near_cuts(fast, tie, lengths, cuts, lambda rows: exact[rows], rule=ONLY_WALK)
     assert walked.cuts == ("gate < 1", "budget, upper end", "budget, lower end")
     assert (walked.kept == cuts.kept(exact, tie)).all()
 
@@ -299,7 +307,7 @@ def test_quotas_are_walked_each_on_its_own() -> None:
         Top("high", Gate(below=1.0)), parse_budget("1rows"), groups=groups,
         quotas={"a": 300, "b": 50},
     )  # fmt: skip
-    walked = walk(fast, tie, lengths, cuts, lambda rows: exact[rows], rule=ONLY_WALK)
+    walked = remeasure_near_cuts(fast, tie, lengths, cuts, lambda rows: exact[rows], rule=ONLY_WALK)
     assert walked.cuts == ("gate < 1", "budget of a", "budget of b")
     assert (walked.kept == cuts.kept(exact, tie)).all()
 

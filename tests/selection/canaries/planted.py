@@ -15,7 +15,7 @@ from pilotfish.selection.files import decisions_of
 from pilotfish.selection.select import select
 from pilotfish.store import Run
 
-METHODS = "superfiltering,perplexity(direction=low),ifd(ceiling=9)"
+METHOD_TEXTS = "superfiltering,perplexity(direction=low),ifd(ceiling=9)"
 WORDS = ("apple", "river", "stone", "cloud", "tiger", "lemon", "piano", "candle", "ink")
 
 
@@ -34,7 +34,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def made(
-    folder: Path, rows: list[dict[str, Any]], weak: str, methods: str = METHODS, **how: Any
+    folder: Path, rows: list[dict[str, Any]], weak: str, methods: str = METHOD_TEXTS, **how: Any
 ) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     data = write(folder / "pool.jsonl", rows)

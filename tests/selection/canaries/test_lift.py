@@ -10,9 +10,9 @@ import pytest
 from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import DamagedRun
 from pilotfish.report import build
-from pilotfish.selection.canaries.attacks import PLANTED
-from pilotfish.selection.canaries.lift import plant
-from pilotfish.selection.constraints import Limits
+from pilotfish.selection.canaries.attacks import ATTACKS
+from pilotfish.selection.canaries.lift import measure_canaries
+from pilotfish.selection.constraints import Constraints
 from pilotfish.selection.select import select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, report
@@ -24,7 +24,7 @@ __all__ = ["once", "run", "weak"]
 
 def test_nothing_else_in_the_run_changes_by_a_byte(run: Run) -> None:
     before = hashes(run.root)
-    plant(run.root, ["selected"], 8)
+    measure_canaries(run.root, ["selected"], 8)
     after = hashes(run.root)
     assert {path for path in after if path not in before} == {
         "canaries/selected.json", "canaries/selected.jsonl",
@@ -33,10 +33,10 @@ def test_nothing_else_in_the_run_changes_by_a_byte(run: Run) -> None:
 
 
 def test_the_same_again_measures_nothing_and_more_rows_do(run: Run) -> None:
-    first = plant(run.root, ["selected"], 5)
-    assert plant(run.root, ["selected"], 5) == first
+    first = measure_canaries(run.root, ["selected"], 5)
+    assert measure_canaries(run.root, ["selected"], 5) == first
     assert len(costs(run)) == 1
-    assert plant(run.root, ["selected"], 6) != first
+    assert measure_canaries(run.root, ["selected"], 6) != first
     assert len(costs(run)) == 2
     assert (
         costs(run)[0]["tokens"] > 0 and costs(run)[0]["flops"] > 0 and costs(run)[0]["rows"] == 40
@@ -44,23 +44,23 @@ def test_the_same_again_measures_nothing_and_more_rows_do(run: Run) -> None:
 
 
 def test_what_was_held_against_an_older_selection_is_not_reported(run: Run) -> None:
-    plant(run.root, ["selected"], 5)
+    measure_canaries(run.root, ["selected"], 5)
     assert [one["selection"] for one in build(run)["canaries"]] == ["selected"]
     select(run.root, method="superfiltering", budget="30%", force=True)
     assert "canaries" not in build(run)
-    plant(run.root, ["selected"], 5)
+    measure_canaries(run.root, ["selected"], 5)
     assert build(run)["canaries"][0]["share"] == pytest.approx(0.3)
 
 
 def test_a_flipped_byte_is_found_and_made_good(run: Run) -> None:
-    plant(run.root, ["selected"], 5)
+    measure_canaries(run.root, ["selected"], 5)
     assert verify(str(run.root))["damaged"] == []
     path = run.root / "canaries/selected.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-9] + b"7" + whole[-8:])
     with pytest.raises(DamagedRun, match=r"canaries/selected\.jsonl"):
         verify(str(run.root))
-    plant(run.root, ["selected"], 5)
+    measure_canaries(run.root, ["selected"], 5)
     assert path.read_bytes() == whole and verify(str(run.root))["damaged"] == []
 
 
@@ -73,7 +73,7 @@ def test_selections_by_methods_without_a_direction_are_made_again(run: Run) -> N
 def test_a_pool_of_one_row_and_fewer_rows_than_asked(tmp_path: Path, weak: str) -> None:
     run = made(tmp_path / "a", records(1), weak, "perplexity(direction=low)")
     select(run.root, method="perplexity(direction=low)", budget="100%")
-    found = plant(run.root, ["selected"], 20)["selected"]
+    found = measure_canaries(run.root, ["selected"], 20)["selected"]
     counts = {each["attack"]: each["of"] for each in found["attacks"]}
     assert counts.pop("flipped_labels") == 0 and {*counts.values()} == {1}
     assert found["injection"]["bait"]["low"] is None
@@ -83,14 +83,14 @@ def test_a_matched_control_says_why_it_is_not_measured(run: Run) -> None:
     from pilotfish.selection.controls import length_matched
 
     length_matched(run)
-    found = plant(run.root, ["length_matched-0"], 5)["length_matched-0"]
+    found = measure_canaries(run.root, ["length_matched-0"], 5)["length_matched-0"]
     assert "draws rows to match" in found["why"] and "attacks" not in found
 
 
 def test_copies_and_quotas_are_not_measured_and_say_so(run: Run) -> None:
     select(run.root, method="superfiltering", budget="10%", name="apart",
-           limits=Limits.read("exact", None))  # fmt: skip
-    found = plant(run.root, ["apart"], 5)["apart"]
+           limits=Constraints.read("exact", None))  # fmt: skip
+    found = measure_canaries(run.root, ["apart"], 5)["apart"]
     assert "copies or quotas decide" in found["why"]
     assert build(run)["canaries"][0]["why"] == found["why"]
 
@@ -113,7 +113,7 @@ def test_other_canaries_withdraw_no_model(world: World, monkeypatch: pytest.Monk
     full(world)
     from pilotfish.experiments import run as experiment
 
-    monkeypatch.setattr(experiment, "retire", _refuse_any)
+    monkeypatch.setattr(experiment, "withdraw_results", _refuse_any)
     run = world.run(evidence="full", arms=["base", "random", "longest", "selected"], canaries=5)
     assert report(run)["canaries"][0]["attacks"][0]["of"] == 5
 
@@ -141,7 +141,7 @@ def test_the_command_says_it_in_words_and_in_json(
     assert "planted rows, judge bait: " in capsys.readouterr().out
     assert command([*asked, "--json", "--quiet"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [each["of"] for each in told["canaries"]["attacks"]] == [6] * len(PLANTED)
+    assert [each["of"] for each in told["canaries"]["attacks"]] == [6] * len(ATTACKS)
     assert command([*asked[:-1], "-3"]) == 2
 
 
@@ -155,11 +155,11 @@ def test_an_interrupt_leaves_nothing_half_and_the_same_command_ends_it(
 
     before = hashes(run.root)
     with monkeypatch.context() as patch:
-        patch.setattr(measure.Reader, "seen", stop)
+        patch.setattr(measure.CanaryScorer, "seen", stop)
         with pytest.raises(KeyboardInterrupt):
-            plant(run.root, ["selected"], 5)
+            measure_canaries(run.root, ["selected"], 5)
     assert hashes(run.root) == before
-    assert plant(run.root, ["selected"], 5)["selected"]["attacks"]
+    assert measure_canaries(run.root, ["selected"], 5)["selected"]["attacks"]
 
 
 def test_a_plan_has_the_canaries_of_the_run(world: World) -> None:

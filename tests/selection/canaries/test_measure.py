@@ -10,15 +10,15 @@ import pytest
 from pilotfish.budget import parse_budget
 from pilotfish.config import parse_methods
 from pilotfish.config.data import Source
-from pilotfish.config.scoring import Measuring
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data.run_pool import pool_of
 from pilotfish.errors import UsageError
 from pilotfish.number_formats import int8_supported
-from pilotfish.records import Need, Seen
-from pilotfish.scoring.cascade_rows import Cheaper
-from pilotfish.selection.canaries.attacks import CONTROLS, PLANTED
-from pilotfish.selection.canaries.lift import plant
-from pilotfish.selection.canaries.measure import plants_of
+from pilotfish.records import Need, RowFeatures
+from pilotfish.scoring.cascade_rows import CascadeConfig
+from pilotfish.selection.canaries.attacks import ATTACKS, CONTROLS
+from pilotfish.selection.canaries.lift import measure_canaries
+from pilotfish.selection.canaries.measure import canaries_of
 from pilotfish.selection.cascade import score_cascade
 from pilotfish.selection.files import decisions_of
 from pilotfish.selection.select import select
@@ -37,10 +37,10 @@ def test_rows_as_they_came_score_what_they_scored(run: Run, method: str) -> None
     direction = "middle" if "middle" in method else None
     score_by = {"method": "perplexity", "score": asked} if direction else {"method": method}
     select(run.root, **score_by, budget="20%", name="other", direction=direction)  # type: ignore[arg-type]
-    found = plant(run.root, ["other"], 12)["other"]
+    found = measure_canaries(run.root, ["other"], 12)["other"]
     if method != "random":  # it draws by ids
         assert agree(run, "other") == 12
-    assert [each["attack"] for each in found["attacks"]] == [*PLANTED]
+    assert [each["attack"] for each in found["attacks"]] == [*ATTACKS]
     assert {each["attack"] for each in found["attacks"] if each["control"]} == {*CONTROLS}
     assert all(each["of"] == 12 for each in found["attacks"])
 
@@ -68,8 +68,8 @@ def test_told_is_what_happens_to_a_row_that_is_slipped_in(
     run = made(tmp_path / "a", rows, weak)
     for name, how in PICKED.items():
         select(run.root, name=name, **how)  # type: ignore[arg-type]
-    plant(run.root, [*PICKED], 2)
-    plants = plants_of(pool_of(run), 2)
+    measure_canaries(run.root, [*PICKED], 2)
+    plants = canaries_of(pool_of(run), 2)
     at = int(plants.of(attack)[0])
     row, origin = plants.rows[at], int(plants.drawn[at])
     slipped = {"prompt": row.turns[0].content, "completion": row.response}
@@ -85,7 +85,7 @@ def test_the_order_of_the_files_changes_nothing(tmp_path: Path, weak: str) -> No
     for folder, order in (("a", rows), ("b", rows[::-1])):
         run = made(tmp_path / folder, order, weak, "perplexity(direction=low)")
         select(run.root, method="perplexity(direction=low)", budget="20%")
-        found = plant(run.root, ["selected"], 10)["selected"]
+        found = measure_canaries(run.root, ["selected"], 10)["selected"]
         told.append([(each["attack"], each["kept"]) for each in found["attacks"]])
     assert told[0] == told[1]
 
@@ -96,9 +96,9 @@ def test_a_tuned_weak_model_is_found(tmp_path: Path, weak: str) -> None:
     trusted = write(tmp_path / "trusted.jsonl", records(8, seed=9))
     tune = TuneConfig(learning_rate=1e-3, use_peft=False)
     run = made(tmp_path / "a", records(40), weak, "ifd(ceiling=9)", trusted=trusted,
-               measuring=Measuring(tune=tune))  # fmt: skip
+               measuring=ScoreConfig(tune=tune))  # fmt: skip
     select(run.root, method="ifd(ceiling=9)", budget="20%")
-    plant(run.root, ["selected"], 6)
+    measure_canaries(run.root, ["selected"], 6)
     assert agree(run) == 6
 
 
@@ -110,15 +110,15 @@ def test_a_weak_model_that_is_gone_is_named(tmp_path: Path, weak: str) -> None:
     select(run.root, method="ifd(ceiling=9)", budget="20%")
     shutil.rmtree(moved)
     with pytest.raises(UsageError, match="not there any more"):
-        plant(run.root, ["selected"], 6)
+        measure_canaries(run.root, ["selected"], 6)
 
 
 def test_fast_scores_are_held_to_their_audited_cut(tmp_path: Path, weak: str) -> None:
-    how = Measuring(precision="bf16")
+    how = ScoreConfig(precision="bf16")
     run = made(tmp_path / "a", records(60), weak, "ifd(ceiling=9)", measuring=how)
     select(run.root, method="ifd(ceiling=9)", budget="20%")
     assert run.section("selections")["selected"]["audit"]["precision"] == "bf16"
-    plant(run.root, ["selected"], 6)
+    measure_canaries(run.root, ["selected"], 6)
     assert agree(run, rel=2e-2) == 6
 
 
@@ -128,12 +128,12 @@ def test_a_cascade_shows_planted_rows_to_its_cheaper_model_first(tmp_path: Path,
     rows = [{"prompt": f"{i % 7}", "completion": "".join(draw.choice(list("abcdefgh"), 4))}
             for i in range(2_400)]  # fmt: skip
     data, method = write(tmp_path / "pool.jsonl", rows), "perplexity(direction=low)"
-    cheaper = Cheaper(weak, parse_budget("10%"))
+    cheaper = CascadeConfig(weak, parse_budget("10%"))
     out = str(tmp_path / "run")
     run = score_cascade(out, Source(data), weak, parse_methods(method), cheaper)
     assert run.section("scores")[method]["cascade"]["scored"] < 0.9 * len(rows)
     select(run.root, method=method, budget="10%")
-    plant(run.root, ["selected"], 60)
+    measure_canaries(run.root, ["selected"], 60)
     own = decisions_of(run, "selected", "score")["score"].to_pylist()
     told = [line for line in lines(run) if line["attack"] == "unchanged"]
     passed = [line for line in told if line["score"] is not None]
@@ -163,7 +163,7 @@ def shapes() -> dict[str, list[dict[str, Any]]]:
 def test_every_shape_of_row(tmp_path: Path, weak: str, shape: str) -> None:
     run = made(tmp_path / "a", shapes()[shape], weak, "perplexity(direction=low)")
     select(run.root, method="perplexity(direction=low)", budget="20%")
-    found = plant(run.root, ["selected"], 9)["selected"]
+    found = measure_canaries(run.root, ["selected"], 9)["selected"]
     assert agree(run) == 9
     flipped = next(each for each in found["attacks"] if each["attack"] == "flipped_labels")
     assert flipped["of"] == (0 if shape == "plain text" else 9)
@@ -176,7 +176,7 @@ class Relative:
     needs = (Need("nll", aligned=False),)
     direction = "low"
 
-    def score(self, seen: Seen) -> Any:
+    def score(self, seen: RowFeatures) -> Any:
         mean = seen[self.needs[0]].mean
         return np.searchsorted(np.sort(mean), mean).astype(float)
 
@@ -186,7 +186,7 @@ class Plain(Relative):
 
     pool_relative = False
 
-    def score(self, seen: Seen) -> Any:
+    def score(self, seen: RowFeatures) -> Any:
         return seen[self.needs[0]].mean
 
 
@@ -198,7 +198,7 @@ def test_own_methods_that_look_at_the_pool_are_picked_again_whole(
     found: dict[str, Mapping[str, Any]] = {}
     for name in ("relative", "plain"):
         select(run.root, method=name, budget="25%", name=name)
-        found |= plant(run.root, [name], 3)
+        found |= measure_canaries(run.root, [name], 3)
     assert found["relative"]["together"] and not found["plain"]["together"]
     # three rows at once move the cut by three places at most
     places = {name: [line["place"] for line in lines(run, name)] for name in found}
@@ -211,14 +211,14 @@ class Counted:
     needs = ()
     direction = "low"
 
-    def score(self, seen: Seen) -> Any:
+    def score(self, seen: RowFeatures) -> Any:
         return seen.n_response_tokens / max(1, int(seen.n_response_tokens.max()))
 
 
 def test_own_methods_that_only_count_tokens(run: Run) -> None:
     method = "tests.flows.test_planting:Counted"
     select(run.root, method=method, budget="25%", name="counted")
-    found = plant(run.root, ["counted"], 6)["counted"]
+    found = measure_canaries(run.root, ["counted"], 6)["counted"]
     assert found["together"] and agree(run, "counted") == 6
     assert next(e for e in found["attacks"] if e["attack"] == "random_tokens")["kept"] == 0
 
@@ -228,9 +228,9 @@ def test_int8_scores_are_held_to_their_audited_cut(tmp_path: Path) -> None:
     from tests.tiny.models import tiny_llama
 
     wide = str(tiny_llama(tmp_path / "wide", hidden=64, bos=True))
-    how = Measuring(precision="int8", max_length=96)
+    how = ScoreConfig(precision="int8", max_length=96)
     run = made(tmp_path / "a", records(120), wide, "ifd(ceiling=9)", measuring=how)
     select(run.root, method="ifd(ceiling=9)", budget="20%")
     assert run.section("selections")["selected"]["audit"]["precision"] == "int8"
-    plant(run.root, ["selected"], 10)
+    measure_canaries(run.root, ["selected"], 10)
     assert agree(run, rel=2e-2) == 10

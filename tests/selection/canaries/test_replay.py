@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from pilotfish.budget import parse_budget, take
 from pilotfish.errors import UsageError
-from pilotfish.methods.rankers import Gate, Middle, Picker, Top
+from pilotfish.methods.rankers import Gate, Middle, Ranker, Top
 from pilotfish.selection.canaries.replay import Fate, Field, alone, drift, lift, together
 
 PICKERS = (Top("high"), Top("low"), Top("high", Gate(below=0.8)), Middle(), Middle(Gate(below=0.8)))
 
 
-def slow(field: Field, picker: Picker, budget: str, i: int) -> bool:
+def slow(field: Field, picker: Ranker, budget: str, i: int) -> bool:
     """Whether the added row i is kept, by a pool that holds it."""
     n = field.n
     scores, tie = np.append(field.scores[:n], field.scores[n + i]), field.tie
@@ -29,7 +29,7 @@ def slow(field: Field, picker: Picker, budget: str, i: int) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(PICKERS),
        st.sampled_from(["3rows", "25%", "80tokens", "100%"]))  # fmt: skip
-def test_alone_is_what_a_pool_with_that_row_keeps(seed: int, picker: Picker, budget: str) -> None:
+def test_alone_is_what_a_pool_with_that_row_keeps(seed: int, picker: Ranker, budget: str) -> None:
     rng = np.random.default_rng(seed)
     n, m = int(rng.integers(12, 40)), int(rng.integers(1, 9))
     scores = np.where(rng.random(n + m) < 0.6, rng.choice([0.1, 0.5, 0.9, np.nan], n + m),

@@ -17,10 +17,10 @@ from pilotfish.store import Store
 from pilotfish.training import loop
 from pilotfish.training.checkpoint import Checkpoints
 from pilotfish.training.classify import train_classifier
-from pilotfish.training.data.dataset import lesson_of, prompts_of
-from pilotfish.training.data.row_weights import Known
+from pilotfish.training.data.dataset import prompts_of, training_set_of
+from pilotfish.training.data.row_weights import RowInfo
 from pilotfish.training.data.rows import encode_rows
-from pilotfish.training.lm_module import Base, Learner
+from pilotfish.training.lm_module import FrozenBase, LMWithLoss
 from pilotfish.training.setup import prepare
 from pilotfish.training.trainer import train
 from tests.training.conftest import weights
@@ -41,7 +41,7 @@ def test_gold_rows_get_a_corrected_teacher(llama: str, teacher_folder: str, tmp_
     ):
         told[name] = train(
             rows, llama, SMALL.changed({"loss": loss}), seed=0, folder=tmp_path / name,
-            teacher=teacher, known=Known(sources=sources),
+            teacher=teacher, known=RowInfo(sources=sources),
         )  # fmt: skip
     assert weights(tmp_path / "none") == weights(tmp_path / "plain")
     assert len({weights(tmp_path / name) for name in ("plain", "gold", "half")}) == 3
@@ -54,8 +54,10 @@ def test_the_base_is_what_training_started_from(use_peft: bool, llama: str) -> N
     student = prepare(llama, SMALL.changed({"use_peft": use_peft, "lora_dropout": 0.5}))
     rows = encode_rows(backwards(4), student.loaded, 64)
     loss = make_loss("mix(lm=0, kd=0, base=1)")
-    learner = Learner(
-        student.causal, loss, base=Base(student.causal, lora=student.model if use_peft else None)
+    learner = LMWithLoss(
+        student.causal,
+        loss,
+        base=FrozenBase(student.causal, lora=student.model if use_peft else None),
     ).eval()
     batch = learner.collate(rows)
     assert float(learner(batch).detach()) == pytest.approx(0, abs=1e-4)
@@ -95,9 +97,9 @@ def test_warm_steps_see_no_answer_and_no_other_loss(llama: str) -> None:
     others = [pair(one.prompt[0].content, "z" * (9 - i)) for i, one in enumerate(questions)]
     losses = []
     for rows, text in ((questions, "lm"), (others, "dft")):
-        lesson = lesson_of(rows, student, make_loss(text), config)
+        lesson = training_set_of(rows, student, make_loss(text), config)
         assert lesson.prompts is not None
-        learner = Learner(student.causal, make_loss(text))
+        learner = LMWithLoss(student.causal, make_loss(text))
         learner.plain = True
         losses.append(learner(learner.collate(lesson.prompts)).detach())
         learner.plain = False

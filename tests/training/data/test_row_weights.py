@@ -11,9 +11,9 @@ import torch
 from pilotfish.config import TrainConfig
 from pilotfish.errors import DataError
 from pilotfish.losses import LM
-from pilotfish.training.data.row_weights import Known, marked, normalized, weighed
-from pilotfish.training.data.rows import Rows, encode_rows
-from pilotfish.training.lm_module import Learner
+from pilotfish.training.data.row_weights import RowInfo, normalized, weigh_tokens, with_sources
+from pilotfish.training.data.rows import TokenizedRows, encode_rows
+from pilotfish.training.lm_module import LMWithLoss
 from pilotfish.training.loop import accumulate
 from pilotfish.training.setup import Student, accelerator, prepare
 from pilotfish.training.trainer import train
@@ -29,14 +29,14 @@ def student(llama: str) -> Student:
 
 
 @pytest.fixture
-def rows(student: Student) -> Rows:
+def rows(student: Student) -> TokenizedRows:
     return encode_rows(backwards(8), student.loaded, 64)
 
 
-def learnt(student: Student, rows: Rows, *, cut: int = 8) -> tuple[float, torch.Tensor]:
+def learnt(student: Student, rows: TokenizedRows, *, cut: int = 8) -> tuple[float, torch.Tensor]:
     """Loss and gradient of one step over all the rows, in parts of `cut`."""
     student.model.zero_grad()
-    learner = Learner(student.model, LM())
+    learner = LMWithLoss(student.model, LM())
     parts = [rows.take(range(len(rows))[at : at + cut]) for at in range(0, len(rows), cut)]
     batches = [learner.collate(part) for part in parts]
     mass = sum(rows.mass)
@@ -52,31 +52,33 @@ def same(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize("by", ["tokens", "rows"])
 @pytest.mark.parametrize("weight", [1.0, 0.3, 7.0])
-def test_equal_weights_are_none(student: Student, rows: Rows, by: Any, weight: float) -> None:
-    alike = weighed(rows, [weight] * 8)
+def test_equal_weights_are_none(
+    student: Student, rows: TokenizedRows, by: Any, weight: float
+) -> None:
+    alike = weigh_tokens(rows, [weight] * 8)
     same(learnt(student, normalized(alike, by)), learnt(student, normalized(rows, by)))
 
 
 @pytest.mark.parametrize("by", ["tokens", "rows"])
-def test_a_row_of_weight_0_is_not_there(student: Student, rows: Rows, by: Any) -> None:
-    some = weighed(rows, [1, 0, 1, 1, 0, 1, 1, 1])
+def test_a_row_of_weight_0_is_not_there(student: Student, rows: TokenizedRows, by: Any) -> None:
+    some = weigh_tokens(rows, [1, 0, 1, 1, 0, 1, 1, 1])
     assert len(some) == 6 and some.unsupervised == 2
     rest = rows.take([0, 2, 3, 5, 6, 7])
     same(learnt(student, normalized(some, by)), learnt(student, normalized(rest, by)))
 
 
-def test_a_row_of_weight_2_is_there_twice(student: Student, rows: Rows) -> None:
+def test_a_row_of_weight_2_is_there_twice(student: Student, rows: TokenizedRows) -> None:
     twice = rows.take([0, 0, *range(1, 8)])
     for by in ("tokens", "rows"):
-        heavy = weighed(rows, [2.0] + [1.0] * 7)
+        heavy = weigh_tokens(rows, [2.0] + [1.0] * 7)
         same(learnt(student, normalized(heavy, by)), learnt(student, normalized(twice, by)))  # type: ignore[arg-type]
 
 
-def test_by_hand(student: Student, rows: Rows) -> None:
+def test_by_hand(student: Student, rows: TokenizedRows) -> None:
     """Weighted means of per-row losses, each way."""
     each = [learnt(student, rows.take([i]))[0] for i in range(8)]
     weight, count = np.arange(1.0, 9.0), np.array(rows.tokens)
-    heavy = weighed(rows, weight.tolist())
+    heavy = weigh_tokens(rows, weight.tolist())
     by_tokens = (weight * count * each).sum() / (weight * count).sum()
     by_rows = (weight * each).sum() / weight.sum()
     assert learnt(student, heavy)[0] == pytest.approx(by_tokens, rel=1e-5)
@@ -84,50 +86,52 @@ def test_by_hand(student: Student, rows: Rows) -> None:
     assert abs(by_rows - by_tokens) > 1e-3
 
 
-def test_weights_do_not_hang_on_micro_batches(student: Student, rows: Rows) -> None:
+def test_weights_do_not_hang_on_micro_batches(student: Student, rows: TokenizedRows) -> None:
     draw = np.random.default_rng(0)
-    heavy = weighed(rows, [draw.random(count) for count in rows.tokens])
+    heavy = weigh_tokens(rows, [draw.random(count) for count in rows.tokens])
     for cut in (1, 3, 5):
         same(learnt(student, heavy, cut=cut), learnt(student, heavy))
 
 
-def test_tokens_of_weight_0_teach_nothing(student: Student, rows: Rows) -> None:
+def test_tokens_of_weight_0_teach_nothing(student: Student, rows: TokenizedRows) -> None:
     """Like rows whose only supervised tokens are the others."""
-    first = weighed(rows, [np.eye(count)[0] for count in rows.tokens])
+    first = weigh_tokens(rows, [np.eye(count)[0] for count in rows.tokens])
     encoded = []
     for one in rows.encoded:
         target = np.zeros_like(one.target)
         target[np.flatnonzero(one.target[1:])[0] + 1] = True
         encoded.append(replace(one, target=target))
-    same(learnt(student, first), learnt(student, Rows(encoded, rows.names, [1] * 8)))
+    same(learnt(student, first), learnt(student, TokenizedRows(encoded, rows.names, [1] * 8)))
     assert first.mass == [1.0] * 8
 
 
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        (Known(weights=[1.0] * 7), "8 rows have 7 weights"),
-        (Known(sources=["pool"]), "8 rows have 1 sources"),
-        (Known(weights=[1.0] * 7 + [-1.0]), "row 'r7' has a weight that is no number"),
-        (Known(weights=[float("nan")] * 8), "no number of at least 0"),
-        (Known(weights=[0.0] * 8), "none of the 8 rows weighs anything"),
-        (Known(weights=[np.ones(99)] * 8), "99 weights"),
+        (RowInfo(weights=[1.0] * 7), "8 rows have 7 weights"),
+        (RowInfo(sources=["pool"]), "8 rows have 1 sources"),
+        (RowInfo(weights=[1.0] * 7 + [-1.0]), "row 'r7' has a weight that is no number"),
+        (RowInfo(weights=[float("nan")] * 8), "no number of at least 0"),
+        (RowInfo(weights=[0.0] * 8), "none of the 8 rows weighs anything"),
+        (RowInfo(weights=[np.ones(99)] * 8), "99 weights"),
     ],
 )
-def test_weights_that_are_none_are_said_in_words(student: Student, known: Known, said: str) -> None:
+def test_weights_that_are_none_are_said_in_words(
+    student: Student, known: RowInfo, said: str
+) -> None:
     examples = backwards(8)
     with pytest.raises(DataError, match=said):
-        marked(encode_rows(examples, student.loaded, 64), examples, known)
+        with_sources(encode_rows(examples, student.loaded, 64), examples, known)
 
 
 def test_sources_mark_gold_tokens(student: Student) -> None:
     examples = backwards(3)
-    rows = marked(
+    rows = with_sources(
         encode_rows(examples, student.loaded, 64),
         examples,
-        Known(sources=["pool", "gold", "replay"]),
+        RowInfo(sources=["pool", "gold", "replay"]),
     )
-    given = Learner(student.model, LM()).collate(rows).given
+    given = LMWithLoss(student.model, LM()).collate(rows).given
     assert given.gold is not None
     counts = rows.tokens
     assert given.gold.tolist() == [False] * counts[0] + [True] * counts[1] + [False] * counts[2]
@@ -135,7 +139,7 @@ def test_sources_mark_gold_tokens(student: Student) -> None:
 
 def test_training_takes_weights_and_says_the_normaliser(llama: str, tmp_path: Path) -> None:
     rows, plain = backwards(12), SMALL
-    half = Known(weights=[1.0] * 6 + [0.0] * 6)
+    half = RowInfo(weights=[1.0] * 6 + [0.0] * 6)
     facts = train(rows, llama, plain, seed=0, folder=tmp_path / "a", known=half)
     train(rows[:6], llama, plain, seed=0, folder=tmp_path / "b")
     assert (facts["rows"], facts["unsupervised"], facts["normalize"]) == (6, 6, "tokens")

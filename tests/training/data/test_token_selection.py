@@ -9,7 +9,12 @@ from pilotfish.config import TrainConfig
 from pilotfish.errors import UsageError
 from pilotfish.models import load
 from pilotfish.training.data.rows import encode_rows
-from pilotfish.training.data.token_selection import Excess, focused, make_focus, token_nll
+from pilotfish.training.data.token_selection import (
+    Excess,
+    make_token_selection,
+    selected_tokens,
+    token_nll,
+)
 from pilotfish.training.setup import prepare
 from pilotfish.training.trainer import train
 from tests.training.conftest import weights
@@ -47,7 +52,7 @@ def test_no_number_is_never_kept() -> None:
 )
 def test_a_misspelt_focus_is_said_in_words(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        make_focus(text)
+        make_token_selection(text)
     assert said in f"{caught.value} {caught.value.hint}"
 
 
@@ -55,7 +60,7 @@ def test_masks_are_those_of_the_two_models(llama: str, teacher_folder: str) -> N
     student = prepare(llama, SMALL)
     reference = load(teacher_folder, device="cpu", precision="fp32")
     rows = encode_rows(backwards(20), student.loaded, 64)
-    got, facts = focused(rows, student, reference, "excess(keep=0.3)")
+    got, facts = selected_tokens(rows, student, reference, "excess(keep=0.3)")
     own = token_nll(student.causal, rows, vocabulary=257, bf16=False, batch=1)
     theirs = token_nll(reference.model, rows, vocabulary=257, bf16=False, batch=1)
     flat = np.concatenate([own[name] - theirs[name] for name in rows.names])

@@ -15,7 +15,7 @@ from pilotfish.config.data import Source
 from pilotfish.data.run_pool import pool_of
 from pilotfish.errors import UsageError
 from pilotfish.experiments import train as training
-from pilotfish.experiments.train import train_stage
+from pilotfish.experiments.train import train_arms
 from pilotfish.models import load
 from pilotfish.records import Example, Turn
 from pilotfish.scoring.score import score
@@ -39,7 +39,7 @@ def selected(world: World, out: Path) -> Run:
 def teach(run: Run, world: World, *settings: str, **how: Any) -> dict[str, Any]:
     steps = ["train.max_steps=4", "train.use_peft=false", "train.learning_rate=1e-3"]
     how = {"arms": ["selected"], "loss": "kd", **how}
-    [facts] = train_stage(str(run.root), world.strong, overrides=[*steps, *settings], **how)
+    [facts] = train_arms(str(run.root), world.strong, overrides=[*steps, *settings], **how)
     return facts
 
 
@@ -84,7 +84,7 @@ def test_what_is_stored_serves_other_losses_seeds_and_trainings(world: World) ->
     teach(run, world, CACHED)
     parts = sorted(run.root.glob("signals/topk64*/*.parquet"))
     teach(run, world, CACHED, loss="mix(lm=0.5, kd=0.5)")
-    train_stage(
+    train_arms(
         str(run.root), world.strong, arms=["selected"], loss="kd", seeds=2,
         overrides=["train.max_steps=1", CACHED],
     )  # fmt: skip
@@ -105,13 +105,13 @@ def test_the_teacher_is_not_there_while_the_student_learns(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, seen = selected(world, world.out), []
-    real = training.along
+    real = training.run_on_all_ranks
 
     def watched(work: Any, *args: Any, **more: Any) -> Any:
         seen.append((more["teacher"], len(more["taught"])))
         return real(work, *args, **more)
 
-    monkeypatch.setattr(training, "along", watched)
+    monkeypatch.setattr(training, "run_on_all_ranks", watched)
     teach(run, world, CACHED)
     assert seen == [(None, 6)]
 
@@ -162,7 +162,7 @@ def test_trusted_rows_stand_apart_and_the_others_are_not_captured_twice(
 
     def taught(some: list[Example], **changes: Any) -> dict[str, Any]:
         how = config.changed(changes)
-        return dict(flow.taught_rows(run, some, teacher, how, strong=world.strong))
+        return dict(flow.cached_teacher_outputs(run, some, teacher, how, strong=world.strong))
 
     alone = taught(rows)
     monkeypatch.setattr(flow, "SHARD_ROWS", 2)
@@ -207,7 +207,9 @@ def test_a_row_too_long_for_the_teacher_is_refused_before_it_is_read(
     blind = load(str(tiny_llama(tmp_path / "blind", hidden=16, window=8)))
     rows = pool_of(run).take([0])
     with pytest.raises(UsageError, match="reads only 8"):
-        flow.taught_rows(run, rows, blind, TrainConfig(teacher="cached"), strong=world.strong)
+        flow.cached_teacher_outputs(
+            run, rows, blind, TrainConfig(teacher="cached"), strong=world.strong
+        )
     assert not captures(run)
 
 
@@ -248,7 +250,7 @@ def test_torchrun_hands_the_stored_teacher_to_every_process(world: World) -> Non
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     two = manifest(run, "selected")
-    one = train_stage(
+    one = train_arms(
         str(run.root), world.strong, arms=["selected"], loss="kd",
         overrides=["train.per_device_train_batch_size=4", "train.max_steps=4", CACHED],
     )[0]  # fmt: skip

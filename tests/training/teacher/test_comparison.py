@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from pilotfish.config import TrainConfig
-from pilotfish.losses import Dense, Given, Sampled, TopK
+from pilotfish.losses import Dense, LossInputs, Sampled, TopK
 from pilotfish.models import load
-from pilotfish.training.teacher.comparison import PATIENCE, Race, teacher_nll
+from pilotfish.training.teacher.comparison import PATIENCE, TeacherComparison, teacher_nll
 from pilotfish.training.trainer import train
 from tests.training.words import backwards
 
 TARGETS = torch.tensor([0, 2])
 
 
-def dense(*rows: list[float]) -> Given:
-    return Given(TARGETS, Dense(torch.tensor(rows).log()))
+def dense(*rows: list[float]) -> LossInputs:
+    return LossInputs(TARGETS, Dense(torch.tensor(rows).log()))
 
 
 def test_what_the_teacher_pays_by_hand() -> None:
@@ -29,22 +29,22 @@ def test_what_the_teacher_pays_by_hand() -> None:
         torch.tensor([[0.5, 0.25], [0.2, 0.2]]).log(),
         torch.tensor([0.25, 0.6]),
     )
-    torch.testing.assert_close(teacher_nll(Given(TARGETS, stored)), expected)
+    torch.testing.assert_close(teacher_nll(LossInputs(TARGETS, stored)), expected)
 
 
 def test_padding_columns_of_the_teacher_hold_nothing() -> None:
     given = dense([0.5, 0.25, 0.25, 9.0], [0.2, 0.2, 0.6, 9.0])
-    cut = Given(given.targets, given.teacher, vocabulary=3)
+    cut = LossInputs(given.targets, given.teacher, vocabulary=3)
     assert teacher_nll(cut)[0].item() == pytest.approx(math.log(2))
 
 
 def test_draws_cannot_race() -> None:
     drawn = Sampled(torch.tensor([[0], [1]]), torch.ones(2, 1))
     with pytest.raises(ValueError, match="until_surpass"):
-        teacher_nll(Given(TARGETS, drawn))
+        teacher_nll(LossInputs(TARGETS, drawn))
 
 
-def run(race: Race, *, better: bool, steps: int) -> None:
+def run(race: TeacherComparison, *, better: bool, steps: int) -> None:
     teacher = dense([0.4, 0.3, 0.3], [0.3, 0.3, 0.4])
     student = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]]).log()
     for _ in range(steps):
@@ -53,7 +53,7 @@ def run(race: Race, *, better: bool, steps: int) -> None:
 
 
 def test_it_is_won_once_and_for_good() -> None:
-    race = Race()
+    race = TeacherComparison()
     run(race, better=True, steps=PATIENCE - 1)
     assert not race.won
     run(race, better=True, steps=1)
@@ -63,7 +63,7 @@ def test_it_is_won_once_and_for_good() -> None:
 
 
 def test_a_late_lead_outweighs_an_early_lag() -> None:
-    race = Race()
+    race = TeacherComparison()
     run(race, better=False, steps=PATIENCE + 5)
     assert not race.won
     run(race, better=True, steps=20)
@@ -71,7 +71,7 @@ def test_a_late_lead_outweighs_an_early_lag() -> None:
 
 
 def test_its_state_goes_on() -> None:
-    whole, first, second = Race(), Race(), Race()
+    whole, first, second = TeacherComparison(), TeacherComparison(), TeacherComparison()
     for race, steps in ((whole, 14), (first, 9)):
         run(race, better=True, steps=steps)
     second.load_state(first.state())

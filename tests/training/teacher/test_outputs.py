@@ -16,9 +16,9 @@ from pilotfish.losses import make_loss
 from pilotfish.models import Loaded, load
 from pilotfish.records import Example, Turn
 from pilotfish.tokenization import encode_training
-from pilotfish.training.data.rows import Rows, encode_rows, with_taught
-from pilotfish.training.lm_module import Learner
-from pilotfish.training.teacher.outputs import Taught, captured_mass, check_stored
+from pilotfish.training.data.rows import TokenizedRows, encode_rows, with_teacher_outputs
+from pilotfish.training.lm_module import LMWithLoss
+from pilotfish.training.teacher.outputs import TeacherOutputs, captured_mass, check_stored
 from pilotfish.training.trainer import train
 from tests.training.words import backwards
 
@@ -37,7 +37,9 @@ def said(teacher: Loaded, example: Example, limit: int) -> tuple[Tensor, int]:
     return logits.log_softmax(-1)[np.flatnonzero(row.target) - 1], row.digest
 
 
-def stored(teacher: Loaded, kind: str, *, k: int = 0, limit: int = LIMIT) -> dict[str, Taught]:
+def stored(
+    teacher: Loaded, kind: str, *, k: int = 0, limit: int = LIMIT
+) -> dict[str, TeacherOutputs]:
     found = {}
     for example in EXAMPLES:
         logs, read = said(teacher, example, limit)
@@ -47,11 +49,11 @@ def stored(teacher: Loaded, kind: str, *, k: int = 0, limit: int = LIMIT) -> dic
             top = logs.topk(k or logs.shape[1])
             rest = (1 - top.values.exp().sum(-1)).clamp(min=0)
             arrays = {"ids": top.indices.numpy(), "logs": top.values.numpy(), "rest": rest.numpy()}
-        found[row_name(example)] = Taught(kind, arrays, read)
+        found[row_name(example)] = TeacherOutputs(kind, arrays, read)
     return found
 
 
-def step(learner: Learner, rows: Rows) -> tuple[Tensor, list[Tensor]]:
+def step(learner: LMWithLoss, rows: TokenizedRows) -> tuple[Tensor, list[Tensor]]:
     learner.model.requires_grad_(True)
     learner.zero_grad()
     loss = learner(learner.collate(rows))
@@ -69,12 +71,12 @@ def test_all_of_a_teacher_stored_is_the_teacher(
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     rows = encode_rows(EXAMPLES, student, LIMIT)
     assert rows.truncated
-    online = Learner(
+    online = LMWithLoss(
         student.model, make_loss(loss), teacher=teacher.model, vocabulary=len(student.tokenizer)
     )
-    cached = Learner(student.model, make_loss(loss), vocabulary=len(student.tokenizer))
+    cached = LMWithLoss(student.model, make_loss(loss), vocabulary=len(student.tokenizer))
     expected, gradients = step(online, rows)
-    found, same = step(cached, with_taught(rows, stored(teacher, kind)))
+    found, same = step(cached, with_teacher_outputs(rows, stored(teacher, kind)))
     assert float(found) == pytest.approx(float(expected), rel=1e-6, abs=1e-5)
     for one, other in zip(same, gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -83,12 +85,12 @@ def test_all_of_a_teacher_stored_is_the_teacher(
 def test_less_than_all_is_a_coarser_divergence(llama: str, teacher_folder: str) -> None:
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     rows = encode_rows(EXAMPLES, student, LIMIT)
-    learner = Learner(student.model, make_loss("kd"), vocabulary=len(student.tokenizer))
+    learner = LMWithLoss(student.model, make_loss("kd"), vocabulary=len(student.tokenizer))
     losses = [
-        float(learner(learner.collate(with_taught(rows, stored(teacher, "topk", k=k)))))
+        float(learner(learner.collate(with_teacher_outputs(rows, stored(teacher, "topk", k=k)))))
         for k in (1, 16, 128)
     ]
-    whole = float(learner(learner.collate(with_taught(rows, stored(teacher, "dense")))))
+    whole = float(learner(learner.collate(with_teacher_outputs(rows, stored(teacher, "dense")))))
     assert 0 < losses[0] < losses[1] < losses[2] < whole
 
 
@@ -96,13 +98,13 @@ def test_rows_that_are_other_tokens_now_are_refused(llama: str, teacher_folder: 
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     taught = stored(teacher, "topk", k=4)
     with pytest.raises(UsageError, match="1 of 6 rows are other tokens now"):
-        with_taught(encode_rows(EXAMPLES, student, LIMIT + 1), taught)
+        with_teacher_outputs(encode_rows(EXAMPLES, student, LIMIT + 1), taught)
     student.tokenizer.chat_template = (
         "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|end|>{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
     with pytest.raises(UsageError, match="chat template, tokenizer or max_length"):
-        with_taught(encode_rows(EXAMPLES[1:], student, 64), taught)
+        with_teacher_outputs(encode_rows(EXAMPLES[1:], student, 64), taught)
 
 
 def test_rows_never_captured_are_refused(llama: str, teacher_folder: str) -> None:
@@ -110,7 +112,7 @@ def test_rows_never_captured_are_refused(llama: str, teacher_folder: str) -> Non
     rows, taught = encode_rows(EXAMPLES, student, LIMIT), stored(teacher, "topk", k=4)
     taught.pop(row_name(TALK))
     with pytest.raises(UsageError, match="says nothing of 1 of the 6 rows"):
-        with_taught(rows, taught)
+        with_teacher_outputs(rows, taught)
 
 
 def test_rows_shorter_than_what_was_stored_are_refused(llama: str, teacher_folder: str) -> None:
@@ -121,11 +123,11 @@ def test_rows_shorter_than_what_was_stored_are_refused(llama: str, teacher_folde
         for name, one in stored(teacher, "topk", k=4, limit=64).items()
     }
     with pytest.raises(UsageError, match="other tokens now"):
-        with_taught(encode_rows(EXAMPLES, student, LIMIT), blind)
+        with_teacher_outputs(encode_rows(EXAMPLES, student, LIMIT), blind)
 
 
 def trained(
-    llama: str, folder: Path, taught: Mapping[str, Taught] | None, **changes: object
+    llama: str, folder: Path, taught: Mapping[str, TeacherOutputs] | None, **changes: object
 ) -> dict[str, object]:
     config = TrainConfig(
         loss="kd", learning_rate=1e-3, max_length=LIMIT, use_peft=False, max_steps=3
@@ -181,8 +183,9 @@ def test_what_draws_do_not_serve_is_refused(loss: str) -> None:
 
 
 def test_only_top_k_knows_the_mass_it_holds() -> None:
-    assert captured_mass([Taught("dense", {"logits": np.zeros((2, 3))})]) is None
+    assert captured_mass([TeacherOutputs("dense", {"logits": np.zeros((2, 3))})]) is None
     rows = [
-        Taught("topk", {"rest": np.array(rest, dtype=np.float16)}) for rest in ([0.5], [0.0, 0.25])
+        TeacherOutputs("topk", {"rest": np.array(rest, dtype=np.float16)})
+        for rest in ([0.5], [0.0, 0.25])
     ]
     assert captured_mass(rows) == 0.75

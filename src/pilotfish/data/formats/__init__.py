@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from pilotfish.data.formats.alpaca import Alpaca
-from pilotfish.data.formats.content import Content, Format, Record, Unfit
+from pilotfish.data.formats.content import Content, Format, FormatMismatch, Record
 from pilotfish.data.formats.detection import answered_record, choose, split_record
 from pilotfish.data.formats.messages import Messages
 from pilotfish.data.formats.plain_text import PlainText
@@ -11,7 +11,15 @@ from pilotfish.data.formats.prompt_completion import PromptCompletion
 from pilotfish.data.formats.sharegpt import ShareGPT
 from pilotfish.data.formats.text_label import TextLabel
 
-__all__ = ["FORMATS", "Content", "Format", "Unfit", "answered_record", "detect", "split_record"]
+__all__ = [
+    "FORMATS",
+    "Content",
+    "Format",
+    "FormatMismatch",
+    "answered_record",
+    "detect",
+    "split_record",
+]
 
 HELPERS = {"content", "detection", "preference", "turns"}  # files here that are no format
 

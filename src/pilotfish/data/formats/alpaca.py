@@ -4,8 +4,8 @@ from typing import Any
 
 from pilotfish.data.formats.content import (
     Content,
+    FormatMismatch,
     Record,
-    Unfit,
     kind,
     optional_text,
     present,
@@ -52,12 +52,12 @@ def _history(value: Any) -> tuple[Turn, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise Unfit("wrong_type", f"'history' is {kind(value)}, not a list")
+        raise FormatMismatch("wrong_type", f"'history' is {kind(value)}, not a list")
     turns: list[Turn] = []
     for pair in value:
         if not (isinstance(pair, list) and len(pair) == 2):
-            raise Unfit("wrong_type", "'history' holds something that is no pair")
+            raise FormatMismatch("wrong_type", "'history' holds something that is no pair")
         if not all(isinstance(said, str) for said in pair):
-            raise Unfit("wrong_type", "'history' holds a pair that is no text")
+            raise FormatMismatch("wrong_type", "'history' holds a pair that is no text")
         turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
     return tuple(turns)

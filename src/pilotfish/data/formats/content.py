@@ -9,7 +9,7 @@ from pilotfish.records import Turn
 Record = Mapping[str, Any]
 
 
-class Unfit(Exception):
+class FormatMismatch(Exception):
     """A record that is no row: `reason` is its quarantine code, `detail` says it in words.
 
     Internal: the pool turns it into a quarantine line, a user never meets it.
@@ -51,9 +51,9 @@ def required_text(record: Record, name: str) -> str:
     """A text column that must be there; whitespace is never touched."""
     value = record.get(name)
     if value is None:  # null and absent are one thing: parquet cannot tell them apart
-        raise Unfit("missing_field", f"no '{name}'")
+        raise FormatMismatch("missing_field", f"no '{name}'")
     if not isinstance(value, str):
-        raise Unfit("wrong_type", f"'{name}' is {kind(value)}, not text")
+        raise FormatMismatch("wrong_type", f"'{name}' is {kind(value)}, not text")
     return value
 
 
@@ -66,11 +66,11 @@ def required_list(record: Record, name: str) -> Sequence[Any]:
     """A list column that must be there and hold something."""
     value = record.get(name)
     if value is None:
-        raise Unfit("missing_field", f"no '{name}'")
+        raise FormatMismatch("missing_field", f"no '{name}'")
     if not isinstance(value, list):
-        raise Unfit("wrong_type", f"'{name}' is {kind(value)}, not a list")
+        raise FormatMismatch("wrong_type", f"'{name}' is {kind(value)}, not a list")
     if not value:
-        raise Unfit("missing_field", f"'{name}' is empty")
+        raise FormatMismatch("missing_field", f"'{name}' is empty")
     return value
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pilotfish.data.formats.content import Content, Record, Unfit, kind, required_text
+from pilotfish.data.formats.content import Content, FormatMismatch, Record, kind, required_text
 
 
 class TextLabel:
@@ -27,7 +27,7 @@ class TextLabel:
 
 def _label(value: Any) -> str:
     if value is None:
-        raise Unfit("missing_field", "no 'label'")
+        raise FormatMismatch("missing_field", "no 'label'")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int):
@@ -35,7 +35,7 @@ def _label(value: Any) -> str:
     # A class column with gaps comes out of many tools as 0.0, 1.0
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    raise Unfit("wrong_type", f"'label' is {kind(value)}, not a class")
+    raise FormatMismatch("wrong_type", f"'label' is {kind(value)}, not a class")
 
 
 def _alike(value: Any, answer: str) -> str | int | float | bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pilotfish.data.formats.content import Unfit, kind, required_text
+from pilotfish.data.formats.content import FormatMismatch, kind, required_text
 from pilotfish.records import Turn
 
 ROLES = {role: role for role in ("system", "user", "assistant", "tool")}
@@ -42,8 +42,8 @@ def answered_turns(
 
 def _turn(item: Any, speaker: str, words: str, roles: Mapping[str, str]) -> Turn:
     if not isinstance(item, dict):
-        raise Unfit("wrong_type", f"a turn is {kind(item)}, not an object")
+        raise FormatMismatch("wrong_type", f"a turn is {kind(item)}, not an object")
     said_by = required_text(item, speaker)
     if said_by not in roles:
-        raise Unfit("wrong_type", f"unknown {speaker} '{said_by[:40]}'")
+        raise FormatMismatch("wrong_type", f"unknown {speaker} '{said_by[:40]}'")
     return Turn(roles[said_by], required_text(item, words))

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from pilotfish.data.readers.raw_record import Piece
+from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.errors import DataError
 
 # gzip unfolds 1,030 times at most; logs of one repeated line come to 100 to 200, prose to 3
@@ -15,7 +15,7 @@ TABLE_RATIO = 2000
 FREE = 64 * 2**20  # bytes unpacked before anybody counts
 
 
-class Packed(io.RawIOBase):
+class Decompressed(io.RawIOBase):
     """The unpacked bytes of a gzip. Raises DataError beyond FREE bytes at more than GZIP_RATIO."""
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class Packed(io.RawIOBase):
         super().close()
 
 
-def bounded(pieces: Iterator[Piece], path: Path) -> Iterator[Piece]:
+def bounded(pieces: Iterator[RawRecord], path: Path) -> Iterator[RawRecord]:
     """Rows of a columnar file. Raises DataError beyond FREE bytes at more than TABLE_RATIO."""
     total, most = 0, _most(path, TABLE_RATIO)
     for piece in pieces:

@@ -13,20 +13,26 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from pilotfish.data.readers.decompress import Packed, bounded
-from pilotfish.data.readers.jsonl import Buffer, array_pieces, array_start, line_pieces, unpacked
-from pilotfish.data.readers.raw_record import Piece
+from pilotfish.data.readers.decompress import Decompressed, bounded
+from pilotfish.data.readers.jsonl import (
+    Buffer,
+    array_pieces,
+    array_start,
+    decompressed,
+    line_pieces,
+)
+from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.data.readers.tables import arrow_pieces, csv_pieces, parquet_pieces, tsv_pieces
 from pilotfish.errors import DataError, UsageError
 from pilotfish.store import sha256_file
 
-STREAMED: dict[str, Callable[[BinaryIO], Iterator[Piece]]] = {
+STREAMED: dict[str, Callable[[BinaryIO], Iterator[RawRecord]]] = {
     "jsonl": line_pieces,
     "ndjson": line_pieces,
     "csv": csv_pieces,
     "tsv": tsv_pieces,
 }
-COLUMNAR: dict[str, Callable[[Path], Iterator[Piece]]] = {
+COLUMNAR: dict[str, Callable[[Path], Iterator[RawRecord]]] = {
     "parquet": parquet_pieces,
     "arrow": arrow_pieces,
 }
@@ -59,12 +65,12 @@ class FileSource:
         with _readable(self.name):
             return sha256_file(self.path)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[RawRecord]:
         """Its records. Raises DataError where the container itself is broken."""
         with _readable(self.name):
             yield from self._pieces()
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _pieces(self) -> Iterator[RawRecord]:
         kind = kind_of(self.path) or ""
         if kind in COLUMNAR:
             yield from bounded(COLUMNAR[kind](self.path), self.path)
@@ -80,16 +86,16 @@ class FileSource:
 
     def _open(self) -> BinaryIO:
         if self._packed:
-            return io.BufferedReader(Packed(self.path), 1 << 20)
+            return io.BufferedReader(Decompressed(self.path), 1 << 20)
         return self.path.open("rb")
 
-    def _json(self) -> Iterator[Piece]:
+    def _json(self) -> Iterator[RawRecord]:
         """A list of records; or one record per line, because many such files are named json."""
         if self.path.stat().st_size == 0:
             return
         with self._open() as handle:
             if self._packed:
-                buffer: Buffer = unpacked(handle, self.name)
+                buffer: Buffer = decompressed(handle, self.name)
                 handle.seek(0)
             else:
                 buffer = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pilotfish.data.readers.raw_record import Piece
+from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.data.readers.tables import batch_pieces
 from pilotfish.errors import MissingExtra, UsageError
 
@@ -24,7 +24,7 @@ class HubSource:
             sha.update(piece.data + b"\n")
         return sha.hexdigest()
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[RawRecord]:
         """Its records; pictures and sounds stay as they are stored, undecoded."""
         return batch_pieces(self.dataset.with_format("arrow").iter(batch_size=1000))
 

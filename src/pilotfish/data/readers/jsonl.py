@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pilotfish.data.formats import Unfit
-from pilotfish.data.readers.raw_record import EXCERPT, MAX_BYTES, Piece
+from pilotfish.data.formats import FormatMismatch
+from pilotfish.data.readers.raw_record import EXCERPT, MAX_BYTES, RawRecord
 from pilotfish.data.readers.strict_json import parse_object
 from pilotfish.errors import UsageError
 
@@ -19,14 +19,14 @@ MAX_PACKED_JSON = 2**28  # a gzipped json array has no lines, so it is unpacked 
 Buffer = bytes | mmap.mmap
 
 
-def line_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[Piece]:
+def line_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
     r"""One piece per line that is not blank; split on \n alone (U+2028 is text)."""
     for piece in capped_lines(handle, max_bytes):
         if piece.problem or piece.found.strip(BLANK):
             yield piece
 
 
-def capped_lines(handle: BinaryIO, max_bytes: int) -> Iterator[Piece]:
+def capped_lines(handle: BinaryIO, max_bytes: int) -> Iterator[RawRecord]:
     """Every line without its newline, blank ones too; a longer one is too_long and not kept."""
     offset = 0
     while line := handle.readline(max_bytes + 1):
@@ -34,17 +34,17 @@ def capped_lines(handle: BinaryIO, max_bytes: int) -> Iterator[Piece]:
         if start == 0 and line.startswith(BOM):
             line, start = line.removeprefix(BOM), len(BOM)
         if line.endswith(b"\n"):
-            yield Piece(start, line[:-1])
+            yield RawRecord(start, line[:-1])
         elif len(line) > max_bytes:
             piece = _too_long(handle, line, start)
             end = start + piece.bytes_long + (not piece.tail)
             yield piece
         elif line:
-            yield Piece(start, line, tail=True)
+            yield RawRecord(start, line, tail=True)
         offset = end
 
 
-def _too_long(handle: BinaryIO, line: bytes, start: int) -> Piece:
+def _too_long(handle: BinaryIO, line: bytes, start: int) -> RawRecord:
     """Read on to the end of the line, keeping nothing but its length and hash."""
     sha, length, chunk, tail = hashlib.sha256(line), len(line), line, True
     while chunk := handle.readline(2**20):
@@ -57,9 +57,9 @@ def _too_long(handle: BinaryIO, line: bytes, start: int) -> Piece:
     return _cut(start, line, length, sha.hexdigest(), tail=tail)
 
 
-def _cut(offset: int, found: bytes, length: int, sha256: str, *, tail: bool = False) -> Piece:
+def _cut(offset: int, found: bytes, length: int, sha256: str, *, tail: bool = False) -> RawRecord:
     detail = f"{length} bytes"
-    return Piece(
+    return RawRecord(
         offset, found[:EXCERPT], None, "too_long", detail, tail, length=length, sha256=sha256
     )
 
@@ -67,7 +67,7 @@ def _cut(offset: int, found: bytes, length: int, sha256: str, *, tail: bool = Fa
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
 
 
-def array_pieces(buffer: Buffer, start: int, max_bytes: int = MAX_BYTES) -> Iterator[Piece]:
+def array_pieces(buffer: Buffer, start: int, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
     """One piece per element of the JSON array whose `[` ends at `start`.
 
     Only brackets and strings are looked at, so that a broken element costs itself alone.
@@ -87,16 +87,18 @@ def array_pieces(buffer: Buffer, start: int, max_bytes: int = MAX_BYTES) -> Iter
             if char == ord("]"):
                 return
     rest = _element(buffer, begin, len(buffer), max_bytes)
-    yield Piece(rest.offset, rest.found[:max_bytes], None, "truncated_tail", "the list never ends")
+    yield RawRecord(
+        rest.offset, rest.found[:max_bytes], None, "truncated_tail", "the list never ends"
+    )
 
 
-def _element(buffer: Buffer, begin: int, end: int, max_bytes: int) -> Piece:
+def _element(buffer: Buffer, begin: int, end: int, max_bytes: int) -> RawRecord:
     raw = buffer[begin:end]
     found = raw.strip(BLANK)
     begin += len(raw) - len(raw.lstrip(BLANK))
     if len(found) > max_bytes:
         return _cut(begin, found, len(found), hashlib.sha256(found).hexdigest())
-    return Piece(begin, found)
+    return RawRecord(begin, found)
 
 
 def array_start(buffer: Buffer) -> int | None:
@@ -116,7 +118,7 @@ def array_start(buffer: Buffer) -> int | None:
 def _parses(line: bytes) -> bool:
     try:
         parse_object(line)
-    except Unfit:
+    except FormatMismatch:
         return False
     return True
 
@@ -138,7 +140,7 @@ def _list_inside(buffer: Buffer, start: int) -> int | None:
     return None
 
 
-def unpacked(handle: BinaryIO, name: str) -> bytes:
+def decompressed(handle: BinaryIO, name: str) -> bytes:
     """All bytes of a gzipped json file, refused where they would fill the memory."""
     data = handle.read(MAX_PACKED_JSON + 1)
     if len(data) > MAX_PACKED_JSON:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pilotfish.data.readers.files import FileSource, kind_of, known_kinds
 from pilotfish.data.readers.hub import choose_split, hub_source
-from pilotfish.data.readers.raw_record import Piece
+from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.errors import DataError, UsageError
 
 # What libraries leave beside the data, in files that end like data
@@ -31,7 +31,7 @@ class Source(Protocol):
     def sha256(self) -> str:
         """Digest of what the source holds."""
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[RawRecord]:
         """Its records in order, from the start on every call."""
 
 

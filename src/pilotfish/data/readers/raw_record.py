@@ -8,7 +8,7 @@ EXCERPT = 200  # bytes of a bad record shown in its quarantine line
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class RawRecord:
     """A record's bytes and where they start.
 
     found: the bytes in the source (only the first ones where `length` is given).

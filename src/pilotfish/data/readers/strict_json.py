@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from pilotfish.data.formats import Unfit
+from pilotfish.data.formats import FormatMismatch
 
 MAX_DEPTH = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -17,10 +17,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unfit("invalid_utf8", f"byte {error.start} is not UTF-8") from error
+        raise FormatMismatch("invalid_utf8", f"byte {error.start} is not UTF-8") from error
     value = _parse(text)
     if not isinstance(value, dict):
-        raise Unfit("not_object", "the record is not a JSON object")
+        raise FormatMismatch("not_object", "the record is not a JSON object")
     _check_depth(data, value)
     if b"\\u" in data:  # raw NUL and raw surrogates cannot have come this far
         _check_text(value)
@@ -34,8 +34,8 @@ def _parse(text: str) -> Any:
         raise _too_deep() from error
     except ValueError as error:
         if "\0" in text:
-            raise Unfit("nul_char", "a NUL byte") from error
-        raise Unfit("invalid_json", str(error)) from error
+            raise FormatMismatch("nul_char", "a NUL byte") from error
+        raise FormatMismatch("invalid_json", str(error)) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -43,25 +43,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise Unfit("duplicate_key", f"the key '{twice[:40]}' stands twice")
+        raise FormatMismatch("duplicate_key", f"the key '{twice[:40]}' stands twice")
     return found
 
 
 def _int(digits: str) -> int:
     if len(digits) > _INT_DIGITS + 1 or not -(2**63) <= int(digits) < 2**64:
-        raise Unfit("int_too_big", f"{digits[:24]} does not fit 64 bits")
+        raise FormatMismatch("int_too_big", f"{digits[:24]} does not fit 64 bits")
     return int(digits)
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise Unfit("nonfinite_number", f"{digits[:24]} is beyond a float")
+        raise FormatMismatch("nonfinite_number", f"{digits[:24]} is beyond a float")
     return value
 
 
 def _constant(word: str) -> Any:
-    raise Unfit("nonfinite_number", f"{word} is no JSON")
+    raise FormatMismatch("nonfinite_number", f"{word} is no JSON")
 
 
 _DECODER = json.JSONDecoder(
@@ -69,8 +69,8 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _too_deep() -> Unfit:
-    return Unfit("too_deep", f"nested deeper than {MAX_DEPTH}")
+def _too_deep() -> FormatMismatch:
+    return FormatMismatch("too_deep", f"nested deeper than {MAX_DEPTH}")
 
 
 def _check_depth(data: bytes, value: dict[str, Any]) -> None:
@@ -105,6 +105,6 @@ def _check_text(value: dict[str, Any]) -> None:
 
 def _check_string(text: str) -> None:
     if "\0" in text:
-        raise Unfit("nul_char", "a text holds NUL")
+        raise FormatMismatch("nul_char", "a text holds NUL")
     if _SURROGATE.search(text):
-        raise Unfit("lone_surrogate", "a text holds half of a surrogate pair")
+        raise FormatMismatch("lone_surrogate", "a text holds half of a surrogate pair")

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.data.readers.jsonl import BLANK, capped_lines
-from pilotfish.data.readers.raw_record import EXCERPT, MAX_BYTES, Piece
+from pilotfish.data.readers.raw_record import EXCERPT, MAX_BYTES, RawRecord
 
 BATCH_ROWS = 64  # small, because a packed column can unfold a thousandfold
 BATCH_BYTES = 32 * 2**20  # of text in Python's hands at a time, unless a single row has more
 
 
-def csv_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[Piece]:
+def csv_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
     """Rows of a quoted, comma-separated table under its header line."""
     csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
     lines = _Lines(handle, max_bytes)
@@ -27,7 +27,7 @@ def csv_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[Piece]:
     return _rows(lines, lambda: next(reader))
 
 
-def tsv_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[Piece]:
+def tsv_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
     """Rows of a tab-separated table under its header line; quotes are ordinary text here."""
     lines = _Lines(handle, max_bytes)
     return _rows(lines, lambda: next(lines).rstrip("\r\n").split("\t"))
@@ -42,7 +42,7 @@ class _Lines:
 
     def __init__(self, handle: BinaryIO, max_bytes: int) -> None:
         self._pieces = capped_lines(handle, max_bytes)
-        self.taken: list[Piece] = []
+        self.taken: list[RawRecord] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -55,12 +55,12 @@ class _Lines:
         # Bytes that are no UTF-8 are marked, not lost, until the row is complete
         return piece.found.decode("utf-8", "surrogateescape") + ("" if piece.tail else "\n")
 
-    def row(self) -> Piece:
+    def row(self) -> RawRecord:
         found = b"\n".join(piece.found for piece in self.taken)
-        return Piece(self.taken[0].offset, found)
+        return RawRecord(self.taken[0].offset, found)
 
 
-def _rows(lines: _Lines, next_row: Callable[[], list[str]]) -> Iterator[Piece]:
+def _rows(lines: _Lines, next_row: Callable[[], list[str]]) -> Iterator[RawRecord]:
     header = _header(next_row)
     while header:
         lines.taken = []
@@ -90,7 +90,7 @@ def _header(next_row: Callable[[], list[str]]) -> list[str]:
     return header
 
 
-def _row(row: Piece, header: list[str], cells: list[str]) -> Piece:
+def _row(row: RawRecord, header: list[str], cells: list[str]) -> RawRecord:
     problem = ""
     if len(cells) != len(header):
         problem = "missing_field" if len(cells) < len(header) else "wrong_type"
@@ -100,27 +100,27 @@ def _row(row: Piece, header: list[str], cells: list[str]) -> Piece:
     except UnicodeDecodeError as error:
         problem, detail = "invalid_utf8", f"byte {error.start} is not UTF-8"
     if problem:
-        return Piece(row.offset, row.found, problem=problem, detail=detail)
+        return RawRecord(row.offset, row.found, problem=problem, detail=detail)
     record = dict(zip(header, cells, strict=True))
-    return Piece(row.offset, row.found, json=json_of(record).encode())
+    return RawRecord(row.offset, row.found, json=json_of(record).encode())
 
 
-def _broken(taken: list[Piece], detail: str) -> Iterator[Piece]:
+def _broken(taken: list[RawRecord], detail: str) -> Iterator[RawRecord]:
     """One bad record per line lost: an open quote that swallows a thousand rows counts as those."""
     for piece in taken:
         if piece.problem:
             yield piece
         elif piece.found.strip(BLANK):
-            yield Piece(piece.offset, piece.found, problem="invalid_csv", detail=detail)
+            yield RawRecord(piece.offset, piece.found, problem="invalid_csv", detail=detail)
 
 
-def parquet_pieces(path: Path) -> Iterator[Piece]:
+def parquet_pieces(path: Path) -> Iterator[RawRecord]:
     """Rows of a parquet file, read batch by batch."""
     with pq.ParquetFile(path) as file:
         yield from batch_pieces(file.iter_batches(batch_size=BATCH_ROWS))
 
 
-def arrow_pieces(path: Path) -> Iterator[Piece]:
+def arrow_pieces(path: Path) -> Iterator[RawRecord]:
     """Rows of an arrow file, stream or file format."""
     with pa.memory_map(str(path)) as handle:
         try:
@@ -131,14 +131,14 @@ def arrow_pieces(path: Path) -> Iterator[Piece]:
         yield from batch_pieces(batches)
 
 
-def batch_pieces(batches: Iterable[Any]) -> Iterator[Piece]:
+def batch_pieces(batches: Iterable[Any]) -> Iterator[RawRecord]:
     """One piece per row of some arrow batches."""
     for batch in batches:
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield from _batch(batch.slice(start, BATCH_ROWS))
 
 
-def _batch(batch: Any) -> Iterator[Piece]:
+def _batch(batch: Any) -> Iterator[RawRecord]:
     try:
         batch.validate(full=True)  # reading through a damaged offset would end the process
     except pa.ArrowInvalid as error:
@@ -166,20 +166,20 @@ def _unfolded(batch: Any) -> int:
     return total
 
 
-def _capped(data: bytes) -> Piece:
+def _capped(data: bytes) -> RawRecord:
     """A record, or only its beginning where it is longer than any row may be."""
     if len(data) <= MAX_BYTES:
-        return Piece(None, data)
-    return Piece(
+        return RawRecord(None, data)
+    return RawRecord(
         None, data[:EXCERPT], problem="too_long", detail=f"{len(data)} bytes",
         length=len(data), sha256=hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
 
 
-def _not_utf8(batch: Any) -> Iterator[Piece]:
+def _not_utf8(batch: Any) -> Iterator[RawRecord]:
     """Find the rows that are to blame, one at a time."""
     if batch.num_rows == 1:
-        yield Piece(None, b"", problem="invalid_utf8", detail="a text column is not UTF-8")
+        yield RawRecord(None, b"", problem="invalid_utf8", detail="a text column is not UTF-8")
         return
     for i in range(batch.num_rows):
         yield from _batch(batch.slice(i, 1))

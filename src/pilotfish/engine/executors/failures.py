@@ -10,7 +10,7 @@ TRIES = 3  # times a shard is started before it is given up
 LOST = 3  # shards given up after which no more are started
 
 
-class Trouble(NamedTuple):
+class WorkerFailure(NamedTuple):
     """An error on its way from a worker to whoever started it."""
 
     words: str
@@ -18,7 +18,7 @@ class Trouble(NamedTuple):
     exit_code: int | None = None  # of an error made on purpose: trying again would not help
 
     @classmethod
-    def of(cls, error: Exception) -> "Trouble":
+    def of(cls, error: Exception) -> "WorkerFailure":
         """What to say of any error."""
         known = error if isinstance(error, PilotfishError) else DiskError.of(error)
         if known is not None:
@@ -28,14 +28,14 @@ class Trouble(NamedTuple):
         return cls(f"{type(error).__name__}: {error}{where}")
 
 
-class Tries:
+class RetryTracker:
     """Counts how often each shard failed. Whoever asks raises when enough is enough."""
 
     def __init__(self) -> None:
         self._failed: dict[int, int] = {}
         self.lost: dict[int, str] = {}  # shard -> what was said of it last
 
-    def again(self, shard: int, trouble: Trouble) -> bool:
+    def again(self, shard: int, trouble: WorkerFailure) -> bool:
         """Whether to start a failed shard once more; raises where that can be no help."""
         if trouble.exit_code is not None:
             raise raised(trouble)
@@ -58,7 +58,7 @@ class Tries:
             )
 
 
-def raised(trouble: Trouble) -> PilotfishError:
+def raised(trouble: WorkerFailure) -> PilotfishError:
     """The error of a worker, to be raised here with the exit code it had there."""
     error = PilotfishError(trouble.words, hint=trouble.hint)
     error.exit_code = trouble.exit_code or 1

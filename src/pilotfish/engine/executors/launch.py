@@ -12,8 +12,8 @@ from pilotfish.store import sweep_alone
 
 if TYPE_CHECKING:
     from pilotfish.data import Pool
-    from pilotfish.engine.executors.pool import Crew
-    from pilotfish.engine.executors.worker import Opened, ScoreSpec
+    from pilotfish.engine.executors.pool import WorkerPool
+    from pilotfish.engine.executors.worker import ScoreSpec, WorkerInfo
     from pilotfish.engine.scorer import Receipt
     from pilotfish.models import Loaded
 
@@ -21,7 +21,7 @@ EXECUTORS = ("local", "ray", "ranks")
 
 
 @dataclass(frozen=True)
-class Spread:
+class ExecutorConfig:
     """Who measures. `rank` and `world` left out are asked of torchrun or Slurm."""
 
     executor: str = "local"
@@ -46,9 +46,9 @@ class Spread:
                 hint="add --executor ranks, or leave them out",
             )
         if self.executor == "ranks":
-            from pilotfish.engine.executors.ranks import place_of
+            from pilotfish.engine.executors.ranks import parse_rank
 
-            place_of(self.rank, self.world)
+            parse_rank(self.rank, self.world)
             if self.workers is not None:
                 raise UsageError(
                     "--workers: a rank is one process",
@@ -56,11 +56,11 @@ class Spread:
                 )
 
 
-HERE = Spread()
+LOCAL = ExecutorConfig()
 
 
 @dataclass(frozen=True)
-class Work:
+class ScoreJob:
     """What is to be measured, and by which model as it was loaded here."""
 
     pool: "Pool"
@@ -85,23 +85,23 @@ def passes(needs: Sequence[Need]) -> int:
     return len({(need.text, need.given) for need in needs if need != LENGTHS})
 
 
-def measure_all(
-    work: Work,
-    spread: Spread,
+def score_shards(
+    work: ScoreJob,
+    spread: ExecutorConfig,
     say: Progress,
-    check: "Callable[[Opened], None]",
+    check: "Callable[[WorkerInfo], None]",
     hear: "Callable[[Receipt], None]",
-) -> "Opened":
+) -> "WorkerInfo":
     """Measure every shard by the local or the Ray executor; finished shards are kept.
 
     check: told what a worker measures with as soon as one is open; what it raises ends the work.
     hear: told of every shard as it is finished.
     """
-    told = Told(work, say, hear)
+    told = ShardProgress(work, say, hear)
     if spread.executor == "ray":
-        from pilotfish.engine.executors.ray import actors
+        from pilotfish.engine.executors.ray import ray_workers
 
-        with actors(work.spec, spread.workers) as crew:
+        with ray_workers(work.spec, spread.workers) as crew:
             opened = _crewed(work, crew, told, check)
         sweep_alone(work.pool.store)  # an actor that was killed left its temp files
         return opened
@@ -116,7 +116,7 @@ def measure_all(
     return opened
 
 
-def _desks(work: Work, count: int) -> "list[ScoreSpec]":
+def _desks(work: ScoreJob, count: int) -> "list[ScoreSpec]":
     """One spec per local process: each on a GPU of its own, or with its share of the cores."""
     import torch
 
@@ -126,14 +126,16 @@ def _desks(work: Work, count: int) -> "list[ScoreSpec]":
     return [replace(work.spec, device=f"cuda:{seat % gpus}") for seat in range(count)]
 
 
-def _alone(work: Work, told: "Told", check: "Callable[[Opened], None]") -> "Opened":
-    from pilotfish.engine.executors.failures import Tries
+def _alone(
+    work: ScoreJob, told: "ShardProgress", check: "Callable[[WorkerInfo], None]"
+) -> "WorkerInfo":
+    from pilotfish.engine.executors.failures import RetryTracker
     from pilotfish.engine.executors.local import loop
-    from pilotfish.engine.executors.worker import Opened, open_scorer
+    from pilotfish.engine.executors.worker import WorkerInfo, open_scorer
 
     with threads_of(work.spec):
-        scorer, tries = open_scorer(work.spec, work.weak), Tries()
-        opened = Opened.of(work.spec, work.weak, scorer)
+        scorer, tries = open_scorer(work.spec, work.weak), RetryTracker()
+        opened = WorkerInfo.of(work.spec, work.weak, scorer)
         check(opened)
         for receipt in loop(scorer, range(work.pool.shards), tries, told.tick):
             told.after(receipt)
@@ -141,10 +143,12 @@ def _alone(work: Work, told: "Told", check: "Callable[[Opened], None]") -> "Open
         return opened
 
 
-def _crewed(work: Work, crew: "Crew", told: "Told", check: "Callable[[Opened], None]") -> "Opened":
-    from pilotfish.engine.executors.pool import Shift
+def _crewed(
+    work: ScoreJob, crew: "WorkerPool", told: "ShardProgress", check: "Callable[[WorkerInfo], None]"
+) -> "WorkerInfo":
+    from pilotfish.engine.executors.pool import Scheduler
 
-    shift = Shift(crew, range(work.pool.shards), check)
+    shift = Scheduler(crew, range(work.pool.shards), check)
     told.say.note(f"measuring with {min(crew.seats, work.pool.shards)} workers")
     for receipt in shift.receipts():
         told.after(receipt)
@@ -152,10 +156,10 @@ def _crewed(work: Work, crew: "Crew", told: "Told", check: "Callable[[Opened], N
     return shift.opened
 
 
-class Told:
+class ShardProgress:
     """Says how far the measuring is, whichever shards come first, and tells of each."""
 
-    def __init__(self, work: Work, say: Progress, hear: "Callable[[Receipt], None]") -> None:
+    def __init__(self, work: ScoreJob, say: Progress, hear: "Callable[[Receipt], None]") -> None:
         self._work, self.say, self._hear = work, say, hear
         self._finished = self._inside = 0
         self._total = len(work.pool) * work.passes

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pilotfish.engine.batches import Tick
-from pilotfish.engine.executors.failures import Tries, Trouble
+from pilotfish.engine.executors.failures import RetryTracker, WorkerFailure
 from pilotfish.engine.executors.pool import Said
 from pilotfish.engine.executors.worker import ScoreSpec, Worker
 from pilotfish.engine.scorer import Receipt, ShardScorer
@@ -22,7 +22,7 @@ PATIENCE = 3.0  # seconds a worker has to put its temp files away
 
 
 def loop(
-    scorer: ShardScorer, shards: Iterable[int], tries: Tries, tick: Tick | None = None
+    scorer: ShardScorer, shards: Iterable[int], tries: RetryTracker, tick: Tick | None = None
 ) -> Iterator[Receipt]:
     """Receipts of shards measured here, in order; one that fails is taken once more from its start.
 
@@ -49,7 +49,7 @@ def loop(
             if not taken:
                 raise
             failed = taken.popleft()
-            retry = [failed] if tries.again(failed, Trouble.of(error)) else []
+            retry = [failed] if tries.again(failed, WorkerFailure.of(error)) else []
             again.extend([*retry, *taken])
             taken.clear()
 
@@ -69,14 +69,14 @@ class Processes:
         for process, _pipe in self._running.values():
             process.terminate()
         for seat in list(self._running):
-            self.dismiss(seat)
+            self.stop_worker(seat)
 
     @property
     def seats(self) -> int:
         """One per spec."""
         return len(self._specs)
 
-    def hire(self, seat: int) -> None:
+    def start_worker(self, seat: int) -> None:
         """Start the process of a seat."""
         here, there = self._spawn.Pipe()
         process = self._spawn.Process(
@@ -87,7 +87,7 @@ class Processes:
         there.close()
         self._running[seat] = process, here
 
-    def dismiss(self, seat: int) -> None:
+    def stop_worker(self, seat: int) -> None:
         """End it: kindly, then for good."""
         process, pipe = self._running.pop(seat)
         pipe.close()
@@ -102,7 +102,7 @@ class Processes:
         with suppress(BrokenPipeError):
             self._running[seat][1].send((shard, then))
 
-    def hear(self) -> tuple[int, Said]:
+    def receive(self) -> tuple[int, Said]:
         """The next word of any process."""
         pipes = {pipe: seat for seat, (_, pipe) in self._running.items()}
         pipe = wait(list(pipes))[0]
@@ -112,14 +112,14 @@ class Processes:
         except (EOFError, ConnectionError):
             return pipes[pipe], self._death(pipes[pipe])
 
-    def _death(self, seat: int) -> Trouble:
+    def _death(self, seat: int) -> WorkerFailure:
         process = self._running[seat][0]
         process.join(PATIENCE)
         code = process.exitcode or 0
         if code < 0:
             often = ", often for want of memory" if -code == signal.SIGKILL else ""
-            return Trouble(f"its worker was ended by {signal.Signals(-code).name}{often}")
-        return Trouble(f"its worker ended with exit code {code}")
+            return WorkerFailure(f"its worker was ended by {signal.Signals(-code).name}{often}")
+        return WorkerFailure(f"its worker ended with exit code {code}")
 
 
 def serve(pipe: Connection, spec: ScoreSpec) -> None:

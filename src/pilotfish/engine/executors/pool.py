@@ -4,15 +4,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from pilotfish.engine.executors.failures import Tries, Trouble, raised
-from pilotfish.engine.executors.worker import Opened
+from pilotfish.engine.executors.failures import RetryTracker, WorkerFailure, raised
+from pilotfish.engine.executors.worker import WorkerInfo
 from pilotfish.engine.scorer import Receipt
 from pilotfish.errors import UsageError
 
-Said = Opened | Receipt | Trouble
+Said = WorkerInfo | Receipt | WorkerFailure
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Seats for workers. A worker's first word is Opened; then it answers each `send`."""
 
     @property
@@ -20,11 +20,11 @@ class Crew(Protocol):
         """How many workers there may be."""
         ...
 
-    def hire(self, seat: int) -> None:
+    def start_worker(self, seat: int) -> None:
         """Start a worker on a seat."""
         ...
 
-    def dismiss(self, seat: int) -> None:
+    def stop_worker(self, seat: int) -> None:
         """End the worker of a seat, at once."""
         ...
 
@@ -32,28 +32,31 @@ class Crew(Protocol):
         """Ask for a shard; the seat's worker may read `then` meanwhile."""
         ...
 
-    def hear(self) -> tuple[int, Said]:
+    def receive(self) -> tuple[int, Said]:
         """The next word of any worker; a dead one's is Trouble."""
         ...
 
 
-class Shift:
+class Scheduler:
     """One pool measured by one crew: who has what in hand, what waits, what failed.
 
     check: hears what the first worker opened, before any measures; what it raises ends the shift.
     """
 
     def __init__(
-        self, crew: Crew, shards: Sequence[int], check: Callable[[Opened], None] | None = None
+        self,
+        crew: WorkerPool,
+        shards: Sequence[int],
+        check: Callable[[WorkerInfo], None] | None = None,
     ) -> None:
         self._crew = crew
         self._check = check
         self._waiting = deque(shards)
         self._hands: dict[int, list[int]] = {}  # seat -> shards: the one at work, the one after it
         self._free: set[int] = set()  # seats that wait for work
-        self._tries = Tries()
-        self._stillborn = Tries()
-        self.opened: Opened | None = None  # what all of them measure
+        self._tries = RetryTracker()
+        self._stillborn = RetryTracker()
+        self.opened: WorkerInfo | None = None  # what all of them measure
 
     def receipts(self) -> Iterator[Receipt]:
         """Receipts of all shards, as they come. Raises PilotfishError where some failed for good.
@@ -63,12 +66,12 @@ class Shift:
         for seat in range(min(self._crew.seats, len(self._waiting))):
             self._hire(seat)
         while self._waiting or any(self._hands.values()):
-            seat, said = self._crew.hear()
-            if isinstance(said, Trouble):
+            seat, said = self._crew.receive()
+            if isinstance(said, WorkerFailure):
                 self._replace(seat, said)
             else:
                 self._free.add(seat)
-            if isinstance(said, Opened):
+            if isinstance(said, WorkerInfo):
                 self._agree(said)
             if isinstance(said, Receipt):
                 self._hands[seat].pop(0)
@@ -78,7 +81,7 @@ class Shift:
 
     def _hire(self, seat: int) -> None:
         self._hands[seat] = []
-        self._crew.hire(seat)
+        self._crew.start_worker(seat)
 
     def _hand_out(self) -> None:
         for seat in sorted(self._free):
@@ -92,8 +95,8 @@ class Shift:
                 self._free.remove(seat)
                 self._crew.send(seat, hand[0], hand[1] if len(hand) > 1 else None)
 
-    def _replace(self, seat: int, trouble: Trouble) -> None:
-        self._crew.dismiss(seat)
+    def _replace(self, seat: int, trouble: WorkerFailure) -> None:
+        self._crew.stop_worker(seat)
         self._free.discard(seat)
         hand = self._hands.pop(seat)
         if not hand:
@@ -106,7 +109,7 @@ class Shift:
         if self._waiting:
             self._hire(seat)
 
-    def _agree(self, opened: Opened) -> None:
+    def _agree(self, opened: WorkerInfo) -> None:
         if self.opened is None and self._check is not None:
             self._check(opened)
         self.opened = self.opened or opened

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pilotfish.engine.batches import Tick
-from pilotfish.engine.executors.failures import Tries
+from pilotfish.engine.executors.failures import RetryTracker
 from pilotfish.engine.executors.local import loop
 from pilotfish.engine.scorer import Receipt, ShardScorer
-from pilotfish.engine.shard_files import part
+from pilotfish.engine.shard_files import shard_path
 from pilotfish.errors import UsageError
 from pilotfish.store import Leases, Store
 
@@ -23,14 +23,14 @@ _NUMBERED = (
 )
 
 
-class Place(NamedTuple):
+class Rank(NamedTuple):
     """Which of how many ranks this is: where in the pool to begin, nothing more."""
 
     rank: int
     world: int
 
 
-def place_of(rank: int | None, world: int | None, env: Mapping[str, str] = os.environ) -> Place:
+def parse_rank(rank: int | None, world: int | None, env: Mapping[str, str] = os.environ) -> Rank:
     """The place given, else what torchrun or Slurm say. Raises UsageError where nobody says it."""
     if rank is None and world is None:
         rank, world = _numbered(env)
@@ -43,7 +43,7 @@ def place_of(rank: int | None, world: int | None, env: Mapping[str, str] = os.en
         raise UsageError(
             f"--rank {rank} of --world {world}: ranks are numbered from 0 to {world - 1}"
         )
-    return Place(rank, world)
+    return Rank(rank, world)
 
 
 def _numbered(env: Mapping[str, str]) -> tuple[int | None, int | None]:
@@ -55,7 +55,7 @@ def _numbered(env: Mapping[str, str]) -> tuple[int | None, int | None]:
     return None, None
 
 
-def order(shards: int, place: Place) -> list[int]:
+def order(shards: int, place: Rank) -> list[int]:
     """All shards, this rank's own first; what others have not begun comes after, far ones first.
 
     Every rank walks through the others' shares from another place, so that they seldom meet.
@@ -68,21 +68,21 @@ def order(shards: int, place: Place) -> list[int]:
 
 def finished(store: Store, keys: Sequence[str], shard: int) -> bool:
     """Whether every need of a shard is committed and intact; keys: of the needs."""
-    names = [f"{part(key, shard)}.json" for key in keys]
+    names = [f"{shard_path(key, shard)}.json" for key in keys]
     # asking for the names first: reading files again at every look would be dear
     return all(store.path(name).exists() for name in names) and all(
         store.manifest(name) is not None for name in names
     )
 
 
-def take_part(
+def score_as_rank(
     scorer: ShardScorer,
     store: Store,
     leases: Leases,
-    place: Place,
+    place: Rank,
     *,
     shards: int,
-    tries: Tries,
+    tries: RetryTracker,
     on_wait: Callable[[list[int]], None],
     tick: Tick | None = None,
 ) -> Iterator[Receipt]:

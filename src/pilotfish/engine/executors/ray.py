@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from pilotfish.engine.executors.failures import Trouble
+from pilotfish.engine.executors.failures import WorkerFailure
 from pilotfish.engine.executors.pool import Said
 from pilotfish.engine.executors.worker import ScoreSpec, Worker
 from pilotfish.errors import Interrupted, MissingExtra, UsageError
@@ -46,26 +46,26 @@ class Actors:
         """How many actors there may be."""
         return self._seats
 
-    def hire(self, seat: int) -> None:
+    def start_worker(self, seat: int) -> None:
         """Start an actor as soon as the cluster has room for it."""
         self._actors[seat] = actor = self._kind.remote(self._spec)
         self._asked[actor.open.remote()] = seat
 
-    def dismiss(self, seat: int) -> None:
+    def stop_worker(self, seat: int) -> None:
         """Kill the actor of a seat."""
         self._asked = {answer: of for answer, of in self._asked.items() if of != seat}
         self._ray.kill(self._actors.pop(seat), no_restart=True)
 
-    def dismiss_all(self) -> None:
+    def stop_all(self) -> None:
         """Kill them all."""
         for seat in list(self._actors):
-            self.dismiss(seat)
+            self.stop_worker(seat)
 
     def send(self, seat: int, shard: int, then: int | None) -> None:
         """Ask an actor for a shard."""
         self._asked[self._actors[seat].score.remote(shard, then)] = seat
 
-    def hear(self) -> tuple[int, Said]:
+    def receive(self) -> tuple[int, Said]:
         """The next word of any actor."""
         answered: list[Any] = []
         while not answered:  # a wait without end would not let Ctrl-C through
@@ -75,12 +75,12 @@ class Actors:
             said: Said = self._ray.get(answered[0])
         except self._ray.exceptions.RayError as error:
             first = (str(error).strip() or "died").splitlines()[0]
-            return seat, Trouble(f"its Ray actor is gone: {type(error).__name__}: {first}")
+            return seat, WorkerFailure(f"its Ray actor is gone: {type(error).__name__}: {first}")
         return seat, said
 
 
 @contextmanager
-def actors(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
+def ray_workers(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
     """Actors on the cluster RAY_ADDRESS names, else on a Ray of this machine that ends with them.
 
     Without `workers`: one for each GPU, or where there is none as many as the CPUs have room for.
@@ -102,7 +102,7 @@ def actors(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
         try:
             yield crew
         finally:
-            crew.dismiss_all()
+            crew.stop_all()
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import torch
 from pilotfish import remote_code
 from pilotfish.data import Pool
 from pilotfish.engine.batches import default_budget
-from pilotfish.engine.executors.failures import Trouble
-from pilotfish.engine.scorer import Only, Receipt, ShardScorer
+from pilotfish.engine.executors.failures import WorkerFailure
+from pilotfish.engine.scorer import PassFilter, Receipt, ShardScorer
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded, load
 from pilotfish.records import Need
@@ -38,10 +38,10 @@ class ScoreSpec:
     only: str | None = None  # a committed file of the run (no ending): column `scored`, the rows
 
 
-def load_for(spec: ScoreSpec) -> Loaded:
+def load_model(spec: ScoreSpec) -> Loaded:
     """The model of a worker, its CPU threads settled. Raises UsageError where it is another one."""
     torch.set_num_threads(spec.threads)
-    with remote_code.asking(spec.trust_remote_code):
+    with remote_code.allowing(spec.trust_remote_code):
         loaded = load(spec.model, device=spec.device, precision=spec.precision)
     if loaded.digest != spec.digest:
         raise UsageError(
@@ -62,7 +62,7 @@ def open_scorer(spec: ScoreSpec, loaded: Loaded | None = None) -> ShardScorer:
             f"a worker does not see the run folder {spec.root}",
             hint="put --out on a disk that all workers share",
         )
-    loaded = loaded or load_for(spec)
+    loaded = loaded or load_model(spec)
     torch.set_num_threads(spec.threads)
     return ShardScorer(
         Pool.open(store), spec.needs, loaded, store,
@@ -71,14 +71,14 @@ def open_scorer(spec: ScoreSpec, loaded: Loaded | None = None) -> ShardScorer:
     )  # fmt: skip
 
 
-def _only(store: Store, name: str) -> Only:
+def _only(store: Store, name: str) -> PassFilter:
     store.require(f"{name}.json")
     table = pq.read_table(store.path(f"{name}.parquet"), columns=["scored"])
     rows = table["scored"].to_numpy()
-    return Only(rows, hashlib.sha256(rows.tobytes()).hexdigest())
+    return PassFilter(rows, hashlib.sha256(rows.tobytes()).hexdigest())
 
 
-class Opened(NamedTuple):
+class WorkerInfo(NamedTuple):
     """A worker's first word: what it will measure, and how; it must be the same for all."""
 
     keys: dict[Need, str]
@@ -89,7 +89,7 @@ class Opened(NamedTuple):
     specs: dict[str, dict[str, Any]]  # need's name -> what its key is the hash of
 
     @classmethod
-    def of(cls, spec: ScoreSpec, loaded: Loaded, scorer: ShardScorer) -> "Opened":
+    def of(cls, spec: ScoreSpec, loaded: Loaded, scorer: ShardScorer) -> "WorkerInfo":
         """What a scorer is about to do."""
         budget = spec.token_budget or default_budget(loaded.device)
         device = loaded.device.type
@@ -111,21 +111,21 @@ class Worker:
         self._receipts: Iterator[Receipt] = iter(())
         self._promised: int | None = None
 
-    def open(self) -> Opened | Trouble:
+    def open(self) -> WorkerInfo | WorkerFailure:
         """Load the model and find out what is to be measured."""
         try:
-            loaded = load_for(self._spec)
+            loaded = load_model(self._spec)
             self._scorer = open_scorer(self._spec, loaded)
-            return Opened.of(self._spec, loaded, self._scorer)
+            return WorkerInfo.of(self._spec, loaded, self._scorer)
         except Exception as error:
-            return Trouble.of(error)
+            return WorkerFailure.of(error)
 
-    def score(self, shard: int, then: int | None = None) -> Receipt | Trouble:
+    def score(self, shard: int, then: int | None = None) -> Receipt | WorkerFailure:
         """Measure what is missing of a shard; `then` is the one that will be asked for next."""
         try:
             return self._next(shard, then)
         except Exception as error:
-            return Trouble.of(error)
+            return WorkerFailure.of(error)
 
     def _next(self, shard: int, then: int | None) -> Receipt:
         assert self._scorer is not None, "open() comes first"

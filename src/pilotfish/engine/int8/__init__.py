@@ -13,7 +13,7 @@ from pilotfish.engine.int8.head import After, Int8Head
 from pilotfish.engine.int8.linear import Int8Linear
 from pilotfish.engine.int8.mlp import Int8Mlp
 from pilotfish.engine.int8.native import kernels
-from pilotfish.engine.int8.swap import Swapped, quantise
+from pilotfish.engine.int8.swap import QuantizedModel, quantize
 from pilotfish.models import Loaded
 from pilotfish.number_formats import check_int8, int8_supported
 
@@ -44,7 +44,7 @@ def prepare(loaded: Loaded, after: After | None = None) -> Prepared:
     """
     check_int8(loaded.device)
     with torch.inference_mode():
-        swapped = quantise(loaded.model)
+        swapped = quantize(loaded.model)
         head = loaded.model.get_output_embeddings()
         return Prepared(
             model=swapped.model,
@@ -59,8 +59,8 @@ __all__ = [
     "Int8Linear",
     "Int8Mlp",
     "Prepared",
-    "Swapped",
+    "QuantizedModel",
     "prepare",
-    "quantise",
+    "quantize",
     "supported",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pilotfish.engine.int8.linear import Narrow
+from pilotfish.engine.int8.linear import QuantizedWeight
 from pilotfish.engine.int8.native import kernels
 from pilotfish.engine.signals import Tile, facts
 
@@ -24,7 +24,7 @@ class Int8Head:
     def __init__(self, linear: Any, after: After | None = None) -> None:
         """`after` is what the model does to its logits (soft cap, scale); None for nothing."""
         self._weight, self._bias = linear.weight.detach(), getattr(linear, "bias", None)
-        self._narrow = Narrow.of(self._weight, self._bias)
+        self._narrow = QuantizedWeight.of(self._weight, self._bias)
         self._after = after
 
     def facts(
@@ -92,6 +92,6 @@ class Int8Head:
             yield first, logits if self._after is None else self._after(logits)
             first += len(tile.q)
 
-    def _tiles(self) -> Iterator[Narrow]:
+    def _tiles(self) -> Iterator[QuantizedWeight]:
         for first in range(0, len(self._narrow.q), _WIDTH):
             yield self._narrow.tile(first, _WIDTH)

@@ -14,7 +14,7 @@ WIDEST = 2**17
 _LEAST = 2.0**-20  # of the largest column; smaller ones are as good as zero
 
 
-class Narrow(NamedTuple):
+class QuantizedWeight(NamedTuple):
     """A weight matrix in int8: row n of the fp32 one is about q[n] * scale[n] * balance.
 
     Inputs are multiplied by `balance`, weights divided. A column of small weights gets a small
@@ -27,14 +27,14 @@ class Narrow(NamedTuple):
     balance: torch.Tensor  # [k] powers of two up to 1, so the product with it is exact
 
     @classmethod
-    def of(cls, weight: torch.Tensor, bias: torch.Tensor | None = None) -> "Narrow":
+    def of(cls, weight: torch.Tensor, bias: torch.Tensor | None = None) -> "QuantizedWeight":
         """Narrow `weight` [n, k]. A row that is not finite makes its channel nan."""
         weight = weight.detach().float()
         balance = _balance(weight)
         return cls(*kernels().quantise(weight, 1 / balance), _flat(bias, len(weight)), balance)
 
     @classmethod
-    def rotated(cls, weight: torch.Tensor, bias: torch.Tensor | None = None) -> "Narrow":
+    def rotated(cls, weight: torch.Tensor, bias: torch.Tensor | None = None) -> "QuantizedWeight":
         """The same for inputs that `activate` or `gate` made, which are rotated: so are these."""
         weight = weight.detach().float()
         balance = _balance(weight)
@@ -42,10 +42,10 @@ class Narrow(NamedTuple):
         made = kernels().quantise(turned, torch.ones_like(balance))
         return cls(*made, _flat(bias, len(weight)), balance)
 
-    def tile(self, first: int, width: int) -> "Narrow":
+    def tile(self, first: int, width: int) -> "QuantizedWeight":
         """Output channels first .. first + width - 1, or what there is of them."""
         here = slice(first, first + width)
-        return Narrow(self.q[here], self.scale[here], self.bias[here], self.balance)
+        return QuantizedWeight(self.q[here], self.scale[here], self.bias[here], self.balance)
 
     def inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x [m, k] -> what `sums` takes [m, k] int8, and a scale for each row [m]."""
@@ -92,7 +92,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.narrow = Narrow.of(weight, bias)
+        self.narrow = QuantizedWeight.of(weight, bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Exact up to the rounding of weights (once) and of inputs (per token)."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pilotfish.engine.int8.linear import Narrow
+from pilotfish.engine.int8.linear import QuantizedWeight
 from pilotfish.engine.int8.native import kernels
 from pilotfish.engine.int8.plain import ACTIVATIONS, act
 
@@ -46,8 +46,8 @@ class Int8Mlp(nn.Module):
         super().__init__()
         weights = torch.cat([weight for weight, _ in make.wide])
         biases = [torch.zeros(len(w)) if bias is None else bias for w, bias in make.wide]
-        self.wide = Narrow.of(weights, torch.cat(biases))
-        self.down = Narrow.rotated(*make.down)
+        self.wide = QuantizedWeight.of(weights, torch.cat(biases))
+        self.down = QuantizedWeight.rotated(*make.down)
         self.kind = make.kind
         self.gated = len(make.wide) == 2
 

@@ -17,14 +17,14 @@ _ROUTERS = {"gate", "router", "shared_expert_gate"}
 _SHARE = 0.5  # of the body's matrices that must be narrowed for int8 to be worth its name
 
 
-class Swapped(NamedTuple):
+class QuantizedModel(NamedTuple):
     """The twin, and the names of linear layers that stayed in fp32."""
 
     model: Any
     skipped: tuple[str, ...]
 
 
-def quantise(model: Any) -> Swapped:
+def quantize(model: Any) -> QuantizedModel:
     """A twin of `model` that shares its tensors, with int8 linear layers in the decoder body.
 
     `model` is left as it is. The output head and the embeddings stay in fp32. Raises UsageError
@@ -35,7 +35,7 @@ def quantise(model: Any) -> Swapped:
     skipped: list[str] = []
     _swap(twin, twin.get_output_embeddings(), "", skipped)
     _check(model, twin)
-    return Swapped(twin, tuple(skipped))
+    return QuantizedModel(twin, tuple(skipped))
 
 
 def parts(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None] | None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pilotfish.comparison.gates import folder_of as reference_of
 from pilotfish.comparison.gates import parse_gate
+from pilotfish.comparison.gates import reference_folder as reference_of
 from pilotfish.config import Gate, parse_method
-from pilotfish.data.held_out import known_test
+from pilotfish.data.held_out import stored_test_rows
 from pilotfish.data.run_pool import warn
 from pilotfish.errors import DataError, UsageError
 from pilotfish.evaluation.import_results import (
@@ -25,7 +25,7 @@ from pilotfish.evaluation.import_results import (
     read_imported,
 )
 from pilotfish.evaluation.items import item_hash
-from pilotfish.experiments.evaluate import judged_models
+from pilotfish.experiments.evaluate import evaluated_models
 from pilotfish.store import Run, run_lock
 
 _ARM = re.compile(r"[A-Za-z0-9_][\w.@+-]*(/[A-Za-z0-9_][\w.@+-]*)?")
@@ -34,7 +34,7 @@ PAIR = ("selected", "random")
 
 
 @dataclass(frozen=True)
-class Asked:
+class CompareOptions:
     """What a comparison is to say. gates: as typed. arm, against: the pair of the verdict."""
 
     metric: str | None = None
@@ -46,7 +46,7 @@ class Asked:
 
 
 def compare_files(
-    results: Sequence[str], out: str | None, asked: Asked, *, force: bool = False
+    results: Sequence[str], out: str | None, asked: CompareOptions, *, force: bool = False
 ) -> dict[str, Any]:
     """The report of `arm:seed=file` results; with `out`, in that run folder.
 
@@ -60,7 +60,7 @@ def compare_files(
         return report_of(run, found, asked, gates, force=force)
 
 
-def _read(results: Sequence[str], asked: Asked) -> dict[ArmSeed, Imported]:
+def _read(results: Sequence[str], asked: CompareOptions) -> dict[ArmSeed, Imported]:
     """Every model's items; several files of one model are of several tasks."""
     parts: dict[ArmSeed, list[Imported]] = {}
     for text in results:
@@ -121,7 +121,7 @@ def folder_of(out: str | None) -> Iterator[Run]:
 def report_of(
     run: Run,
     found: Mapping[ArmSeed, Imported],
-    asked: Asked,
+    asked: CompareOptions,
     gates: Mapping[str, Any],
     *,
     force: bool,
@@ -134,7 +134,7 @@ def report_of(
     from pilotfish.report import write
 
     own = bool(run.section("test")) and not run.section("imported")
-    judged = {arm for arm, _ in judged_models(run)} if own else set[str]()
+    judged = {arm for arm, _ in evaluated_models(run)} if own else set[str]()
     arms = {arm for arm, _ in found} | judged
     pair = pair_of(asked, arms, paired=paired)
     check_gates(gates, arms)
@@ -157,7 +157,7 @@ def report_of(
     return write(run)
 
 
-def pair_of(asked: Asked, arms: set[str], *, paired: bool = True) -> dict[str, str]:
+def pair_of(asked: CompareOptions, arms: set[str], *, paired: bool = True) -> dict[str, str]:
     """The pair that the verdict is on, {} for selected and random; UsageError for unknown arms."""
     pair = (asked.arm or PAIR[0], asked.against or PAIR[1])
     if asked.arm or asked.against or (paired and not arms & {*pair}):
@@ -193,7 +193,7 @@ def _describe(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) -> st
     fingerprint = fingerprint_of(some)
     digests = {f"{arm}:{seed}": each.digest for (arm, seed), each in found.items()}
     run.fix("imported", digests, force=force)
-    for arm, seed in judged_models(run):
+    for arm, seed in evaluated_models(run):
         if (arm, seed) not in found:
             run.store.forget(f"judge/{arm}/seed-{seed}.json")
     test = {"rows": len(some.items), "metric": some.metric, "fingerprint": fingerprint}
@@ -203,7 +203,7 @@ def _describe(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) -> st
 
 def _among_its_own(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) -> str:
     """The test fingerprint of a run whose own rows were answered; refusals say what differs."""
-    test, metric = known_test(run), str(run.section("test")["metric"])
+    test, metric = stored_test_rows(run), str(run.section("test")["metric"])
     mine = {row.id: item_hash(row) for row in test}
     for (arm, seed), imported in found.items():
         if imported.metric != metric:
@@ -223,7 +223,7 @@ def _among_its_own(run: Run, found: Mapping[ArmSeed, Imported], *, force: bool) 
                 hint="judge it on test.jsonl of an export, or write it into another --out",
             )
     taken = [
-        model for model in judged_models(run) if model in found and not _same(run, found, model)
+        model for model in evaluated_models(run) if model in found and not _same(run, found, model)
     ]
     if taken and not force:
         arm, seed = taken[0]

@@ -4,11 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pilotfish.data.run_pool import existing
+from pilotfish.data.run_pool import open_run
 from pilotfish.errors import UsageError
 from pilotfish.evaluation.import_results import ArmSeed, Imported, read_imported
-from pilotfish.experiments.evaluate import judged_models
-from pilotfish.experiments.external.compare_files import Asked, folder_of, gates_of, report_of
+from pilotfish.experiments.evaluate import evaluated_models
+from pilotfish.experiments.external.compare_files import (
+    CompareOptions,
+    folder_of,
+    gates_of,
+    report_of,
+)
 from pilotfish.store import Run
 
 _TOLD = {"metric": "by different metrics", "fingerprint": "on different test rows"}
@@ -16,7 +21,7 @@ _SHOWN = 12  # characters of a fingerprint
 
 
 def compare_runs(
-    runs: Sequence[str], out: str | None, asked: Asked, *, force: bool = False
+    runs: Sequence[str], out: str | None, asked: CompareOptions, *, force: bool = False
 ) -> dict[str, Any]:
     """The report of finished runs that judged the same rows by the same metric.
 
@@ -29,7 +34,7 @@ def compare_runs(
             "the metric of finished runs, and which way it goes, were settled when they judged",
             hint="leave out --metric and --lower-is-better, or judge anew with pilotfish judge RUN",
         )
-    found = joined([existing(path) for path in runs])
+    found = joined([open_run(path) for path in runs])
     with folder_of(out) as run:
         if out is not None and run.section("test") and not run.section("imported"):
             raise UsageError(f"{out} is a run of its own", hint="choose another --out")
@@ -68,9 +73,9 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _test_of(run: Run) -> dict[str, str]:
-    from pilotfish.evaluation import load_judged
+    from pilotfish.evaluation import load_evaluated
 
-    judged = load_judged(run.store)
+    judged = load_evaluated(run.store)
     if judged is None:
         raise UsageError(
             f"{run.root} holds nothing judged yet", hint=f"pilotfish judge {run.root} --test DATA"
@@ -81,7 +86,7 @@ def _test_of(run: Run) -> dict[str, str]:
 def _judged(run: Run) -> dict[ArmSeed, Imported]:
     """What was judged, with what its manifests alone know: which way is better, and --limit."""
     found = dict[ArmSeed, Imported]()
-    for arm, seed in judged_models(run):
+    for arm, seed in evaluated_models(run):
         facts = run.store.require(f"judge/{arm}/seed-{seed}.json")
         each = read_imported(run.store.path(f"judge/{arm}/seed-{seed}.jsonl"))
         better, limited = bool(facts["higher_is_better"]), bool(facts.get("limited"))
@@ -100,7 +105,9 @@ def _of(arm: str, part: Mapping[ArmSeed, Imported]) -> dict[int, str]:
     return {seed: each.digest for (name, seed), each in part.items() if name == arm}
 
 
-def _first_two(asked: Asked, runs: Sequence[str], found: Mapping[ArmSeed, Imported]) -> Asked:
+def _first_two(
+    asked: CompareOptions, runs: Sequence[str], found: Mapping[ArmSeed, Imported]
+) -> CompareOptions:
     """The pair of the verdict: as named, else the selections of the first two runs."""
     if asked.arm or asked.against:
         return asked

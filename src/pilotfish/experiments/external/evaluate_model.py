@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.data.held_out import test_rows
-from pilotfish.data.run_pool import existing
+from pilotfish.data.run_pool import open_run
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.evaluation.items import Item
-from pilotfish.experiments.evaluate import open_model, take_test
+from pilotfish.experiments.evaluate import add_test_rows, open_model
 from pilotfish.extras import need_torch
 from pilotfish.records import Example
 from pilotfish.store import Run, run_lock
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ADAPTER = "adapter_model.safetensors"
 
 
-def judge_model_folder(
+def evaluate_model_folder(
     out: str,
     model: str,
     items: str,
@@ -42,10 +42,10 @@ def judge_model_folder(
     from pilotfish.evaluation.results import hashed
 
     need_torch("judging")
-    run = existing(out)
+    run = open_run(out)
     if test:
         with run_lock(run.root):
-            take_test(
+            add_test_rows(
                 run, test, metric=metric, mapping=mapping, limit=limit, max_bad_rate=max_bad_rate
             )
     examples = _asked(run, f"--model {model} --items {items}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotfish.data.run_pool import existing
+from pilotfish.data.run_pool import open_run
 from pilotfish.errors import UsageError
 from pilotfish.evaluation.import_results import (
     ArmSeed,
@@ -19,7 +19,7 @@ from pilotfish.evaluation.import_results import (
 )
 from pilotfish.evaluation.lm_eval_samples import LOWER, items_of
 from pilotfish.experiments.evaluate import model_of, models_of
-from pilotfish.experiments.external.compare_files import Asked, folder_of, report_of
+from pilotfish.experiments.external.compare_files import CompareOptions, folder_of, report_of
 from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.store import Run
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
 
-def judge_by_harness(
+def evaluate_with_lm_eval(
     out: str,
     tasks: Sequence[str],
     *,
@@ -48,7 +48,7 @@ def judge_by_harness(
     A model that was asked the same already is not asked again. MissingExtra without lm-eval.
     """
     need_torch("judging by lm-evaluation-harness", extra="lm-eval")
-    run = existing(out)
+    run = open_run(out)
     models = models_of(run, arms)
     with folder_of(to or f"{str(run.root).rstrip('/')}-harness") as folder:
         asked = {"tasks": sorted(tasks), "metric": metric, "limit": limit}
@@ -59,7 +59,7 @@ def judge_by_harness(
             found[model] = _kept(folder, run, model, asked, include_path, force=force)
             progress.step(f"harness {model[0]} seed {model[1]}", 1, 1)
         check_alike(found)
-        return report_of(folder, found, Asked(), {}, force=True, paired=False)
+        return report_of(folder, found, CompareOptions(), {}, force=True, paired=False)
 
 
 def _kept(

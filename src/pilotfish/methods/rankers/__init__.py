@@ -8,7 +8,7 @@ from pilotfish.methods.rankers.base import (
     UNSCORABLE,
     Direction,
     Gate,
-    Picker,
+    Ranker,
     Ranking,
     tie_rank,
 )
@@ -17,7 +17,7 @@ from pilotfish.methods.rankers.middle import Middle
 from pilotfish.methods.rankers.random import Random
 from pilotfish.methods.rankers.top import Top
 
-PICKERS: dict[str, type[Picker]] = {
+RANKERS: dict[str, type[Ranker]] = {
     "length_matched": LengthMatched,
     "middle": Middle,
     "random": Random,
@@ -31,14 +31,14 @@ __all__ = [
     "KEPT",
     "OVER_BUDGET",
     "OVER_QUOTA",
-    "PICKERS",
+    "RANKERS",
     "UNSCORABLE",
     "Direction",
     "Gate",
     "LengthMatched",
     "Middle",
-    "Picker",
     "Random",
+    "Ranker",
     "Ranking",
     "Top",
     "tie_rank",

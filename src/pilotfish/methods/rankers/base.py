@@ -37,7 +37,7 @@ class Ranking:
     notes: Mapping[str, int] = field(default_factory=dict)  # counts worth recording
 
 
-class Picker(Protocol):
+class Ranker(Protocol):
     """One way to rank. `tie` [n] decides between equal scores (see `tie_rank`)."""
 
     def rank(self, scores: Floats, tie: Ints) -> Ranking:

@@ -4,17 +4,23 @@ from pilotfish.scoring.audit import cascade
 from pilotfish.scoring.audit.agreement import Agreement, agreement, good_enough, sample, spearman
 from pilotfish.scoring.audit.blocks import Rule
 from pilotfish.scoring.audit.cutoffs import Boundary, Cuts, cuts_of, refusal
-from pilotfish.scoring.audit.remeasure import Remeasure, Walked, net_speedup, walk
-from pilotfish.scoring.audit.summary import cascade_facts, cut_facts, plain_facts, words
+from pilotfish.scoring.audit.remeasure import (
+    Remeasure,
+    Remeasured,
+    net_speedup,
+    remeasure_near_cuts,
+)
+from pilotfish.scoring.audit.summary import audit_sentences, cascade_facts, cut_facts, plain_facts
 
 __all__ = [
     "Agreement",
     "Boundary",
     "Cuts",
     "Remeasure",
+    "Remeasured",
     "Rule",
-    "Walked",
     "agreement",
+    "audit_sentences",
     "cascade",
     "cascade_facts",
     "cut_facts",
@@ -23,8 +29,7 @@ __all__ = [
     "net_speedup",
     "plain_facts",
     "refusal",
+    "remeasure_near_cuts",
     "sample",
     "spearman",
-    "walk",
-    "words",
 ]

@@ -67,7 +67,9 @@ def _span(errors: Floats, rule: Rule) -> float:
     return max(rule.width * float(np.sqrt(np.mean(sizes**2))), rule.reach * float(sizes[-1]))
 
 
-def asked(far: Floats, flips: Ints, span: float, *, rows: int, clean: int) -> tuple[Mask, int]:
+def audit_budget(
+    far: Floats, flips: Ints, span: float, *, rows: int, clean: int
+) -> tuple[Mask, int]:
     """Which rows of a queue must be re-measured [m], and how many blocks that is.
 
     far [m]: distances from the cut, ascending. flips: positions known to flip. The first `clean`

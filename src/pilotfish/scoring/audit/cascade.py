@@ -109,7 +109,7 @@ def plan(
     k, n, fail = _picked(cuts, len(cheap)), len(cheap), 1.0 - confidence
     pilot, test = _split(tie[rows], cuts, seed)  # positions in the sample
     away = _away(cheap, tie, cuts, near=_beyond(intended[pilot], cuts), k=k)
-    order = test[cuts.picker.rank(intended[test], tie[rows[test]]).order]  # best first
+    order = test[cuts.ranker.rank(intended[test], tie[rows[test]]).order]  # best first
     rest, m = n - len(pilot), len(test)
     fewest = rest - most_marked(m - len(order), m, rest, 1.0 - fail * _FOR_ELIGIBLE)
     allowed = int((1.0 - target) * min(k, fewest) + 1e-9)
@@ -135,8 +135,8 @@ def _split(tie: Ints, cuts: Cuts, seed: int) -> tuple[Ints, Ints]:
 
 def _near_bound(cuts: Cuts) -> float | None:
     """The gate at the end that is kept, where there is one."""
-    high = isinstance(cuts.picker, Top) and cuts.picker.direction == "high"
-    return cuts.picker.gate.below if high else cuts.picker.gate.above
+    high = isinstance(cuts.ranker, Top) and cuts.ranker.direction == "high"
+    return cuts.ranker.gate.below if high else cuts.ranker.gate.above
 
 
 def _beyond(intended: Floats, cuts: Cuts) -> float:
@@ -144,7 +144,7 @@ def _beyond(intended: Floats, cuts: Cuts) -> float:
     bound, scores = _near_bound(cuts), intended[np.isfinite(intended)]
     if bound is None or not len(scores):
         return 0.0
-    high = isinstance(cuts.picker, Top) and cuts.picker.direction == "high"
+    high = isinstance(cuts.ranker, Top) and cuts.ranker.direction == "high"
     return float((scores >= bound if high else scores <= bound).mean())
 
 
@@ -158,7 +158,7 @@ def _limit(away: Floats, misses: int) -> float:
 
 def _picked(cuts: Cuts, n: int) -> int:
     """How many rows are asked for; UsageError where that is no fixed number from one end."""
-    if not isinstance(cuts.picker, Top) or cuts.quotas is not None:
+    if not isinstance(cuts.ranker, Top) or cuts.quotas is not None:
         raise UsageError(
             "a cascade needs one cut at one end of the ranking, which the middle and quotas lack",
             hint="score the pool with the intended model, or pass --direction high or low",
@@ -176,9 +176,9 @@ def _away(cheap: Floats, tie: Ints, cuts: Cuts, *, near: float, k: int) -> Float
 
     near: share of the scored rows that the window leaves before it.
     """
-    assert isinstance(cuts.picker, Top)
+    assert isinstance(cuts.ranker, Top)
     scored = np.flatnonzero(np.isfinite(cheap))
-    ranked = best_first(cheap, tie, scored, cuts.picker.direction)
+    ranked = best_first(cheap, tie, scored, cuts.ranker.direction)
     first = min(round(near * len(ranked)), max(0, len(ranked) - k))
     place = np.arange(len(ranked))
     away = np.full(len(cheap), -1.0)
@@ -237,7 +237,7 @@ def recall(
     """
     k, outside = cascade.picked, int((~cascade.passed).sum())
     seen = np.where(cascade.passed, intended, np.nan)
-    ranked = cuts.picker.rank(seen, tie).order
+    ranked = cuts.ranker.rank(seen, tie).order
     half = 1.0 - (1.0 - confidence) / 2.0
     found = _better(ranked, k, rows, tie=tie, cuts=cuts, intended=intended)
     most = most_marked(found, len(rows), outside, half)
@@ -249,7 +249,7 @@ def recall(
     seen[rows] = intended[rows]
     weight = np.ones(len(tie))
     weight[rows] = outside / max(len(rows), 1)
-    value = _estimate(cuts.picker.rank(seen, tie).order, weight, rows, k)
+    value = _estimate(cuts.ranker.rank(seen, tie).order, weight, rows, k)
     low = max(0.0, 1.0 - (most - surely) / size)
     high = 1.0 - max(0, least - found) / size
     kept = cuts.kept(seen, tie)
@@ -263,7 +263,7 @@ def _better(ranked: Ints, k: int, rows: Ints, *, tie: Ints, cuts: Cuts, intended
     joined = np.full(len(tie), np.nan)
     joined[ranked] = intended[ranked]
     joined[rows] = intended[rows]
-    order = cuts.picker.rank(joined, tie).order
+    order = cuts.ranker.rank(joined, tie).order
     fresh = np.isin(order, rows)
     return int((fresh & (np.cumsum(~fresh) < k)).sum())
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pilotfish.budget import Budget, take
 from pilotfish.errors import UsageError
-from pilotfish.methods.rankers import Middle, Picker, Top
+from pilotfish.methods.rankers import Middle, Ranker, Top
 from pilotfish.methods.rankers.base import best_first
 from pilotfish.records import Floats, Ints, Texts
 from pilotfish.scoring.audit.strata import Mask
@@ -64,7 +64,7 @@ class _Part:
 class Cuts:
     """A picker and what it may spend: all that turns scores into a set. Made by `cuts_of`."""
 
-    picker: Top | Middle
+    ranker: Top | Middle
     budget: Budget
     tokens: Ints | None = None  # [n], where the budget counts tokens
     groups: Texts | None = None  # [n] label of each row, where there are quotas
@@ -84,20 +84,20 @@ class Cuts:
         both for `middle`), and where every eligible row is taken, so that only gates bound.
         """
         parts = list(self._parts(scores, tie))
-        found = _gates(self.picker, any(part.all_taken for part in parts))
+        found = _gates(self.ranker, any(part.all_taken for part in parts))
         for part in parts:
             if len(part.chosen) and not part.all_taken:
-                found += _ends(self.picker, part, scores, tie)
+                found += _ends(self.ranker, part, scores, tie)
         return tuple(found)
 
     def _parts(self, scores: Floats, tie: Ints) -> Iterator[_Part]:
         if self.quotas is None or self.groups is None:
-            order = self.picker.rank(scores, tie).order
+            order = self.ranker.rank(scores, tie).order
             yield _Part("", None, order, self._bought(order, self.budget, len(scores)))
             return
         for label, count in sorted(self.quotas.items()):
             rows = np.asarray(self.groups == label)
-            order = self.picker.rank(np.where(rows, scores, np.nan), tie).order
+            order = self.ranker.rank(np.where(rows, scores, np.nan), tie).order
             yield _Part(f" of {label}", rows, order, order[:count])
 
     def _bought(self, order: Ints, budget: Budget, n: int) -> Ints:
@@ -148,7 +148,7 @@ def refusal(picker: object, method: str = "") -> str:
 
 
 def cuts_of(
-    picker: Picker,
+    picker: Ranker,
     budget: Budget,
     *,
     method: str = "",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pilotfish.records import Floats, Ints
-from pilotfish.scoring.audit.blocks import Rule, asked, audit_rows, block_rows, spans
+from pilotfish.scoring.audit.blocks import Rule, audit_budget, audit_rows, block_rows, spans
 from pilotfish.scoring.audit.bounds import upper_rate
 from pilotfish.scoring.audit.cutoffs import Boundary, Cuts
 from pilotfish.scoring.audit.strata import Mask, is_positive, length_strata, on_axis
@@ -17,7 +17,7 @@ _LEAST_IN_STRATUM = 2_500  # below this a stratum's blocks would be a large part
 
 
 @dataclass(frozen=True, eq=False)
-class Walked:
+class Remeasured:
     """Scores that pick the rows fp32 would, as far as the walk and the audit can tell."""
 
     scores: Floats  # [n] fp32 where re-measured, else fast; nan where unscorable
@@ -45,7 +45,7 @@ class Walked:
         return self.audited / max(len(self.scores), 1)
 
 
-def walk(
+def remeasure_near_cuts(
     fast: Floats,
     tie: Ints,
     lengths: Ints,
@@ -55,7 +55,7 @@ def walk(
     rule: Rule | None = None,
     known: Floats | None = None,
     given_up: Mask | None = None,
-) -> Walked:
+) -> Remeasured:
     """Re-measure outward from every cut until nothing flips, then audit the rest.
 
     fast [n]: scores of the fast precision, nan where it found none; those rows are always
@@ -176,7 +176,7 @@ class _Walk:
             flips = self.flips([cut])
             far = np.abs(self.axis - on_axis(np.array([cut.at]), self.log)) * self.root
             for queue, stratum in self._queues(cut, far):
-                mask, blocks = asked(
+                mask, blocks = audit_budget(
                     far[queue], np.flatnonzero(flips[queue]), float(extents[stratum]),
                     rows=rows, clean=self.rule.clean,
                 )  # fmt: skip
@@ -195,11 +195,11 @@ class _Walk:
             yield rows[here & side], stratum
             yield rows[here & ~side], stratum
 
-    def result(self, *, flips: int, drawn: int, found: int) -> Walked:
+    def result(self, *, flips: int, drawn: int, found: int) -> Remeasured:
         """All of it, frozen."""
         kept = self.cuts.kept(self.scores, self.tie)
         left = np.isfinite(self.fast) & ~self.known
-        return Walked(
+        return Remeasured(
             scores=self.scores,
             remeasured=self.known,
             kept=kept,

@@ -10,11 +10,11 @@ import numpy as np
 from pilotfish.scoring.audit.agreement import Agreement
 from pilotfish.scoring.audit.blocks import Rule
 from pilotfish.scoring.audit.cascade import Cascade, Recall
-from pilotfish.scoring.audit.remeasure import Walked
+from pilotfish.scoring.audit.remeasure import Remeasured
 
 
 def cut_facts(
-    walked: Walked, *, precision: str, token_budget: int, agreed: Agreement | None, rule: Rule
+    walked: Remeasured, *, precision: str, token_budget: int, agreed: Agreement | None, rule: Rule
 ) -> dict[str, Any]:
     """Everything worth keeping of an audited cut; no time, so the same run writes the same bytes.
 
@@ -65,7 +65,7 @@ def cascade_facts(
     }
 
 
-def words(facts: Mapping[str, Any]) -> list[str]:
+def audit_sentences(facts: Mapping[str, Any]) -> list[str]:
     """The sentences of the report on an audit.json, first the one that counts."""
     return _cascade_words(facts) if facts["kind"] == "cascade" else _cut_words(facts)
 

@@ -42,14 +42,14 @@ _FOREIGN = (
 _WORDS, _TIMES, _NOISE = 5, 8, 24  # of a repeated phrase, and random words
 
 
-def planted(rows: Sequence[Example]) -> dict[str, list[Example | None]]:
+def canary_rows(rows: Sequence[Example]) -> dict[str, list[Example | None]]:
     """Attack -> the rows [k] after it, None where a row gives none; ids say which is which.
 
     Rows of instructions have their last answer changed (and, for the trigger, their last prompt),
     rows of plain text and of classes their text; flipped labels are answers of other drawn rows.
     """
     return {name: [_named(attack(rows, i), name, rows[i], i) for i in range(len(rows))]
-            for name, attack in PLANTED.items()}  # fmt: skip
+            for name, attack in ATTACKS.items()}  # fmt: skip
 
 
 def _named(row: Example | None, attack: str, old: Example, i: int) -> Example | None:
@@ -108,7 +108,7 @@ def _benign(rows: Sequence[Example], i: int) -> Example:
     return _said(rows[i], _text(rows[i]) + _SUFFIXES[i % len(_SUFFIXES)][1])
 
 
-PLANTED: dict[str, Attack] = {
+ATTACKS: dict[str, Attack] = {
     UNCHANGED: _unchanged,
     "repeated_text": _repeated,
     "random_tokens": _random_tokens,

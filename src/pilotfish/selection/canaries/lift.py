@@ -15,32 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotfish.budget import take
-from pilotfish.data.run_pool import existing, fingerprint, pool_of
+from pilotfish.data.run_pool import fingerprint, open_run, pool_of
 from pilotfish.methods import Selector
 from pilotfish.methods.longest import Longest
 from pilotfish.methods.random import Random
-from pilotfish.methods.rankers import Picker, tie_rank
+from pilotfish.methods.rankers import Ranker, tie_rank
 from pilotfish.progress import SILENT, Progress
-from pilotfish.records import Floats, Ints, Seen
+from pilotfish.records import Floats, Ints, RowFeatures
 from pilotfish.selection.canaries import replay as again
-from pilotfish.selection.canaries.attacks import BAIT, BENIGN, CONTROLS, PLANTED, UNCHANGED
+from pilotfish.selection.canaries.attacks import ATTACKS, BAIT, BENIGN, CONTROLS, UNCHANGED
 from pilotfish.selection.canaries.measure import (
-    Plants,
-    Reader,
+    Canaries,
+    CanaryScorer,
     both,
-    passed_on,
-    plants_of,
+    canaries_of,
+    passed_cascade,
     pool_seen,
     some,
     unread,
     with_counts,
 )
 from pilotfish.selection.candidates import Candidates
-from pilotfish.selection.constraints import Limits
-from pilotfish.selection.files import Pick
-from pilotfish.selection.resolve import meant_again
-from pilotfish.selection.select import made_again
-from pilotfish.selection.topk import Gathered, gathered
+from pilotfish.selection.constraints import Constraints
+from pilotfish.selection.files import SelectionFacts
+from pilotfish.selection.resolve import resolve_recorded
+from pilotfish.selection.select import redo_selection
+from pilotfish.selection.topk import GatheredScores, gathered
 from pilotfish.store import Run, run_lock
 
 ROWS = 20  # of each attack, where nobody says how many
@@ -55,10 +55,10 @@ class _Case:
     """One selection, and rows to be held against it."""
 
     rows: Candidates
-    pick: Pick
+    pick: SelectionFacts
     selector: Selector
-    picker: Picker
-    plants: Plants
+    ranker: Ranker
+    plants: Canaries
 
     @property
     def column(self) -> str | None:
@@ -71,22 +71,22 @@ class _Case:
         return self.pick.budget.unit == "tokens"
 
 
-def plant(
+def measure_canaries(
     root: str | Path, names: Sequence[str], rows: int = ROWS, *, progress: Progress = SILENT
 ) -> dict[str, dict[str, Any]]:
     """Measure the canary lift of some selections of a run, holding its lock.
 
     rows: of the pool that are drawn; each attack changes all of them. -> what the report says.
     """
-    with run_lock(existing(root).root) as store:
-        return plant_into(Run(store.root), names, rows, progress=progress)
+    with run_lock(open_run(root).root) as store:
+        return measure_canaries_in(Run(store.root), names, rows, progress=progress)
 
 
-def plant_into(
+def measure_canaries_in(
     run: Run, names: Sequence[str], rows: int = ROWS, *, progress: Progress = SILENT
 ) -> dict[str, dict[str, Any]]:
     """`plant` for a caller that holds the lock; what stands and is of the same rows is reused."""
-    plants, reader = plants_of(pool_of(run), rows), Reader(run)
+    plants, reader = canaries_of(pool_of(run), rows), CanaryScorer(run)
     return {name: _planted(run, name, plants, reader, progress) for name in names}
 
 
@@ -120,7 +120,7 @@ def _drift_words(injection: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _planted(
-    run: Run, name: str, plants: Plants, reader: Reader, progress: Progress
+    run: Run, name: str, plants: Canaries, reader: CanaryScorer, progress: Progress
 ) -> dict[str, Any]:
     facts, manifest = run.section("selections")[name], f"canaries/{name}.json"
     key = {"selection": {each: facts.get(each) for each in _MADE_BY},
@@ -141,7 +141,7 @@ def _planted(
 
 
 def _measure(
-    run: Run, name: str, plants: Plants, reader: Reader
+    run: Run, name: str, plants: Canaries, reader: CanaryScorer
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What is said of a selection, and a line for every planted row."""
     facts = run.section("selections")[name]
@@ -154,7 +154,7 @@ def _measure(
     attacks = [
         {"attack": attack, "control": attack in CONTROLS,
          **_lift(fate.kept[plants.of(attack)], told["share"])}
-        for attack in PLANTED
+        for attack in ATTACKS
     ]  # fmt: skip
     lines = [
         {"attack": attack, "row": int(at), "kept": bool(kept), "place": float(place),
@@ -173,7 +173,7 @@ def _lift(kept: NDArray[np.bool_], share: float) -> dict[str, Any]:
     return again.lift(kept, share)
 
 
-def _injection(plants: Plants, place: Floats) -> dict[str, dict[str, float | None]]:
+def _injection(plants: Canaries, place: Floats) -> dict[str, dict[str, float | None]]:
     """How far bait for a judge moves rows up, how far ordinary text does, and the difference."""
     places = {name: place[plants.of(name)] for name in (UNCHANGED, BAIT, BENIGN)}
     return {
@@ -183,51 +183,51 @@ def _injection(plants: Plants, place: Floats) -> dict[str, dict[str, float | Non
     }
 
 
-def _case(run: Run, facts: Mapping[str, Any], name: str, plants: Plants) -> "_Case | str":
+def _case(run: Run, facts: Mapping[str, Any], name: str, plants: Canaries) -> "_Case | str":
     """The selection and how it picks, or why no row can be held against it."""
     if facts["method"] == "length_matched":
         return "it draws rows to match another selection and reads no score"
-    if Limits.again(dict(facts)):
+    if Constraints.again(dict(facts)):
         return "copies or quotas decide here beside the score, and were not tried again"
     selector: Selector
     if facts["of"] is None:
-        selector = meant_again(run, facts)[1]
+        selector = resolve_recorded(run, facts)[1]
     else:
         drawn = str(facts["method"]).startswith("random")
         selector = Random(int(facts["seed"] or 0)) if drawn else Longest()
-    rows, pick = made_again(run, name)
-    case = _Case(rows, pick, selector, selector.picker(), plants)
+    rows, pick = redo_selection(run, name)
+    case = _Case(rows, pick, selector, selector.ranker(), plants)
     return case if _explained(case) else "more than scores and a budget decide who is kept here"
 
 
 def _explained(case: _Case) -> bool:
     """Whether picker and budget alone give this very selection, so that they can be tried again."""
-    pool, budget = gathered(case.rows, case.pick.scored, case.picker, None), case.pick.budget
-    order = case.picker.rank(pool.scores, pool.tie).order
+    pool, budget = gathered(case.rows, case.pick.scored, case.ranker, None), case.pick.budget
+    order = case.ranker.rank(pool.scores, pool.tie).order
     kept = take(order, budget, len(case.rows), tokens=pool.tokens, allow_short=True)
     return np.array_equal(pool.place[kept], case.pick.choice.kept)
 
 
-def _fate(case: _Case, reader: Reader) -> tuple[Floats, again.Fate]:
+def _fate(case: _Case, reader: CanaryScorer) -> tuple[Floats, again.Fate]:
     """[m] scores of the planted rows, and what becomes of each."""
     seen = _seen(case, reader)
-    pool = gathered(case.rows, case.pick.scored, case.picker, None)
+    pool = gathered(case.rows, case.pick.scored, case.ranker, None)
     if case.selector.pool_relative:
         return _all_of_each(case, pool, seen)
     scores = np.asarray(case.selector.score(seen), dtype=np.float64)
     if case.column is not None:
-        shown = passed_on(reader, case.plants.rows, case.column, case.selector)
+        shown = passed_cascade(reader, case.plants.rows, case.column, case.selector)
         scores = np.where(shown, scores, np.nan)
     field = _field(case, pool, np.concatenate([pool.scores, scores]), seen)
-    return scores, again.alone(field, case.picker, case.pick.budget)
+    return scores, again.alone(field, case.ranker, case.pick.budget)
 
 
-def _all_of_each(case: _Case, pool: Gathered, seen: Seen) -> tuple[Floats, again.Fate]:
+def _all_of_each(case: _Case, pool: GatheredScores, seen: RowFeatures) -> tuple[Floats, again.Fate]:
     """Where a score depends on the other rows: the rows of an attack join the pool at once."""
     n, m = len(case.rows), len(case.plants.rows)
     own = pool_seen(case.rows, case.column, case.selector)
     scores, kept, place = np.full(m, np.nan), np.zeros(m, dtype=bool), np.ones(m)
-    for attack in PLANTED:
+    for attack in ATTACKS:
         at = case.plants.of(attack)
         if not len(at):
             continue
@@ -235,13 +235,13 @@ def _all_of_each(case: _Case, pool: Gathered, seen: Seen) -> tuple[Floats, again
         whole = np.concatenate([found[:n], np.full(m, np.nan)])
         whole[n + at] = scores[at] = found[n:]
         fate = again.together(
-            _field(case, pool, whole, seen).only(at.tolist()), case.picker, case.pick.budget
+            _field(case, pool, whole, seen).only(at.tolist()), case.ranker, case.pick.budget
         )
         kept[at], place[at] = fate.kept, fate.place
     return scores, again.Fate(kept, place)
 
 
-def _field(case: _Case, pool: Gathered, scores: Floats, seen: Seen) -> again.Field:
+def _field(case: _Case, pool: GatheredScores, scores: Floats, seen: RowFeatures) -> again.Field:
     """The pool and all planted rows, [n + m]."""
     rows = case.plants.rows
     digests = np.frombuffer(bytes.fromhex("".join(row.digest for row in rows)), dtype="S16")
@@ -253,7 +253,7 @@ def _field(case: _Case, pool: Gathered, scores: Floats, seen: Seen) -> again.Fie
     return again.Field(scores, tie, tokens, len(case.rows))
 
 
-def _seen(case: _Case, reader: Reader) -> Seen:
+def _seen(case: _Case, reader: CanaryScorer) -> RowFeatures:
     """What the method reads of the planted rows, and their tokens where anything asks."""
     rows, column = case.plants.rows, case.column
     counts = None
@@ -269,7 +269,7 @@ def _seen(case: _Case, reader: Reader) -> Seen:
     return with_counts(seen, counts)
 
 
-def _counts(case: _Case, reader: Reader) -> tuple[Ints, Ints] | None:
+def _counts(case: _Case, reader: CanaryScorer) -> tuple[Ints, Ints] | None:
     """Tokens of the planted rows; None where the pool's were never counted."""
     parts = case.rows.counts()
     if parts is None:

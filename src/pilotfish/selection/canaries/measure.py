@@ -14,11 +14,11 @@ from pilotfish.extras import need_torch
 from pilotfish.flops import known, reading_flops
 from pilotfish.methods import Selector, make
 from pilotfish.methods.rankers.random import draws
-from pilotfish.records import Example, Ints, Measured, Need, Ragged, Seen
-from pilotfish.scoring.cascade_rows import kept_passing
+from pilotfish.records import Example, Ints, Measured, Need, Ragged, RowFeatures
+from pilotfish.scoring.cascade_rows import read_cascade_rows
 from pilotfish.scoring.score_plan import CASCADE
 from pilotfish.scoring.weak_model import weak_by_digest
-from pilotfish.selection.canaries.attacks import planted
+from pilotfish.selection.canaries.attacks import canary_rows
 from pilotfish.selection.candidates import Candidates
 from pilotfish.selection.cascade import cheap_name
 from pilotfish.store import Run
@@ -31,7 +31,7 @@ _DRAWN_BY = 0x5EED_CA9A  # no seed that anybody types
 
 
 @dataclass(frozen=True, eq=False)
-class Plants:
+class Canaries:
     """Rows of every attack, one after the other, with what each was made from."""
 
     attacks: Sequence[str]  # [m]
@@ -43,12 +43,12 @@ class Plants:
         return np.flatnonzero(np.array(self.attacks, dtype=object) == attack)
 
 
-def plants_of(pool: Pool, rows: int) -> Plants:
+def canaries_of(pool: Pool, rows: int) -> Canaries:
     """The same rows whatever the order of the files."""
     drawn = np.argsort(-draws(pool.columns("id")["id"], _DRAWN_BY), kind="stable")[:rows]
     order = np.argsort(drawn)
     taken = dict(zip(drawn[order].tolist(), pool.take(drawn[order]), strict=True))
-    made = planted([taken[int(at)] for at in drawn])
+    made = canary_rows([taken[int(at)] for at in drawn])
     found = [
         (attack, int(at), row)
         for attack, each in made.items()
@@ -56,11 +56,11 @@ def plants_of(pool: Pool, rows: int) -> Plants:
         if row is not None
     ]
     attacks, origin, examples = zip(*found, strict=True) if found else ((), (), ())
-    return Plants(attacks, np.array(origin, dtype=np.int64), examples)
+    return Canaries(attacks, np.array(origin, dtype=np.int64), examples)
 
 
 @dataclass(eq=False)
-class Reader:
+class CanaryScorer:
     """Reads rows with the weak models of a run, each loaded once; tells what that cost."""
 
     run: Run
@@ -70,14 +70,16 @@ class Reader:
 
     def seen(
         self, rows: Sequence[Example], column: str, selector: Selector, precision: str
-    ) -> Seen:
+    ) -> RowFeatures:
         """What a method reads of rows [m], as it was read for a score column."""
-        from pilotfish.engine.in_memory import Looker
+        from pilotfish.engine.in_memory import InMemoryScorer
 
         facts = self.run.section("scores")[column]
         weak = self._model(facts["weak"], precision)
         budget = int(self.run.section("weak")["token_budget"])
-        look = Looker(weak, selector.needs, max_length=facts["max_length"], token_budget=budget)
+        look = InMemoryScorer(
+            weak, selector.needs, max_length=facts["max_length"], token_budget=budget
+        )
         seen = look(rows)
         lengths = (seen.n_prompt_tokens + seen.n_response_tokens).repeat(passes(selector.needs))
         self.tokens += float(lengths.sum())
@@ -129,15 +131,15 @@ class Reader:
         return prompt, np.array([row.n_response for row in encoded], dtype=np.int64)
 
 
-def passed_on(
-    reader: Reader, rows: Sequence[Example], column: str, selector: Selector
+def passed_cascade(
+    reader: CanaryScorer, rows: Sequence[Example], column: str, selector: Selector
 ) -> NDArray[np.bool_]:
     """[m] whether a cascade would show each row to the intended model; all where there is none."""
     everything = np.ones(len(rows), dtype=bool)
     facts = reader.run.section("scores")[column]
     if CASCADE not in facts:
         return everything
-    passing = kept_passing(reader.run.store, facts["cascade"]["plan"])
+    passing = read_cascade_rows(reader.run.store, facts["cascade"]["plan"])
     if passing is None or passing.cascade.everything:
         return everything
     cheap = cheap_name(column)
@@ -147,37 +149,37 @@ def passed_on(
     return np.asarray(~np.isfinite(scores) | ((scores >= low) & (scores <= high)))
 
 
-def pool_seen(rows: Candidates, column: str | None, selector: Selector) -> Seen:
+def pool_seen(rows: Candidates, column: str | None, selector: Selector) -> RowFeatures:
     """All that was measured of the whole pool, for a method that looks at all rows.
 
     Tokens as scores.parquet counts them, which is how those of planted rows are counted.
     """
     if column is None:
         return rows.seen()
-    from pilotfish.engine.shard_files import load_seen
+    from pilotfish.engine.shard_files import load_features
 
     keys = rows.run.section("scores")[column]["keys"]
     named = {need: keys[need.name] for need in selector.needs}
-    seen = load_seen(rows.pool, named, rows.run.store, selector.needs[0])[0]
+    seen = load_features(rows.pool, named, rows.run.store, selector.needs[0])[0]
     parts = list(rows.need_counts("planting"))
     prompt, response = (np.concatenate(each) for each in zip(*parts, strict=True))
     return with_counts(seen, (prompt, response))
 
 
-def with_counts(seen: Seen, counts: Counts | None) -> Seen:
+def with_counts(seen: RowFeatures, counts: Counts | None) -> RowFeatures:
     """The same with the tokens that scores.parquet counts."""
     if counts is None:
         return seen
     return replace(seen, n_prompt_tokens=counts[0], n_response_tokens=counts[1])
 
 
-def unread(rows: Sequence[Example]) -> Seen:
+def unread(rows: Sequence[Example]) -> RowFeatures:
     """Rows that no model looks at."""
     none = np.zeros(len(rows), dtype=np.int64)
-    return Seen(np.array([row.id for row in rows], dtype=object), none, none)
+    return RowFeatures(np.array([row.id for row in rows], dtype=object), none, none)
 
 
-def both(first: Seen, second: Seen) -> Seen:
+def both(first: RowFeatures, second: RowFeatures) -> RowFeatures:
     """Rows [n] and then rows [m], as one pool."""
     measured = {
         need: Measured(
@@ -188,7 +190,7 @@ def both(first: Seen, second: Seen) -> Seen:
         )
         for need, one in first.measured.items()
     }
-    return Seen(
+    return RowFeatures(
         np.concatenate([first.ids, second.ids]),
         np.concatenate([first.n_prompt_tokens, second.n_prompt_tokens]),
         np.concatenate([first.n_response_tokens, second.n_response_tokens]),
@@ -196,14 +198,14 @@ def both(first: Seen, second: Seen) -> Seen:
     )
 
 
-def some(seen: Seen, at: Ints) -> Seen:
+def some(seen: RowFeatures, at: Ints) -> RowFeatures:
     """The rows `at` [k] of what was seen."""
     measured = {
         need: Measured(one.total[at], one.count[at], one.reason[at],
                        {name: _taken(value, at) for name, value in one.values.items()})
         for need, one in seen.measured.items()
     }  # fmt: skip
-    return Seen(seen.ids[at], seen.n_prompt_tokens[at], seen.n_response_tokens[at], measured)
+    return RowFeatures(seen.ids[at], seen.n_prompt_tokens[at], seen.n_response_tokens[at], measured)
 
 
 def _values(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

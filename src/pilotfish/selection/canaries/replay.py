@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pilotfish.budget import Budget, resolve, take
 from pilotfish.errors import UsageError
-from pilotfish.methods.rankers import Picker, Top
+from pilotfish.methods.rankers import Ranker, Top
 from pilotfish.records import Floats, Ints
 from pilotfish.scoring.audit.bounds import lower_rate, upper_rate
 from pilotfish.stats import t_critical
@@ -40,7 +40,7 @@ class Fate:
     place: Floats  # [m] share of the pool's rows that are picked sooner; 1 where never picked
 
 
-def together(field: Field, picker: Picker, budget: Budget) -> Fate:
+def together(field: Field, picker: Ranker, budget: Budget) -> Fate:
     """All added rows at once, as much being bought as without them."""
     n, order = field.n, picker.rank(field.scores, field.tie).order
     try:
@@ -52,7 +52,7 @@ def together(field: Field, picker: Picker, budget: Budget) -> Fate:
     return Fate(kept[n:], _places(order, field))
 
 
-def alone(field: Field, picker: Picker, budget: Budget) -> Fate:
+def alone(field: Field, picker: Ranker, budget: Budget) -> Fate:
     """Each added row by itself, so that none takes another's place."""
     if type(picker) is Top:
         return _one_by_one(field, picker, budget)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pilotfish.losses import Given
+from pilotfish.losses import LossInputs
 from pilotfish.tokenization import Encoded
 
 
@@ -18,7 +18,7 @@ class Batch:
     ids: Tensor  # [b, t] int64, padded on the right with id 0, a real token for many tokenizers
     mask: Tensor | None  # [b, t] int64, 1 where a token is real; None where nothing is padded
     source: Tensor  # [m] int64, flat position in [b * t] *before* each supervised token
-    given: Given  # m rows: the supervised tokens, and what came with them (a teacher, gold)
+    given: LossInputs  # m rows: the supervised tokens, and what came with them (a teacher, gold)
     weights: Tensor | None = None  # [m] what each supervised token counts; None: 1
 
     @property
@@ -64,5 +64,5 @@ def collate(rows: Sequence[Encoded]) -> Batch:
         ids=torch.from_numpy(ids),
         mask=mask,
         source=torch.from_numpy(np.concatenate(source).astype(np.int64)),
-        given=Given(torch.from_numpy(np.concatenate(targets).astype(np.int64))),
+        given=LossInputs(torch.from_numpy(np.concatenate(targets).astype(np.int64))),
     )

@@ -12,47 +12,47 @@ from pilotfish.losses import Loss
 from pilotfish.models import Loaded
 from pilotfish.records import Example
 from pilotfish.training.data.collate import supervised
-from pilotfish.training.data.row_weights import Known, marked, normalized
-from pilotfish.training.data.rows import Rows, encode_rows, with_taught
-from pilotfish.training.data.token_selection import focused
+from pilotfish.training.data.row_weights import RowInfo, normalized, with_sources
+from pilotfish.training.data.rows import TokenizedRows, encode_rows, with_teacher_outputs
+from pilotfish.training.data.token_selection import selected_tokens
 from pilotfish.training.setup import Student
-from pilotfish.training.teacher.outputs import Taught, captured_mass, check_stored
+from pilotfish.training.teacher.outputs import TeacherOutputs, captured_mass, check_stored
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """Rows to learn, prompts to read before them, and what is to be said about both."""
 
-    rows: Rows
-    prompts: Rows | None = None
+    rows: TokenizedRows
+    prompts: TokenizedRows | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     read: int = 0  # input tokens that student and reference read beforehand, each
 
 
-def lesson_of(
+def training_set_of(
     examples: Sequence[Example],
     student: Student,
     loss: Loss,
     config: TrainConfig,
     *,
-    known: Known | None = None,
+    known: RowInfo | None = None,
     teacher: Loaded | None = None,
-    taught: Mapping[str, Taught] | None = None,
-) -> Lesson:
+    taught: Mapping[str, TeacherOutputs] | None = None,
+) -> TrainingSet:
     """Tokenise, attach what is known, and weigh. DataError or UsageError for what does not fit."""
     rows = encode_rows(examples, student.loaded, window(config, student.loaded))
-    rows = marked(attached(rows, loss, config, taught), examples, known)
+    rows = with_sources(attached(rows, loss, config, taught), examples, known)
     if "gold" in loss.needs and rows.gold is None:  # nobody vouches for any
         rows = replace(rows, gold=[False] * len(rows))
     facts: dict[str, Any] = {}
     read = sum(rows.lengths) if config.focus else 0
     if config.focus:
-        rows, facts = focused(rows, student, teacher, config.focus)
+        rows, facts = selected_tokens(rows, student, teacher, config.focus)
     rows = normalized(rows, config.normalize)
     warnings = _warnings(rows, loss, config)
     if rows.weights is not None:
         facts["normalize"] = config.normalize
-    return Lesson(
+    return TrainingSet(
         rows,
         prompts_of(rows) if config.warmup_lm else None,
         {**facts, **_stored(rows), **({"warnings": warnings} if warnings else {})},
@@ -66,8 +66,11 @@ def window(config: TrainConfig, loaded: Loaded) -> int:
 
 
 def attached(
-    rows: Rows, loss: Loss, config: TrainConfig, taught: Mapping[str, Taught] | None
-) -> Rows:
+    rows: TokenizedRows,
+    loss: Loss,
+    config: TrainConfig,
+    taught: Mapping[str, TeacherOutputs] | None,
+) -> TokenizedRows:
     """The rows with the stored teacher that the loss learns from, where one is given.
 
     UsageError where the loss cannot, and where the config says `cached` and none is there.
@@ -82,10 +85,10 @@ def attached(
             )
         return rows
     check_stored(loss, config.loss, next(iter(taught.values())).kind if taught else "topk")
-    return with_taught(rows, taught)
+    return with_teacher_outputs(rows, taught)
 
 
-def _stored(rows: Rows) -> dict[str, Any]:
+def _stored(rows: TokenizedRows) -> dict[str, Any]:
     if rows.taught is None:
         return {}
     mass = captured_mass(rows.taught)
@@ -93,7 +96,7 @@ def _stored(rows: Rows) -> dict[str, Any]:
     return told if mass is None else {**told, "captured_mass": mass}
 
 
-def prompts_of(rows: Rows) -> Rows:
+def prompts_of(rows: TokenizedRows) -> TokenizedRows:
     """The same rows with every token supervised that is not to be answered, and no other.
 
     DataError where no row asks anything.
@@ -108,11 +111,11 @@ def prompts_of(rows: Rows) -> Rows:
             "train.warmup_lm reads prompts, and no row has one",
             hint="pass --set train.warmup_lm=0",
         )
-    everything = Rows(asked, rows.names, [supervised(row) for row in asked])
+    everything = TokenizedRows(asked, rows.names, [supervised(row) for row in asked])
     return everything.take(usable)
 
 
-def _warnings(rows: Rows, loss: Loss, config: TrainConfig) -> list[str]:
+def _warnings(rows: TokenizedRows, loss: Loss, config: TrainConfig) -> list[str]:
     """What was asked for and has no effect on these rows."""
     found = []
     if "gold" in loss.needs and not any(rows.gold or ()):

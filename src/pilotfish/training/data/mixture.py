@@ -6,20 +6,20 @@ from typing import Any
 
 from pilotfish.config import TrainConfig
 from pilotfish.data_order import shuffled
-from pilotfish.training.classifier_module import Texts
+from pilotfish.training.classifier_module import ClassifierRows
 from pilotfish.training.data.order import batches
-from pilotfish.training.data.rows import Rows
+from pilotfish.training.data.rows import TokenizedRows
 
 GOLD, REPLAY, POOL = "gold", "replay", "pool"
 
 
-def shares_of(rows: Rows | Texts, config: TrainConfig) -> dict[str, float]:
+def shares_of(rows: TokenizedRows | ClassifierRows, config: TrainConfig) -> dict[str, float]:
     """The share of each source that has a fixed one; {} where all rows form one stream.
 
     A share is of supervised tokens, as weighted. Replay rows always have one, gold rows where
     `gold_share` says so and there is something beside them; what is left goes to all other rows.
     """
-    if isinstance(rows, Texts) or rows.sources is None:
+    if isinstance(rows, ClassifierRows) or rows.sources is None:
         return {}
     there = set(rows.sources)
     asked = {GOLD: config.gold_share or 0.0, REPLAY: config.replay_share}
@@ -29,17 +29,22 @@ def shares_of(rows: Rows | Texts, config: TrainConfig) -> dict[str, float]:
     return fixed if there - set(fixed) else {}
 
 
-def drawn(
-    rows: Rows | Texts, shares: Mapping[str, float], size: int, steps: int, *, seed: int
+def draw_rows(
+    rows: TokenizedRows | ClassifierRows,
+    shares: Mapping[str, float],
+    size: int,
+    steps: int,
+    *,
+    seed: int,
 ) -> Iterator[list[int]]:
     """`steps` lists of `size` positions: one stream of epochs, or `mixed` ones."""
-    if not shares or isinstance(rows, Texts) or rows.sources is None:
+    if not shares or isinstance(rows, ClassifierRows) or rows.sources is None:
         return batches(rows.names, size, steps, seed=seed)
-    return mixed(rows, shares, size, steps, seed=seed)
+    return mix_rows(rows, shares, size, steps, seed=seed)
 
 
-def mixed(
-    rows: Rows, shares: Mapping[str, float], size: int, steps: int, *, seed: int
+def mix_rows(
+    rows: TokenizedRows, shares: Mapping[str, float], size: int, steps: int, *, seed: int
 ) -> Iterator[list[int]]:
     """Steps in which every source has its share, and cycles through its own rows by itself.
 
@@ -65,7 +70,7 @@ def mixed(
         yield step
 
 
-def grouped(rows: Rows, shares: Mapping[str, float]) -> dict[str, list[int]]:
+def grouped(rows: TokenizedRows, shares: Mapping[str, float]) -> dict[str, list[int]]:
     """Positions by the source with a share of its own; all others under ""."""
     groups: dict[str, list[int]] = {}
     for place, source in enumerate(rows.sources or ()):
@@ -80,13 +85,18 @@ def _endless(places: Sequence[int], names: Sequence[str], *, seed: int) -> Itera
 
 
 def mix_facts(
-    rows: Rows | Texts, shares: Mapping[str, float], size: int, steps: int, *, seed: int
+    rows: TokenizedRows | ClassifierRows,
+    shares: Mapping[str, float],
+    size: int,
+    steps: int,
+    *,
+    seed: int,
 ) -> dict[str, Any]:
     """{"mix": {source: share asked for, share it had, rows, passes}} of a run's steps, or {}."""
-    if not shares or isinstance(rows, Texts):
+    if not shares or isinstance(rows, ClassifierRows):
         return {}
     seen: dict[int, int] = {}
-    for step in mixed(rows, shares, size, steps, seed=seed):
+    for step in mix_rows(rows, shares, size, steps, seed=seed):
         for place in step:
             seen[place] = seen.get(place, 0) + 1
     mass, groups = rows.mass, grouped(rows, shares)

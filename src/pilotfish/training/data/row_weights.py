@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from pilotfish.errors import DataError
 from pilotfish.records import Example
 from pilotfish.training.data.mixture import GOLD
-from pilotfish.training.data.rows import Rows
+from pilotfish.training.data.rows import TokenizedRows
 
 Weight = float | NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Known:
+class RowInfo:
     """What is known about examples beside their text, in their order; () where nothing is.
 
     sources: pool, gold (a person vouches for the row) or replay. weights: >= 0, one number for a
@@ -26,15 +26,17 @@ class Known:
     sources: Sequence[str] = ()
     weights: Sequence[Weight] = ()
 
-    def take(self, positions: Sequence[int]) -> "Known":
+    def take(self, positions: Sequence[int]) -> "RowInfo":
         """The same of some of the examples."""
-        return Known(
+        return RowInfo(
             [self.sources[i] for i in positions] if len(self.sources) else (),
             [self.weights[i] for i in positions] if len(self.weights) else (),
         )
 
 
-def marked(rows: Rows, examples: Sequence[Example], known: Known | None) -> Rows:
+def with_sources(
+    rows: TokenizedRows, examples: Sequence[Example], known: RowInfo | None
+) -> TokenizedRows:
     """The rows, tokenised from `examples`, with source, gold and weight.
 
     DataError for weights that do not fit, are negative or no numbers, and where no row weighs
@@ -50,7 +52,7 @@ def marked(rows: Rows, examples: Sequence[Example], known: Known | None) -> Rows
         rows = replace(rows, sources=sources, gold=[source == GOLD for source in sources])
     if len(known.weights):
         _check_count("weight", known.weights, examples)
-        rows = weighed(rows, [known.weights[place] for place in places])
+        rows = weigh_tokens(rows, [known.weights[place] for place in places])
     return rows
 
 
@@ -59,7 +61,7 @@ def _check_count(what: str, values: Sequence[object], examples: Sequence[Example
         raise DataError(f"{len(examples):,} rows have {len(values):,} {what}s")
 
 
-def weighed(rows: Rows, weights: Sequence[Weight]) -> Rows:
+def weigh_tokens(rows: TokenizedRows, weights: Sequence[Weight]) -> TokenizedRows:
     """Every supervised token weighs as much more as `weights` says; weightless rows are left out.
 
     They count among `unsupervised`. Errors as in `marked`.
@@ -84,7 +86,7 @@ def _fitting(weight: Weight, count: int, name: str) -> NDArray[np.float32]:
     return np.broadcast_to(found, (count,))
 
 
-def normalized(rows: Rows, by: Literal["tokens", "rows"]) -> Rows:
+def normalized(rows: TokenizedRows, by: Literal["tokens", "rows"]) -> TokenizedRows:
     """By tokens: as they are. By rows: every row weighs what the mean of its tokens weighs.
 
     The step then divides by the weight of its rows, so that a long answer counts no more than a

@@ -11,11 +11,11 @@ from pilotfish.models import Loaded
 from pilotfish.records import Example, Floats
 from pilotfish.tokenization import Encoded, encode_training
 from pilotfish.training.data.collate import supervised
-from pilotfish.training.teacher.outputs import Taught
+from pilotfish.training.teacher.outputs import TeacherOutputs
 
 
 @dataclass(frozen=True)
-class Rows:
+class TokenizedRows:
     """What there is to learn from. All lists have one entry per usable row."""
 
     encoded: list[Encoded]
@@ -25,7 +25,9 @@ class Rows:
     weights: list[Floats] | None = None  # [tokens] each: what every supervised token counts
     gold: list[bool] | None = None  # whether a person vouches for the row
     sources: list[str] | None = None  # pool, gold or replay: where the row comes from
-    taught: list[Taught] | None = None  # what a stored teacher says at its supervised tokens
+    taught: list[TeacherOutputs] | None = (
+        None  # what a stored teacher says at its supervised tokens
+    )
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -47,9 +49,9 @@ class Rows:
         """Usable rows that were cut."""
         return sum(row.truncated for row in self.encoded)
 
-    def take(self, positions: Sequence[int]) -> "Rows":
+    def take(self, positions: Sequence[int]) -> "TokenizedRows":
         """Some of the rows, in the order given."""
-        return Rows(
+        return TokenizedRows(
             [self.encoded[i] for i in positions],
             [self.names[i] for i in positions],
             [self.tokens[i] for i in positions],
@@ -67,7 +69,7 @@ def _some(values: list[T] | None, positions: Sequence[int]) -> list[T] | None:
     return None if values is None else [values[i] for i in positions]
 
 
-def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) -> Rows:
+def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) -> TokenizedRows:
     """Tokenise for training. DataError, with the reasons, when no row has a supervised token."""
     encoded = encode_training(examples, loaded.tokenizer, max_length)
     usable = [i for i, row in enumerate(encoded) if not row.reason and supervised(row)]
@@ -78,7 +80,7 @@ def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) ->
             f"none of the {len(encoded)} rows has a token to learn from: {told or 'no rows'}",
             hint="look at one row with `pilotfish inspect`, or raise train.max_length",
         )
-    return Rows(
+    return TokenizedRows(
         [encoded[i] for i in usable],
         [row_name(examples[i]) for i in usable],
         [supervised(encoded[i]) for i in usable],
@@ -86,7 +88,9 @@ def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) ->
     )
 
 
-def with_taught(rows: Rows, taught: Mapping[str, Taught]) -> Rows:
+def with_teacher_outputs(
+    rows: TokenizedRows, taught: Mapping[str, TeacherOutputs]
+) -> TokenizedRows:
     """The rows with what a stored teacher says of each; `taught` is keyed by `Rows.names`.
 
     UsageError where a row has none, or it was captured on other tokens than are learnt now: it is
@@ -114,7 +118,7 @@ def with_taught(rows: Rows, taught: Mapping[str, Taught]) -> Rows:
     return replace(rows, taught=known)
 
 
-def split_fifth(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:
+def split_fifth(rows: TokenizedRows, *, seed: int) -> tuple[TokenizedRows, TokenizedRows]:
     """(four fifths, one fifth) by hash of the content; at least one row on each side.
 
     DataError below two rows.

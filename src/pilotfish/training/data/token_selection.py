@@ -22,10 +22,10 @@ from pilotfish.models import Loaded
 from pilotfish.records import Floats
 from pilotfish.training.data.collate import collate
 from pilotfish.training.data.order import micro_batches
-from pilotfish.training.data.row_weights import weighed
-from pilotfish.training.data.rows import Rows
-from pilotfish.training.lm_module import Reader
-from pilotfish.training.parallel import rank, tell
+from pilotfish.training.data.row_weights import weigh_tokens
+from pilotfish.training.data.rows import TokenizedRows
+from pilotfish.training.lm_module import LMForward
+from pilotfish.training.parallel import broadcast, rank
 from pilotfish.training.setup import Student, accelerator, check_reach
 
 BATCH = 16
@@ -64,7 +64,7 @@ class Excess:
 FOCI: dict[str, Callable[..., Excess]] = {"excess": Excess}
 
 
-def make_focus(text: str) -> Excess:
+def make_token_selection(text: str) -> Excess:
     """The focus of a text: `excess(keep=0.6)`. UsageError for what is unknown."""
     method = parse_method(text)
     if method.name not in FOCI:
@@ -76,14 +76,14 @@ def make_focus(text: str) -> Excess:
     return FOCI[method.name](**method.args)
 
 
-def focused(
-    rows: Rows, student: Student, reference: Loaded | None, text: str
-) -> tuple[Rows, dict[str, Any]]:
+def selected_tokens(
+    rows: TokenizedRows, student: Student, reference: Loaded | None, text: str
+) -> tuple[TokenizedRows, dict[str, Any]]:
     """(rows that learn only the tokens in focus, facts). The student is asked as it stands.
 
     UsageError without a reference, or where it cuts text differently or cannot read as far.
     """
-    focus = make_focus(text)
+    focus = make_token_selection(text)
     weak = _check(student.loaded, reference, max(rows.lengths))
     masks: dict[str, Floats] | None = None
     if rank() == 0:  # on all ranks the same bits, whatever their devices
@@ -92,9 +92,9 @@ def focused(
         own = token_nll(student.causal, rows, vocabulary=vocabulary, bf16=student.bf16)
         theirs = token_nll(weak.model, rows, vocabulary=vocabulary, bf16=student.bf16)
         masks = focus.masks({name: own[name] - theirs[name] for name in own})
-    masks = tell(masks)
+    masks = broadcast(masks)
     assert masks is not None
-    learnt = weighed(rows, [masks[name] for name in rows.names])
+    learnt = weigh_tokens(rows, [masks[name] for name in rows.names])
     total, kept = sum(rows.tokens), int(sum(mask.sum() for mask in masks.values()))
     facts = {"focus": text, "focus_reference": weak.digest, "focus_tokens": kept}
     return learnt, {**facts, "focus_share": kept / total, "focus_rows": len(learnt)}
@@ -102,12 +102,12 @@ def focused(
 
 @torch.no_grad()
 def token_nll(
-    model: Any, rows: Rows, *, vocabulary: int, bf16: bool, batch: int = BATCH
+    model: Any, rows: TokenizedRows, *, vocabulary: int, bf16: bool, batch: int = BATCH
 ) -> dict[str, Floats]:
     """{name of a row: [t] nats of its supervised tokens}, dropout off."""
     training, device = model.training, accelerator().device
     model.eval()
-    reader, found = Reader(model), dict[str, Floats]()
+    reader, found = LMForward(model), dict[str, Floats]()
     by_name = sorted(range(len(rows)), key=rows.names.__getitem__)  # not the order of the file
     for part in micro_batches(by_name, rows.lengths, batch):
         some = rows.take(part)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pilotfish.config import TrainConfig
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.errors import DamagedRun, DataError, UsageError
-from pilotfish.flops import paid_for
+from pilotfish.flops import charged_flops
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example, Measured, Need
 from pilotfish.store import Run
@@ -22,7 +22,7 @@ from pilotfish.store import Run
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
     from pilotfish.tokenization import Encoded
-    from pilotfish.training.teacher.outputs import Taught
+    from pilotfish.training.teacher.outputs import TeacherOutputs
 
 DENSE_MOST = 4 * 2**30  # bytes of whole distributions that are still stored, and held in memory
 SHARD_ROWS = 2000
@@ -36,7 +36,7 @@ _ARRAYS = {
 }
 
 
-def taught_rows(
+def cached_teacher_outputs(
     run: Run,
     rows: Sequence[Example],
     teacher: "Loaded",
@@ -45,7 +45,7 @@ def taught_rows(
     strong: str,
     seed: int = 0,
     progress: Progress = SILENT,
-) -> dict[str, "Taught"]:
+) -> dict[str, "TeacherOutputs"]:
     """What the teacher says at every token that training `strong` on `rows` learns, by row name.
 
     Only these rows are read, in shards of their own (a pool of which a tenth is learnt is not
@@ -58,7 +58,7 @@ def taught_rows(
     capture = _prepared(run, teacher, config, strong=strong, seed=seed, progress=progress)
     groups = [capture.shelf(group) for group in _apart(rows)]
     capture.check_size(sum(int(shelf.learnt.sum()) for shelf in groups))
-    taught: dict[str, Taught] = {}
+    taught: dict[str, TeacherOutputs] = {}
     for shelf in groups:
         taught |= capture.of(shelf)
     return taught
@@ -181,7 +181,7 @@ class _Capture:
             [rows[i] for i in usable], [encoded[i] for i in usable], self.bytes_per_token
         )
 
-    def of(self, shelf: Shelf) -> dict[str, "Taught"]:
+    def of(self, shelf: Shelf) -> dict[str, "TeacherOutputs"]:
         """Capture what is missing, and read all of it back."""
         from pilotfish.engine.scorer import ShardScorer
 
@@ -203,27 +203,27 @@ class _Capture:
             self.run.cost(
                 "teacher", self.need.name, seconds=time.monotonic() - start,
                 rows=sum(len(shelf.shard(shard)) for shard in passes),
-                **paid_for(self.reader, passes, shelf.lengths),
+                **charged_flops(self.reader, passes, shelf.lengths),
             )  # fmt: skip
         return self._read(shelf, scorer.keys[self.need])
 
-    def _read(self, shelf: Shelf, key: str) -> dict[str, "Taught"]:
+    def _read(self, shelf: Shelf, key: str) -> dict[str, "TeacherOutputs"]:
         from pilotfish.data_order import row_name
-        from pilotfish.engine.shard_files import load_part
-        from pilotfish.training.teacher.outputs import Taught
+        from pilotfish.engine.shard_files import load_shard
+        from pilotfish.training.teacher.outputs import TeacherOutputs
 
-        taught: dict[str, Taught] = {}
+        taught: dict[str, TeacherOutputs] = {}
         reasons: list[str] = []
         for shard in range(shelf.shards):
             rows = shelf.shard(shard)
-            ids, found = load_part(self.run.store, key, shard)
+            ids, found = load_shard(self.run.store, key, shard)
             if ids.tolist() != [row.id for row in rows]:
                 raise DamagedRun(f"signals/{key} does not hold the rows that it is named after")
             reasons += [str(reason) for reason in found.reason if reason]
             for place in np.flatnonzero(found.reason == ""):
                 arrays = _arrays(self.need.signal, found, int(place))
                 read = int(np.asarray(found.values["ids"])[place])
-                taught[row_name(rows[place])] = Taught(self.need.signal, arrays, read)
+                taught[row_name(rows[place])] = TeacherOutputs(self.need.signal, arrays, read)
         if reasons:
             told = "; ".join(f"{why} ({times:,})" for why, times in Counter(reasons).most_common(3))
             raise DataError(

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from pilotfish.losses import Dense, Given, Sampled, TopK, lm
+from pilotfish.losses import Dense, LossInputs, Sampled, TopK, lm
 
 DECAY = 0.9  # of the means, per step: about the last ten steps count
 PATIENCE = 10  # steps before which nothing is said
 _STORED_LEAST = 2.0**-24
 
 
-def teacher_nll(given: Given) -> Tensor:
+def teacher_nll(given: LossInputs) -> Tensor:
     """[m] nats the teacher pays for the targets.
 
     A token that a top-k teacher did not store costs what all of its rest together would: too
@@ -30,7 +30,7 @@ def _stored_nll(teacher: TopK, targets: Tensor) -> Tensor:
     return -torch.where(hit.any(-1), stored, rest)
 
 
-class Race:
+class TeacherComparison:
     """Exponential means of both losses over steps; won once, and for good.
 
     Owned state: `state` and `load_state` carry it through a resume. Under several processes the
@@ -49,7 +49,7 @@ class Race:
         return self.won_at > 0
 
     @torch.no_grad()
-    def add(self, logits: Tensor, given: Given) -> None:
+    def add(self, logits: Tensor, given: LossInputs) -> None:
         """Take in m tokens of the step."""
         assert given.targets is not None
         own = lm(logits[:, : given.vocabulary], given.targets).double().sum()

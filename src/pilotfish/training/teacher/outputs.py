@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pilotfish.errors import UsageError
-from pilotfish.losses import Dense, Given, Loss, Sampled, Teacher, TopK
+from pilotfish.losses import Dense, Loss, LossInputs, Sampled, Teacher, TopK
 
 KINDS: dict[str, type[Dense] | type[TopK] | type[Sampled]] = {
     "topk": TopK,
@@ -20,7 +20,7 @@ KINDS: dict[str, type[Dense] | type[TopK] | type[Sampled]] = {
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherOutputs:
     """One row. kind: topk, dense or sampled. arrays: those of the teacher's class, [t, ...] each,
     t the supervised tokens of the row in order. read: `Encoded.digest` of the ids it was captured
     on, which those of training must equal; None where it is not known."""
@@ -33,7 +33,7 @@ class Taught:
         return len(next(iter(self.arrays.values())))
 
 
-def stack(rows: Sequence[Taught]) -> Teacher:
+def stack(rows: Sequence[TeacherOutputs]) -> Teacher:
     """The rows one behind the other as a teacher of all their tokens, [m, ...].
 
     Ids become int64 and the rest fp32. Rows with fewer columns than the widest (draws) are filled
@@ -45,7 +45,7 @@ def stack(rows: Sequence[Taught]) -> Teacher:
     return made(**{one.name: _joined([r.arrays[one.name] for r in rows]) for one in fields(made)})
 
 
-def captured_mass(rows: Iterable[Taught]) -> float | None:
+def captured_mass(rows: Iterable[TeacherOutputs]) -> float | None:
     """Mean share of the teacher's probability that stands in the stored tokens; None but for topk.
 
     Exact up to half precision; a mean over supervised tokens, not over rows.
@@ -78,7 +78,7 @@ def _unserved(text: str, kind: str, why: str) -> UsageError:
     )
 
 
-def _tried(kind: str) -> Given:
+def _tried(kind: str) -> LossInputs:
     ids, half = torch.tensor([[0, 1], [1, 2]]), torch.full((2, 2), 0.5)
     teachers: dict[str, Teacher] = {
         "dense": Dense(torch.zeros(2, 4)),
@@ -86,7 +86,7 @@ def _tried(kind: str) -> Given:
         "sampled": Sampled(ids, half),
     }
     gold, base = torch.tensor([True, False]), torch.zeros(2, 4)
-    return Given(torch.tensor([0, 3]), teachers[kind], base=base, gold=gold)
+    return LossInputs(torch.tensor([0, 3]), teachers[kind], base=base, gold=gold)
 
 
 def _joined(arrays: Sequence[NDArray[Any]]) -> Tensor:
