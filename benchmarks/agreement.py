@@ -95,8 +95,8 @@ def cut(fast: Floats, exact: Floats, lengths: Any) -> dict[str, Any]:
     The fp32 scores are at hand, so re-measuring is looking them up. `work_again` is the share of
     all scored tokens that re-measured rows hold, which is what they cost.
     """
-    picker = make(parse_method("superfiltering")).ranker()
-    cuts = cuts_of(picker, parse_budget(BUDGET))
+    ranker = make(parse_method("superfiltering")).ranker()
+    cuts = cuts_of(ranker, parse_budget(BUDGET))
     tie = np.arange(len(fast))
     lost = np.isnan(fast) & np.isnan(exact)
     walked = remeasure_near_cuts(fast, tie, lengths, cuts, lambda rows: exact[rows], given_up=lost)

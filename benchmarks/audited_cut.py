@@ -15,7 +15,7 @@ from pilotfish.methods.rankers import Gate, Middle, Top
 from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, remeasure_near_cuts
 from pilotfish.scoring.audit.blocks import audit_rows
 
-PICKERS = {
+RANKERS = {
     "high": Top("high", Gate(below=1.0)),
     "low": Top("low"),
     "middle": Middle(Gate(below=1.0)),
@@ -50,10 +50,10 @@ def draw(rng, n, *, error, kind="normal", shape="smooth"):
     return np.exp(logs), np.exp(logs + wrong), rng.permutation(n), lengths
 
 
-def once(seed, n, *, picker="high", budget="10%", rule=None, **pool):
+def once(seed, n, *, ranker="high", budget="10%", rule=None, **pool):
     """One pool: the rows wrongly picked after the walk, and what the walk says of itself."""
     exact, fast, tie, lengths = draw(np.random.default_rng(seed), n, **pool)
-    cuts = cuts_of(PICKERS[picker], parse_budget(budget), tokens=lengths)
+    cuts = cuts_of(RANKERS[ranker], parse_budget(budget), tokens=lengths)
     walked = remeasure_near_cuts(
         fast, tie, lengths, cuts, lambda rows: exact[rows], rule=rule or Rule(audit=0)
     )
@@ -87,7 +87,7 @@ def main() -> None:
     options.rows = options.rows or ([1_000, 10_000] if options.quick else [1_000, 10_000, 100_000])
     grid = [{"error": error, "kind": kind} for error in (2e-4, 1e-3) for kind in KINDS]
     grid += [{"error": 1e-3, "shape": shape} for shape in SHAPES[1:]]
-    grid += [{"error": 1e-3, "picker": picker} for picker in ("low", "middle")]
+    grid += [{"error": 1e-3, "ranker": ranker} for ranker in ("low", "middle")]
     grid += [{"error": 1e-3, "budget": "200_000tokens"}]
     cells = [
         cell(max(10, options.runs * 10_000 // max(n, 10_000)), options.seed, n, **each)

@@ -30,8 +30,8 @@ FLOORS = {
 }  # fmt: skip
 
 TABLES = {
-    "data/formats": "FORMATS", "methods/rankers": "PICKERS", "losses": "LOSSES",
-    "engine/signals": "SIGNALS", "methods": "SELECTORS", "evaluation": "METRICS",
+    "data/formats": "FORMATS", "methods/rankers": "RANKERS", "losses": "LOSSES",
+    "engine/signals": "SIGNALS", "methods": "METHODS", "evaluation": "METRICS",
     "labeling/filters": "FILTERS", "export": "TARGETS",
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from benchmarks.tables.words import Found, table
 
 
 def lines(found: Found) -> Iterator[str]:
-    """One line for each pool, error, picker and budget."""
+    """One line for each pool, error, ranker and budget."""
     head = ("rows", "error", "what differs", "runs", "same set", "wrong rows unaudited",
             "wrong rows", "measured again", "net speed at 4 times", "with the audit")  # fmt: skip
     rows = [
@@ -29,5 +29,5 @@ def lines(found: Found) -> Iterator[str]:
 
 def _differs(one: Found) -> str:
     """The knobs of a cell that are not the usual ones."""
-    words = [f"{name} {one[name]}" for name in ("kind", "shape", "picker", "budget") if name in one]
+    words = [f"{name} {one[name]}" for name in ("kind", "shape", "ranker", "budget") if name in one]
     return ", ".join(words) or "-"

@@ -388,23 +388,24 @@ assert not {{"torch", "transformers", "datasets"}} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_method_of_ones_own_keeps_its_own_picker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("called", ["ranker", "picker"])  # `picker` is the older name
+def test_a_method_of_ones_own_keeps_its_own_ranker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str
 ) -> None:
     """Until somebody asks for an end of its scores."""
-    (tmp_path / "own_picker.py").write_text(
+    (tmp_path / f"own_{called}.py").write_text(
         "from pilotfish.methods.rankers import Top\nfrom pilotfish.records import Need\n"
         "class Easy:\n    needs = (Need('nll'),)\n"
         "    def score(self, seen):\n        return seen[self.needs[0]].mean\n"
-        "    def picker(self):\n        return Top('low')\n"
+        f"    def {called}(self):\n        return Top('low')\n"
     )
     monkeypatch.chdir(tmp_path)
-    run = scored_run(tmp_path / "run", columns={"easy": "own_picker:Easy"})
-    run.update(scores={"easy": {"method": "own_picker:Easy", "direction": None}})
+    run = scored_run(tmp_path / "run", columns={"easy": f"own_{called}:Easy"})
+    run.update(scores={"easy": {"method": f"own_{called}:Easy", "direction": None}})
     scores = np.array(pq.read_table(run.root / "scores.parquet")["easy"].to_pylist())
     for direction, order in ((None, np.sort(scores)), ("high", -np.sort(-scores))):
         made = select(
-            run.root, method="own_picker:Easy", budget="10rows", direction=direction, force=True
+            run.root, method=f"own_{called}:Easy", budget="10rows", direction=direction, force=True
         )
         assert scores[made.order].tolist() == order[:10].tolist()
         assert verify(str(run.root))["selections"] == 1

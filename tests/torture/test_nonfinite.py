@@ -79,8 +79,8 @@ def test_every_selector_and_every_signal(reached: Reached) -> None:
             f"method and signal selected, {len(BUDGETS)} budgets of every unit")  # fmt: skip
 
 
-def pickers(scores: Floats) -> list[Ranking]:
-    """What every picker makes of scores [n], through open, half-open and closed gates."""
+def rankers(scores: Floats) -> list[Ranking]:
+    """What every ranker makes of scores [n], through open, half-open and closed gates."""
     gates = [Gate(), Gate(below=1.0), Gate(above=-1.0), Gate(-np.inf, np.inf, strict=False)]
     gates += [Gate(below=np.inf, strict=False), Gate(above=-np.inf, strict=False)]
     ids = np.array([f"r{i}" for i in range(N)], dtype=object)
@@ -91,7 +91,7 @@ def pickers(scores: Floats) -> list[Ranking]:
         *(Middle(gate) for gate in gates),
         Random(ids), matched,
     ]  # fmt: skip
-    return [picker.rank(scores, TIE) for picker in picked]
+    return [ranker.rank(scores, TIE) for ranker in picked]
 
 
 def test_every_picker_and_every_gate(reached: Reached) -> None:
@@ -103,12 +103,12 @@ def test_every_picker_and_every_gate(reached: Reached) -> None:
         nonlocal rankings
         scores = np.random.default_rng(seed).normal(size=N)
         scores[list(bad)] = list(bad.values())
-        for ranking in pickers(scores):
+        for ranking in rankers(scores):
             assert not taken(ranking) & set(bad)
             rankings += 1
 
     never()
-    reached("R6", f"0 of {rankings:,} rankings by every picker and gate hold a planted row")
+    reached("R6", f"0 of {rankings:,} rankings by every ranker and gate hold a planted row")
 
 
 def test_a_picker_that_sorts_them_in_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

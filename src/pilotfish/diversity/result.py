@@ -1,4 +1,4 @@
-"""What a geometric picker answers: which rows, in which order, and what each was worth."""
+"""What a geometric ranker answers: which rows, in which order, and what each was worth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

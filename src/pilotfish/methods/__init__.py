@@ -31,7 +31,7 @@ def make(method: "Method", direction: str | None = None) -> Selector:
     """The selector of a parsed METHOD, its knobs checked; UsageError (exit 2) where they are wrong.
 
     A method that needs a direction and got none is made all the same (it can score); its
-    `picker()` raises the UsageError.
+    `ranker()` raises the UsageError.
     """
     return registry.build(METHODS, method, direction)
 

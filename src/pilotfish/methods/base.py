@@ -14,7 +14,7 @@ NO_RESPONSE = "no_response_tokens"
 
 
 class Selector(Protocol):
-    """A published method as a sentence: needs, formula, picker, citation.
+    """A published method as a sentence: needs, formula, ranker, citation.
 
     Final classes are frozen dataclasses; their fields are the paper's knobs with its defaults.
     """
@@ -94,7 +94,7 @@ def measured_reasons(needs: tuple[Need, ...], seen: RowFeatures, scores: Floats)
 
 
 def ranker_for(direction: Direction | None, gate: Gate = OPEN) -> Ranker:
-    """The picker of a direction: one end, or outwards from the median."""
+    """The ranker of a direction: one end, or outwards from the median."""
     if direction is None:
         raise UsageError(
             "which end is to be kept? Published defaults contradict each other, so none is assumed",

@@ -62,8 +62,8 @@ class CustomMethod:
 
     @property
     def direction(self) -> Direction | None:
-        """Asked for, else the object's own, else high; None where its own picker decides."""
-        if self.chosen or getattr(self.inner, "picker", None):
+        """Asked for, else the object's own, else high; None where its own ranker decides."""
+        if self.chosen or self._own_ranker:
             return self.chosen
         own: Direction = getattr(self.inner, "direction", None) or "high"
         return own
@@ -103,7 +103,12 @@ class CustomMethod:
         return measured_reasons(self.needs, seen, scores)
 
     def ranker(self) -> Ranker:
-        """The object's own picker, else its direction's."""
-        own = getattr(self.inner, "picker", None)
-        picker: Ranker = own() if own and not self.chosen else ranker_for(self.direction)
-        return picker
+        """The object's own ranker, else its direction's."""
+        own = self._own_ranker
+        ranker: Ranker = own() if own and not self.chosen else ranker_for(self.direction)
+        return ranker
+
+    @property
+    def _own_ranker(self) -> Any:
+        """The object's `ranker`, or `picker` as the method was called before; None without one."""
+        return getattr(self.inner, "ranker", None) or getattr(self.inner, "picker", None)

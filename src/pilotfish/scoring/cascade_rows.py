@@ -95,7 +95,7 @@ def read_cascade_rows(store: Store, name: str) -> CascadeRows | None:
     return CascadeRows(name, cascade, *rows, facts["token_budget"], facts["threads"])
 
 
-def promise(run: Run, column: str, picker: Ranker, budget: Budget, n: int) -> dict[str, Any]:
+def promise(run: Run, column: str, ranker: Ranker, budget: Budget, n: int) -> dict[str, Any]:
     """What a cascade promises of this selection; {} for a column of one model.
 
     UsageError (exit 2) where it promises nothing: a larger budget, one in tokens, another end.
@@ -109,7 +109,7 @@ def promise(run: Run, column: str, picker: Ranker, budget: Budget, n: int) -> di
             f"the cascade of '{column}' is not finished", hint="give the same `score` command again"
         )
     asked = None if budget.unit == "tokens" else min(resolve(budget, n), n)
-    if repr(picker) != told["picker"] or asked is None or asked > told["picked"]:
+    if repr(ranker) != told["ranker"] or asked is None or asked > told["picked"]:
         raise UsageError(
             f"'{column}' was scored by a cascade for the best {told['picked']:,} rows "
             f"({told['budget']}); beyond them, or from another end, most rows have no score",

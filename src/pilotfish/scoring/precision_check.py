@@ -124,14 +124,14 @@ def _uncut(selector: Selector) -> bool:
     return selector.direction is not None and unaudited(selector, selector.ranker()) != ""
 
 
-def unaudited(selector: Selector, picker: Ranker) -> str:
+def unaudited(selector: Selector, ranker: Ranker) -> str:
     """Why some rows measured again could not put a pick right, as a sentence; "" if they could."""
     if selector.pool_relative:
         return (
             "it may score a row by the others too, and no few rows tell what those say "
             "(a method that does not says pool_relative = False)"
         )
-    return refusal(picker)
+    return refusal(ranker)
 
 
 def _as(weak: "Loaded", precision: str) -> "Loaded":

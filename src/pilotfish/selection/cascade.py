@@ -232,7 +232,7 @@ def _passing(
         "device": begun.weak.device.type,
         "max_length": begun.spec.max_length,
         "method": begun.planned.columns[column.name]["method"],
-        "picker": repr(column.cuts.ranker),
+        "ranker": repr(column.cuts.ranker),
         "budget": column.cheaper.budget.text,
         "recall": column.cheaper.recall,
         "seed": column.seed,
@@ -283,7 +283,7 @@ def _tell(column: _Column, begun: ScoreSetup, passing: CascadeRows, some: Gather
     facts = cascade_facts(cascade, found, cheap=cheap, intended=begun.weak.name, seed=seed)
     facts |= {
         "budget": column.cheaper.budget.text,
-        "picker": repr(column.cuts.ranker),
+        "ranker": repr(column.cuts.ranker),
         "plan": passing.name,
         "scored": int(passing.scored.sum()),
         "agreement": _agreement(some.scores, intended, passing.calibration),

@@ -64,29 +64,29 @@ NONE = Constraints()
 def spend(
     rows: Candidates,
     scored: ScoredRow,
-    picker: Ranker,
+    ranker: Ranker,
     budget: Budget,
     limits: Constraints = NONE,
     *,
     allow_short: bool = False,
 ) -> TopK:
     """Spend a budget on scores within limits; raises UsageError like `budget.take`."""
-    copies = duplicates_in(rows, scored, picker, limits)
+    copies = duplicates_in(rows, scored, ranker, limits)
     if limits.quota is not None:
         return select_by_group(
-            rows, scored, picker, budget, limits.quota, allow_short=allow_short, copies=copies
+            rows, scored, ranker, budget, limits.quota, allow_short=allow_short, copies=copies
         )
-    return select_topk(rows, scored, picker, budget, allow_short=allow_short, copies=copies)
+    return select_topk(rows, scored, ranker, budget, allow_short=allow_short, copies=copies)
 
 
 def duplicates_in(
-    rows: Candidates, scored: ScoredRow, picker: Ranker, limits: Constraints
+    rows: Candidates, scored: ScoredRow, ranker: Ranker, limits: Constraints
 ) -> DuplicateRows | None:
     """Copies among the rows that may be picked; None where nobody asks for them."""
     if limits.dedup is None:
         return None
-    some = gathered(rows, scored, picker, None)
-    return find_duplicates(rows, some.place[picker.rank(some.scores, some.tie).order], limits.dedup)
+    some = gathered(rows, scored, ranker, None)
+    return find_duplicates(rows, some.place[ranker.rank(some.scores, some.tie).order], limits.dedup)
 
 
 def describe(choice: TopK) -> dict[str, Any]:

@@ -91,9 +91,9 @@ def matched_pick(run: Run, name: str, *, to: str, seed: int) -> SelectionFacts:
     lengths = np.concatenate([response for _, response in counts])
     drawn = rows.score_now(Random(seed), "the length-matched control")
     scored = ScoredRow(None, lambda: _where_long(drawn.parts(), lengths))
-    picker = LengthMatched(kept_of(run, to), rows.sources(), length_bins(lengths))
+    ranker = LengthMatched(kept_of(run, to), rows.sources(), length_bins(lengths))
     facts = {"method": "length_matched", "direction": None, "seed": seed, "of": to}
-    return _beside(rows, name, scored, picker, facts)
+    return _beside(rows, name, scored, ranker, facts)
 
 
 def longest_control(
@@ -135,11 +135,11 @@ def _where_long(parts: Iterable[ScoreShard], lengths: Ints) -> Iterator[ScoreSha
 
 
 def _beside(
-    rows: Candidates, name: str, scored: ScoredRow, picker: Ranker, facts: Mapping[str, Any]
+    rows: Candidates, name: str, scored: ScoredRow, ranker: Ranker, facts: Mapping[str, Any]
 ) -> SelectionFacts:
     """A control at the size of the selection it stands beside (`facts["of"]`)."""
     budget = Budget("rows", Decimal(len(kept_of(rows.run, facts["of"]))))
-    choice = select_topk(rows, scored, picker, budget)
+    choice = select_topk(rows, scored, ranker, budget)
     return SelectionFacts(name, scored, choice, budget, {**facts, **choice.notes})
 
 

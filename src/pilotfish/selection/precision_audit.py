@@ -102,9 +102,9 @@ def refuse_short(
     )  # fmt: skip
 
 
-def _opened(picker: Ranker, agreed: Mapping[str, Any] | None) -> Gate:
-    """The picker's gate, wider by what the fast scores may be wrong by."""
-    gate: Gate = getattr(picker, "gate", OPEN)
+def _opened(ranker: Ranker, agreed: Mapping[str, Any] | None) -> Gate:
+    """The ranker's gate, wider by what the fast scores may be wrong by."""
+    gate: Gate = getattr(ranker, "gate", OPEN)
     if agreed is None or agreed["largest"] is None:
         return OPEN
     off = 2.0 * agreed["largest"]

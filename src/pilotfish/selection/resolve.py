@@ -25,7 +25,7 @@ def column_of(
     if direction is None and "direction" not in method.args:
         named = known.get(score or method.text, {})
         recorded = named.get("direction") if _choosable(method) else None
-        # asking for what it does by itself would put a plain picker in the place of its own
+        # asking for what it does by itself would put a plain ranker in the place of its own
         by_itself = make(with_seed(method, seed)).direction
         direction = None if recorded == by_itself else recorded
     selector = make(with_seed(method, seed), direction)

@@ -1,4 +1,4 @@
-"""select: a score column, a picker and a budget become a selection, with a reason for every row."""
+"""select: a score column, a ranker and a budget become a selection, with a reason for every row."""
 
 import time
 from pathlib import Path
@@ -97,16 +97,16 @@ def chosen(
     wanted = parse_budget(budget) if isinstance(budget, str) else budget
     limits.check_budget(wanted)
     method, selector, column = column_of(run, method, score=score, direction=direction, seed=seed)
-    picker = selector.ranker()
+    ranker = selector.ranker()
     rows = candidates_of(run)
     scored = rows.scored(column) if column else rows.score_now(selector, method.text)
     audited, cascade = None, dict[str, Any]()
     if column is not None:
-        cascade = promise(run, column, picker, wanted, len(rows))
+        cascade = promise(run, column, ranker, wanted, len(rows))
         limits.check_scores(column, precision_of(run, column), bool(cascade))
-        what = AuditTarget(column, selector, picker, wanted, limits, allow_short)
+        what = AuditTarget(column, selector, ranker, wanted, limits, allow_short)
         scored, audited = audit_precision(rows, scored, what, progress=progress)
-    choice = spend(rows, scored, picker, wanted, limits, allow_short=allow_short)
+    choice = spend(rows, scored, ranker, wanted, limits, allow_short=allow_short)
     facts = {
         "method": method.text,
         "direction": selector.direction,

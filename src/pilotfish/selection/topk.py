@@ -1,8 +1,8 @@
 """Rank, cut, keep: exactly what sorting the whole pool would keep, without holding the whole pool.
 
-A picker that sorts by score is shown only the rows that can be before the cut: a first pass over
+A ranker that sorts by score is shown only the rows that can be before the cut: a first pass over
 the shards counts scores in bins, which says where the cut falls, a second one gathers the rows at
-or above it. Pickers that look at all rows (the middle, matched controls) are shown all.
+or above it. Rankers that look at all rows (the middle, matched controls) are shown all.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ class TopK:
 def select_topk(
     rows: Candidates,
     scored: ScoredRow,
-    picker: Ranker,
+    ranker: Ranker,
     budget: Budget,
     *,
     allow_short: bool = False,
@@ -70,12 +70,12 @@ def select_topk(
     """Spend a budget on scores; raises UsageError like `budget.take`. Copies are never kept."""
     if copies is not None:
         scored = copies.without(scored, rows.pool.ranges)
-    cut = _cut(rows, scored, picker, budget) if isinstance(picker, Top) else None
-    some = gathered(rows, scored, picker, cut)
-    ranking = picker.rank(some.scores, some.tie)
+    cut = _cut(rows, scored, ranker, budget) if isinstance(ranker, Top) else None
+    some = gathered(rows, scored, ranker, cut)
+    ranking = ranker.rank(some.scores, some.tie)
     kept = take(ranking.order, budget, len(rows), tokens=some.tokens, allow_short=allow_short)
     return some.choice(
-        kept, picker.gate if isinstance(picker, Top) else ranking.reason,
+        kept, ranker.gate if isinstance(ranker, Top) else ranking.reason,
         notes=ranking.notes, copies=copies,
     )  # fmt: skip
 
@@ -146,24 +146,24 @@ def eligible(gate: Gate, values: Floats) -> Floats:
     return np.where(gate.reasons(values) == "", values, np.nan)
 
 
-def _cut(rows: Candidates, scored: ScoredRow, picker: Top, budget: Budget) -> Cut:
+def _cut(rows: Candidates, scored: ScoredRow, ranker: Top, budget: Budget) -> Cut:
     """First pass: the bin behind which no row can be kept."""
     parts = (
-        Histogram.of(eligible(picker.gate, values), picker.direction, tokens)
+        Histogram.of(eligible(ranker.gate, values), ranker.direction, tokens)
         for (values, _), tokens in zip(scored.parts(), rows.tokens(), strict=True)
     )
-    counted = Histogram.total(parts, picker.direction)
+    counted = Histogram.total(parts, ranker.direction)
     wanted = resolve(budget, len(rows))
     return counted.token_budget(wanted) if budget.unit == "tokens" else counted.top_k(wanted)
 
 
 def gathered(
-    rows: Candidates, scored: ScoredRow, picker: Ranker, cut: Cut | None
+    rows: Candidates, scored: ScoredRow, ranker: Ranker, cut: Cut | None
 ) -> GatheredScores:
     """Second pass: the rows that may be before the cut; all of them where there is no cut."""
-    if cut is None or not isinstance(picker, Top):
+    if cut is None or not isinstance(ranker, Top):
         return gather(rows, scored, lambda _, values: np.ones(len(values), dtype=bool))
-    gate = picker.gate
+    gate = ranker.gate
     return gather(rows, scored, lambda _, values: cut.may_hold(eligible(gate, values)))
 
 

@@ -35,7 +35,7 @@ class Shares:
 def select_by_group(
     rows: Candidates,
     scored: ScoredRow,
-    picker: Ranker,
+    ranker: Ranker,
     budget: Budget,
     quota: Quota,
     *,
@@ -44,39 +44,39 @@ def select_by_group(
 ) -> TopK:
     """Spend a budget of rows group by group; the kept rows stand in the order of the whole pool.
 
-    Each group gives its best rows by `picker`; one that runs dry frees its share for the others.
+    Each group gives its best rows by `ranker`; one that runs dry frees its share for the others.
     The budget is of rows. UsageError (exit 2) as in `budget.take`, and for a strange column.
     """
     if copies is not None:
         scored = copies.without(scored, rows.pool.ranges)
-    some, shares = _shared(rows, scored, picker, quota, resolve(budget, len(rows)))
+    some, shares = _shared(rows, scored, ranker, quota, resolve(budget, len(rows)))
     take(np.arange(shares.rows.sum()), budget, len(rows), allow_short=allow_short)
     inside = np.zeros(len(some.place), dtype=bool)
     codes = shares.groups.codes[some.place]
     for group in np.flatnonzero(shares.rows):
-        inside[_best(some, picker, codes == group)[: shares.rows[group]]] = True
-    ranking = picker.rank(some.scores, some.tie)
+        inside[_best(some, ranker, codes == group)[: shares.rows[group]]] = True
+    ranking = ranker.rank(some.scores, some.tie)
     return some.choice(
         ranking.order[inside[ranking.order]],
-        picker.gate if isinstance(picker, Top) else ranking.reason,
+        ranker.gate if isinstance(ranker, Top) else ranking.reason,
         notes={"quota": shares.told(quota)}, beyond=OVER_QUOTA, copies=copies,
     )  # fmt: skip
 
 
 def _shared(
-    rows: Candidates, scored: ScoredRow, picker: Ranker, quota: Quota, count: int
+    rows: Candidates, scored: ScoredRow, ranker: Ranker, quota: Quota, count: int
 ) -> tuple[GatheredScores, Shares]:
-    """The rows that can be kept (all, but for a picker that sorts by score), and the shares."""
+    """The rows that can be kept (all, but for a ranker that sorts by score), and the shares."""
     groups = groups_of(rows.pool, quota.column)
     weights = quota.of(groups.names, groups.sizes)
-    if isinstance(picker, Top):
-        counted = _counted(rows, scored, picker, groups)
+    if isinstance(ranker, Top):
+        counted = _counted(rows, scored, ranker, groups)
         room = np.array([each.rows.sum() for each in counted], dtype=np.int64)
         shares = Shares(groups, room, apportion(weights, room, count))
         cuts = [each.top_k(int(k)) for each, k in zip(counted, shares.rows, strict=True)]
-        return gather(rows, scored, _Before(picker, groups, cuts)), shares
+        return gather(rows, scored, _Before(ranker, groups, cuts)), shares
     some = gather(rows, scored, lambda _, values: np.ones(len(values), dtype=bool))
-    return some, shares_of(groups, quota, picker.rank(some.scores, some.tie).order, count)
+    return some, shares_of(groups, quota, ranker.rank(some.scores, some.tie).order, count)
 
 
 def shares_of(groups: Groups, quota: Quota, order: Ints, count: int) -> Shares:
@@ -85,13 +85,13 @@ def shares_of(groups: Groups, quota: Quota, order: Ints, count: int) -> Shares:
     return Shares(groups, room, apportion(quota.of(groups.names, groups.sizes), room, count))
 
 
-def _counted(rows: Candidates, scored: ScoredRow, picker: Top, groups: Groups) -> list[Histogram]:
+def _counted(rows: Candidates, scored: ScoredRow, ranker: Top, groups: Groups) -> list[Histogram]:
     """[g] the scores of every group that may be picked, in bins."""
-    counted = [Histogram.of(np.empty(0), picker.direction) for _ in groups.names]
+    counted = [Histogram.of(np.empty(0), ranker.direction) for _ in groups.names]
     for (start, stop), (values, _) in zip(rows.pool.ranges, scored.parts(), strict=True):
-        codes, scores = groups.codes[start:stop], eligible(picker.gate, values)
+        codes, scores = groups.codes[start:stop], eligible(ranker.gate, values)
         for group in np.unique(codes):
-            here = Histogram.of(scores[codes == group], picker.direction)
+            here = Histogram.of(scores[codes == group], ranker.direction)
             counted[group] = counted[group] + here
     return counted
 
@@ -113,7 +113,7 @@ class _Before:
         return before
 
 
-def _best(some: GatheredScores, picker: Ranker, here: NDArray[np.bool_]) -> Ints:
+def _best(some: GatheredScores, ranker: Ranker, here: NDArray[np.bool_]) -> Ints:
     """[m] the rows of one group, best first, as places among the gathered ones."""
     rows = np.flatnonzero(here)
-    return rows[picker.rank(some.scores[rows], some.tie[rows]).order]
+    return rows[ranker.rank(some.scores[rows], some.tie[rows]).order]

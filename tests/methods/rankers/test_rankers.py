@@ -1,4 +1,4 @@
-"""Every picker: finite scores only, ties by content, the same set whatever the row order."""
+"""Every ranker: finite scores only, ties by content, the same set whatever the row order."""
 
 from collections import Counter
 
@@ -33,7 +33,7 @@ def tie_of(n: int) -> np.ndarray:
     return tie_rank([f"{i * 7 % 11:02d}" for i in range(n)], names(n))
 
 
-def pickers(n: int) -> dict[str, Ranker]:
+def rankers(n: int) -> dict[str, Ranker]:
     """One of each, for a pool of n rows."""
     source = np.array([f"s{i % 2}" for i in range(n)], dtype=object)
     return {
@@ -47,16 +47,16 @@ def pickers(n: int) -> dict[str, Ranker]:
 
 
 def test_the_table_is_covered() -> None:
-    assert {type(picker) for picker in pickers(9).values()} == set(RANKERS.values())
+    assert {type(ranker) for ranker in rankers(9).values()} == set(RANKERS.values())
 
 
-@pytest.mark.parametrize("name", pickers(9))
+@pytest.mark.parametrize("name", rankers(9))
 @given(scores=SCORES)
 def test_only_finite_scores_are_ranked_each_once_and_the_rest_have_a_reason(
     name: str, scores: list[float]
 ) -> None:
     values, before = np.array(scores), np.array(scores)
-    ranking = pickers(len(values))[name].rank(values, tie_of(len(values)))
+    ranking = rankers(len(values))[name].rank(values, tie_of(len(values)))
     order = ranking.order.tolist()
     assert np.isfinite(values[order]).all() and len(set(order)) == len(order)
     assert sorted(order) == np.flatnonzero(ranking.reason == "").tolist()
@@ -70,7 +70,7 @@ def test_permuting_the_pool_permutes_the_ranking(name: str, scores: list[float],
     values, ids = np.array(scores), names(len(scores))
     shuffle = np.random.default_rng(seed).permutation(len(scores))
     tie = tie_of(len(scores))
-    first = pickers(len(scores))[name]
+    first = rankers(len(scores))[name]
     second = Random(ids[shuffle], seed=3) if name == "random" else first
     plain = ids[first.rank(values, tie).order]
     moved = ids[shuffle][second.rank(values[shuffle], tie[shuffle]).order]
@@ -133,8 +133,8 @@ def matched(
 ) -> tuple[list[int], dict[str, int]]:
     n = len(source)
     values = draws(names(n), 0) if scores is None else scores
-    picker = LengthMatched(np.array(chosen), np.array(source, dtype=object), np.array(bins))
-    ranking = picker.rank(values, np.arange(n))
+    ranker = LengthMatched(np.array(chosen), np.array(source, dtype=object), np.array(bins))
+    ranking = ranker.rank(values, np.arange(n))
     assert sorted(ranking.order.tolist()) == np.flatnonzero(ranking.reason == "").tolist()
     return ranking.order.tolist(), dict(ranking.notes)
 

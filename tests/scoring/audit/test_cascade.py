@@ -11,10 +11,10 @@ from pilotfish.scoring.audit.cascade import Recall, draw, plan, recall
 from tests.scoring.audit.simulate import two_models
 
 
-def story(seed, n, *, picker, calibration, budget="10%", audit=300, target=0.95, **pool):
+def story(seed, n, *, ranker, calibration, budget="10%", audit=300, target=0.95, **pool):
     """(recall when passed on, recall of the final picks, cascade, estimate) of one pool."""
     cheap, intended, tie = two_models(np.random.default_rng(seed), n, **pool)
-    cuts = cuts_of(picker, parse_budget(budget))
+    cuts = cuts_of(ranker, parse_budget(budget))
     rows = draw(tie, calibration, seed=seed)
     cascade = plan(cheap, tie, cuts, rows, intended[rows], target=target)
     audited = draw(tie, audit, seed=seed + 1, among=~cascade.passed)
@@ -27,7 +27,7 @@ def story(seed, n, *, picker, calibration, budget="10%", audit=300, target=0.95,
 
 
 @pytest.mark.parametrize(
-    ("picker", "pool"),
+    ("ranker", "pool"),
     [
         (Top("high", Gate(below=1.0)), {"correlation": 0.9, "lost": 0.01}),
         (Top("low"), {"correlation": 0.8}),
@@ -35,8 +35,8 @@ def story(seed, n, *, picker, calibration, budget="10%", audit=300, target=0.95,
     ],
     ids=["gate", "low", "ties"],
 )
-def test_recall_and_interval_hold_over_simulated_pools(picker, pool) -> None:
-    runs = [story(seed, 3_000, picker=picker, calibration=1_000, **pool) for seed in range(60)]
+def test_recall_and_interval_hold_over_simulated_pools(ranker, pool) -> None:
+    runs = [story(seed, 3_000, ranker=ranker, calibration=1_000, **pool) for seed in range(60)]
     reached = np.mean([passed >= 0.95 for passed, *_ in runs])
     covered = np.mean([each.low - 1e-9 <= real <= each.high + 1e-9 for _, real, _, each in runs])
     assert reached >= 0.95
@@ -48,7 +48,7 @@ def test_recall_and_interval_hold_over_simulated_pools(picker, pool) -> None:
 def test_the_promise_is_not_empty() -> None:
     """With a target that can hardly be missed by luck, runs do lie below a higher one."""
     runs = [
-        story(seed, 3_000, picker=Top("low"), calibration=1_000, correlation=0.8, target=0.8)[0]
+        story(seed, 3_000, ranker=Top("low"), calibration=1_000, correlation=0.8, target=0.8)[0]
         for seed in range(25)
     ]
     assert np.mean([passed >= 0.8 for passed in runs]) >= 0.95
@@ -58,7 +58,7 @@ def test_the_promise_is_not_empty() -> None:
 @pytest.mark.parametrize("calibration", [0, 1, 50, 300])
 def test_a_sample_too_small_passes_everything_on(calibration) -> None:
     passed, real, cascade, found = story(
-        1, 3_000, picker=Top("high"), calibration=calibration, correlation=0.9
+        1, 3_000, ranker=Top("high"), calibration=calibration, correlation=0.9
     )
     assert cascade.everything and cascade.share == 1.0
     assert (passed, real, found.value, found.low, found.high) == (1, 1, 1, 1, 1)
@@ -66,7 +66,7 @@ def test_a_sample_too_small_passes_everything_on(calibration) -> None:
 
 def test_equal_models_pass_on_hardly_more_than_the_picks() -> None:
     passed, _, cascade, found = story(
-        2, 10_000, picker=Top("high"), calibration=1_500, correlation=1.0, audit=1_000
+        2, 10_000, ranker=Top("high"), calibration=1_500, correlation=1.0, audit=1_000
     )
     assert passed >= 0.99
     assert cascade.share < 0.35  # picks 10%, calibration 15% of what is left, and the margin
@@ -94,18 +94,18 @@ def test_all_unscorable_by_the_intended_model_passes_everything_on() -> None:
 
 def test_k_of_all_rows_needs_all_but_what_the_target_spares() -> None:
     passed, _, cascade, _ = story(
-        5, 2_000, picker=Top("high"), calibration=800, budget="100%", correlation=0.9
+        5, 2_000, ranker=Top("high"), calibration=800, budget="100%", correlation=0.9
     )
     assert passed == cascade.share == 1.0
 
 
 def test_the_whole_pool_as_sample_leaves_nothing_to_guess() -> None:
-    passed, real, _, found = story(6, 400, picker=Top("high"), calibration=400, correlation=0.5)
+    passed, real, _, found = story(6, 400, ranker=Top("high"), calibration=400, correlation=0.5)
     assert (passed, real, found.low, found.audited) == (1, 1, 1, 0)
 
 
 def test_no_audit_means_no_lower_bound_worth_the_name() -> None:
-    *_, found = story(7, 3_000, picker=Top("low"), calibration=1_000, correlation=0.8, audit=0)
+    *_, found = story(7, 3_000, ranker=Top("low"), calibration=1_000, correlation=0.8, audit=0)
     assert (found.low, found.high, found.audited) == (0.0, 1.0, 0)
 
 
@@ -142,11 +142,11 @@ def test_the_interval_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picker", "budget", "said"),
+    ("ranker", "budget", "said"),
     [(Middle(), "10%", "one end"), (Top("high"), "50tokens", "token budget")],
 )
-def test_what_a_cascade_cannot_promise_is_refused(picker, budget, said) -> None:
-    cuts = cuts_of(picker, parse_budget(budget), tokens=np.ones(20, dtype=int))
+def test_what_a_cascade_cannot_promise_is_refused(ranker, budget, said) -> None:
+    cuts = cuts_of(ranker, parse_budget(budget), tokens=np.ones(20, dtype=int))
     with pytest.raises(UsageError, match=said):
         plan(np.arange(20.0), np.arange(20), cuts, np.arange(5), np.arange(5.0))
 
@@ -165,9 +165,9 @@ def test_the_sentence_never_says_identical_without_not() -> None:
 @pytest.mark.parametrize("n", [2_000, 10_000])
 @pytest.mark.parametrize("correlation", [0.7, 0.9, 0.98])
 def test_recall_over_three_hundred_pools(n, correlation) -> None:
-    picker, calibration = Top("high", Gate(below=1.0)), max(900, n // 8)
+    ranker, calibration = Top("high", Gate(below=1.0)), max(900, n // 8)
     runs = [
-        story(seed, n, picker=picker, calibration=calibration, correlation=correlation)
+        story(seed, n, ranker=ranker, calibration=calibration, correlation=correlation)
         for seed in range(300)
     ]
     assert np.mean([passed >= 0.95 for passed, *_ in runs]) >= 0.95

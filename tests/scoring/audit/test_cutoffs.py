@@ -12,8 +12,8 @@ SCORES = np.array([0.2, 1.0, 0.9, np.nan, 0.5, 1.3, 0.9, 0.7])
 TIE = np.arange(8)
 
 
-def names(picker, budget="2rows", scores=SCORES, **options):
-    cuts = cuts_of(picker, parse_budget(budget), **options)
+def names(ranker, budget="2rows", scores=SCORES, **options):
+    cuts = cuts_of(ranker, parse_budget(budget), **options)
     return [cut.name for cut in cuts.boundaries(scores, TIE)]
 
 
@@ -36,7 +36,7 @@ def test_the_strict_gate_leaves_out_its_bound_and_the_other_keeps_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picker", "budget", "expected"),
+    ("ranker", "budget", "expected"),
     [
         (Top("high", Gate(below=1.0)), "2rows", ["gate < 1", "budget"]),
         (Top("high", Gate(below=1.0, strict=False)), "2rows", ["gate <= 1", "budget"]),
@@ -49,8 +49,8 @@ def test_the_strict_gate_leaves_out_its_bound_and_the_other_keeps_it() -> None:
         (Middle(Gate(below=1.0)), "5rows", ["gate < 1"]),
     ],
 )
-def test_which_cuts_there_are(picker, budget, expected) -> None:
-    assert names(picker, budget) == expected
+def test_which_cuts_there_are(ranker, budget, expected) -> None:
+    assert names(ranker, budget) == expected
 
 
 def test_a_token_budget_cuts_where_take_does() -> None:
@@ -81,7 +81,7 @@ def test_each_quota_has_a_cut_of_its_own() -> None:
 
 @pytest.mark.parametrize("budget", ["1rows", "7rows", "40%", "30rows", "300tokens"])
 @pytest.mark.parametrize(
-    "picker",
+    "ranker",
     [
         Top("high"),
         Top("low", Gate(below=1.0)),
@@ -89,27 +89,27 @@ def test_each_quota_has_a_cut_of_its_own() -> None:
         Middle(Gate(below=1.1)),
     ],
 )
-def test_the_kept_rows_are_those_on_one_side_of_every_cut(picker, budget) -> None:
+def test_the_kept_rows_are_those_on_one_side_of_every_cut(ranker, budget) -> None:
     rng = np.random.default_rng(4)
     scores = rng.normal(0.8, 0.3, 40).round(1)  # many ties
     scores[rng.random(40) < 0.1] = np.nan
     tie, tokens = rng.permutation(40), rng.integers(1, 60, 40)
-    cuts = cuts_of(picker, parse_budget(budget), tokens=tokens)
+    cuts = cuts_of(ranker, parse_budget(budget), tokens=tokens)
     kept = cuts.kept(scores, tie)
     inside = np.isfinite(scores)
     for cut in cuts.boundaries(scores, tie):
         before = cut.before(scores, tie)
         assert len(set(before[kept])) == 1, cut.name
         inside &= before == before[kept][0]
-    far_gate = picker.gate.reasons(scores) == ""
+    far_gate = ranker.gate.reasons(scores) == ""
     assert (kept == (inside & far_gate)).all()
 
 
 def test_what_has_no_cut_is_refused_by_name() -> None:
     matched = LengthMatched(np.arange(2), np.array(["a"] * 8, dtype=object), np.zeros(8, np.int64))
-    for picker, name in ((Random(SCORES), "random"), (matched, "length_matched")):
-        with pytest.raises(UsageError, match=f"the picker {name} has no cut to audit: it draws"):
-            cuts_of(picker, parse_budget("2rows"))
+    for ranker, name in ((Random(SCORES), "random"), (matched, "length_matched")):
+        with pytest.raises(UsageError, match=f"the ranker {name} has no cut to audit: it draws"):
+            cuts_of(ranker, parse_budget("2rows"))
 
     class FacilityLocation:
         pass

@@ -25,11 +25,11 @@ class Model:
         return self.exact[rows]
 
 
-def run(fast, exact, *, picker=None, budget="4rows", rule=ONLY_WALK, lengths=None, **options):
+def run(fast, exact, *, ranker=None, budget="4rows", rule=ONLY_WALK, lengths=None, **options):
     fast, n = np.asarray(fast, dtype=float), len(fast)
     lengths = np.full(n, 100) if lengths is None else lengths
     model = Model(exact)
-    cuts = cuts_of(picker or Top("high"), parse_budget(budget), tokens=lengths)
+    cuts = cuts_of(ranker or Top("high"), parse_budget(budget), tokens=lengths)
     walked = remeasure_near_cuts(fast, np.arange(n), lengths, cuts, model, rule=rule, **options)
     assert len(set(model.asked)) == len(model.asked), "a row was measured twice"
     return walked, model
@@ -100,8 +100,8 @@ def test_rows_at_the_gate_are_all_measured() -> None:
     exact = np.exp(rng.normal(-0.3, 0.3, 2_000))
     exact[:60] = 1.0
     fast = exact * np.exp(rng.normal(0, 1e-4, 2_000))
-    picker = Top("high", Gate(below=1.0))
-    walked, model = run(fast, exact, picker=picker, budget="10%")
+    ranker = Top("high", Gate(below=1.0))
+    walked, model = run(fast, exact, ranker=ranker, budget="10%")
     assert set(range(60)) <= set(model.asked)
     assert not walked.kept[:60].any()
     assert walked.kept.sum() == 200
@@ -118,7 +118,7 @@ def test_no_cut_means_no_walk(budget) -> None:
 def test_a_gate_alone_is_walked_when_every_eligible_row_is_taken() -> None:
     exact = np.array([0.5, 0.8, 0.999, 1.001, 1.4])
     fast = np.array([0.5, 0.8, 1.0005, 0.9995, 1.4])
-    walked, _ = run(fast, exact, picker=Top("low", Gate(below=1.0)), budget="5rows")
+    walked, _ = run(fast, exact, ranker=Top("low", Gate(below=1.0)), budget="5rows")
     assert walked.cuts == ("gate < 1",)
     assert walked.kept.nonzero()[0].tolist() == [0, 1, 2]
 
@@ -247,14 +247,14 @@ def test_short_rows_get_the_wider_band() -> None:
     assert share[0] > 3 * share[1]
 
 
-@pytest.mark.parametrize("picker", ["high", "low", "middle"])
-def test_the_order_of_the_rows_is_free(picker) -> None:
+@pytest.mark.parametrize("ranker", ["high", "low", "middle"])
+def test_the_order_of_the_rows_is_free(ranker) -> None:
     exact, fast, tie, lengths = audited_cut.draw(np.random.default_rng(6), 3_000, error=2e-3)
     moved = np.random.default_rng(7).permutation(3_000)
     found = []
     for order in (np.arange(3_000), moved):
         one, truth, ties, tokens = fast[order], exact[order], tie[order], lengths[order]
-        cuts = cuts_of(audited_cut.PICKERS[picker], parse_budget("10%"))
+        cuts = cuts_of(audited_cut.RANKERS[ranker], parse_budget("10%"))
         walked = remeasure_near_cuts(
             one, ties, tokens, cuts, lambda r, t=truth: t[r], rule=Rule(audit=200)
         )
@@ -275,8 +275,8 @@ def test_the_order_of_the_rows_is_free(picker) -> None:
         (10_000, {"error": 1e-3, "shape": "at_the_gate"}, 0.12),
         (10_000, {"error": 1e-3, "shape": "ties"}, 0.11),
         (10_000, {"error": 1e-3, "shape": "duplicates"}, 0.09),
-        (10_000, {"error": 1e-3, "picker": "low"}, 0.04),
-        (10_000, {"error": 1e-3, "picker": "middle"}, 0.13),
+        (10_000, {"error": 1e-3, "ranker": "low"}, 0.04),
+        (10_000, {"error": 1e-3, "ranker": "middle"}, 0.13),
         (10_000, {"error": 1e-3, "budget": "50_000tokens"}, 0.09),
         (1_000, {"error": 1e-3}, 0.12),
         (40_000, {"error": 1e-3}, 0.08),

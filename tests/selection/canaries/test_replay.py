@@ -10,15 +10,15 @@ from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Gate, Middle, Ranker, Top
 from pilotfish.selection.canaries.replay import Fate, Field, alone, drift, lift, together
 
-PICKERS = (Top("high"), Top("low"), Top("high", Gate(below=0.8)), Middle(), Middle(Gate(below=0.8)))
+RANKERS = (Top("high"), Top("low"), Top("high", Gate(below=0.8)), Middle(), Middle(Gate(below=0.8)))
 
 
-def slow(field: Field, picker: Ranker, budget: str, i: int) -> bool:
+def slow(field: Field, ranker: Ranker, budget: str, i: int) -> bool:
     """Whether the added row i is kept, by a pool that holds it."""
     n = field.n
     scores, tie = np.append(field.scores[:n], field.scores[n + i]), field.tie
     tokens = None if field.tokens is None else np.append(field.tokens[:n], field.tokens[n + i])
-    order = picker.rank(scores, np.append(tie[:n], tie[n + i])).order
+    order = ranker.rank(scores, np.append(tie[:n], tie[n + i])).order
     try:
         kept = take(order, parse_budget(budget), n, tokens=tokens, allow_short=True)
     except UsageError:
@@ -27,17 +27,17 @@ def slow(field: Field, picker: Ranker, budget: str, i: int) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(PICKERS),
+@given(st.integers(0, 10_000), st.sampled_from(RANKERS),
        st.sampled_from(["3rows", "25%", "80tokens", "100%"]))  # fmt: skip
-def test_alone_is_what_a_pool_with_that_row_keeps(seed: int, picker: Ranker, budget: str) -> None:
+def test_alone_is_what_a_pool_with_that_row_keeps(seed: int, ranker: Ranker, budget: str) -> None:
     rng = np.random.default_rng(seed)
     n, m = int(rng.integers(12, 40)), int(rng.integers(1, 9))
     scores = np.where(rng.random(n + m) < 0.6, rng.choice([0.1, 0.5, 0.9, np.nan], n + m),
                       rng.random(n + m))  # fmt: skip
     field = Field(scores, rng.permutation(n + m), rng.integers(1, 30, n + m), n)
-    fate = alone(field, picker, parse_budget(budget))
-    assert fate.kept.tolist() == [slow(field, picker, budget, i) for i in range(m)]
-    by_hand = [together(field.only([i]), picker, parse_budget(budget)) for i in range(m)]
+    fate = alone(field, ranker, parse_budget(budget))
+    assert fate.kept.tolist() == [slow(field, ranker, budget, i) for i in range(m)]
+    by_hand = [together(field.only([i]), ranker, parse_budget(budget)) for i in range(m)]
     assert fate.place.tolist() == [each.place[0] for each in by_hand]
 
 

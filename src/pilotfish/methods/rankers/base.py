@@ -1,4 +1,4 @@
-"""What a picker is: it ranks the eligible rows and says why the others are not eligible.
+"""What a ranker is: it ranks the eligible rows and says why the others are not eligible.
 
 Reason codes of a decision, all short and machine-readable (`explain` makes the sentence):
 `kept`; `over_budget` (eligible, ranked after the cut), `over_quota` (after its group's);

@@ -31,7 +31,7 @@ class LengthMatched:
     Disjoint from the selection where the pool allows it. A bin that runs dry borrows from the
     nearest bin of its source, then of any source, and only then takes rows of the selection;
     `notes` counts the `borrowed` and the `overlapping` rows, both 0 for an exact match.
-    The scores ranked by are draws (see `pickers.random.draws`): highest first.
+    The scores ranked by are draws (see `rankers.random.draws`): highest first.
     """
 
     chosen: Ints  # [k] pool indices of the selection to match

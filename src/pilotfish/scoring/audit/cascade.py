@@ -54,7 +54,7 @@ class Cascade:
 
 
 def check(cuts: Cuts) -> None:
-    """UsageError (exit 2) for pickers and budgets without a fixed count, before any row is read."""
+    """UsageError (exit 2) for rankers and budgets without a fixed count, before any row is read."""
     _picked(cuts, 1)
 
 
@@ -104,7 +104,7 @@ def plan(
     used again) finds beyond it: the two models' scores need no common scale. Which sampled rows
     are picks is not known, for the true cut is not; so as many of the best as could be are taken
     for picks. A sample too small for any promise passes everything on. UsageError (exit 2) for
-    pickers and budgets without a fixed count.
+    rankers and budgets without a fixed count.
     """
     k, n, fail = _picked(cuts, len(cheap)), len(cheap), 1.0 - confidence
     pilot, test = _split(tie[rows], cuts, seed)  # positions in the sample

@@ -14,7 +14,7 @@ from pilotfish.methods.rankers.base import best_first
 from pilotfish.records import Floats, Ints, Texts
 from pilotfish.scoring.audit.strata import Mask
 
-# By picker or method: why no single score decides who is in.
+# By ranker or method: why no single score decides who is in.
 WITHOUT_A_CUT: Mapping[str, str] = {
     "clusters": "takes rows from every cluster, so no score is its boundary",
     "facility_location": "values each row by the rows taken before it",
@@ -62,7 +62,7 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """A picker and what it may spend: all that turns scores into a set. Made by `cuts_of`."""
+    """A ranker and what it may spend: all that turns scores into a set. Made by `cuts_of`."""
 
     ranker: Top | Middle
     budget: Budget
@@ -107,8 +107,8 @@ class Cuts:
             return order[:0]
 
 
-def _gates(picker: Top | Middle, all_taken: bool) -> list[Boundary]:
-    gate, end = picker.gate, picker.direction if isinstance(picker, Top) else "middle"
+def _gates(ranker: Top | Middle, all_taken: bool) -> list[Boundary]:
+    gate, end = ranker.gate, ranker.direction if isinstance(ranker, Top) else "middle"
     sign, tie = ("<", np.inf) if gate.strict else ("<=", -np.inf)
     found = []
     if gate.below is not None and (all_taken or end != "low"):
@@ -119,15 +119,15 @@ def _gates(picker: Top | Middle, all_taken: bool) -> list[Boundary]:
     return found
 
 
-def _ends(picker: Top | Middle, part: _Part, scores: Floats, tie: Ints) -> list[Boundary]:
+def _ends(ranker: Top | Middle, part: _Part, scores: Floats, tie: Ints) -> list[Boundary]:
     """The end of the prefix; for `middle` both ends of its window of ranks."""
 
     def behind(row: int, name: str, direction: Literal["high", "low"]) -> Boundary:
         at = float(scores[row]), float(tie[row])
         return Boundary(f"{name}{part.name}", direction, *at, part.rows)
 
-    if isinstance(picker, Top):
-        return [behind(part.chosen[-1], "budget", picker.direction)]
+    if isinstance(ranker, Top):
+        return [behind(part.chosen[-1], "budget", ranker.direction)]
     ranked = best_first(scores, tie, part.order, "high")
     inside = np.flatnonzero(np.isin(ranked, part.chosen))
     found = [behind(ranked[inside[0] - 1], "budget, upper end", "high")] if inside[0] else []
@@ -136,19 +136,19 @@ def _ends(picker: Top | Middle, part: _Part, scores: Floats, tie: Ints) -> list[
     return found
 
 
-def refusal(picker: object, method: str = "") -> str:
-    """Why this picker or method has no cut to audit, as a sentence; "" where it has one."""
+def refusal(ranker: object, method: str = "") -> str:
+    """Why this ranker or method has no cut to audit, as a sentence; "" where it has one."""
     if method in WITHOUT_A_CUT:
         return f"{method} has no cut to audit: it {WITHOUT_A_CUT[method]}"
-    if type(picker) in (Top, Middle):
+    if type(ranker) in (Top, Middle):
         return ""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(picker).__name__).lower()
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(ranker).__name__).lower()
     why = WITHOUT_A_CUT.get(name, "does not say where on the score axis it cuts")
-    return f"the picker {name} has no cut to audit: it {why}"
+    return f"the ranker {name} has no cut to audit: it {why}"
 
 
 def cuts_of(
-    picker: Ranker,
+    ranker: Ranker,
     budget: Budget,
     *,
     method: str = "",
@@ -156,17 +156,17 @@ def cuts_of(
     groups: Texts | None = None,
     quotas: Mapping[str, int] | None = None,
 ) -> Cuts:
-    """The cuts of a picker under a budget, or under quotas (rows per label of `groups` [n]).
+    """The cuts of a ranker under a budget, or under quotas (rows per label of `groups` [n]).
 
-    UsageError (exit 2) for a picker or method without a cut, by name, and where the tokens or
+    UsageError (exit 2) for a ranker or method without a cut, by name, and where the tokens or
     labels are missing that a budget or quota counts.
     """
-    sentence = refusal(picker, method)
+    sentence = refusal(ranker, method)
     if sentence:
         raise UsageError(sentence, hint=_HINT)
-    assert isinstance(picker, Top | Middle)
+    assert isinstance(ranker, Top | Middle)
     if budget.unit == "tokens" and tokens is None and quotas is None:
         raise UsageError("the cut of a token budget cannot be audited without token counts")
     if quotas is not None and groups is None:
         raise UsageError("the cuts of quotas cannot be audited without each row's label")
-    return Cuts(picker, budget, tokens, groups, quotas)
+    return Cuts(ranker, budget, tokens, groups, quotas)

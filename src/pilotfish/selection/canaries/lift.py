@@ -201,7 +201,7 @@ def _case(run: Run, facts: Mapping[str, Any], name: str, plants: Canaries) -> "_
 
 
 def _explained(case: _Case) -> bool:
-    """Whether picker and budget alone give this very selection, so that they can be tried again."""
+    """Whether ranker and budget alone give this very selection, so that they can be tried again."""
     pool, budget = gathered(case.rows, case.pick.scored, case.ranker, None), case.pick.budget
     order = case.ranker.rank(pool.scores, pool.tie).order
     kept = take(order, budget, len(case.rows), tokens=pool.tokens, allow_short=True)

@@ -18,7 +18,7 @@ _SIDE = 0.975  # of a two-sided 95% interval
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """The n rows of a pool and then the m added ones, as a picker sees them."""
+    """The n rows of a pool and then the m added ones, as a ranker sees them."""
 
     scores: Floats  # [n + m]
     tie: Ints  # [n + m]
@@ -40,9 +40,9 @@ class Fate:
     place: Floats  # [m] share of the pool's rows that are picked sooner; 1 where never picked
 
 
-def together(field: Field, picker: Ranker, budget: Budget) -> Fate:
+def together(field: Field, ranker: Ranker, budget: Budget) -> Fate:
     """All added rows at once, as much being bought as without them."""
-    n, order = field.n, picker.rank(field.scores, field.tie).order
+    n, order = field.n, ranker.rank(field.scores, field.tie).order
     try:
         bought = take(order, budget, n, tokens=field.tokens, allow_short=True)
     except UsageError:  # the best row, an added one, is longer than the whole budget
@@ -52,17 +52,17 @@ def together(field: Field, picker: Ranker, budget: Budget) -> Fate:
     return Fate(kept[n:], _places(order, field))
 
 
-def alone(field: Field, picker: Ranker, budget: Budget) -> Fate:
+def alone(field: Field, ranker: Ranker, budget: Budget) -> Fate:
     """Each added row by itself, so that none takes another's place."""
-    if type(picker) is Top:
-        return _one_by_one(field, picker, budget)
-    fates = [together(field.only([i]), picker, budget) for i in range(len(field.scores) - field.n)]
+    if type(ranker) is Top:
+        return _one_by_one(field, ranker, budget)
+    fates = [together(field.only([i]), ranker, budget) for i in range(len(field.scores) - field.n)]
     return Fate(np.array([f.kept[0] for f in fates]), np.array([f.place[0] for f in fates]))
 
 
-def _one_by_one(field: Field, picker: Top, budget: Budget) -> Fate:
+def _one_by_one(field: Field, ranker: Top, budget: Budget) -> Fate:
     """The same in one sort: among rows in the order of their scores none moves another."""
-    n, order = field.n, picker.rank(field.scores, field.tie).order
+    n, order = field.n, ranker.rank(field.scores, field.tie).order
     added = order >= n
     row, before = order[added] - n, np.cumsum(~added)[added]
     kept = np.zeros(len(field.scores) - n, dtype=bool)
