@@ -383,7 +383,7 @@ from pilotfish.selection.select import select
 from pilotfish.diagnostics.explain import explain
 select({str(run.root)!r}, method="superfiltering", budget="10%")
 explain({str(run.root)!r}, row=0)
-assert not {{"torch", "transformers", "datasets"}} & set(sys.modules)
+assert not {{"torch", "transformers", "datasets", "scipy"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,4 +1,4 @@
-"""Student's t against published tables and closed forms."""
+"""Student's t and chi square against published tables, closed forms and sums by hand."""
 
 import math
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.stats import t_cdf, t_quantile, t_two_sided
+from pilotfish.stats import t_cdf, t_critical, t_quantile, t_two_sided
+from pilotfish.stats.distributions import chi2_cdf, chi2_quantile
 
 # Closed forms: df 1 is tan, df 2 is algebraic; the others from printed tables (6+ digits).
 TABLE = [
@@ -46,20 +47,67 @@ def test_quantile_undoes_cdf(p, df):
 def test_the_far_tail_keeps_its_digits():
     # df 2: P(|T| >= t) = 1 - t / sqrt(t^2 + 2), about 1 / t^2
     assert t_two_sided(1e6, 2) == pytest.approx(1e-12, rel=1e-6)
+    assert t_two_sided(-1e60, 2) == pytest.approx(1e-120, rel=1e-9)
+    assert t_two_sided(30.0, math.inf) == pytest.approx(math.erfc(30 / math.sqrt(2)), rel=1e-9)
+    assert t_critical(1e-12, 2) == pytest.approx(1e6, rel=1e-6)
+
+
+def test_infinite_statistics_have_no_tail():
+    for df in (1, 7, math.inf):
+        assert t_two_sided(math.inf, df) == t_two_sided(-math.inf, df) == 0.0
+        assert (t_cdf(-math.inf, df), t_cdf(math.inf, df)) == (0.0, 1.0)
 
 
 def test_the_median_is_zero_and_many_degrees_are_normal():
     assert t_quantile(0.5, 3) == 0.0
     assert t_cdf(1.959963985, 1e6) == pytest.approx(0.975, abs=3e-7)
+    for df in (1e7, 1e12):
+        assert t_two_sided(2.0, df) == pytest.approx(t_two_sided(2.0, math.inf), rel=1e-6)
+        assert t_critical(0.05, df) == pytest.approx(t_critical(0.05, math.inf), rel=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0, -0.1, math.nan])
 def test_a_probability_outside_the_open_interval_is_refused(p):
     with pytest.raises(ValueError, match="strictly inside"):
         t_quantile(p, 3)
+    with pytest.raises(ValueError, match="strictly inside"):
+        chi2_quantile(p, 3)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.5, math.nan])
+def test_an_alpha_outside_its_range_is_refused(alpha):
+    with pytest.raises(ValueError, match="alpha must be"):
+        t_critical(alpha, 3)
 
 
 @pytest.mark.parametrize("df", [0.0, -1.0, math.nan])
 def test_degrees_of_freedom_must_be_positive(df):
-    with pytest.raises(ValueError, match="positive"):
-        t_two_sided(1.0, df)
+    for call in (t_two_sided, chi2_cdf):
+        with pytest.raises(ValueError, match="positive"):
+            call(1.0, df)
+    for call in (t_critical, chi2_quantile):
+        with pytest.raises(ValueError, match="positive"):
+            call(0.5, df)
+
+
+# Published table of the chi square distribution.
+@pytest.mark.parametrize(
+    ("p", "df", "x"),
+    [
+        (0.1, 1, 0.0157908),
+        (0.1, 2, 0.210721),
+        (0.05, 4, 0.710723),
+        (0.1, 8, 3.489539),
+        (0.95, 10, 18.307038),
+        (0.99, 100, 135.806723),
+    ],
+)
+def test_chi_square_agrees_with_the_published_table(p, df, x):
+    assert chi2_quantile(p, df) == pytest.approx(x, rel=1e-5)
+    assert chi2_cdf(x, df) == pytest.approx(p, rel=1e-5)
+
+
+def test_chi_square_of_two_degrees_is_exponential_down_to_the_smallest_share():
+    for p in (1e-15, 1e-6, 0.3, 0.999):
+        assert chi2_quantile(p, 2) == pytest.approx(-2 * math.log1p(-p), rel=1e-9)
+    assert chi2_cdf(0.0, 3) == chi2_cdf(-1.0, 3) == 0.0

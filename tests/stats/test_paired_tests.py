@@ -27,13 +27,25 @@ def test_mcnemar_is_symmetric_and_a_probability(b, c):
     assert 0 < mcnemar(b, c) <= 1
 
 
-def test_mcnemar_sums_binomials_from_scratch():
-    for b, c in ((0, 0), (3, 11), (40, 17), (300, 352)):
+def test_mcnemar_agrees_with_binomials_summed_in_whole_numbers():
+    for b, c in ((0, 0), (3, 11), (40, 17), (300, 352), (0, 1000), (100, 900), (2000, 2001)):
         ways = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
-        assert mcnemar(b, c) == min(1.0, 2 * ways / 2 ** (b + c))
+        exact = min(1.0, 2 * ways / 2 ** (b + c))
+        assert mcnemar(b, c) == pytest.approx(exact, rel=1e-11, abs=0)
 
 
-@pytest.mark.parametrize("b", [0, 1, 7, 2000])
+def test_mcnemar_of_huge_counts_is_the_normal_one():
+    n, apart = 2 * 10**9, 10**5  # z = (2 * apart - 1) / sqrt(n), continuity corrected
+    normal = math.erfc((2 * apart - 1) / math.sqrt(n) / math.sqrt(2))
+    assert mcnemar(n // 2 - apart, n // 2 + apart) == pytest.approx(normal, rel=1e-5)
+
+
+def test_mcnemar_refuses_negative_counts():
+    with pytest.raises(ValueError, match="negative"):
+        mcnemar(-1, 3)
+
+
+@pytest.mark.parametrize("b", [0, 1, 7, 2000, 10**9])
 def test_mcnemar_of_equal_counts_is_one(b):
     assert mcnemar(b, b) == 1.0
 

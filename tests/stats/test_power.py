@@ -1,10 +1,8 @@
 """How many seeds or items would decide: by hand, and none where there is nothing to go by."""
 
 import numpy as np
-import pytest
 
 from pilotfish.stats import difference, inside, needed, t_quantile
-from pilotfish.stats.distributions import chi2_cdf, chi2_quantile
 from tests.stats.simulate import arms
 
 A = np.array([[1.0, 2.0, 3.0, 6.0], [2.0, 2.0, 5.0, 7.0]])
@@ -78,22 +76,3 @@ def test_arms_without_any_spread_ask_for_items_and_never_for_what_they_have() ->
     assert found.seeds is None and found.items is not None
     more, fewer = (np.zeros((3, n)) for n in (found.items, found.items - 1))
     assert inside(difference(more, more), 0.02) and not inside(difference(fewer, fewer), 0.02)
-
-
-# Published table of the chi square distribution.
-@pytest.mark.parametrize(
-    ("p", "df", "x"),
-    [(0.1, 1, 0.0157908), (0.1, 2, 0.210721), (0.1, 8, 3.489539), (0.95, 10, 18.307038),
-     (0.99, 100, 135.806723)],
-)  # fmt: skip
-def test_chi_square_agrees_with_the_published_table(p, df, x):
-    assert chi2_quantile(p, df) == pytest.approx(x, rel=1e-5)
-    assert chi2_cdf(x, df) == pytest.approx(p, rel=1e-5)
-
-
-def test_chi_square_refuses_what_it_cannot_be():
-    assert chi2_cdf(0.0, 3) == 0.0
-    with pytest.raises(ValueError, match="positive"):
-        chi2_cdf(1.0, 0)
-    with pytest.raises(ValueError, match="strictly inside"):
-        chi2_quantile(0.0, 3)

@@ -4,6 +4,8 @@ import importlib
 import json
 import pickle
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from pilotfish.store import Run
 from tests.figures import Reached
 from tests.models.test_remote_code import own_model
 from tests.tiny.models import tiny_llama
+from tests.torture.test_signals import WITHIN, copied, signalled
 
 pytestmark = pytest.mark.torture
 
@@ -278,7 +281,6 @@ CASES: tuple[tuple[Hostile, int, str], ...] = (
     (own_tokenizer, 2, "brings its own code"),
     (code_from_a_hub, 2, "another repository (tests/evil)"),
     (template_that_breaks_out, 2, "the chat template"),
-    (template_without_end, 2, "does not write two short turns"),
     (template_of_a_terabyte, 2, "the chat template"),
     (unheard_architecture, 2, "cannot load the"),
     (config_that_is_no_config, 2, "config"),
@@ -308,12 +310,9 @@ def outside(scene: Scene) -> set[str]:
 
 
 def test_hostile_folders_run_nothing(
-    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch, reached: Reached,
-) -> None:  # fmt: skip
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], reached: Reached
+) -> None:
     """Each ends as it should, in words, with no canary and no file beside the run."""
-    rendering = importlib.import_module("pilotfish.tokenization.render")
-    monkeypatch.setattr(rendering, "PATIENCE", 0.5)
     played = 0
     for play, code, said in CASES:
         scene = made(good, tmp_path / play.__name__)
@@ -329,6 +328,32 @@ def test_hostile_folders_run_nothing(
         assert outside(scene) == before, play
         played += 1
     reached("S1", f"0 canaries from {played} hostile model, data and config fixtures")
+
+
+def test_ctrl_c_ends_a_template_that_never_would(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: Reached
+) -> None:
+    scene = made(good, tmp_path / "scene" / "endless")
+    command = template_without_end(scene)
+    before = outside(scene)
+    rendering, begun = importlib.import_module("pilotfish.tokenization.render"), tmp_path / "begun"
+    apply = rendering._apply
+
+    def watched(*arguments: Any, **options: Any) -> str:
+        begun.touch()
+        return str(apply(*arguments, **options))
+
+    monkeypatch.setattr(rendering, "_apply", watched)
+    child = copied(command, tmp_path / "err")
+    deadline = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    ended = signalled(child, tmp_path / "err", 0.5, signal.SIGINT)
+    assert ended.code == 130 and ended.err.count("finished work is kept") == 1, ended.err
+    assert ended.took < WITHIN and "Traceback" not in ended.err
+    assert not scene.canary.exists() and outside(scene) == before
+    reached("S1", "a template that never ends: Ctrl-C, exit 130 within 5 s, no canary")
 
 
 def test_the_payloads_would_run_and_code_that_did_is_shown(good: Path, tmp_path: Path) -> None:

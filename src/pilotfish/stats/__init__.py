@@ -1,4 +1,7 @@
-"""Intervals, tests and equivalence for arms judged on the same items; numpy only."""
+"""Intervals, tests and equivalence for arms judged on the same items, in numpy.
+
+Distribution functions come from scipy.special, loaded at their first use.
+"""
 
 from pilotfish.stats.area import area
 from pilotfish.stats.best_of import Best, best_of

@@ -1,4 +1,4 @@
-"""Area under a curve of scores over log rows: one number for a whole sweep, with its interval."""
+"""Area under a curve of scores over log rows: one number for a whole sweep, with an interval."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,13 +18,20 @@ def area(
     against: Sequence[Floats] | None = None,
     alpha: float = 0.05,
 ) -> Estimate:
-    """Area under the means of `curve` over log `rows`, divided by the range of log rows.
+    """Estimate the area under `curve` over log `rows`, divided by the range of log rows.
 
-    curve[j] [seeds, items]: the arm trained on rows[j] rows (ascending, at least two), all on the
-    same items. By trapezoids, so it is a weighted mean of the arms, in units of the metric, and
-    its interval is that of `stats.contrast`. With `against`, a second curve over the same rows:
-    the area between them, curve - against. Which way is better is the metric's own matter.
-    ValueError on fewer than two row counts, not ascending, or arms that do not fit.
+    The area is taken by trapezoids. It is therefore a weighted mean of the arms, in units of the
+    metric, and its interval is that of `stats.contrast`.
+
+    Args:
+        rows: Row counts, ascending, at least two.
+        curve: One matrix [seeds, items] per row count, all on the same items.
+        against: A second curve over the same rows; the area between the two is then estimated,
+            curve - against.
+        alpha: The interval has confidence 1 - alpha.
+
+    Raises:
+        ValueError: There are fewer than two row counts, they do not ascend, or the arms do not fit.
     """
     weights = trapezoids(rows)
     arms, signed = [*curve, *(against or ())], [*weights, *(-weights if against else ())]
@@ -34,7 +41,7 @@ def area(
 
 
 def trapezoids(rows: Sequence[int]) -> Floats:
-    """Weights [m], adding up to 1, with which values at `rows` [m] make the normalised area."""
+    """Return the trapezoid weights [m] of the row counts `rows` [m]; they add up to 1."""
     if len(rows) < 2 or rows[0] < 1 or any(a >= b for a, b in pairwise(rows)):
         raise ValueError(f"an area needs two or more ascending row counts, not {list(rows)}")
     steps = np.diff(np.log(np.asarray(rows, dtype=np.float64)))

@@ -1,4 +1,4 @@
-"""The best of several methods, chosen on one half of the items and judged on the other."""
+"""Choose the best of several methods on one half of the items, and evaluate it on the other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """name: the method that did best on the choosing half. found: it minus `against` on the other.
+    """The chosen method.
 
-    chosen_on, judged_on: items of each half.
+    Attributes:
+        name: The method with the best mean on the choosing half.
+        found: Its difference to `against` on the other half.
+        chosen_on: Items of the choosing half.
+        judged_on: Items of the other half.
     """
 
     name: str
@@ -34,13 +38,22 @@ def best_of(
     salt: str = "",
     alpha: float = 0.05,
 ) -> Best:
-    """Choose among `methods` {name: [s, n]} by their means, and judge against `against` [s', n].
+    """Choose the method with the best mean on one half, and compare it on the other half.
 
-    Items are split by `halves(ids, salt)`; of equal means the first name in the mapping is taken.
-    Items that no seed of a method lacks count, and those only that every method has. The two halves
-    share the trained models, so a method lucky in its seeds is lucky on both: where seeds differ
-    much, choose on other seeds too, or correct by `holm` instead. ValueError without a method,
-    where nothing is left to choose by, or where shapes do not fit.
+    The two halves share the trained models, so a method with lucky seeds is lucky on both. Where
+    seeds differ much, choose on other seeds too, or correct by `holm` instead.
+
+    Args:
+        methods: Name -> arm [s, n]. Of equal means the first name in the mapping is chosen. The
+            choice counts only items that every seed of every method has.
+        against: The arm to compare with [s', n].
+        ids: Ids of the items [n]; they decide the halves (`halves(ids, salt)`).
+        higher_is_better: Which way the metric points.
+        salt: Another salt gives other halves.
+        alpha: The interval has confidence 1 - alpha.
+
+    Raises:
+        ValueError: There is no method, no item to choose by, or a shape that does not fit.
     """
     side = halves(ids, salt)
     arms = {name: np.asarray(arm, dtype=np.float64) for name, arm in methods.items()}

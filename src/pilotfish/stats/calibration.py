@@ -1,4 +1,4 @@
-"""How far a classifier's confidence can be believed: ECE, confidence where wrong, misfit.
+"""Calibration of a classifier: ECE, confidence where it is wrong, and misfit.
 
 ECE as Naeini et al. 2015 and Guo et al. 2017 (arXiv:1706.04599) define it; misfit as
 arXiv:2405.15116 uses it.
@@ -13,12 +13,23 @@ Ints = NDArray[np.int64]
 
 
 def ece(confidence: Floats, right: Bools, *, bins: int = 15, equal_mass: bool = False) -> float:
-    """Expected calibration error: sum over bins of (rows / n) * |mean right - mean confidence|.
+    """Return the expected calibration error, in [0, 1].
 
-    confidence [n] in [0, 1], right [n]; in [0, 1]. Bins are equally wide, ((b - 1) / bins,
-    b / bins], with 0 in the first one; `equal_mass` cuts the sorted rows into bins of (nearly)
-    equal size instead, rows of one confidence never apart. Rows whose confidence is nan are left
-    out; nan where none is left. ValueError for a confidence outside [0, 1] or bins < 1.
+        ECE = sum over bins of (rows in bin / n) * |mean right - mean confidence|
+
+    Args:
+        confidence: Confidences [n] in [0, 1]; rows with a nan are left out.
+        right: Whether each row is right [n].
+        bins: Number of bins, at least 1. They are equally wide, ((b - 1) / bins, b / bins], and
+            0 belongs to the first.
+        equal_mass: Cut the sorted rows into bins of nearly equal size instead; rows of equal
+            confidence share a bin.
+
+    Returns:
+        The error; nan where no row is left.
+
+    Raises:
+        ValueError: A confidence is outside [0, 1], or `bins` is below 1.
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, not {bins}")
@@ -32,18 +43,25 @@ def ece(confidence: Floats, right: Bools, *, bins: int = 15, equal_mass: bool = 
 
 
 def confidence_when_wrong(confidence: Floats, right: Bools) -> float:
-    """Mean confidence of the rows that are wrong, in [0, 1]; nan where none is wrong."""
+    """Return the mean confidence of the wrong rows, in [0, 1]; nan where no row is wrong."""
     believed, correct = _usable(confidence, right)
     wrong = believed[correct == 0.0]
     return float(wrong.mean()) if wrong.size else float("nan")
 
 
 def misfit(student: Floats, weak: Floats) -> float:
-    """Mean KL(student || weak) in nats over rows of log-probabilities [n, K], both normalised.
+    """Return the mean KL(student || weak) over rows, in nats (arXiv:2405.15116).
 
-    How far the student moved away from what it was taught: theory ties the gain over the weak
-    model to it. Rows with a nan in either are left out; nan where none is left; inf where the
-    weak model gives no probability to what the student holds possible.
+    It measures how far the student moved away from its weak labels; theory ties the student's gain
+    over the weak model to it.
+
+    Args:
+        student: Normalised log-probabilities [n, K].
+        weak: The same of the weak model [n, K]; rows with a nan in either are left out.
+
+    Returns:
+        The misfit; nan where no row is left, inf where the weak model gives probability 0 to a
+        class that is possible for the student.
     """
     if student.shape != weak.shape or student.ndim != 2:
         raise ValueError(f"log-probabilities must be [n, K] twice: {student.shape}, {weak.shape}")
@@ -67,12 +85,12 @@ def _usable(confidence: Floats, right: Bools) -> tuple[Floats, Floats]:
 
 
 def _by_width(confidence: Floats, bins: int) -> Ints:
-    """[n] bin of each row; a value on an edge belongs to the bin below it."""
+    """Return the bin of each row [n]; a value on an edge belongs to the bin below it."""
     edges = np.arange(1, bins) / bins
     return np.searchsorted(edges, confidence, side="left").astype(np.int64)
 
 
 def _by_mass(confidence: Floats, bins: int) -> Ints:
-    """[n] bin of each row by the rank of its confidence; equal confidences share the lowest."""
+    """Return the bin of each row [n] by the rank of its confidence; ties take the lowest rank."""
     rank = np.searchsorted(np.sort(confidence), confidence, side="left")
     return (rank * bins // confidence.size).astype(np.int64)

@@ -1,10 +1,10 @@
-"""How many random rows do the work of k selected ones: the data-efficiency factor.
+"""The data-efficiency factor: how many random rows replace k selected ones.
 
     E(k) = n_rand(P_sel(k)) / k
 
 P_sel(k): mean of the arm trained on k selected rows. n_rand(p): the fewest random rows whose curve
-reaches p; the curve is made monotone first and is linear in log rows between its budgets. A factor
-of 3 at 1,000 rows says: 3,000 random rows would have been needed for the same result.
+reaches p; the curve is made monotone first and is linear in log rows between its budgets. With a
+factor of 3 at 1,000 rows, the same result would have needed 3,000 random rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotfish.stats.bootstrap import BLOCK, replicates
 from pilotfish.stats.fieller import moments
 from pilotfish.stats.interval import difference
 from pilotfish.stats.pgr import ONE_SEED
@@ -23,21 +24,24 @@ Floats = NDArray[np.float64]
 Censored = Literal["", "above", "below"]
 
 NO_ITEMS = "fewer than 2 test rows were judged for every arm and seed"
-_BLOCK = 500  # bootstrap replicates drawn at once, so that memory stays at _BLOCK x n counts
 _ROUNDING = 1e-12
-_GRID = 64  # places looked at between two budgets, evenly in log rows
+_GRID = 64  # row counts tested between two budgets, evenly in log rows
 
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
     """A factor, or its bound where the random curve does not meet the selected arm.
 
-    censored: "above": the random curve never gets there, so the factor is above `value`; "below":
-    it is better already at its fewest rows, so the factor is below `value`; "" where they meet.
-    value: None when no item was usable. low, high: the interval; None on a side where the
-    curve ends before the interval does (the factor may lie anywhere beyond). boot_low, boot_high:
-    percentiles of the hierarchical bootstrap, a second opinion that is too narrow with few seeds.
-    why: "" or why there is no interval at all (then all four ends are None).
+    Attributes:
+        value: None when no item was usable.
+        censored: "above" where the random curve never reaches the arm, so the factor is above
+            `value`; "below" where it is better already at its fewest rows; "" where they meet.
+        low: Lower end of the interval; None where the curve ends first, so that the factor may lie
+            anywhere below.
+        high: Upper end, likewise.
+        boot_low: Lower percentile of the hierarchical bootstrap, too narrow with few seeds.
+        boot_high: Upper percentile.
+        why: Why there is no interval at all (then all four ends are None); else "".
     """
 
     value: float | None
@@ -60,13 +64,24 @@ def efficiency(
     seed: int = 0,
     alpha: float = 0.05,
 ) -> Efficiency:
-    """The factor at `at` rows (one of `rows`), from arms [seeds, items] at each of the budgets.
+    """Estimate the factor at one budget, with an interval.
 
-    rows: row counts, ascending; picked[j] and random[j]: the arms trained on rows[j] rows, all
-    judged on the same items; seeds may differ in number. Only random arms and the picked arm of
-    `at` are read. The interval holds every n at which `stats.difference`'s model does not tell
-    the selected arm from the random curve, seeds and items both in it (an interval by inversion,
-    as Fieller's). ValueError on rows not ascending or arms that do not fit.
+    The interval contains every n at which the selected arm does not differ from the random curve
+    by the model of `stats.difference`, over seeds and items (an interval by inversion, as
+    Fieller's). Only the random arms and the selected arm of `at` are read.
+
+    Args:
+        rows: Row counts, ascending.
+        picked: Selected arms [seeds, items], one per row count; seeds may differ in number.
+        random: Random arms, one per row count, on the same items.
+        at: The row count to estimate the factor at, one of `rows`.
+        higher_is_better: Which way the metric points.
+        draws: Replicates of the bootstrap; 0 for none.
+        seed: Seed of the bootstrap.
+        alpha: The intervals have confidence 1 - alpha.
+
+    Raises:
+        ValueError: The rows do not ascend, `at` is none of them, or the arms do not fit.
     """
     _check(rows, picked, random)
     if at not in rows:
@@ -86,10 +101,10 @@ def efficiency(
 
 
 def isotonic(values: Floats, weights: Floats) -> Floats:
-    """The non-decreasing curve [m] nearest to `values` [m] in weighted squares.
+    """Return the non-decreasing curve [m] nearest to `values` [m] in squares weighted by `weights`.
 
-    Pool adjacent violators: neighbours in the wrong order are replaced by their weighted mean.
-    Source: Ayer et al. 1955.
+    Pool adjacent violators (Ayer et al. 1955): neighbours in the wrong order are replaced by their
+    weighted mean.
     """
     blocks: list[tuple[float, float, int]] = []  # mean, weight, how many values
     for value, weight in zip(values, weights, strict=True):
@@ -100,9 +115,15 @@ def isotonic(values: Floats, weights: Floats) -> Floats:
 
 
 def reached(rows: Floats, curve: Floats, target: float) -> tuple[float, Censored]:
-    """The fewest rows at which a non-decreasing curve [m] reaches `target`, or its last budget.
+    """Find the fewest rows at which a curve reaches `target`, linear in log rows between budgets.
 
-    Linear in log rows between the budgets.
+    Args:
+        rows: Row counts [m], ascending.
+        curve: Non-decreasing values at them [m].
+        target: The value to reach.
+
+    Returns:
+        The rows and "", or the last budget and "above", or the first budget and "below".
     """
     gaps = np.abs(curve - target)
     if gaps.min() < _ROUNDING:  # a budget's own mean, but for its last digits
@@ -119,7 +140,7 @@ def reached(rows: Floats, curve: Floats, target: float) -> tuple[float, Censored
 
 
 def usable(arms: Sequence[Floats]) -> list[Floats]:
-    """The arms [s, n] on the items that no arm lacks."""
+    """Return the arms [s, n] on the items that no arm lacks."""
     matrices = [np.asarray(arm, dtype=np.float64) for arm in arms]
     kept = np.all([np.isfinite(arm).all(axis=0) for arm in matrices], axis=0)
     return [arm[:, kept] for arm in matrices]
@@ -153,7 +174,7 @@ def _merged(b: tuple[float, float, int], a: tuple[float, float, int]) -> tuple[f
 
 
 def _curve(arms: Sequence[Floats]) -> Floats:
-    """The monotone random curve; each budget weighs as many seeds as it has."""
+    """Return the monotone random curve; each budget is weighted by its number of seeds."""
     return isotonic(
         np.array([arm.mean() for arm in arms[1:]]), np.array([float(len(arm)) for arm in arms[1:]])
     )
@@ -162,7 +183,7 @@ def _curve(arms: Sequence[Floats]) -> Floats:
 def _inverted(
     rows: Sequence[int], arms: Sequence[Floats], found: tuple[float, Censored], alpha: float
 ) -> tuple[float | None, float | None]:
-    """Ends, in rows, of the set of n that survive, `found` among them; None where it is open."""
+    """Return the ends, in rows, of the set of n not ruled out; None where it is open."""
     n, censored = found
     alive = [place for place, survives in _places(rows, arms, alpha) if survives]
     alive += [] if censored else [n]
@@ -176,7 +197,7 @@ def _inverted(
 def _places(
     rows: Sequence[int], arms: Sequence[Floats], alpha: float
 ) -> Iterator[tuple[float, bool]]:
-    """Row counts along the random curve, and whether the picked arm may be as good as there."""
+    """Yield row counts along the random curve, and whether the arm does not differ there."""
     if len(rows) == 1:
         gap = difference(arms[0], arms[1], alpha=alpha)
         yield float(rows[0]), gap.low is None or gap.high is None or gap.low <= 0.0 <= gap.high
@@ -190,7 +211,7 @@ def _places(
 def _survives(
     picked: Floats, lower: Floats, upper: Floats, alpha: float
 ) -> Callable[[float], bool]:
-    """Whether picked - (1 - share) lower - share upper is not told from 0, as a function."""
+    """Return a test of a share: does picked - (1 - share) lower - share upper not differ from 0?"""
     known = moments((picked, lower, upper), (False, False, False))
 
     def survives(share: float) -> bool:
@@ -203,12 +224,12 @@ def _survives(
 def _bootstrap(
     rows: Sequence[int], arms: Sequence[Floats], draws: int, seed: int, alpha: float
 ) -> tuple[float | None, float | None]:
-    """Percentiles, in rows, over replicates; None where they fall among censored replicates."""
+    """Return percentiles in rows; None where they fall among censored replicates."""
     rng = np.random.default_rng(seed)
     found: list[float] = []
     weights, places = np.array([float(len(arm)) for arm in arms[1:]]), np.array(rows, float)
-    for start in range(0, draws, _BLOCK):
-        for means in replicates(arms, min(_BLOCK, draws - start), rng).T:
+    for start in range(0, draws, BLOCK):
+        for means in replicates(arms, min(BLOCK, draws - start), rng).T:
             n, censored = reached(places, isotonic(means[1:], weights), float(means[0]))
             found.append({"": n, "above": np.inf, "below": 0.0}[censored])
     ordered = sorted(found)
@@ -218,14 +239,3 @@ def _bootstrap(
 
 def _inner(end: float) -> float | None:
     return end if 0.0 < end < np.inf else None
-
-
-def replicates(arms: Sequence[Floats], size: int, rng: np.random.Generator) -> Floats:
-    """[arms, size] means: the items are drawn once for all arms, then the seeds of each arm."""
-    n = arms[0].shape[1]
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=size)  # [size, n] how often each item
-    means = []
-    for arm in arms:
-        picked = rng.integers(len(arm), size=(size, len(arm)))
-        means.append(np.take_along_axis(counts @ arm.T / n, picked, axis=1).mean(axis=1))
-    return np.stack(means)

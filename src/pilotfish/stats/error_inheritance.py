@@ -1,4 +1,4 @@
-"""Error inheritance: does the student repeat the weak model's mistakes, or see past them?"""
+"""Error inheritance: how many of the weak model's mistakes the student repeats."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,15 @@ _CLOSE = 0.5  # of the weak model's mistakes repeated beyond what the ceiling re
 class Inheritance:
     """Shares in [0, 1], or None where there is no row to take them from.
 
-    weak_right, weak_wrong: rows where the student's answer equals the weak model's, among those
-    where the weak model is right (wrong). wrong_given_weak_wrong: rows the student gets wrong
-    among those; ceiling_...: the same of the ceiling; excess: the former minus the latter, in
-    [-1, 1]: what is inherited and not merely hard. right, wrong: rows of each kind.
+    Attributes:
+        weak_right: Rows with equal answers of student and weak model, among those where the weak
+            model is right.
+        weak_wrong: The same among those where the weak model is wrong.
+        wrong_given_weak_wrong: Rows that the student gets wrong where the weak model is wrong.
+        ceiling_wrong_given_weak_wrong: The same of the ceiling.
+        excess: The student's share minus the ceiling's, in [-1, 1]: inherited, not merely hard.
+        right: Rows where the weak model is right.
+        wrong: Rows where it is wrong.
     """
 
     weak_right: float | None
@@ -31,7 +36,7 @@ class Inheritance:
 
     @property
     def alarm(self) -> str:
-        """Why the student is too close to the weak model, "" where it is not (or none can say)."""
+        """Why the student is too close to the weak model; "" where it is not, or not known."""
         if self.excess is None or self.weak_wrong is None or self.wrong < _LEAST_WRONG:
             return ""
         if self.excess < _CLOSE:
@@ -49,10 +54,19 @@ def inheritance(
     *,
     ceiling: NDArray[np.object_] | None = None,
 ) -> Inheritance:
-    """Error inheritance from answers [n] of the same rows: student, weak, gold (and ceiling).
+    """Measure error inheritance from answers to the same rows.
 
-    Answers are compared as equal or not (labels, or texts already normalised). An answer None is
-    missing: that row is left out, in all of them. ValueError where the lengths differ.
+    Answers are labels, or normalised texts; they are compared for equality. A row with an answer
+    None is left out.
+
+    Args:
+        student: The student's answers [n].
+        weak: The weak model's answers [n].
+        gold: The right answers [n].
+        ceiling: Answers of the model trained on gold labels [n]; without them no excess is known.
+
+    Raises:
+        ValueError: The lengths differ.
     """
     given = [student, weak, gold] + ([] if ceiling is None else [ceiling])
     answers = [np.asarray(each, dtype=object) for each in given]

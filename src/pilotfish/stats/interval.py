@@ -4,7 +4,7 @@ The model behind every formula here: the value of item i under seed s of arm a i
 
     x[a, s, i] = arm_a + seed_as + item_i + (arm x item)_ai + noise_asi
 
-and the reader wants to know what happens with *new* seeds on *new* items of the same kind.
+and inference is to *new* seeds on *new* items of the same kind.
 """
 
 import math
@@ -18,20 +18,23 @@ from pilotfish.stats.distributions import t_critical
 
 Floats = NDArray[np.float64]
 
-_LEAST_P = 1e-12  # below this nobody's decision changes
+_LEAST_P = 1e-12  # below this no decision changes
 _ROUNDING = 1e-9  # a share of the spread over items below which a variance is rounding
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the variance of an estimate is made of; all in squared units of the metric.
+    """The parts of the variance of an estimate, in squared units of the metric.
 
-    seed: variance of one seed's mean around its arm (the pure seed part *and* noise / n).
-    noise: variance of one item under one seed, once seed, arm and item are taken out.
-    item: variance between items that new seeds would not average away, >= 0.
-    reps: sum of weight^2 / S (1 / S in a mean or difference) over the arms that have seeds; 0
-    where every arm is deterministic.
-    trained: how many arms have seeds. df_seed: degrees of freedom of `seed`, the sum of S - 1.
+    Attributes:
+        seed: Variance of one seed's mean around its arm (the pure seed part *and* noise / n).
+        noise: Variance of one item under one seed, after removing seed, arm and item.
+        item: Variance between items that new seeds would not average away, >= 0.
+        reps: Sum of weight^2 / S (1 / S in a mean or difference) over the arms that have seeds; 0
+            where every arm is deterministic.
+        trained: How many arms have seeds.
+        df_seed: Degrees of freedom of `seed`, the sum of S - 1.
+        n: Number of items.
     """
 
     seed: float
@@ -53,7 +56,7 @@ class Parts:
         return self.item / self.n
 
     def half_width(self, alpha: float) -> float:
-        """Half the (1 - alpha) interval: each part with its own t factor, added in quadrature."""
+        """Return half the (1 - alpha) interval: parts times their t factors, in quadrature."""
         seeds = t_critical(alpha, self.df_seed) ** 2 * self.by_seed if self.by_seed else 0.0
         items = t_critical(alpha, self.n - 1) ** 2 * self.by_item if self.by_item else 0.0
         return math.sqrt(seeds + items)
@@ -63,9 +66,15 @@ class Parts:
 class Estimate:
     """A mean or a difference with its interval.
 
-    value: None when no item was usable. low, high, parts: None when no interval can honestly be
-    given (a trained arm with one seed, fewer than two items). seeds: how many per arm.
-    items: how many were used. excluded: items with a nan somewhere.
+    Attributes:
+        value: None when no item was usable.
+        low: Lower end. It, `high` and `parts` are None when no interval can be given (a trained arm
+            with one seed, fewer than two items).
+        high: Upper end.
+        seeds: Number of seeds per arm.
+        items: Items used.
+        excluded: Items with a nan in any arm.
+        parts: The parts of the variance.
     """
 
     value: float | None
@@ -92,10 +101,10 @@ class Estimate:
 
 
 def mean(values: Floats, *, alpha: float = 0.05, fixed: bool = False) -> Estimate:
-    """Mean of one arm `values` [s, n] with a (1 - alpha) interval over seeds and items.
+    """Estimate the mean of one arm `values` [s, n], with a (1 - alpha) interval.
 
-    The formula of `difference` with one arm: item = max(0, var_i(a_i) - noise / S). `fixed`: a
-    deterministic arm, whose one row is all there is to know, so that only items vary.
+    The formula is that of `difference` with one arm: item = max(0, var_i(a_i) - noise / S). A
+    `fixed` arm is deterministic: it has one row, and only its items vary.
     """
     return _contrast([_arm(values, 1.0, fixed)], alpha)
 
@@ -103,10 +112,9 @@ def mean(values: Floats, *, alpha: float = 0.05, fixed: bool = False) -> Estimat
 def difference(
     a: Floats, b: Floats, *, alpha: float = 0.05, fixed: tuple[bool, bool] = (False, False)
 ) -> Estimate:
-    """Difference a - b of two arms [s, n] on the same n items, with a (1 - alpha) t interval.
+    """Estimate the difference a - b of two arms, with a (1 - alpha) t interval.
 
-    S may differ. `fixed` marks a deterministic arm (an untrained model): no seed part. A trained
-    arm with one seed gets no interval at all, since its spread over seeds was never seen.
+    A trained arm with one seed gets no interval at all, because its spread over seeds is unknown.
 
         value    = mean over seeds and items of a, minus that of b
         seed     = variance of the seed means within arms, pooled over the arms
@@ -115,14 +123,23 @@ def difference(
         reps     = 1/S_a + 1/S_b                                (0 for a fixed arm)
         half     = sqrt(t(df_seed)^2 * seed * reps + t(n - 1)^2 * item / n)
 
-    Why these parts. The seed means already wobble by noise / n, so the noise is inside `seed`;
-    counting var_i(a_i - b_i) in full would count it twice, which is why only what exceeds
+    Why these parts. The seed means already vary by noise / n, so the noise is inside `seed`;
+    counting var_i(a_i - b_i) in full would count it twice, which is why only the part above
     noise * reps (the arm x item interaction) is added. Item difficulty cancels in the difference.
     Pooling over the arms doubles the degrees of freedom where they are scarcest: at two seeds the
     factor is 4.3 and not 12.7. Each part keeps its own t factor (S_a + S_b - 2 and n - 1 degrees)
-    because Welch-Satterthwaite degrees, estimated from two seeds, alarm falsely up to 8% of the
+    because Welch-Satterthwaite degrees, estimated from two seeds, give false alarms up to 8% of the
     time. With no interaction this is the two-sample t test on seed means, exact at any number of
-    seeds. The sign flips with the arms; orders of seeds and items are free.
+    seeds. The sign flips with the arms; the order of seeds and items does not matter.
+
+    Args:
+        a: First arm [s, n].
+        b: Second arm [s', n], on the same items; items with a nan in either are left out.
+        alpha: The interval has confidence 1 - alpha.
+        fixed: Whether `a` and `b` are deterministic (an untrained model): one row, no seed part.
+
+    Raises:
+        ValueError: The shapes do not fit.
     """
     return _contrast([_arm(a, 1.0, fixed[0]), _arm(b, -1.0, fixed[1])], alpha)
 
@@ -134,10 +151,19 @@ def contrast(
     fixed: Sequence[bool] | None = None,
     alpha: float = 0.05,
 ) -> Estimate:
-    """Weighted sum of arm means, arms [s, n] on the same n items, with a (1 - alpha) t interval.
+    """Estimate a weighted sum of arm means, with a (1 - alpha) t interval.
 
     `difference` is the contrast of weights 1 and -1, and its formula holds with reps = the sum of
-    weight^2 / S over the arms that have seeds. Arms of weight 0 are left out altogether.
+    weight^2 / S over the arms that have seeds.
+
+    Args:
+        arms: Arms [s, n] on the same n items.
+        weights: One weight per arm; arms of weight 0 are left out.
+        fixed: Which arms are deterministic; none by default.
+        alpha: The interval has confidence 1 - alpha.
+
+    Raises:
+        ValueError: No weight differs from 0, or the shapes do not fit.
     """
     marks = [False] * len(arms) if fixed is None else fixed
     given = [_arm(*one) for one in zip(arms, weights, marks, strict=True) if one[1] != 0.0]
@@ -147,7 +173,7 @@ def contrast(
 
 
 def inside(estimate: Estimate, margin: float) -> bool:
-    """Whether the interval lies strictly inside (-margin, +margin): equivalence."""
+    """Return whether the interval lies strictly inside (-margin, +margin): equivalence."""
     if estimate.low is None or estimate.high is None:
         return False
     return -margin < estimate.low and estimate.high < margin
@@ -202,23 +228,25 @@ def _parts(arms: list[_Arm], per_item: Floats) -> Parts:
     n = per_item.size
     df_seed = sum(len(values) - 1 for values in trained)
     reps = sum(arm.weight**2 / len(arm.values) for arm in arms if not arm.fixed)
-    seed = sum(_squares(values.mean(axis=1)) for values in trained) / max(df_seed, 1)
-    noise = sum(_squares(_residual(values)) for values in trained) / (max(df_seed, 1) * (n - 1))
-    spread = _squares(per_item) / (n - 1)
+    seed = sum(sum_of_squares(values.mean(axis=1)) for values in trained) / max(df_seed, 1)
+    noise = sum(sum_of_squares(residual(values)) for values in trained) / (
+        max(df_seed, 1) * (n - 1)
+    )
+    spread = sum_of_squares(per_item) / (n - 1)
     item = max(0.0, spread - noise * reps)
     if seed * reps + item <= _ROUNDING * spread:
         item = spread  # seed means equal by accident: then the items alone speak
     return Parts(seed, noise, item, reps, len(trained), df_seed, n)
 
 
-def _squares(values: Floats) -> float:
-    """Sum of squares around the mean; exactly 0 for equal values, whatever the rounding."""
+def sum_of_squares(values: Floats) -> float:
+    """Return the sum of squares around the mean; exactly 0 for equal values, despite rounding."""
     flat = values.ravel()
     return 0.0 if flat.size == 0 or np.ptp(flat) == 0 else float(((flat - flat.mean()) ** 2).sum())
 
 
-def _residual(values: Floats) -> Floats:
-    """[s, n] what is left once seed means and item means are taken out."""
+def residual(values: Floats) -> Floats:
+    """Return values [s, n] without their seed means and item means."""
     left: Floats = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0)
     left += values.mean()
     return left

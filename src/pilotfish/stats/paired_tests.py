@@ -1,4 +1,4 @@
-"""Exact McNemar, Holm's correction, and the plain paired difference inside one seed pair."""
+"""Exact McNemar, Holm's correction, and the paired difference of two models of one seed."""
 
 import math
 from collections.abc import Sequence
@@ -9,25 +9,31 @@ from numpy.typing import NDArray
 
 
 def mcnemar(b: int, c: int) -> float:
-    """Two-sided exact McNemar p value from the discordant counts (binomial(b + c, 1/2)).
+    """Return the two-sided exact McNemar p value, from binomial(b + c, 1/2).
 
-    b: items only the first model gets right; c: only the second. Symmetric; 1 where b = c.
-    Valid inside one seed pair only: it knows nothing of the spread over seeds.
+    It is symmetric, and 1 where b = c. It holds for one pair of seeds only, because it does not
+    count the spread over seeds.
+
+    Args:
+        b: Items that only the first model answers correctly.
+        c: Items that only the second model answers correctly.
+
+    Raises:
+        ValueError: A count is below 0.
     """
+    from scipy import special
+
     if b < 0 or c < 0:
         raise ValueError(f"counts cannot be negative: b={b}, c={c}")
-    n = b + c
-    ways = term = 1
-    # Integers throughout: the share is exact however many items there are. Each binomial from the
-    # one before it: from scratch 12,000 items that differ take 8 s, this way 20 ms.
-    for k in range(min(b, c)):
-        term = term * (n - k) // (k + 1)
-        ways += term
-    return min(1.0, float(2 * ways / 2**n))
+    if b == c:
+        return 1.0
+    few, many = min(b, c), max(b, c)
+    # P(X <= few) = I_1/2(many, few + 1), which keeps more digits than scipy's bdtr
+    return min(1.0, float(2.0 * special.betainc(many, few + 1, 0.5)))
 
 
 class Paired(NamedTuple):
-    """A paired difference: its value, its standard error, and the items it rests on."""
+    """A paired difference, its standard error, and the number of items behind it."""
 
     difference: float
     se: float
@@ -35,9 +41,17 @@ class Paired(NamedTuple):
 
 
 def paired(a: NDArray[np.float64], b: NDArray[np.float64]) -> Paired:
-    """Mean of a - b [n] over items, SE = sd(a - b) / sqrt(n); items with a nan are left out.
+    """Return the mean of a - b over items, with SE = sd(a - b) / sqrt(n).
 
-    nan difference without a usable item, nan SE with fewer than two.
+    Args:
+        a: Values of the first model [n]; items with a nan in either are left out.
+        b: Values of the second model [n], on the same items.
+
+    Returns:
+        The difference, nan without a usable item; its SE, nan with fewer than two; the items used.
+
+    Raises:
+        ValueError: The shapes differ or are no vectors.
     """
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"paired values must be two vectors of one length: {a.shape}, {b.shape}")
@@ -48,7 +62,10 @@ def paired(a: NDArray[np.float64], b: NDArray[np.float64]) -> Paired:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given; each in [0, 1], never below its p."""
+    """Return Holm's step-down adjusted p values, in the order given (Holm 1979).
+
+    Each lies in [0, 1] and is never below its unadjusted p value.
+    """
     order = sorted(range(len(p)), key=lambda i: p[i])
     adjusted = [0.0] * len(p)
     running = 0.0

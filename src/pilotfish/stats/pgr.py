@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotfish.stats.bootstrap import BLOCK, replicates
 from pilotfish.stats.fieller import Moments, fieller, moments
 from pilotfish.stats.interval import Estimate, difference
 
@@ -25,19 +26,28 @@ ONE_SEED = "an arm trained with one seed shows no spread: at least 2 seeds, bett
 NO_ITEMS = "fewer than 2 test rows were judged for every arm and seed"
 UNBOUNDED = "the interval of the PGR has no end: the gap is too uncertain"
 _ROUNDING = 1e-12  # a gap that is min_gap but for its last digits is not below it
-_BLOCK = 500  # bootstrap replicates drawn at once, so that memory stays at _BLOCK x n counts
 
 
 @dataclass(frozen=True, slots=True)
 class PGR:
     """One PGR, or why there is none.
 
-    raw: may be below 0 or above 1; clamped: cut to [0, 1]; low, high: the interval of raw.
-    boot_low, boot_high: the joint percentile bootstrap, a second opinion that is too narrow with
-    few seeds (None where draws=0). gap: ceiling - weak, positive where the ceiling is better
-    whichever way the metric points, with its own interval. weak, strong, ceiling: means as
-    measured. All but those means and the gap are None where not `defined`; `why` then says why.
-    seeds: of the three arms. items: used. excluded: items with a nan in any arm.
+    All but the means and the gap are None where not `defined`.
+
+    Attributes:
+        raw: May be below 0 or above 1.
+        clamped: `raw` cut to [0, 1].
+        low: Lower end of the interval of `raw`; `high` is the upper end.
+        boot_low: The same by the joint percentile bootstrap, which is too narrow with few seeds;
+            `boot_high` is its upper end. None where draws=0.
+        gap: ceiling - weak, positive where the ceiling is better whichever way the metric points.
+        gap_low: Lower end of the interval of the gap; `gap_high` is the upper end.
+        weak: Mean of the weak model, as measured; `strong` and `ceiling` likewise.
+        defined: Whether there is a PGR.
+        why: Why there is none; "" where there is one.
+        seeds: Number of seeds of the three arms.
+        items: Items used.
+        excluded: Items with a nan in any arm.
     """
 
     raw: float | None
@@ -69,10 +79,15 @@ class PGR:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """PGR over tasks: the median of the defined ones, and the PGR of the pooled means.
+    """PGR over tasks.
 
-    Both, because a median hides a task whose sign is flipped. undefined: names of the tasks
-    without a PGR; the median is None where they are all without.
+    It has a median and the PGR of the means, because a median hides a task whose sign is flipped.
+
+    Attributes:
+        tasks: The PGR of each task.
+        median: Of the tasks with a PGR; None where no task has one.
+        of_means: PGR of the means over tasks.
+        undefined: Names of the tasks without a PGR.
     """
 
     tasks: dict[str, PGR]
@@ -93,16 +108,26 @@ def pgr(
     alpha: float = 0.05,
     fixed: tuple[bool, bool, bool] = (False, False, False),
 ) -> PGR:
-    """PGR of three arms [seeds, items] on the same items, with a (1 - alpha) interval.
+    """Estimate the PGR of three arms on the same items, with a (1 - alpha) interval.
 
-    The seeds of the arms may differ in number. `fixed` marks an arm that no seed changes (a given
-    weak model: one row). Undefined, never a number, where C <= W, where C - W < `min_gap` (in
-    units of the metric), where the interval of C - W covers 0, and where no interval can be given.
+    The PGR is undefined, never a number, where C <= W, where C - W < `min_gap`, where the interval
+    of C - W covers 0, and where no interval can be given. The interval is Fieller's: all r for
+    which the contrast S + (r - 1) W - r C does not differ from 0, over seeds and items.
 
-    The interval is Fieller's: all r for which the contrast S + (r - 1) W - r C is not told apart
-    from 0 by the interval of `stats.difference`, seeds and items both in it. `draws` bootstrap
-    replicates (items drawn once for all arms, then the seeds of each arm) stand beside it.
-    ValueError where the shapes do not fit.
+    Args:
+        weak: The weak model [seeds, items]; the arms may differ in their number of seeds.
+        strong: The student, on the same items.
+        ceiling: The strong model trained on gold labels, on the same items.
+        higher_is_better: Which way the metric points.
+        min_gap: Least C - W, in units of the metric.
+        draws: Replicates of the bootstrap, a second interval (items drawn once for all arms, then
+            the seeds of each arm); 0 for none.
+        seed: Seed of the bootstrap.
+        alpha: The intervals have confidence 1 - alpha.
+        fixed: Which of the arms no seed changes (a given weak model: one row).
+
+    Raises:
+        ValueError: The shapes do not fit.
     """
     rules = _Rules(higher_is_better, min_gap, draws, seed, alpha, fixed)
     return _pgr([_task((weak, strong, ceiling), rules)], rules)
@@ -118,9 +143,21 @@ def pooled(
     alpha: float = 0.05,
     fixed: tuple[bool, bool, bool] = (False, False, False),
 ) -> Pooled:
-    """PGR of every task, their median, and the PGR of the means over tasks; rules as in `pgr`.
+    """Estimate the PGR of every task, their median, and the PGR of the means over tasks.
 
-    The tasks share no items, so their variances add. ValueError without a task.
+    The tasks share no items, so their variances add.
+
+    Args:
+        tasks: Name -> (weak, strong, ceiling), each [seeds, items].
+        higher_is_better: This and the other arguments are those of `pgr`.
+        min_gap: Least C - W, in units of the metric.
+        draws: Replicates of the bootstrap.
+        seed: Seed of the bootstrap.
+        alpha: The intervals have confidence 1 - alpha.
+        fixed: Which of the arms no seed changes.
+
+    Raises:
+        ValueError: There is no task, or the shapes do not fit.
     """
     if not tasks:
         raise ValueError("there is no task to pool")
@@ -148,7 +185,7 @@ class _Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Three arms on their common usable items, turned so that higher is better."""
+    """Three arms on their common usable items, signed so that higher is better."""
 
     arms: tuple[Floats, Floats, Floats]
     gap: Estimate
@@ -160,7 +197,7 @@ class _Task:
 
 
 def _task(triple: Triple, rules: _Rules) -> _Task:
-    """ValueError where the arms are no matrices of the same items (`difference` says so)."""
+    """Prepare three arms; raise ValueError unless they are matrices of the same items."""
     weak, strong, ceiling = (np.asarray(arm, dtype=np.float64) for arm in triple)
     difference(strong, weak, fixed=(rules.fixed[1], rules.fixed[0]))  # checks the shapes
     difference(strong, ceiling, fixed=(rules.fixed[1], rules.fixed[2]))
@@ -217,7 +254,7 @@ def _pgr(tasks: Sequence[_Task], rules: _Rules) -> PGR:
 
 
 def _gap_reach(tasks: Sequence[_Task], gap: float) -> tuple[float, float] | None:
-    """Interval of the mean gap over tasks; None where a task has none."""
+    """Return the interval of the mean gap over tasks; None where a task has none."""
     halves: list[float] = []
     for each in (task.gap for task in tasks):
         if each.value is None or each.low is None or each.high is None:
@@ -232,7 +269,7 @@ def _gap_reach(tasks: Sequence[_Task], gap: float) -> tuple[float, float] | None
 def _why_undefined(
     tasks: Sequence[_Task], gap: float, around: tuple[float, float] | None, rules: _Rules
 ) -> str:
-    """The first reason against a number, "" where there is none."""
+    """Return the first reason why the PGR is undefined; "" where it is defined."""
     if min(task.items for task in tasks) < 2:
         return NO_ITEMS
     if gap <= 0.0:
@@ -252,7 +289,7 @@ def _why_undefined(
 
 
 def _reach(tasks: Sequence[_Task], rules: _Rules) -> tuple[float, float] | None:
-    """Fieller's interval; where not one item told student and weak apart, an exact bound."""
+    """Return Fieller's interval, or an exact bound where student and weak agree on every item."""
     known: list[Moments] = [moments(task.arms, rules.fixed) for task in tasks]
     found = fieller(known, rules.alpha)
     binary = all(np.isin(np.abs(arm), (0.0, 1.0)).all() for task in tasks for arm in task.arms)
@@ -265,14 +302,14 @@ def _reach(tasks: Sequence[_Task], rules: _Rules) -> tuple[float, float] | None:
 
 
 def _bootstrap(tasks: Sequence[_Task], rules: _Rules) -> tuple[float | None, float | None]:
-    """Percentiles of the joint, hierarchical bootstrap; None where replicates lose the gap.
+    """Return percentiles of the joint, hierarchical bootstrap; None where replicates lose the gap.
 
-    Per replicate and task the items are drawn once, for all arms and seeds; then each arm's seeds.
+    Each replicate draws the items of a task once for all arms and seeds, then each arm's seeds.
     """
     rng, found = np.random.default_rng(rules.seed), []
-    for start in range(0, rules.draws, _BLOCK):
-        size = min(_BLOCK, rules.draws - start)
-        drawn = np.mean([_replicates(task.arms, size, rng) for task in tasks], axis=0)  # [3, size]
+    for start in range(0, rules.draws, BLOCK):
+        size = min(BLOCK, rules.draws - start)
+        drawn = np.mean([replicates(task.arms, size, rng) for task in tasks], axis=0)  # [3, size]
         gap = drawn[2] - drawn[0]
         found.append(
             np.divide(drawn[1] - drawn[0], gap, out=np.full(size, np.nan), where=gap > 0.0)
@@ -282,16 +319,3 @@ def _bootstrap(tasks: Sequence[_Task], rules: _Rules) -> tuple[float | None, flo
         return None, None
     low, high = np.nanquantile(ratios, [rules.alpha / 2.0, 1.0 - rules.alpha / 2.0])
     return float(low), float(high)
-
-
-def _replicates(arms: Sequence[Floats], size: int, rng: np.random.Generator) -> Floats:
-    """[3, size] means of bootstrap replicates of one task."""
-    n = arms[0].shape[1]
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=size)  # [size, n] how often each item
-    means = []
-    for arm in arms:
-        per_seed = counts @ arm.T / n  # [size, s]
-        picked = rng.integers(len(arm), size=(size, len(arm)))
-        means.append(np.take_along_axis(per_seed, picked, axis=1).mean(axis=1))
-    drawn: Floats = np.stack(means)
-    return drawn

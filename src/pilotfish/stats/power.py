@@ -1,4 +1,4 @@
-"""How many seeds, or how many items, would decide what is undecided."""
+"""How many seeds, or how many items, would decide an undecided comparison."""
 
 import math
 from collections.abc import Callable
@@ -13,41 +13,49 @@ _MOST_ITEMS = 10_000_000  # beyond these, "more" is no advice
 
 
 class _Caution(NamedTuple):
-    """How far luck is taken back, and how small by luck the seeds' variance may look."""
+    """How strongly to shrink a difference, and the quantile that bounds the seeds' variance."""
 
     luck: float
     small: float
 
 
-# Found by simulation (benchmarks/aa_calibration.py): with these, following the advice mostly
-# decides. Adding items keeps the luck of the seeds, so there more of the rest is taken back.
+# Found by simulation (benchmarks/aa_calibration.py): with these, following the advice decides more
+# often than not. More items keep the luck of the seeds, so there the difference shrinks more.
 _SEEDS, _ITEMS = _Caution(1.0, 0.05), _Caution(3.0, 0.30)
 
 
 class Needed(NamedTuple):
-    """Seeds per arm, or items, with which the interval would decide; None: no number would."""
+    """Seeds per arm, or items, with which the interval would decide; None where no number would."""
 
     seeds: int | None
     items: int | None
 
 
 def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.05) -> Needed:
-    """How many seeds per arm (same items) or items (same seeds) would decide, once added.
+    """Estimate the seeds per arm (same items) or the items (same seeds) that would decide.
 
-    Asks when the interval would exclude 0 or, with a margin, lie inside (-margin, +margin),
-    whichever comes first. Meant to hold in more than half of the cases in which a number is given.
-    Two things would make a plain extrapolation too hopeful, and are taken back:
+    The interval decides once it excludes 0 or, with a margin, lies inside (-margin, +margin),
+    whichever comes first. A number given is right in more than half of the cases. A plain
+    extrapolation would be too optimistic for two reasons, so it is corrected:
 
         keep  = max(0, 1 - c * luck / value^2)  luck: squared standard error that more would change
         value = value * (keep + (1 - keep) * now / then)
         seed  = seed * df / chi2(q; df)
         c, q  = 1, .05 for seeds; 3, .3 for items (c = 1 where no arm has seeds)
 
-    An undecided difference is partly luck, which the new seeds or items will not repeat (shrunk as
-    James and Stein 1961 do; what was judged already stays). And a variance seen in few seeds may
-    be small by luck: it is taken at an upper bound. None: no number can be given. More seeds cannot
-    average the item part away, more items not the pure seed part, and a difference within its own
-    standard error says nothing of what it will become.
+    First, an undecided difference is partly luck, which new seeds or items will not repeat: it is
+    shrunk (James and Stein 1961), except for the data at hand. Second, a variance from few seeds
+    may be small by luck: an upper bound of it is used.
+
+    Args:
+        estimate: The undecided difference.
+        margin: Margin of equivalence, in units of the metric; None tests against 0 only.
+        alpha: The interval has confidence 1 - alpha.
+
+    Returns:
+        Seeds and items; None where no number can be given. More seeds do not reduce the item part,
+        more items do not reduce the pure seed part, and a difference within its own standard error
+        does not predict what it will become.
     """
     parts, value = estimate.parts, estimate.value
     if parts is None or value is None:
@@ -74,19 +82,19 @@ def needed(estimate: Estimate, *, margin: float | None = None, alpha: float = 0.
 
 
 def _keep(size: float, luck: float) -> float:
-    """The share of a difference that is likely to come again, in [0, 1]."""
+    """Return the share of a difference that is likely to persist, in [0, 1]."""
     return max(0.0, 1.0 - luck / size**2) if size else 0.0
 
 
 def _cautious(parts: Parts, small: float) -> Parts:
-    """The same with the seeds' variance at an upper bound, from as few of them as there are."""
+    """Return the parts with the seeds' variance at an upper bound for their number."""
     if not parts.df_seed:
         return parts
     return replace(parts, seed=parts.seed * parts.df_seed / chi2_quantile(small, parts.df_seed))
 
 
 def _items_without_spread(target: float, alpha: float) -> int | None:
-    """Items whose exact bound, 1 - (alpha / 2)^(1 / n), is below `target`."""
+    """Return the items n whose exact bound, 1 - (alpha / 2)^(1 / n), is below `target`."""
     if not 0.0 < target < 1.0:
         return None
     n = math.floor(math.log(alpha / 2.0) / math.log1p(-target)) + 1
@@ -94,19 +102,19 @@ def _items_without_spread(target: float, alpha: float) -> int | None:
 
 
 def _with_seeds(parts: Parts, s: int) -> Parts:
-    """The same variances with `s` seeds in each arm that has seeds."""
+    """Return the same variances with `s` seeds in each arm that has seeds."""
     arms = parts.trained
     return replace(parts, reps=arms / s, df_seed=arms * (s - 1))
 
 
 def _with_items(parts: Parts, n: int) -> Parts:
-    """The same variances with `n` items: of a seed's variance only noise / n shrinks."""
+    """Return the same variances with `n` items: of a seed's variance only noise / n shrinks."""
     pure = max(0.0, parts.seed - parts.noise / parts.n)
     return replace(parts, seed=pure + parts.noise / n, n=n)
 
 
 def _first(decides: Callable[[int], bool], low: int, high: int) -> int | None:
-    """The smallest count in [low, high] that decides, None where even the largest does not."""
+    """Return the smallest count in [low, high] that decides; None where the largest does not."""
     if not decides(high):
         return None
     while low < high:

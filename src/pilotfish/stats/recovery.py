@@ -1,4 +1,4 @@
-"""How much of the full data's gain a selection kept: (picked - floor) / (full - floor)."""
+"""Recovery: the share of the full data's gain that a selection keeps."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,18 @@ NO_GAIN = "training on all rows is not above the floor"
 class Recovery:
     """One share recovered, or why there is none.
 
-    value: may be below 0 (worse than the floor) or above 1 (better than all rows); low, high: its
-    interval. All three are None where not `defined`; `why` then says why, else it is "".
-    gap: full - floor, above 0 where full is better whichever way the metric points; None when no
-    item was usable. seeds: of picked, full, floor. items: used; excluded: with a nan in any arm.
+    Attributes:
+        value: Below 0 where the selection is worse than the floor, above 1 where it is better than
+            all rows. It and its interval are None where not `defined`.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        defined: Whether there is a share.
+        why: Why there is none; "" where there is one.
+        gap: full - floor, above 0 where full is better whichever way the metric points; None when
+            no item was usable.
+        seeds: Number of seeds of picked, full, floor.
+        items: Items used.
+        excluded: Items with a nan in any arm.
     """
 
     value: float | None
@@ -49,13 +57,23 @@ def recovery(
     alpha: float = 0.05,
     fixed: tuple[bool, bool, bool] = (False, False, False),
 ) -> Recovery:
-    """Share of the gain of `full` over `floor` that `picked` has; arms [seeds, items], same items.
+    """Estimate (picked - floor) / (full - floor), with Fieller's interval.
 
-    It is `pgr` with other names (weak = floor, strong = picked, ceiling = full), so the interval
-    is Fieller's and the rule is the same: undefined where full is not above the floor, where the
-    interval of the gap covers 0, where the gap is below `min_gap` (units of the metric), and where
-    a trained arm has one seed. `fixed` (of picked, full, floor) marks an arm that no seed changes,
-    an untrained floor: one row. ValueError where the shapes do not fit.
+    It is `pgr` under other names (weak = floor, strong = picked, ceiling = full), by the same
+    rules: undefined where full is not above the floor, where the interval of the gap covers 0,
+    where the gap is below `min_gap`, and where a trained arm has one seed.
+
+    Args:
+        picked: The arm trained on the selection [seeds, items].
+        full: The arm trained on all rows, on the same items.
+        floor: The arm to count from, on the same items.
+        higher_is_better: Which way the metric points.
+        min_gap: Least gap, in units of the metric.
+        alpha: The interval has confidence 1 - alpha.
+        fixed: Whether picked, full, floor are arms that no seed changes (an untrained floor).
+
+    Raises:
+        ValueError: The shapes do not fit.
     """
     ratio = pgr(
         floor,

@@ -1,4 +1,4 @@
-"""The test on seeds alone: what the verdict's interval starts from, and never claims beyond."""
+"""The two-sample t test on seed means alone; the verdict's interval adds the items to it."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SeedTest:
-    """Two-sample t test of seed means, pooled variance; difference = a - b on these very items.
+    """Result of a two-sample t test of seed means with pooled variance.
 
-    difference: None when no item was usable. p, low, high: None where a trained arm has one seed
-    or no seed's mean differs from another's of its arm, since then nothing is known of their
-    spread. df: degrees of freedom, the sum of S - 1 over the trained arms.
+    Attributes:
+        difference: a - b on these items; None when no item was usable.
+        p: Two-sided p value. It and the interval are None where the spread over seeds is unknown:
+            a trained arm has one seed, or the seeds of each arm have equal means.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        df: Degrees of freedom, the sum of S - 1 over the trained arms.
     """
 
     difference: float | None
@@ -30,15 +34,22 @@ class SeedTest:
 def seed_test(
     a: Floats, b: Floats, *, alpha: float = 0.05, fixed: tuple[bool, bool] = (False, False)
 ) -> SeedTest:
-    """Are two arms [s, n] apart, judged by their seed means alone on these n items?
+    """Test whether two arms differ, from their seed means on these items alone.
 
         se = sqrt(seed * (1/S_a + 1/S_b)),   p = P(|t(df)| >= |difference| / se)
 
     `stats.difference` is this test with the items' part added in quadrature, at the same degrees of
-    freedom: its interval holds this one, so whatever it decides this test decides too, but not the
-    other way round. The verdict rests on `difference`, as a reader means new items as well. Seeds
-    are not paired, though arms share the order of the data: at three seeds pairing leaves 2 degrees
-    of freedom for 4, and unpaired is on the safe side when what they share makes them alike.
+    freedom. Its interval contains this one, so this test decides whatever it decides, but not the
+    other way round. The verdict uses `difference`, because it has to hold on new items too. Seeds
+    are not paired, although the arms share the order of the data: at three seeds pairing leaves 2
+    degrees of freedom instead of 4, and the unpaired test is conservative where sharing makes the
+    arms alike.
+
+    Args:
+        a: First arm [s, n].
+        b: Second arm [s', n], on the same items.
+        alpha: The interval has confidence 1 - alpha.
+        fixed: Whether `a` and `b` are arms that no seed changes.
     """
     found = difference(a, b, alpha=alpha, fixed=fixed)
     trained = [len(arm) for arm, still in zip((a, b), fixed, strict=True) if not still]

@@ -1,4 +1,4 @@
-"""Several tasks at once: their macro-average difference, and a fixed halving of the items."""
+"""The macro-average difference over several tasks, and a fixed split of items into halves."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,22 +28,31 @@ def macro(
     alpha: float = 0.05,
     fixed: tuple[bool, bool] = (False, False),
 ) -> Estimate:
-    """Mean over tasks of the differences a - b, each task weighing the same, with an interval.
+    """Estimate the mean over tasks of the differences a - b, with equal weights and an interval.
 
-    pairs[t]: (a [s, n_t], b [s', n_t]), the same seeds in the same order in every task (a seed is
-    one trained model, which is judged on all tasks). Inference is to new seeds and new items of
-    these T tasks, not to new tasks:
+    Inference is to new seeds and new items of these T tasks, not to new tasks:
 
         seed     = variance within arms of the seeds' macro means, pooled over the arms
         by_seed  = seed * (1/S_a + 1/S_b)
         by_item  = sum over tasks of item_t / n_t, divided by T^2     (item_t: see `difference`)
         half     = sqrt(t(df_seed)^2 * by_seed + t(N - 1)^2 * by_item),  N items in all
 
-    A seed that is bad at one task tends to be bad at others; macro means per seed hold that, where
-    adding the tasks' own intervals in quadrature would not. No interval where a task has none;
-    value None where a task has no usable item. In `parts`, item and noise are scaled so that by
-    `items`, the sum over tasks, they give the parts above. ValueError without a task or where
-    shapes do not fit.
+    A seed that is bad at one task tends to be bad at others. Macro means per seed include that;
+    adding the tasks' own intervals in quadrature would not.
+
+    Args:
+        pairs: (a [s, n_t], b [s', n_t]) of each task, with the same seeds in the same order in
+            every task (a seed is one trained model, evaluated on all tasks).
+        alpha: The interval has confidence 1 - alpha.
+        fixed: Whether the arms a and b are deterministic.
+
+    Returns:
+        The estimate; no interval where a task has none, value None where a task has no usable item.
+        In `parts`, item and noise are scaled so that with n = the sum of items over tasks they give
+        the parts above.
+
+    Raises:
+        ValueError: There is no task, or the shapes do not fit.
     """
     tasks = [_task(a, b, alpha, fixed) for a, b in pairs]
     _check(tasks)
@@ -62,17 +71,17 @@ def macro(
 
 
 def _cut(value: float, half: float, tasks: Sequence[_Task]) -> tuple[float, float]:
-    """The interval, inside [-1, 1] where every value is 0 or 1."""
+    """Return the interval, cut to [-1, 1] where every value is 0 or 1."""
     binary = all(np.isin(arm, (0.0, 1.0)).all() for one in tasks for arm in one.arms)
     low, high = value - half, value + half
     return (max(low, -1.0), min(high, 1.0)) if binary else (low, high)
 
 
 def halves(ids: Sequence[str], salt: str = "") -> NDArray[np.bool_]:
-    """[n] which of two halves each item belongs to, from a hash of `salt` and its id alone.
+    """Return the half of each item [n], from a hash of `salt` and its id alone.
 
-    Nothing else is asked, so an item keeps its half whatever else is judged and in whatever order;
-    the halves are therefore only about equal. The same id is always on the same side.
+    An item therefore keeps its half whatever other items there are and in whatever order, and the
+    halves are only about equal.
     """
     return np.array([_odd(f"{salt}\0{one}") for one in ids], dtype=np.bool_)
 
@@ -96,7 +105,7 @@ def _check(tasks: Sequence[_Task]) -> None:
 
 
 def _parts(tasks: Sequence[_Task], fixed: tuple[bool, bool]) -> Parts:
-    """Variance parts of the macro mean; every task has parts of its own."""
+    """Return the variance parts of the macro mean; every task has parts of its own."""
     known = [one.found.parts for one in tasks if one.found.parts is not None]
     n, first = sum(one.n for one in known), known[0]
     noise = sum(one.noise / one.n for one in known) / len(known) ** 2
@@ -108,7 +117,7 @@ def _parts(tasks: Sequence[_Task], fixed: tuple[bool, bool]) -> Parts:
 
 
 def _seed(tasks: Sequence[_Task], fixed: tuple[bool, bool], df: int) -> float:
-    """Variance of one seed's macro mean around its arm, pooled over the arms that have seeds."""
+    """Return the variance of one seed's macro mean around its arm, pooled over trained arms."""
     squares = 0.0
     for side in (side for side in (0, 1) if not fixed[side]):
         means = np.mean([one.arms[side].mean(axis=1) for one in tasks], axis=0)  # [s]
@@ -117,11 +126,11 @@ def _seed(tasks: Sequence[_Task], fixed: tuple[bool, bool], df: int) -> float:
 
 
 def _unseen(tasks: Sequence[_Task]) -> float:
-    """Where not one item differs from another: the tasks' own exact bounds, averaged."""
+    """Return the mean of the tasks' exact bounds, for arms without any difference of items."""
     return float(np.mean([_half(one.found) for one in tasks]))
 
 
 def _half(found: Estimate) -> float:
-    """The longer side of an interval, as one end may be cut."""
+    """Return the longer side of an interval, because one end may be cut."""
     assert found.value is not None and found.low is not None and found.high is not None
     return max(found.high - found.value, found.value - found.low)

@@ -2,7 +2,7 @@
 
 from pilotfish.store.commit import Attempt, Store, sha256_file
 from pilotfish.store.leases import Leases, has_workers, tidy, working
-from pilotfish.store.lock import run_lock, sweep_alone
+from pilotfish.store.lock import run_lock, sweep_if_idle
 from pilotfish.store.run import Run
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "has_workers",
     "run_lock",
     "sha256_file",
-    "sweep_alone",
+    "sweep_if_idle",
     "tidy",
     "working",
 ]

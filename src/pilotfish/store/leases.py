@@ -1,7 +1,8 @@
-"""Leases: which of several workers has which part of a run in hand, freed when a worker dies.
+"""Leases: locks on parts of a run, so that several workers do not do the same work twice.
 
-A lease only spares work done twice. What makes two workers on one part harmless is that writes are
-idempotent: flock is unreliable on some network disks.
+The kernel releases a lease when its worker dies. Leases save work and protect nothing: flock is
+unreliable on some network disks, so two workers on one part must be harmless, and they are, because
+writes are idempotent.
 """
 
 import errno
@@ -16,7 +17,7 @@ from pilotfish.store.fs_ops import disk_errors
 
 FOLDER = "leases"
 _ALIVE = "alive"
-# What a file system without flock says: then nobody is kept away.
+# Errors of a file system without flock: every lease is then granted.
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
@@ -28,7 +29,7 @@ class Leases:
         self._held: dict[str, int] = {}
 
     def take(self, name: str) -> bool:
-        """Lease a part; False where another worker has it. What is held already stays held."""
+        """Lease a part; return False where another worker holds it. Taking it twice is harmless."""
         if name not in self._held:
             descriptor = _lock(self._folder / name, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if descriptor is None:
@@ -37,7 +38,7 @@ class Leases:
         return True
 
     def release(self, name: str) -> None:
-        """Give a part back; nothing where it is not held."""
+        """Give a part back; do nothing where it is not held."""
         descriptor = self._held.pop(name, None)
         if descriptor is not None:
             os.close(descriptor)
@@ -50,7 +51,7 @@ class Leases:
 
 @contextmanager
 def working(root: Path | str) -> Iterator[Leases]:
-    """Take part in a run: while anybody does, no temp file in it is swept away."""
+    """Take part in a run: no temp file in it is swept away inside the context."""
     with disk_errors():
         alive = _lock(Path(root) / FOLDER / _ALIVE, fcntl.LOCK_SH)
     leases = Leases(Path(root))
@@ -63,8 +64,8 @@ def working(root: Path | str) -> Iterator[Leases]:
 
 
 @contextmanager
-def no_workers(root: Path | str) -> Iterator[bool]:
-    """Whether no worker takes part in the run; where that is so none can join meanwhile."""
+def claim_idle(root: Path | str) -> Iterator[bool]:
+    """Yield whether no worker takes part in the run; if so, none can join inside the context."""
     if not (Path(root) / FOLDER).is_dir():
         yield True
         return
@@ -77,20 +78,20 @@ def no_workers(root: Path | str) -> Iterator[bool]:
 
 
 def has_workers(root: Path | str) -> bool:
-    """Whether a worker takes part in the run right now."""
-    with no_workers(root) as alone:
-        return not alone
+    """Return whether a worker takes part in the run right now."""
+    with claim_idle(root) as idle:
+        return not idle
 
 
 def tidy(root: Path | str) -> None:
-    """Remove the leases of a run where nobody works any more."""
-    with no_workers(root) as alone:
-        if alone:
+    """Remove the leases of a run in which no worker takes part any more."""
+    with claim_idle(root) as idle:
+        if idle:
             shutil.rmtree(Path(root) / FOLDER, ignore_errors=True)
 
 
 def _lock(path: Path, mode: int) -> int | None:
-    """A descriptor that holds an flock on the file of that name; None where it is taken."""
+    """Return a descriptor that holds an flock on the file, or None where it is taken."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -107,7 +108,7 @@ def _lock(path: Path, mode: int) -> int | None:
                 raise
         if _is(path, descriptor):
             return descriptor
-        os.close(descriptor)  # a lock on a file that was tidied away holds nobody off
+        os.close(descriptor)  # a lock on a file that was tidied away keeps no one out
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""One planner per run: an flock on RUN/LOCK, released by the kernel when its owner dies."""
+"""The run lock: one planner per run, by an flock that the kernel releases when its owner dies."""
 
 import fcntl
 import os
@@ -9,12 +9,23 @@ from pathlib import Path
 from pilotfish.errors import RunBusy, UsageError
 from pilotfish.store import fs_ops
 from pilotfish.store.commit import Store
-from pilotfish.store.leases import no_workers
+from pilotfish.store.leases import claim_idle
 
 
 @contextmanager
 def run_lock(root: Path | str) -> Iterator[Store]:
-    """Hold the run's lock; RunBusy (exit 75) at once when somebody else does."""
+    """Hold the lock RUN/LOCK, and remove what dead workers left behind.
+
+    Args:
+        root: The run folder; it is made where it does not exist.
+
+    Yields:
+        The store of the run.
+
+    Raises:
+        RunBusy: Another process holds the lock. Raised at once, without waiting.
+        UsageError: The run folder cannot be made.
+    """
     folder = Path(root)
     with fs_ops.disk_errors():
         _make(folder)
@@ -28,19 +39,19 @@ def run_lock(root: Path | str) -> Iterator[Store]:
                 hint="wait for it, or choose another --out",
             ) from error
         store = Store(folder)
-        sweep_alone(store)
+        sweep_if_idle(store)
         yield store
     finally:
         os.close(descriptor)
 
 
-def sweep_alone(store: Store) -> None:
-    """Remove what workers left that died, under the lock; nothing while a rank is at work.
+def sweep_if_idle(store: Store) -> None:
+    """Remove temp files that dead workers left behind, unless a rank takes part in the run.
 
-    What looks left behind may be the living one's.
+    Call it under the run lock. A temp file may belong to a rank that is still writing it.
     """
-    with no_workers(store.root) as alone:
-        if alone:
+    with claim_idle(store.root) as idle:
+        if idle:
             store.sweep()
 
 
@@ -54,7 +65,7 @@ def _make(folder: Path) -> None:
             f"{folder} cannot be a run folder: a file is in its place",
             hint="choose another --out",
         ) from error
-    except FileNotFoundError as error:  # where nobody can make folders: /proc, a deleted folder
+    except FileNotFoundError as error:  # no folder can be made there: /proc, a deleted folder
         raise UsageError(
             f"the folder {folder} cannot be made", hint="choose another --out"
         ) from error

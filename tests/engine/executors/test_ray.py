@@ -41,7 +41,7 @@ def test_without_the_extra_the_pip_line_is_told(
     tmp_path: Path, weak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    module._alone.cache_clear()
+    module._private_settings.cache_clear()
     with pytest.raises(MissingExtra) as caught:
         scored(tmp_path / "run", weak, ExecutorConfig("ray", workers=2))
     assert caught.value.hint == "pip install 'pilotfish[ray]'"

@@ -16,7 +16,7 @@ TEXTS = [
     "confidence(above=0.6)",
     "consistency(above=0.5)",
     "trust(above=0.6)",
-    "trust(kind=mlp)",
+    "trust(kind=logistic)",
 ]
 
 
@@ -136,6 +136,7 @@ def test_filters_are_frozen_documented_and_named(name):
         ("confidence(keep=1.5)", "no share"),
         ("confidence(keep=0.5,above=0.9)", "contradict"),
         ("trust(kind=forest)", "kind='forest'"),
+        ("trust(kind=mlp)", "write trust(kind=logistic)"),
         ("confidence(per_class=1)", "per_class=1"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from pilotfish.errors import UsageError
 from pilotfish.labeling.filters import Candidates
-from pilotfish.labeling.filters.heads import FITS, auroc, logistic, sigmoid
+from pilotfish.labeling.filters.heads import auroc, logistic, sigmoid
 from pilotfish.labeling.filters.trust import Trust, features, folds, scaling
 from tests.labeling.filters.tables import drawn, labels
 
@@ -37,15 +37,6 @@ def test_sigmoid_does_not_overflow():
     assert sigmoid(np.array([-1e4, 0.0, 1e4])).tolist() == [0.0, 0.5, 1.0]
 
 
-def test_mlp_learns_what_no_line_can_and_is_a_pure_function():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(300, 2))
-    y = x[:, 0] * x[:, 1] > 0
-    head, again = FITS["mlp"](x, y, 0.01), FITS["mlp"](x, y, 0.01)
-    assert auroc(head(x), y) > 0.97 > 0.7 > auroc(logistic(x, y, 0.01)(x), y)
-    np.testing.assert_array_equal(head(x), again(x))
-
-
 def test_auroc_by_hand_with_a_tie():
     y = np.array([True, True, False, False])
     # pairs: 3 > 2, 3 > 1, 2 = 2 (half), 2 > 1
@@ -73,10 +64,9 @@ def test_scaling_gives_states_a_variance_of_one_in_all_and_other_features_one_ea
     assert scaling(x, 6)(far) == pytest.approx(turned)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "mlp"])
-def test_kept_labels_are_right_more_often(kind):
+def test_kept_labels_are_right_more_often():
     seen, right = drawn(3, n=600, gold=200)
-    trust = Trust(kind=kind, keep=0.6)
+    trust = Trust(keep=0.6)
     kept = trust.sift(seen).kept
     facts = trust.facts(seen)
     assert right[kept].mean() > right[seen.labels.ok].mean() + 0.08

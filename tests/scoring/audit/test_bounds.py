@@ -44,6 +44,17 @@ def test_hypergeometric_against_counting() -> None:
     assert hypergeometric(0, 10, 8, 4) == 0.0  # at least two of the eight must show
 
 
+def test_hypergeometric_of_an_empty_pool_is_certain_and_of_a_huge_one_keeps_its_digits() -> None:
+    assert hypergeometric(0, 0, 0, 0) == hypergeometric(3, 5, 3, 5) == 1.0
+    # none of 10 marked among 1,000 of a hundred million: a product of ten factors
+    none = math.prod((10**8 - 1_000 - i) / (10**8 - i) for i in range(10))
+    assert hypergeometric(0, 10**8, 10, 1_000) == pytest.approx(none, rel=1e-9)
+
+
+def test_huge_samples_keep_the_closed_form() -> None:
+    assert upper_rate(0, 10**9) == pytest.approx(-math.log(0.05) / 1e9, rel=1e-8)
+
+
 @pytest.mark.parametrize(("n", "drawn"), [(40, 10), (40, 40), (200, 30)])
 def test_most_marked_is_the_last_possible_count(n: int, drawn: int) -> None:
     for found in (0, 1, 5):

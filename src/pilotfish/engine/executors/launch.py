@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pilotfish.errors import UsageError, unknown_name
 from pilotfish.progress import Progress
 from pilotfish.records import Need
-from pilotfish.store import sweep_alone
+from pilotfish.store import sweep_if_idle
 
 if TYPE_CHECKING:
     from pilotfish.data import Pool
@@ -103,7 +103,7 @@ def score_shards(
 
         with ray_workers(work.spec, spread.workers) as crew:
             opened = _crewed(work, crew, told, check)
-        sweep_alone(work.pool.store)  # an actor that was killed left its temp files
+        sweep_if_idle(work.pool.store)  # an actor that was killed left its temp files
         return opened
     specs = _desks(work, spread.processes(work.weak))
     if len(specs) == 1:
@@ -112,7 +112,7 @@ def score_shards(
 
     with Processes(specs) as processes:
         opened = _crewed(work, processes, told, check)
-    sweep_alone(work.pool.store)
+    sweep_if_idle(work.pool.store)
     return opened
 
 

@@ -1,4 +1,7 @@
-"""Ray: a pool of actors; only shard numbers and receipts cross it, so there is nothing to spill."""
+"""The Ray executor: a pool of actors that measure shards.
+
+Only shard numbers and receipts travel through Ray; the scores are written to the run folder.
+"""
 
 import os
 import secrets
@@ -15,13 +18,13 @@ from pilotfish.engine.executors.pool import Said
 from pilotfish.engine.executors.worker import ScoreSpec, Worker
 from pilotfish.errors import Interrupted, MissingExtra, UsageError
 
-MEMORY = 128 * 2**20  # bytes of Ray's store of objects: ours are numbers
-LEAST_CPUS = 4  # logical ones of a Ray started here; with fewer its own helpers have starved
+MEMORY = 128 * 2**20  # bytes of Ray's object store: pilotfish sends only small numbers through it
+LEAST_CPUS = 4  # logical CPUs of a local Ray; with fewer, Ray's own helper processes starve
 
-# A Ray of our own answers nobody but us: it listens on the loopback alone (Linux has to be told
-# by the name of the other systems), wants a password, and reports to nobody. Its workers are as
-# nice as any other process: at Ray's 15, one busy neighbour makes scoring take many times as long.
-_ALONE = {
+# A local Ray is private: it listens on the loopback only (on Linux under the name of a switch for
+# other systems), requires a token, and reports no usage. Its workers run at the niceness of this
+# process: at Ray's default of 15, one busy process makes scoring take many times as long.
+_PRIVATE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,16 +33,23 @@ _ALONE = {
 
 
 class Actors:
-    """A crew of Ray actors, `seats` of them, each with the CPUs (and GPU) its spec asks for."""
+    """A crew of Ray actors.
+
+    Args:
+        ray: The imported library, connected to a cluster.
+        spec: How each actor measures; `spec.threads` CPUs are reserved for it.
+        seats: How many actors there may be.
+        gpus: GPUs reserved for each actor, 0 or 1.
+    """
 
     def __init__(self, ray: Any, spec: ScoreSpec, seats: int, gpus: int) -> None:
         self._ray, self._spec, self._seats = ray, spec, seats
-        # a failed actor is replaced by us, whole, not restarted by Ray behind our back
+        # The scheduler replaces a failed actor; Ray must not restart it as well.
         self._kind = ray.remote(Worker).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=0, max_task_retries=0
         )
         self._actors: dict[int, Any] = {}
-        self._asked: dict[Any, int] = {}  # an answer to come -> the seat it comes from
+        self._pending: dict[Any, int] = {}  # future result -> the seat that computes it
 
     @property
     def seats(self) -> int:
@@ -49,11 +59,11 @@ class Actors:
     def start_worker(self, seat: int) -> None:
         """Start an actor as soon as the cluster has room for it."""
         self._actors[seat] = actor = self._kind.remote(self._spec)
-        self._asked[actor.open.remote()] = seat
+        self._pending[actor.open.remote()] = seat
 
     def stop_worker(self, seat: int) -> None:
         """Kill the actor of a seat."""
-        self._asked = {answer: of for answer, of in self._asked.items() if of != seat}
+        self._pending = {result: of for result, of in self._pending.items() if of != seat}
         self._ray.kill(self._actors.pop(seat), no_restart=True)
 
     def stop_all(self) -> None:
@@ -62,29 +72,36 @@ class Actors:
             self.stop_worker(seat)
 
     def send(self, seat: int, shard: int, then: int | None) -> None:
-        """Ask an actor for a shard."""
-        self._asked[self._actors[seat].score.remote(shard, then)] = seat
+        """Start measuring a shard on the actor of a seat; `then` is the shard to prepare next."""
+        self._pending[self._actors[seat].score.remote(shard, then)] = seat
 
     def receive(self) -> tuple[int, Said]:
-        """The next word of any actor."""
-        answered: list[Any] = []
-        while not answered:  # a wait without end would not let Ctrl-C through
-            answered, _ = self._ray.wait(list(self._asked), timeout=1)
-        seat = self._asked.pop(answered[0])
+        """Wait for the next result of any actor, and return its seat and the result."""
+        ready: list[Any] = []
+        while not ready:  # a wait without a timeout would not let Ctrl-C through
+            ready, _ = self._ray.wait(list(self._pending), timeout=1)
+        seat = self._pending.pop(ready[0])
         try:
-            said: Said = self._ray.get(answered[0])
+            result: Said = self._ray.get(ready[0])
         except self._ray.exceptions.RayError as error:
             first = (str(error).strip() or "died").splitlines()[0]
             return seat, WorkerFailure(f"its Ray actor is gone: {type(error).__name__}: {first}")
-        return seat, said
+        return seat, result
 
 
 @contextmanager
 def ray_workers(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
-    """Actors on the cluster RAY_ADDRESS names, else on a Ray of this machine that ends with them.
+    """Start actors on a running Ray, the cluster of RAY_ADDRESS, or a private Ray of this machine.
 
-    Without `workers`: one for each GPU, or where there is none as many as the CPUs have room for.
-    Raises MissingExtra where Ray is not installed, UsageError where no node can hold a worker.
+    A private Ray ends with the context; a Ray that was running before is left running.
+
+    Args:
+        spec: How each actor measures.
+        workers: How many actors; None: one per GPU, or without GPUs as many as the CPUs allow.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        UsageError: No node has enough CPUs for a worker.
     """
     with _interruptible(), _connected(spec, workers) as (ray, own):
         largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes())
@@ -96,7 +113,7 @@ def ray_workers(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
             )
         found = ray.cluster_resources()
         gpus = int(found.get("GPU", 0))
-        # a Ray of our own was told of more CPUs than there are
+        # a private Ray is started with more logical CPUs than the machine has
         cpus = (os.cpu_count() or 1) if own else int(found.get("CPU", 1))
         crew = Actors(ray, spec, workers or max(gpus or cpus // spec.threads, 1), min(gpus, 1))
         try:
@@ -107,20 +124,23 @@ def ray_workers(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
 
 @contextmanager
 def _connected(spec: ScoreSpec, workers: int | None) -> Iterator[tuple[Any, bool]]:
-    """Ray, and whether it is one of our own."""
+    """Yield the connected library, and whether it runs a private Ray of this machine."""
     running: Any = sys.modules.get("ray")
     if running is not None and running.is_initialized():
-        yield running, False  # whoever did that ends it too
+        yield running, False  # the caller started it, and ends it
         return
     own = not os.environ.get("RAY_ADDRESS")
-    with _environment(_alone() if own else {}):
+    with _environment(_private_settings() if own else {}):
         ray = _ray()
         cpus = max(LEAST_CPUS, os.cpu_count() or 1, (workers or 1) * spec.threads)
         started = {
-            "address": "local", "num_cpus": cpus, "object_store_memory": MEMORY,
-            "include_dashboard": False, "_node_ip_address": "127.0.0.1",
-        }  # fmt: skip
-        with _our_signals():
+            "address": "local",
+            "num_cpus": cpus,
+            "object_store_memory": MEMORY,
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+        }
+        with _keep_sigterm():
             ray.init(**(started if own else {}), logging_level="error", log_to_driver=False)
         try:
             yield ray, own
@@ -137,19 +157,22 @@ def _ray() -> Any:
 
 
 @cache
-def _alone() -> dict[str, str]:
-    """How a Ray of our own is told to answer nobody else; its library reads it once, on import."""
+def _private_settings() -> dict[str, str]:
+    """Return the environment of a private Ray, with one token per process.
+
+    Ray reads these settings once, when it is imported.
+    """
     if "ray" in sys.modules and sys.modules["ray"] is not None:
         raise UsageError(
-            "ray was imported before pilotfish could start one that answers nobody else",
-            hint="call ray.init() yourself first: a Ray that runs is used as it is",
+            "ray was imported before pilotfish could start a private one",
+            hint="call ray.init() yourself first: a running Ray is used as it is",
         )
-    return {**_ALONE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return {**_PRIVATE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Variables set inside, for Ray's library and for the processes it starts."""
+    """Set environment variables inside the context, for Ray and the processes it starts."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -164,7 +187,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C inside Ray's library comes out as an error of the interpreter; its cause is meant."""
+    """Raise the Ctrl-C that Ray's compiled code wraps in a SystemError."""
     try:
         yield
     except SystemError as error:
@@ -174,8 +197,8 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _our_signals() -> Iterator[None]:
-    """SIGTERM stays ours: Ray takes it over when it starts."""
+def _keep_sigterm() -> Iterator[None]:
+    """Restore our SIGTERM handler, which `ray.init` replaces."""
     ours = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():

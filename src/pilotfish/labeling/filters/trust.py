@@ -1,10 +1,8 @@
-"""Keep the labels that a small head, fitted on gold rows, believes to be right."""
+"""The filter `trust`: keep labels that a logistic head, fitted on trusted rows, finds right."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,7 @@ from pilotfish.labeling.filters.base import (
     keep_share,
     ties,
 )
-from pilotfish.labeling.filters.heads import FITS, Fit, Head, Linear, auroc, logistic, sigmoid
+from pilotfish.labeling.filters.heads import Linear, auroc, logistic, sigmoid
 from pilotfish.labeling.table import Labels
 from pilotfish.records import Floats, Ints
 
@@ -36,13 +34,18 @@ _LEAST_LOG = -20.0  # nats; a probability of 0 must not become -inf
 class Trust:
     """Keep by P(the weak label is right), from the weak model's states and log-probabilities.
 
-    kind: `logistic` or `mlp`. keep: share of the labelled rows (0.8 where nothing is given); or
-    above: the least trust; per_class as in `confidence`. gold: fewest gold rows it will learn
-    from, of which at least 10 must be right and 10 wrong. The l2 is chosen by cross-validation,
-    and the probabilities are calibrated (Platt) on the held-out folds.
+    The l2 is chosen by cross-validation, and the probabilities are calibrated on the held-out
+    folds (Platt 1999).
+
+    Attributes:
+        kind: The kind of head; `logistic` is the only one.
+        keep: Share of the labelled rows to keep; 0.8 where neither `keep` nor `above` is given.
+        above: Or the least probability to keep, in [0, 1].
+        per_class: Spend the share within each weak label, as in `confidence`.
+        gold: Fewest gold rows to fit on; at least 10 of them must be right and 10 wrong.
     """
 
-    kind: Literal["logistic", "mlp"] = "logistic"
+    kind: str = "logistic"
     keep: float | None = None
     above: float | None = None
     per_class: bool = False
@@ -53,13 +56,18 @@ class Trust:
 
     def __post_init__(self) -> None:
         check_knobs("trust", self.keep, self.above)
-        if self.kind not in FITS:
+        if self.kind != "logistic":
             raise UsageError(
-                f"trust: kind={self.kind} is unknown", hint="write trust(kind=logistic) or mlp"
+                f"trust: kind={self.kind!r} is unknown; the one kind of head is logistic",
+                hint="write trust(kind=logistic), or leave kind out",
             )
 
     def sift(self, seen: Candidates) -> Kept:
-        """UsageError where the gold set is missing, too small, or all right (or all wrong)."""
+        """Keep the labels with the highest P(right).
+
+        Raises:
+            UsageError: The gold rows are missing, too few, or all right (or all wrong).
+        """
         head = self.fit(seen)
         x = features(seen.labels, seen.states)
         usable = np.isfinite(x).all(axis=1)
@@ -73,7 +81,7 @@ class Trust:
         return keep_share(seen, score, why, self.keep or _KEEP, per_class=self.per_class)
 
     def facts(self, seen: Candidates) -> dict[str, Any]:
-        """The head's cross-validated AUROC, the gold rows it rests on, and its l2."""
+        """Return the head's cross-validated AUROC, the counts of its gold rows, and its l2."""
         head = self.fit(seen)
         return {
             "kind": self.kind,
@@ -84,7 +92,12 @@ class Trust:
         }
 
     def fit(self, seen: Candidates) -> "TrustHead":
-        """The head fitted on the gold rows of `seen`; the same whatever their order."""
+        """Fit the head on the gold rows of `seen`; their order does not change it.
+
+        Raises:
+            UsageError: The gold rows are missing, too few, or all right (or all wrong).
+            ValueError: Hidden states are given for the pool or for the gold rows alone.
+        """
         if seen.gold_labels is None or seen.gold_right is None:
             raise UsageError(
                 "the filter 'trust' needs gold rows that the weak model labelled too",
@@ -99,7 +112,7 @@ class Trust:
         y = np.asarray(seen.gold_right, dtype=bool)[rows]
         self._check(rows.size, int(y.sum()))
         width = 0 if seen.gold_states is None else seen.gold_states.shape[1]
-        return fit_head(x[rows], y, FITS[self.kind], width)
+        return fit_head(x[rows], y, width)
 
     def _check(self, rows: int, right: int) -> None:
         if rows >= self.gold and min(right, rows - right) >= _EACH:
@@ -115,11 +128,16 @@ class Trust:
 class TrustHead:
     """A fitted, calibrated head.
 
-    auroc: of the held-out folds, at the l2 chosen on them (so a little hopeful); rows, right: the
-    gold rows behind it.
+    Attributes:
+        head: Log-odds of rows, before calibration.
+        platt: The calibration of those log-odds.
+        auroc: Of the held-out folds, at the l2 chosen on them, so a little too high.
+        l2: The ridge, chosen on the held-out folds.
+        rows: Gold rows behind the head.
+        right: How many of them the weak model labelled right.
     """
 
-    head: Head
+    head: "Scaled"
     platt: Linear
     auroc: float
     l2: float
@@ -127,41 +145,45 @@ class TrustHead:
     right: int
 
     def probability(self, x: Floats) -> Floats:
-        """[m, f] finite features -> [m] P(right) in (0, 1)."""
+        """Return P(right) [m], in (0, 1), of finite features [m, f]."""
         return sigmoid(self.platt(self.head(x)[:, None]))
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """States to their directions of most variance, of 1 in all; other features of 1 each."""
+    """Standardise features: the states share a variance of 1, every other feature has its own.
+
+    The states are turned to their directions of most variance.
+    """
 
     mean: Floats  # [f]
     scale: Floats  # [f]
     turn: Floats  # [f, r]
 
     def __call__(self, x: Floats) -> Floats:
-        """[m, f] -> [m, r]."""
+        """Return the scaled features [m, r] of rows [m, f]."""
         turned: Floats = ((x - self.mean) / self.scale) @ self.turn
         return turned
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """A head behind its scaling."""
+    """A linear head on scaled features."""
 
     scaling: Scaling
-    inner: Head
+    inner: Linear
 
     def __call__(self, x: Floats) -> Floats:
-        """[m, f] -> [m] log-odds."""
+        """Return the log-odds [m] of rows [m, f]."""
         return self.inner(self.scaling(x))
 
 
 def features(labels: Labels, states: Floats | None) -> Floats:
-    """[n, f] states [n, d], then log-probabilities [n, k] or, without classes, log confidence.
+    """Return the head's features [n, f] of the rows of `labels`; nan where one was not measured.
 
-    The largest log-probability stands beside the others, since being sure is no linear matter of
-    which class. nan where a row was not measured.
+    They are the states [n, d], then the log-probabilities [n, k] and the largest of them (how sure
+    the model is, is not linear in which class it is sure of), or the log confidence where the
+    labels are no classes.
     """
     blocks = [] if states is None else [np.asarray(states, dtype=np.float64)]
     if labels.probs is None:
@@ -176,10 +198,10 @@ def _log(probs: Floats) -> Floats:
 
 
 def scaling(x: Floats, width: int) -> Scaling:
-    """The scaling that rows x [g, f] ask for, whose first `width` columns are states.
+    """Fit the scaling of rows x [g, f], whose first `width` columns are states.
 
-    A feature that never changes is set to 0. The few log-probabilities are not to drown among
-    hundreds of states, so only these are turned and cut.
+    A feature that never changes is set to 0. Only the states are turned and cut, so that the few
+    log-probabilities keep their weight among hundreds of states.
     """
     mean, spread = x.mean(axis=0), x.std(axis=0)
     still = spread <= 1e-12 * np.maximum(1.0, np.abs(mean))
@@ -193,24 +215,24 @@ def scaling(x: Floats, width: int) -> Scaling:
     return Scaling(mean, scale, np.hstack([padded, rest]))
 
 
-def fit_head(x: Floats, y: Bools, fit: Fit, width: int) -> TrustHead:
-    """Choose the l2 by held-out log-loss, calibrate on the held-out logits, fit on all rows."""
+def fit_head(x: Floats, y: Bools, width: int) -> TrustHead:
+    """Choose the l2 by held-out log-loss, calibrate on the held-out logits, fit on all rows.
 
-    def fitted(l2: float, rows: Bools) -> Scaled:
-        known = scaling(x[rows], width)
-        return Scaled(known, fit(known(x[rows]), y[rows], l2))
-
+    Args:
+        x: Features [g, f], all finite, in an order that does not depend on the data's.
+        y: Whether the weak label is right [g].
+        width: How many of the first columns are states.
+    """
     fold = folds(y)
-    held = {l2: _held_out(x, fold, partial(fitted, l2)) for l2 in _STRENGTHS}
+    held = {l2: _held_out(x, y, fold, width, l2) for l2 in _STRENGTHS}
     l2 = min(_STRENGTHS, key=lambda each: (_log_loss(held[each], y), each))
     platt = logistic(held[l2][:, None], y, 1.0)
     area = auroc(held[l2], y)
-    every = np.ones(len(y), dtype=bool)
-    return TrustHead(fitted(l2, every), platt, area, l2, len(y), int(y.sum()))
+    return TrustHead(_fit(x, y, width, l2), platt, area, l2, len(y), int(y.sum()))
 
 
 def folds(y: Bools) -> Ints:
-    """[g] fold of every row, right and wrong rows dealt out evenly in the order they come."""
+    """Return the fold [g] of every row; right and wrong rows are dealt out evenly, in order."""
     fold = np.empty(len(y), dtype=np.int64)
     for kind in (True, False):
         rows = np.flatnonzero(y == kind)
@@ -218,11 +240,17 @@ def folds(y: Bools) -> Ints:
     return fold
 
 
-def _held_out(x: Floats, fold: Ints, fitted: Callable[[Bools], Scaled]) -> Floats:
-    """[g] logits of every row from a head that did not see it, its scaling included."""
+def _fit(x: Floats, y: Bools, width: int, l2: float) -> Scaled:
+    known = scaling(x, width)
+    return Scaled(known, logistic(known(x), y, l2))
+
+
+def _held_out(x: Floats, y: Bools, fold: Ints, width: int, l2: float) -> Floats:
+    """Return logits [g], each from a head and a scaling fitted on the other folds."""
     logits = np.empty(len(x))
     for at in range(_FOLDS):
-        logits[fold == at] = fitted(fold != at)(x[fold == at])
+        inside = fold == at
+        logits[inside] = _fit(x[~inside], y[~inside], width, l2)(x[inside])
     return logits
 
 

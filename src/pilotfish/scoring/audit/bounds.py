@@ -1,37 +1,48 @@
-"""Exact bounds on a share or a count that a random sample stands for; plain Python."""
-
-import math
-from collections.abc import Callable
-
-from pilotfish.stats.distributions import incomplete_beta
+"""Exact bounds on a share or a count, from a random sample of the rows."""
 
 
 def upper_rate(found: int, drawn: int, confidence: float = 0.95) -> float:
-    """One-sided upper bound on a share of which `found` of `drawn` were seen. In [0, 1].
+    """Return the one-sided upper bound on a share, in [0, 1] (Clopper and Pearson 1934).
 
-    Clopper and Pearson 1934: the share p at which `found` or fewer have probability
-    1 - confidence. 0 of 3,000 at 95% gives 0.000998. Nothing drawn: 1. Drawing without
-    replacement, as here, makes it conservative.
+    The bound is the share at which `found` or fewer hits have probability 1 - confidence: 0 of
+    3,000 at 95% gives 0.000998. Drawing without replacement, as here, makes it conservative.
+
+    Args:
+        found: Hits in the sample.
+        drawn: Size of the sample; the bound is 1 where nothing was drawn.
+        confidence: Strictly inside (0, 1).
+
+    Raises:
+        ValueError: The counts or the confidence are outside their range.
     """
+    from scipy import special
+
     _check(found, drawn, confidence)
     if found == drawn:
         return 1.0
-    # P(X <= x | p) = I_{1-p}(m - x, x + 1), which falls in p
-    return _crossing(
-        lambda p: incomplete_beta(1.0 - p, drawn - found, found + 1) > 1.0 - confidence
-    )
+    # P(X <= found | p) = 1 - I_p(found + 1, drawn - found)
+    return float(special.betaincinv(found + 1, drawn - found, confidence))
 
 
 def lower_rate(found: int, drawn: int, confidence: float = 0.95) -> float:
-    """One-sided lower bound on a share: the mirror of `upper_rate`, 0 where nothing was found."""
+    """Return the one-sided lower bound on a share: `upper_rate` of the misses, mirrored."""
     return 1.0 - upper_rate(drawn - found, drawn, confidence)
 
 
 def most_marked(found: int, drawn: int, n: int, confidence: float = 0.95) -> int:
-    """The most marked rows a pool of n may hold, when `found` of `drawn` random ones are marked.
+    """Return the largest number of marked rows that a pool may hold, given a random sample.
 
-    The exact (hypergeometric) bound for a draw without replacement: the largest count whose chance
-    of showing `found` or fewer still exceeds 1 - confidence. `found` where all were drawn.
+    The exact hypergeometric bound for a draw without replacement: the largest count for which
+    `found` or fewer marked rows in the sample have a probability above 1 - confidence.
+
+    Args:
+        found: Marked rows in the sample.
+        drawn: Rows in the sample; with all `n` drawn the answer is `found`.
+        n: Rows in the pool.
+        confidence: Strictly inside (0, 1).
+
+    Raises:
+        ValueError: The counts or the confidence are outside their range.
     """
     _check(found, drawn, confidence)
     low, high = found, n - (drawn - found)  # low is always possible
@@ -43,38 +54,25 @@ def most_marked(found: int, drawn: int, n: int, confidence: float = 0.95) -> int
 
 
 def hypergeometric(x: int, n: int, marked: int, drawn: int) -> float:
-    """P(X <= x): x or fewer of `marked` rows among `drawn` of n, without replacement."""
-    first = max(0, drawn + marked - n)
-    last = min(x, marked, drawn)
-    if last < first:
-        return 0.0
-    logs = [
-        _log_ways(marked, i) + _log_ways(n - marked, drawn - i) - _log_ways(n, drawn)
-        for i in range(first, last + 1)
-    ]
-    return min(1.0, math.fsum(map(math.exp, logs)))
+    """Return P(X <= x): x or fewer of `marked` rows among `drawn` of n, without replacement."""
+    from scipy import stats
+
+    if x >= min(marked, drawn):  # certain, also for an empty pool, which scipy refuses
+        return 1.0
+    return float(stats.hypergeom.cdf(x, n, marked, drawn))
 
 
 def most_drawn(n: int, marked: int, drawn: int, confidence: float) -> int:
-    """The smallest j with P(more than j of `marked` among `drawn` of n) <= 1 - confidence."""
+    """Return the smallest j with P(more than j of `marked` among `drawn` of n) <= 1 - confidence.
+
+    Rows are drawn without replacement.
+    """
     low, high = 0, min(marked, drawn)
     while low < high:
         middle = (low + high) // 2
         enough = hypergeometric(middle, n, marked, drawn) >= confidence
         low, high = (low, middle) if enough else (middle + 1, high)
     return low
-
-
-def _log_ways(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def _crossing(holds: Callable[[float], bool]) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return high
 
 
 def _check(found: int, drawn: int, confidence: float) -> None:
