@@ -161,10 +161,10 @@ def _weak_to_strong(
     progress: Console,
 ) -> tuple[dict[str, Any], list[str]]:
     from pilotfish.config import make_weak_to_strong
-    from pilotfish.weak_to_strong.run import weak_to_strong
+    from pilotfish.weak_to_strong.run import run_weak_to_strong
 
     made = make_weak_to_strong(settings, set_)
-    found = weak_to_strong(made, where, force=force, progress=progress)
+    found = run_weak_to_strong(made, where, force=force, progress=progress)
     return {KIND: found}, table(found)
 
 
