@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.cli.compare import table
+from pilotfish.cli.compare import pgr_table
 from pilotfish.errors import UsageError
 from pilotfish.store import Run
 from pilotfish.weak_to_strong import tasks, train
@@ -165,4 +165,4 @@ def test_an_arm_taken_out_of_the_recipe_is_not_reported_any_more(
     assert not (run.root / "judge/gold_half/seed-0.json").exists()
     # one step teaches nothing: the ceiling is not above the floor, and no number may be shown
     assert found["arms"][0]["pgr"]["raw"] is None
-    assert "undefined (" in next(line for line in table(found) if line.startswith("naive"))
+    assert "undefined (" in next(line for line in pgr_table(found) if line.startswith("naive"))

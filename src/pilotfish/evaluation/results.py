@@ -165,5 +165,5 @@ def _refuse_mixture(manifests: Sequence[Mapping[str, Any]], key: str, what: str)
         told = "; ".join(f"{value[:12]}: {', '.join(names)}" for value, names in groups.items())
         raise UsageError(
             f"arms were judged with different {what} and cannot be compared ({told})",
-            hint="pilotfish judge RUN judges every arm again with one test file and metric",
+            hint="pilotfish evaluate RUN judges every arm again with one test file and metric",
         )

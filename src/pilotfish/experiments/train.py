@@ -399,7 +399,7 @@ def _arms(names: Sequence[str], *, trusted: bool) -> list[Arm]:
     if untrained := [arm.name for arm in arms if not arm.trained]:
         raise UsageError(
             f"nothing is trained for the arm {', '.join(untrained)}: it is judged as it is",
-            hint=f"pilotfish judge RUN --arm {','.join(untrained)}",
+            hint=f"pilotfish evaluate RUN --arm {','.join(untrained)}",
         )
     return arms
 
