@@ -38,7 +38,7 @@ def test_losses_are_short_for_variants_of_the_selected_arm() -> None:
     [
         ({"selected": {}}, "an arm of its own"),
         ({"x": {"of": "selcted"}}, "did you mean 'selected'"),
-        ({"x": {"of": "weak"}}, "nothing is trained"),
+        ({"x": {"of": "weak"}}, "is not trained, so it has no variants"),
         ({"x": {"of": "trusted"}}, "needs trusted rows"),
     ],
 )

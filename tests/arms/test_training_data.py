@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from pilotfish.arms.arms import ARMS
-from pilotfish.arms.rows import TrainingPlan
-from pilotfish.arms.training_data import TrainingData, training_data_of
+from pilotfish.arms.training_data import TrainingData, TrainingPlan, training_data_of
 from pilotfish.config import TrainConfig, parse_method
 from pilotfish.config.data import Source
 from pilotfish.data import overlap_keys
 from pilotfish.errors import DataError, UsageError
 from pilotfish.experiments.train import train_arms
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.score import score
 from pilotfish.selection.select import select
 from pilotfish.store import Run
@@ -41,7 +41,7 @@ def taught(
     run: Run, world: World, arm: Any, *, trusted: bool = True, **settings: Any
 ) -> TrainingData:
     config = TrainConfig(**settings)
-    return training_data_of(run, arm, 0, training(run, world, config, trusted=trusted), config)
+    return training_data_of(RunContext(run), arm, 0, training(run, world, config, trusted=trusted))
 
 
 def test_plain_arms_are_told_nothing(run: Run, world: World) -> None:
@@ -92,7 +92,7 @@ def test_a_column_weighs_the_pool_and_nothing_else(world: World) -> None:
 def test_weights_that_are_none_are_said_with_their_row(world: World) -> None:
     world.pool = write(world.folder / "odd.jsonl", [{**row, "w": "much"} for row in rows(24)])
     run = score(str(world.out), Source(world.pool), world.weak, [METHOD])
-    with pytest.raises(DataError, match="weighs 'much'"):
+    with pytest.raises(DataError, match="has the weight 'much'"):
         taught(run, world, FULL, weights="w")
 
 

@@ -62,6 +62,7 @@ def test_items_of_language_models_say_nothing_of_confidence(tmp_path: Path) -> N
 
 def test_judging_opens_a_folder_as_what_it_is(folder: Path, tmp_path: Path) -> None:
     from pilotfish.experiments.evaluate import evaluate_arm, open_model
+    from pilotfish.run_context import RunContext
     from pilotfish.store import Run, run_lock
     from tests.tiny.models import tiny_llama
 
@@ -72,4 +73,4 @@ def test_judging_opens_a_folder_as_what_it_is(folder: Path, tmp_path: Path) -> N
     with run_lock(tmp_path / "run") as store:
         run = Run(store.root)
         with pytest.raises(UsageError, match="classifier, which 'loss' cannot judge"):
-            evaluate_arm(run, ("naive", 0), loaded, ROWS, "loss")
+            evaluate_arm(RunContext(run), ("naive", 0), loaded, ROWS, "loss")

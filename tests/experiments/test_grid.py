@@ -67,7 +67,7 @@ def test_equal_tokens_and_compute_bring_their_controls() -> None:
         ({"methods": {"a@b": "ifd"}}, "may not have '@'"),
         ({"methods": {"x": "ifd"}, "losses": {"x": "kd"}}, "two arms would be called 'x'"),
         ({"arms": ["selcted@5pct"]}, "did you mean"),
-        ({"arms": ["full@5pct"]}, "hang on no budget"),
+        ({"arms": ["full@5pct"]}, "do not depend on a budget"),
     ],
 )
 def test_what_cannot_be_an_arm_is_refused(more: dict[str, Any], said: str) -> None:

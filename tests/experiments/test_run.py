@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.arms.rows import TrainingPlan
-from pilotfish.arms.training_data import TrainingData, hold_out_gold
+from pilotfish.arms.training_data import TrainingData, TrainingPlan, hold_out_gold
 from pilotfish.config.renamed import RENAMED
 from pilotfish.data.held_out import test_rows as stored_test
 from pilotfish.errors import UsageError
@@ -104,9 +103,9 @@ def test_another_tuning_of_the_weak_model_is_refused_before_the_old_one_is_lost(
     before = (run.root / "weak/model.safetensors").read_bytes()
     tune = {"learning_rate": 5e-3, "use_peft": False}
     with pytest.raises(UsageError, match="tuned otherwise: another config"):
-        world.run(trusted=world.trusted, arms=["selected"], tune=tune)
+        world.run(trusted=world.trusted, arms=["selected"], weak_train=tune)
     assert (run.root / "weak/model.safetensors").read_bytes() == before
-    again = world.run(trusted=world.trusted, arms=["selected"], tune=tune, force=True)
+    again = world.run(trusted=world.trusted, arms=["selected"], weak_train=tune, force=True)
     assert (again.root / "weak/model.safetensors").read_bytes() != before
     assert report(again)["provenance"]["weak"]["name"] == world.weak
 

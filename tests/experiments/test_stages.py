@@ -118,7 +118,7 @@ def test_rows_held_out_of_the_trusted_ones_are_not_trained_on_later(world: World
 @pytest.mark.parametrize("arm", ["base", "weak"])
 def test_an_untrained_arm_cannot_be_trained(world: World, arm: str) -> None:
     run = scored(world)
-    with pytest.raises(UsageError, match="judged as it is"):
+    with pytest.raises(UsageError, match="evaluated as it is"):
         train_arms(str(run.root), world.strong, arms=[arm])
 
 
@@ -162,7 +162,7 @@ def test_pool_rows_in_a_test_that_came_later_are_counted(world: World) -> None:
     select(run.root, method=METHOD, budget="6rows")
     train_arms(str(run.root), world.strong, arms=["selected"], overrides=["train.max_steps=1"])
     late = write(world.folder / "late.jsonl", [*rows(2), *rows(2, start=200)])
-    evaluate_run(str(run.root), test=late, metric="loss")
+    evaluate_run(str(run.root), test=Source(late), metric="loss")
     assert any(
         "2 pool rows also stand in the test data" in text for text in report(run)["warnings"]
     )

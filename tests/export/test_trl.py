@@ -10,10 +10,11 @@ import yaml
 
 from pilotfish.data import held_out
 from pilotfish.experiments.evaluate import evaluate_arm, open_model
-from pilotfish.experiments.external.compare_files import CompareOptions, compare_files
+from pilotfish.experiments.external.compare import CompareOptions, compare_files
 from pilotfish.experiments.external.evaluate_model import evaluate_model_folder
 from pilotfish.export.export import export
 from pilotfish.report import write
+from pilotfish.run_context import RunContext
 from pilotfish.store import Run
 from tests.experiments.worlds import World
 
@@ -69,7 +70,7 @@ def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
             items = folder / f"{name}-{seed}.jsonl"
             evaluate_model_folder(str(run.root), str(model), str(items))
             results.append(f"{name}:{seed}={items}")
-            evaluate_arm(own, (name, seed), open_model(str(model)), asked, "loss")
+            evaluate_arm(RunContext(own), (name, seed), open_model(str(model)), asked, "loss")
     there = compare_files(results, str(tmp_path / "verdict"), CompareOptions())
     here = write(own)
     assert there["verdict"] == here["verdict"]

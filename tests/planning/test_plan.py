@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.arms.arms import grid_for
 from pilotfish.arms.price import price_lines
-from pilotfish.arms.selections import ArmSelections, method_of_recipe
 from pilotfish.config import make_recipe
 from pilotfish.errors import DataError, UsageError
 from pilotfish.planning import plan
@@ -130,8 +128,7 @@ def test_a_run_prints_the_models_seeds_and_flops_of_its_plan(
     settings = {"trusted": world.trusted, "metric": metric, "seeds": None, **changes}
     recipe = make_recipe(world.settings(**settings))
     work = read_work(recipe, world.folder / "read")
-    picks = ArmSelections.of(recipe, method_of_recipe(recipe)[0], grid_for(recipe))
-    head, *priced = price_lines(recipe, work.data.pool, work.data.beside, picks, metric)
+    head, *priced = price_lines(work.resolved, work.data.pool, work.data.held_out, metric)
     wanted = lines(planned(world, **settings))[-len(priced) - 3 : -3]
     assert head == "price (rough: `pilotfish plan` measures it):"
     assert [text.partition(", about")[0] for text in priced] == [

@@ -1,4 +1,4 @@
-"""The arms of a comparison: which rows each one learns from, how, and for how long."""
+"""The table of arms: which rows each arm trains on, with which settings, and for how long."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,23 +16,30 @@ _SEED = "-{seed}"
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm. `selection` names the control or selection; `{seed}` is filled in per seed.
+    """One arm of a comparison.
 
-    steps: as many as every other arm; as many epochs as the verdict's budget gets; or as many as
-    the FLOPs of the selection would have bought.
+    Attributes:
+        name: Name in reports and folders.
+        rows: Pool rows it trains on: none, a selection, all, or all with the weak model's answers.
+        selection: Name of the selection or control, with `{seed}` for the number of the seed.
+        trusted: Whether it trains on the trusted rows too.
+        train: Training settings that differ from those of the comparison.
+        steps: As many optimizer steps as all arms (equal), as many epochs as the selected arm
+            (epochs), or as many steps as the FLOPs of selecting would also pay for (compute).
+        of: Of a variant: the name of the arm that it differs from.
     """
 
     name: str
     rows: Rows = "none"
     selection: str = ""
     trusted: bool = False
-    train: Mapping[str, Any] = field(default_factory=dict)  # settings unlike the comparison's own
+    train: Mapping[str, Any] = field(default_factory=dict)
     steps: Steps = "equal"
-    of: str = ""  # of a variant: the arm it differs from
+    of: str = ""
 
     @property
     def trained(self) -> bool:
-        """Whether a model is trained for it (base and weak are judged as they are)."""
+        """Whether a model is trained for it; base and weak are evaluated as they are."""
         return self.rows != "none" or self.trusted
 
     @property
@@ -41,11 +48,11 @@ class Arm:
         return self.rows == "selection"
 
     def config(self, shared: TrainConfig) -> TrainConfig:
-        """How this arm is trained, its own settings laid over those that all arms share."""
+        """Return the settings of this arm: those that all arms share, changed by its own."""
         return shared.changed(self.train)
 
     def at(self, budget: str) -> "Arm":
-        """The same arm with the rows of another budget (its slug)."""
+        """Return the same arm at another budget, given by its slug."""
         stem = self.selection.removesuffix(_SEED)
         seed = _SEED if stem != self.selection else ""
         return replace(
@@ -53,9 +60,10 @@ class Arm:
         )
 
     def in_epochs(self) -> "Arm":
-        """The same arm as the second table has it: in equal epochs."""
-        place = parse_arm_name(self.name)._replace(equal=EPOCHS)
-        return replace(self, name=place.name, steps="epochs")
+        """Return the same arm trained for equal epochs instead of equal steps."""
+        return replace(
+            self, name=parse_arm_name(self.name)._replace(equal=EPOCHS).name, steps="epochs"
+        )
 
 
 ARMS: dict[str, Arm] = {
@@ -78,16 +86,16 @@ ARMS: dict[str, Arm] = {
         Arm("random_compute", "selection", "random_compute-{seed}", steps="compute"),
     )
 }
-# Controls that hold something else equal; trained where a recipe's `equal` asks for it.
-EQUAL = {"tokens": "random_tokens", "compute": "random_compute"}
+# Controls that match the selection in something else; trained if `matched_on` lists the key.
+MATCHED = {"tokens": "random_tokens", "compute": "random_compute"}
 
 _LEVELS: dict[str, tuple[str, ...]] = {
     "none": ("selected",),
     "quick": ("base", "random", "selected"),
-    "full": tuple(n for n, arm in ARMS.items() if not arm.trusted and n not in EQUAL.values()),
+    "full": tuple(n for n, arm in ARMS.items() if not arm.trusted and n not in MATCHED.values()),
 }
-# trusted_relabel_all is trained where it is named: weak labels beside true ones are for losses that
-# tell them apart
+# trusted_relabel_all is trained only where it is named: mixing weak with true labels serves losses
+# that treat them differently
 _TRUSTED = tuple(n for n, arm in ARMS.items() if arm.trusted and arm.rows != "relabelled")
 
 
@@ -98,72 +106,95 @@ def arms_for(
     names: Sequence[str] | None = None,
     variants: Mapping[str, Variant] | None = None,
 ) -> list[Arm]:
-    """The arms of an evidence level (or those named), then their variants."""
+    """List the arms of an evidence level, then the variants.
+
+    Args:
+        level: none, quick or full.
+        trusted: Whether there are trusted rows.
+        names: Arms to take instead of those of the level.
+        variants: Arms of the user's own, by name: another arm with other training settings.
+
+    Raises:
+        UsageError: An arm is unknown or needs trusted rows, or a variant is not possible.
+    """
     wanted = list(names or [*_LEVELS[level], *(_TRUSTED if trusted and level == "full" else ())])
     arms = [arm_of(name, trusted=trusted) for name in wanted]
     for name, variant in (variants or {}).items():
-        _check_own(name, "variant")
+        _check_new_name(name, "variant")
         changed = arm_of(variant.of, trusted=trusted)
         if not changed.trained:
-            raise UsageError(f"nothing is trained for the arm '{variant.of}': it has no variants")
+            raise UsageError(
+                f"the arm '{variant.of}' is not trained, so it has no variants",
+                hint=f"set `of` of the variant '{name}' to an arm that is trained, as selected",
+            )
         arms.append(replace(changed, name=name, train=dict(variant.train), of=variant.of))
     return arms
 
 
 def grid_for(recipe: Recipe, level: str | None = None) -> list[Arm]:
-    """Every arm of a recipe: at the verdict's budget, then by budget, then in equal epochs.
+    """List every arm of a recipe: at the verdict's budget, at other budgets, in equal epochs.
 
-    level: as it would be at another level of evidence, whose arms then stand for those it names.
+    Args:
+        recipe: The settings.
+        level: Another level of evidence; its arms replace those that the recipe names.
+
+    Raises:
+        UsageError: An arm is unknown or not possible, or two arms share a name.
     """
-    trusted, own = bool(recipe.trusted), level in (None, recipe.evidence)
+    trusted, own_level = bool(recipe.trusted), level in (None, recipe.evidence)
+    names = recipe.arms if own_level else None
     arms = arms_for(
-        level or recipe.evidence, trusted=trusted, names=recipe.arms if own else None,
-        variants=recipe.all_variants,
-    )  # fmt: skip
+        level or recipe.evidence, trusted=trusted, names=names, variants=recipe.all_variants
+    )
     for name in recipe.methods:
-        _check_own(name, "method")
+        _check_new_name(name, "method")
         arms.append(Arm(name, "selection", name))
-    controls = [control for what, control in EQUAL.items() if what in recipe.matched_on]
+    controls = [control for key, control in MATCHED.items() if key in recipe.matched_on]
     known = {arm.name for arm in arms}
     needed = ["random", *controls] if controls else []
-    arms += [arm_of(each, trusted=trusted) for each in needed if each not in known]
-    _check_unique(arms)
+    arms += [arm_of(name, trusted=trusted) for name in needed if name not in known]
+    names_used = [arm.name for arm in arms]
+    if twice := sorted({name for name in names_used if names_used.count(name) > 1}):
+        raise UsageError(f"two arms would be called '{twice[0]}'", hint="rename one of them")
+    # a variant changes how an arm is trained, so it is not repeated at every budget
     slugs = [parse_budget(text).slug for text in recipe.all_budgets[1:]]
-    # variants are about how, not about how much
-    swept = [arm for arm in arms if arm.spends and not arm.of]
-    others = [arm.at(slug) for slug in slugs for arm in swept]
-    return [*arms, *others, *(_second_table(arms, others) if EPOCHS in recipe.matched_on else ())]
-
-
-def _second_table(arms: Sequence[Arm], others: Sequence[Arm]) -> list[Arm]:
-    """Arms whose number of rows is not that of the selection, in as many epochs as it gets."""
-    unlike = [arm for arm in arms if arm.trained and not arm.of and (arm.trusted or not arm.spends)]
-    return [arm.in_epochs() for arm in [*unlike, *others] if arm.steps == "equal"]
+    at_budgets = [arm.at(slug) for slug in slugs for arm in arms if arm.spends and not arm.of]
+    if EPOCHS not in recipe.matched_on:
+        return [*arms, *at_budgets]
+    # arms with another number of rows than the selected arm
+    other_size = [a for a in arms if a.trained and not a.of and (a.trusted or not a.spends)]
+    in_epochs = [a.in_epochs() for a in [*other_size, *at_budgets] if a.steps == "equal"]
+    return [*arms, *at_budgets, *in_epochs]
 
 
 def arm_of(name: str, *, trusted: bool) -> Arm:
-    """The arm of a name, `selected@5pct` and `full@epochs` among them; UsageError for others."""
-    place = parse_arm_name(name)
-    if place.arm not in ARMS:
+    """Return the arm of a name, such as `selected`, `selected@5pct` or `full@epochs`.
+
+    Args:
+        name: Name of the arm.
+        trusted: Whether there are trusted rows.
+
+    Raises:
+        UsageError: There is no such arm, or it needs trusted rows.
+    """
+    parsed = parse_arm_name(name)
+    if parsed.arm not in ARMS:
         raise unknown_name("arm", name, ARMS)
-    arm = ARMS[place.arm]
+    arm = ARMS[parsed.arm]
     if arm.trusted and not trusted:
         raise UsageError(f"the arm '{name}' needs trusted rows", hint="give them with --trusted")
-    if place.budget and not arm.spends:
-        raise UsageError(f"'{name}' is no arm: the rows of '{place.arm}' hang on no budget")
-    arm = arm.at(place.budget) if place.budget else arm
-    return arm.in_epochs() if place.equal else arm
+    if parsed.budget and not arm.spends:
+        raise UsageError(
+            f"there is no arm '{name}': the rows of '{parsed.arm}' do not depend on a budget",
+            hint=f"write '{parsed.arm}'",
+        )
+    arm = arm.at(parsed.budget) if parsed.budget else arm
+    return arm.in_epochs() if parsed.equal else arm
 
 
-def _check_own(name: str, what: str) -> None:
-    """UsageError where a name of the user's own is one of the table's, or no name."""
+def _check_new_name(name: str, kind: str) -> None:
+    """Raise UsageError if a name that the user chose belongs to the table, or is not valid."""
     if parse_arm_name(name).arm in ARMS:
-        raise UsageError(f"'{name}' is an arm of its own; choose another name for the {what}")
+        raise UsageError(f"'{name}' is an arm of its own; choose another name for the {kind}")
     if "@" in name:
-        raise UsageError(f"the {what} '{name}' may not have '@' in its name")
-
-
-def _check_unique(arms: Sequence[Arm]) -> None:
-    names = [arm.name for arm in arms]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"two arms would be called '{twice[0]}'", hint="rename one of them")
+        raise UsageError(f"the {kind} '{name}' may not have '@' in its name")

@@ -1,4 +1,4 @@
-"""The price of every evidence level, printed before a run starts: FLOPs at this machine's speed.
+"""Price every evidence level before a run starts: FLOPs at the measured speed of this machine.
 
 Nothing is timed but a matrix product and an addition, so the seconds are an order of magnitude;
 `pilotfish plan` runs a few batches and steps instead.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pilotfish.arms.selections import ArmSelections
+from pilotfish.arms.resolve import ResolvedRecipe
 from pilotfish.arms.workload import (
     DatasetSize,
     EvalWork,
@@ -18,7 +18,7 @@ from pilotfish.arms.workload import (
     count_work,
     evaluation_flops,
 )
-from pilotfish.config import SEEDS, Recipe
+from pilotfish.config import SEEDS
 from pilotfish.data import Pool
 from pilotfish.data.held_out import HeldOutData
 from pilotfish.flops import Shape, forward, generation, training
@@ -51,32 +51,37 @@ class Pace:
 
 @dataclass(frozen=True)
 class MachineSpeed:
-    """How fast the device multiplies, and what any operation costs, however small."""
+    """Speed of the device: matrix products, and the fixed time of any operation."""
 
     flops: float  # FLOP/s of a matrix product
     operation: float  # seconds
 
     def forward(self, shape: Shape) -> float:
-        """Seconds per token of a forward pass."""
+        """Return the seconds per token of a forward pass."""
         return forward(shape, 1.0) / (UTILISATION * self.flops)
 
     def step(self, shape: Shape, *, parameters: int, lora: bool) -> Pace:
-        """Seconds of an optimizer step, by padded positions.
+        """Return the seconds of an optimizer step, by padded positions.
 
         AdamW moves about 16 bytes for each of `parameters`, at about 5 GB a second.
+
+        Args:
+            shape: Shape of the model.
+            parameters: Its number of parameters.
+            lora: Whether LoRA adapters are trained instead of all weights.
         """
         each = training(shape, 1.0, lora=lora) / (UTILISATION * self.flops)
         moved = 0.0 if lora else parameters * 16 / 5e9
         return Pace(3 * OPERATIONS * shape.layers * self.operation + moved, each)
 
     def answers(self, shape: Shape, *, rows: int, prompt: float, room: float) -> float:
-        """Seconds of greedy answers of `room` tokens to `rows` prompts of `prompt` tokens each."""
+        """Return the seconds of greedy answers of `room` tokens to `rows` prompts of `prompt`."""
         work = generation(shape, prompt, room, rows=rows) / (UTILISATION * self.flops)
         batches = max(1.0, rows * (prompt + room) / BATCH_TOKENS)
         return work + batches * room * OPERATIONS * shape.layers * self.operation
 
     def evaluation(self, model: ModelInfo, work: EvalWork, *, trained: bool) -> float:
-        """Seconds of evaluating a model; one that is not trained goes on to the end of the room."""
+        """Return the seconds of an evaluation; an untrained model writes until the room is full."""
         if not work.generates:
             return work.read_tokens * self.forward(model.shape)
         room = work.answer + 1 if trained else work.room
@@ -113,18 +118,18 @@ def _best_of_rounds(work: Callable[[], T], wait: Callable[[T], object], times: i
 
 
 def load_seconds(model: ModelInfo) -> float:
-    """Seconds to read and hash the weights of a model that was never loaded: a guess."""
+    """Estimate the seconds to read and hash the weights of a model."""
     return 0.1 + model.parameters * 4 / 5e8
 
 
 def save_seconds(model: ModelInfo) -> float:
-    """Seconds to write the weights of a model, hash them and force them to disk."""
+    """Estimate the seconds to write the weights of a model, hash them and force them to disk."""
     return 0.05 + model.parameters * 4 / WRITE_BYTES
 
 
 @dataclass(frozen=True)
 class Price:
-    """What one level of evidence takes. flops: None where a model's shape is unknown."""
+    """The price of one level of evidence. flops: None where a model's shape is unknown."""
 
     models: int  # strong models trained
     seeds: int
@@ -153,7 +158,14 @@ def money_text(seconds: float, per_hour: float | None) -> str:
 def level_lines(
     prices: Mapping[str, Price], chosen: str, per_hour: float | None, currency: str
 ) -> list[str]:
-    """Return one line per level of evidence, the chosen one marked."""
+    """Return one line per level of evidence, the chosen one marked.
+
+    Args:
+        prices: Price of each level.
+        chosen: The level to mark.
+        per_hour: Money an hour costs; None: no money is shown.
+        currency: Its currency.
+    """
     return [
         f"{'->' if name == chosen else '  '} evidence {name}: {price.text(per_hour, currency)}"
         for name, price in prices.items()
@@ -161,23 +173,23 @@ def level_lines(
 
 
 def price_lines(
-    recipe: Recipe, pool: Pool, beside: HeldOutData, picks: ArmSelections, metric: str
+    resolved: ResolvedRecipe, pool: Pool, held_out: HeldOutData, metric: str
 ) -> list[str]:
     """Return the price of every evidence level, the recipe's own marked.
 
     Args:
-        recipe: The settings of the run.
+        resolved: The settings of the run, with its methods and budgets.
         pool: Its rows.
-        beside: Its trusted and test rows.
-        picks: Its methods and budgets.
-        metric: What the models are evaluated by.
+        held_out: Its trusted and test rows.
+        metric: Name of the metric of evaluation.
     """
+    recipe = resolved.recipe
     models = ModelInfo.read(recipe.weak), ModelInfo.read(recipe.strong)
-    data = DatasetSize(pool, beside, len(pool))
-    work = count_work(recipe, picks, data, models, metric, max_rows=SAMPLED_ROWS)
-    machine, money = machine_speed(), recipe.pricing
+    data = DatasetSize(pool, held_out, len(pool))
+    work = count_work(resolved, data, models, metric, max_rows=SAMPLED_ROWS)
+    machine, pricing = machine_speed(), recipe.pricing
     prices = {level: _price(work, machine, level) for level in SEEDS}
-    per_hour, currency = (money.per_hour, money.currency) if money else (None, "")
+    per_hour, currency = (pricing.per_hour, pricing.currency) if pricing else (None, "")
     return [
         "price (rough: `pilotfish plan` measures it):",
         *level_lines(prices, recipe.evidence, per_hour, currency),

@@ -1,4 +1,4 @@
-"""The work of a run, counted before it starts: tokens of its rows, and its models with their steps.
+"""Count the work of a run before it starts: tokens of its rows, its models and their steps.
 
 Only tokenizers and model configs are read. `price` adds up the FLOPs of this work; planning turns
 it into numbered steps with seconds and memory.
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pilotfish.arms.arms import Arm, grid_for
+from pilotfish.arms.resolve import ResolvedRecipe
 from pilotfish.arms.selections import MAIN, ArmSelections
 from pilotfish.budget import parse_budget, resolve, take
 from pilotfish.comparison.arm_names import parse_arm_name
@@ -31,7 +32,7 @@ MAX_ROWS = 2000  # rows tokenized: a shard, so that equal texts are measured onc
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the config and the tokenizer of a model tell, without its weights."""
+    """The config and the tokenizer of a model, without its weights."""
 
     name: str
     parameters: int
@@ -69,7 +70,7 @@ class DatasetSize:
     """The rows of a run, or a sample of them with the size of the whole."""
 
     pool: Pool  # every row, or a sample
-    beside: HeldOutData
+    held_out: HeldOutData
     rows: int  # of the whole pool
     exact: bool = True  # False: `rows` is an estimate
     seconds: float = 0.0  # to read the whole pool, the trusted rows and the test rows
@@ -129,12 +130,12 @@ class TuningWork:
 
         settings = TrainConfig(**dict(tune))
         rows, rate, mean = len(lengths), settings.learning_rate, float(lengths.mean())
-        held = max(1, rows // 5)
+        held_rows = max(1, rows // 5)
         rates = len(set(rate)) if isinstance(rate, list) else len(SHARES) if rate is None else 1
-        config = for_few_rows(settings, rows - held)
+        config = for_few_rows(settings, rows - held_rows)
         size = config.per_device_train_batch_size
-        steps = rates * EPOCHS * math.ceil((rows - held) / size)
-        held_out = rates * (EPOCHS + 1) * held * mean
+        steps = rates * EPOCHS * math.ceil((rows - held_rows) / size)
+        held_out = rates * (EPOCHS + 1) * held_rows * mean
         return cls(config, rows, steps, steps * size * mean, held_out)
 
 
@@ -172,8 +173,7 @@ class Job:
 class Workload:
     """Everything that decides how much a run of a recipe has to do."""
 
-    recipe: Recipe
-    picks: ArmSelections
+    resolved: ResolvedRecipe
     selectors: Mapping[str, Selector]  # by the name of the selection that each makes
     data: DatasetSize
     weak: ModelInfo
@@ -183,6 +183,16 @@ class Workload:
     test: EvalWork
     # selection -> [n] scores of the sampled rows, higher is picked first, nan where unknown
     scores: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings of the run."""
+        return self.resolved.recipe
+
+    @property
+    def selections(self) -> ArmSelections:
+        """Its methods and budgets."""
+        return self.resolved.selections
 
     @property
     def pool_rows(self) -> int:
@@ -275,8 +285,8 @@ class Workload:
         config = arm.config(self.recipe.train)
         if not arm.trained:
             return Job(arm, seed, 0, np.zeros(0, np.int64), 0, config)
-        budget = self.budget_rows(self.picks.slugs[parse_arm_name(arm.name).budget])
-        of_pool, lengths = self._pool_part(arm, budget)
+        budget = self.budget_rows(self.selections.slugs[parse_arm_name(arm.name).budget])
+        of_pool, lengths = self._pool_rows_of(arm, budget)
         trusted = self.trusted if arm.trusted else self.trusted[:0]
         rows = of_pool + len(trusted)
         if len(trusted):  # as many of either as their shares of the rows
@@ -306,7 +316,7 @@ class Workload:
         kept = take(order, budget, self.pool_rows, tokens=tokens, allow_short=short)
         return max(1, min(len(kept), round(resolve(budget, self.pool_rows) / each)))
 
-    def _pool_part(self, arm: Arm, budget: int) -> tuple[int, Ints]:
+    def _pool_rows_of(self, arm: Arm, budget: int) -> tuple[int, Ints]:
         """Pool rows an arm trains on, and the lengths of the sampled rows like them."""
         lengths, rows = self.lengths, budget
         if arm.rows != "selection":
@@ -334,24 +344,23 @@ class Workload:
         return usable[np.argsort(-values[usable], kind="stable")[:count]]
 
     def canaries(self, level: str, jobs: Sequence[Job]) -> Iterator[tuple[str, int, float | None]]:
-        """List what attack rows are compared with: (selection, attack rows, tokens scored).
+        """List the selections that attack rows test: (selection, attack rows, tokens scored).
 
         Attack rows are taken to be as long as the pool's. Tokens are None where none are scored.
         """
-        planted = self.recipe.canary_rows_at(level)
+        canaries = self.recipe.canary_rows_at(level)
         present = {MAIN, *(job.arm.selection.format(seed=0) for job in jobs)}
-        rows = min(planted, self.pool_rows) * len(ATTACKS)
-        for name in self.picks.with_controls if planted else ():
+        rows = min(canaries, self.pool_rows) * len(ATTACKS)
+        for name in self.selections.with_controls if canaries else ():
             if name in present:
-                method = self.picks.methods.get(name)
+                method = self.selections.methods.get(name)
                 passes = len(self.lengths.passes)
                 tokens = rows * float(self.lengths.weak.mean()) * passes
                 yield name, rows, tokens if method and method.name != "random" else None
 
 
 def count_work(
-    recipe: Recipe,
-    picks: ArmSelections,
+    resolved: ResolvedRecipe,
     data: DatasetSize,
     models: tuple[ModelInfo, ModelInfo],
     metric: str,
@@ -361,58 +370,49 @@ def count_work(
     """Tokenize a sample of the rows of a run.
 
     Args:
-        recipe: The settings of the run.
-        picks: Its methods and budgets.
+        resolved: The settings of the run, with its methods and budgets.
         data: Its rows.
         models: (weak, strong).
-        metric: What the models are evaluated by.
+        metric: Name of the metric of evaluation.
         max_rows: Pool rows to tokenize, evenly from the whole pool.
 
     Raises:
         UsageError: A method needs a direction and has none, or a budget cannot be met.
     """
+    from pilotfish.engine.batch_plan import distinct
+    from pilotfish.engine.scorer import LENGTHS, by_pass
     from pilotfish.tokenization import clamp_max_length, encode_needs
 
-    weak, strong = models
+    recipe, (weak, strong) = resolved.recipe, models
     selectors = {
         name: make(method, recipe.direction if name == MAIN else None)
-        for name, method in picks.methods.items()
+        for name, method in resolved.selections.methods.items()
     }
     for selector in selectors.values():
-        selector.ranker()  # a missing direction is refused before anything is measured
+        selector.ranker()  # refuses a missing direction before anything is measured
     needs = needs_of(selectors.values())
-    places = np.unique(np.linspace(0, len(data.pool) - 1, max_rows).round().astype(np.int64))
-    rows = data.pool.take(places)
+    sampled = np.unique(np.linspace(0, len(data.pool) - 1, max_rows).round().astype(np.int64))
+    rows = data.pool.take(sampled)
     limit = clamp_max_length(recipe.max_length or DEFAULT_MAX_LENGTH, weak.window)
     encoded = encode_needs(rows, needs, weak.tokenizer, limit)
     response = np.array([row.n_response for row in encoded[needs[0]]], dtype=np.int64)
     prompt = np.array([row.n_prompt for row in encoded[needs[0]]], dtype=np.int64)
-    lengths = RowLengths(
-        rows, prompt + response, response, _pass_lengths(encoded),
-        _trained_lengths(rows, strong, recipe.train),
+    passes = []  # of each forward pass, the tokens of its distinct texts: equal ones are read once
+    for needed in by_pass(encoded):
+        if LENGTHS not in needed:
+            texts = [row for row in next(iter(needed.values())) if len(row.read.ids)]
+            first = distinct(texts).first if texts else np.zeros(0, np.int64)
+            passes.append(np.array([len(texts[int(i)].read.ids) for i in first], dtype=np.int64))
+    trained = _trained_lengths(rows, strong, recipe.train)
+    trusted = _trained_lengths(data.held_out.trusted, weak, TrainConfig(**dict(recipe.weak_train)))
+    work = Workload(
+        resolved, selectors, data, weak, strong,
+        RowLengths(rows, prompt + response, response, tuple(passes), trained),
+        trusted[trusted > 0], _eval_work(data.held_out.test, strong, metric),
     )  # fmt: skip
-    trusted = _trained_lengths(data.beside.trusted, weak, TrainConfig(**dict(recipe.weak_train)))
-    test = _eval_work(data.beside.test, strong, metric)
-    found = Workload(
-        recipe, picks, selectors, data, weak, strong, lengths, trusted[trusted > 0], test
-    )
-    for budget in picks.slugs.values():
-        found.budget_rows(budget)  # one that cannot be met is refused
-    return found
-
-
-def _pass_lengths(encoded: Mapping[Need, Sequence[Any]]) -> tuple[Ints, ...]:
-    """Per forward pass, the tokens of its distinct texts: equal ones are read once."""
-    from pilotfish.engine.batch_plan import distinct
-    from pilotfish.engine.scorer import LENGTHS, by_pass
-
-    found = []
-    for needs in by_pass(encoded):
-        if LENGTHS not in needs:
-            rows = [row for row in next(iter(needs.values())) if len(row.read.ids)]
-            first = distinct(rows).first if rows else np.zeros(0, np.int64)
-            found.append(np.array([len(rows[int(i)].read.ids) for i in first], dtype=np.int64))
-    return tuple(found)
+    for budget in resolved.selections.slugs.values():
+        work.budget_rows(budget)  # refuses a budget that cannot be met
+    return work
 
 
 def _trained_lengths(rows: Sequence[Example], model: ModelInfo, config: TrainConfig) -> Ints:
@@ -431,24 +431,24 @@ def _eval_work(test: Sequence[Example], model: ModelInfo, metric: str) -> EvalWo
 
     prompts = encode_prompts(test, model.tokenizer, model.window or 2**31, 0)
     texts = [row.response for row in test]
-    found = model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    answers = [len(ids) for ids in found]
+    encoded = model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    answers = [len(ids) for ids in encoded]
     room = max(answers) + ROOM if metric == "exact_match" else 0
     prompt = float(np.mean([len(each.ids) for each in prompts]))
     return EvalWork(metric, len(test), prompt, float(np.mean(answers)), room)
 
 
 def selection_kind(selection: str) -> str:
-    """Name of a selection without its budget and its seed."""
+    """Return the name of a selection without its budget and its seed."""
     return selection.removesuffix("-{seed}").partition("@")[0]
 
 
 def evaluation_flops(model: ModelInfo, rows: int, read: float, new: float) -> float | None:
-    """FLOPs of one model evaluated on `rows` rows; None where its shape is unknown.
+    """Count the FLOPs of evaluating one model; None where its shape is unknown.
 
     Args:
         model: The model.
-        rows: How many rows there are.
+        rows: Number of test rows.
         read: Tokens read, all rows together.
         new: Tokens written, all rows together.
     """
@@ -458,6 +458,10 @@ def evaluation_flops(model: ModelInfo, rows: int, read: float, new: float) -> fl
 
 
 def mean_context(lengths: Ints) -> float:
-    """Positions an average token attends to: half a row, and long rows have more of the tokens."""
+    """Return how many positions a token attends to on average: half a row, weighted by length.
+
+    Args:
+        lengths: [n] tokens of each row.
+    """
     total = float(lengths.sum())
     return float(np.square(lengths.astype(np.float64)).sum()) / (2 * total) if total else 0.0

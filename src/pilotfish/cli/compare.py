@@ -11,7 +11,7 @@ from pilotfish.cli.options import RECIPES, Force, Json, Quiet, Set
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
-    from pilotfish.experiments.external.compare_files import CompareOptions
+    from pilotfish.experiments.external.compare import CompareOptions
 
 KIND = "weak_to_strong"
 
@@ -102,7 +102,7 @@ def compare(
         _refuse(
             {"--seed": seed, "--set": set_}, "it is for recipes", "leave it out to compare results"
         )
-        from pilotfish.experiments.external.compare_files import CompareOptions
+        from pilotfish.experiments.external.compare import CompareOptions
 
         options = CompareOptions(
             metric=metric, lower_is_better=lower_is_better, margin=margin, gates=gate or [],
@@ -176,7 +176,7 @@ def _compare_results(
 ) -> dict[str, Any]:
     """Report on imported files, or on finished runs."""
     if results:
-        from pilotfish.experiments.external.compare_files import compare_files
+        from pilotfish.experiments.external.compare import compare_files
 
         return compare_files([*results, *arguments], folder, options, force=force)
     if len(arguments) < 2:
@@ -185,7 +185,7 @@ def _compare_results(
             f"{seen} nothing to compare",
             hint="give one recipe (.yaml), two run folders, or --results ARM:SEED=FILE ..",
         )
-    from pilotfish.experiments.external.compare_runs import compare_runs
+    from pilotfish.experiments.external.compare import compare_runs
 
     return compare_runs(arguments, folder, options, force=force)
 

@@ -16,6 +16,7 @@ from pilotfish.cli.options import (
     parse_names,
     recipe_options,
 )
+from pilotfish.config.data import Source
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def evaluate(
       pilotfish evaluate RUN --model out/selected-seed-0 --items selected-0.jsonl
       pilotfish evaluate RUN --harness arc_easy --metric acc
     """
-    progress = Console(quiet=quiet)
+    progress, test = Console(quiet=quiet), None
+    if recipe.test:
+        test = Source(recipe.test, recipe.map, recipe.limit, recipe.max_bad_rate)
     if model:
         if not items:
             raise UsageError(
@@ -92,28 +95,24 @@ def evaluate(
             )
         from pilotfish.experiments.external.evaluate_model import evaluate_model_folder
 
-        result = evaluate_model_folder(
-            run, model, items, test=recipe.test, metric=metric, mapping=recipe.map,
-            limit=recipe.limit, max_bad_rate=recipe.max_bad_rate, force=force,
-        )  # fmt: skip
+        result = evaluate_model_folder(run, model, items, test=test, metric=metric, force=force)
         lines = _model_lines(result)
     elif harness:
-        from pilotfish.experiments.external.lm_eval import evaluate_with_lm_eval
+        from pilotfish.experiments.external.lm_eval import LmEvalConfig, evaluate_with_lm_eval
 
         to = out_ or f"{run.rstrip('/')}-harness"
+        tasks = LmEvalConfig(parse_names(harness), metric, recipe.limit, include_path)
         report = evaluate_with_lm_eval(
-            run, parse_names(harness), to=to, include_path=include_path, metric=metric,
-            arms=parse_names(arm), limit=recipe.limit, force=force, progress=progress,
-        )  # fmt: skip
+            run, tasks, to=to, arms=parse_names(arm), force=force, progress=progress
+        )
         result = {"run": to, **report}
         lines = [*verdict_lines(report), f"report: {to}/report.html"]
     else:
         from pilotfish.experiments.evaluate import evaluate_run
 
         rows = evaluate_run(
-            run, test=recipe.test, metric=metric, arms=parse_names(arm), mapping=recipe.map,
-            limit=recipe.limit, max_bad_rate=recipe.max_bad_rate, force=force, progress=progress,
-        )  # fmt: skip
+            run, test=test, metric=metric, arms=parse_names(arm), force=force, progress=progress
+        )
         result = {"run": run, "arms": rows}
         lines = [
             f"{x['name']}: {x['metric']} {x['mean']:.4f} ({len(x['seeds'])} seeds)" for x in rows

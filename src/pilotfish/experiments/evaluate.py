@@ -1,11 +1,12 @@
-"""judge: evaluate every arm and seed on the same held-out rows; one line per item."""
+"""evaluate: evaluate every arm and seed on the same held-out rows, one line per item."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.comparison.arm_table import UNTRAINED, in_order
+from pilotfish.config.data import Source
 from pilotfish.data import overlap_key, overlap_keys
 from pilotfish.data.held_out import store_test_rows, test_rows
 from pilotfish.data.run_pool import (
@@ -21,6 +22,7 @@ from pilotfish.experiments.train import train_folder
 from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.weak_model import weak_of_run
 from pilotfish.selection.files import refresh, stale
 from pilotfish.store import Run, run_lock
@@ -32,23 +34,16 @@ ArmSeed = tuple[str, int]
 
 
 def evaluate_arm(
-    run: Run,
-    model: ArmSeed,
-    loaded: "Loaded",
-    examples: Sequence[Example],
-    metric: str,
-    *,
-    progress: Progress = SILENT,
+    ctx: RunContext, model: ArmSeed, loaded: "Loaded", examples: Sequence[Example], metric: str
 ) -> None:
     """Evaluate one model into judge/<arm>/seed-<n>.jsonl, or reuse intact results.
 
     Args:
-        run: The run that the results become part of.
+        ctx: The run that the results become part of.
         model: Arm and seed.
         loaded: The model of that arm and seed.
         examples: The test rows.
         metric: Name of the metric.
-        progress: Receives the start and the end.
 
     Raises:
         UsageError: The metric does not fit the model.
@@ -62,21 +57,20 @@ def evaluate_arm(
     if metric != "accuracy" and head_of(loaded):
         raise UsageError(
             f"the model of {arm} seed {seed} is a classifier, which '{metric}' cannot judge",
-            hint="judge with --metric accuracy",
+            hint="pass --metric accuracy",
         )
-    progress.step(f"judge {arm} seed {seed}", 0, 1)
+    ctx.progress.step(f"judge {arm} seed {seed}", 0, 1)
     start = time.monotonic()
     fresh = evaluate_model(
-        run.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
-        test_fingerprint=fingerprint(examples), tasks=tasks_of(run, examples),
+        ctx.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
+        test_fingerprint=fingerprint(examples), tasks=tasks_of(ctx.run, examples),
     )  # fmt: skip
-    if not stale(run, train_folder(arm, seed)):
-        refresh(run, f"judge/{arm}/seed-{seed}")
+    if not stale(ctx.run, train_folder(arm, seed)):
+        refresh(ctx.run, f"judge/{arm}/seed-{seed}")
     if fresh:
-        run.cost(
-            "judge", f"{arm} seed {seed}", seconds=time.monotonic() - start, rows=len(examples)
-        )
-    progress.step(f"judge {arm} seed {seed}", 1, 1)
+        seconds = time.monotonic() - start
+        ctx.run.cost("judge", f"{arm} seed {seed}", seconds=seconds, rows=len(examples))
+    ctx.progress.step(f"judge {arm} seed {seed}", 1, 1)
 
 
 def tasks_of(run: Run, examples: Sequence[Example]) -> dict[str, str]:
@@ -92,8 +86,8 @@ def tasks_of(run: Run, examples: Sequence[Example]) -> dict[str, str]:
         if example.meta.get(column) in (None, ""):
             known = ", ".join(sorted(example.meta)) or "none"
             raise DataError(
-                f"test row '{example.id}' has no column '{column}' to name its task "
-                f"(columns left over: {known})",
+                f"test row '{example.id}' has no column '{column}' with its task "
+                f"(other columns: {known})",
                 hint="set task_column to a column of the test data, or leave it out",
             )
     return {example.id: str(example.meta[column]) for example in examples}
@@ -101,53 +95,28 @@ def tasks_of(run: Run, examples: Sequence[Example]) -> dict[str, str]:
 
 def trained_models(run: Run) -> list[ArmSeed]:
     """List (arm, seed) of every committed model under train/, in the order of reports."""
-    return _found(run, "train/*/seed-*/manifest.json", -2)
+    return _arm_seeds(run, "train/*/seed-*/manifest.json", -2)
 
 
 def evaluated_models(run: Run) -> list[ArmSeed]:
     """List (arm, seed) of every model with results, in the order of reports."""
-    return _found(run, "judge/**/seed-*.json", -1)
+    return _arm_seeds(run, "judge/**/seed-*.json", -1)
 
 
-def _found(run: Run, pattern: str, place: int) -> list[ArmSeed]:
+def _arm_seeds(run: Run, pattern: str, seed_part: int) -> list[ArmSeed]:
     paths = [path.relative_to(run.root).with_suffix("").parts for path in run.root.glob(pattern)]
-    found = [("/".join(parts[1:place]), int(parts[place].removeprefix("seed-"))) for parts in paths]
+    found = [
+        ("/".join(parts[1:seed_part]), int(parts[seed_part].removeprefix("seed-")))
+        for parts in paths
+    ]
     order = in_order({arm for arm, _ in found})
     return sorted(found, key=lambda model: (order.index(model[0]), model[1]))
 
 
 def withdraw_results(run: Run, models: Sequence[ArmSeed]) -> None:
-    """Withdraw results; the models stay, and are evaluated again when they are wanted again."""
+    """Withdraw the results of some models. The models stay and can be evaluated again."""
     for arm, seed in models:
         run.store.forget(f"judge/{arm}/seed-{seed}.json")
-
-
-def evaluate_models(
-    run: Run,
-    examples: Sequence[Example],
-    metric: str,
-    *,
-    arms: Sequence[str] = (),
-    progress: Progress = SILENT,
-) -> None:
-    """Evaluate every model of a run, or those of the arms named.
-
-    These are all trained ones, and of the untrained ones (base, weak) those named or evaluated
-    before: results on other rows or by another metric could not be compared.
-
-    Args:
-        run: The run with the models.
-        examples: The test rows.
-        metric: Name of the metric.
-        arms: Names of arms; empty: all.
-        progress: Receives the start and the end of every model.
-
-    Raises:
-        UsageError: There is no trained model, or none of an arm that is named.
-    """
-    need_torch("judging")
-    for model in models_of(run, arms):
-        evaluate_arm(run, model, model_of(run, *model), examples, metric, progress=progress)
 
 
 def models_of(run: Run, arms: Sequence[str] = ()) -> list[ArmSeed]:
@@ -193,72 +162,78 @@ def open_model(name: str) -> "Loaded":
 def evaluate_run(
     out: str,
     *,
-    test: str | None = None,
+    test: Source | None = None,
     metric: str | None = None,
     arms: Sequence[str] = (),
-    mapping: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    max_bad_rate: float = 0.01,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
-    """Judge the models of a run; returns the arms of the report.
+    """Evaluate every model of a run, or those of some arms: the command `evaluate`.
 
-    limit: test records read at most; max_bad_rate: the share of bad ones above which to stop.
+    These are all trained models, and of the untrained ones (base, weak) those named or evaluated
+    before: results on other rows or by another metric could not be compared.
+
+    Args:
+        out: The run folder.
+        test: Test rows to store in the run first; None: those of the run.
+        metric: Name of the metric; None: that of the run, else the default for the rows.
+        arms: Names of arms; empty: all.
+        force: Replace other test rows of the run.
+        progress: Receives the start and the end of every model.
+
+    Returns:
+        The arms of the report.
+
+    Raises:
+        UsageError: There are no test rows or no trained models, or the run has other test rows.
     """
     from pilotfish.report import write
 
     with run_lock(open_run(out).root) as store:
-        run = Run(store.root)
+        ctx = RunContext(Run(store.root), progress, force)
+        run = ctx.run
         if test:
-            add_test_rows(
-                run, test, metric=metric, mapping=mapping, limit=limit, max_bad_rate=max_bad_rate,
-                force=force,
-            )  # fmt: skip
+            add_test_rows(ctx, test, metric)
         examples = test_rows(run)
         known = run.section("test")
         if metric and metric != known["metric"]:
             run.update(test={**known, "metric": metric})
-        evaluate_models(run, examples, metric or str(known["metric"]), arms=arms, progress=progress)
-        told = write(run)
-    return [row for row in told["arms"] if not arms or row["name"] in arms]
+        need_torch("judging")
+        for model in models_of(run, arms):
+            evaluate_arm(ctx, model, model_of(run, *model), examples, metric or known["metric"])
+        report = write(run)
+    return [row for row in report["arms"] if not arms or row["name"] in arms]
 
 
-def add_test_rows(
-    run: Run,
-    test: str,
-    *,
-    metric: str | None = None,
-    mapping: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    max_bad_rate: float = 0.01,
-    force: bool = False,
-) -> None:
-    """Read test rows and keep them with the run (the caller holds its lock)."""
-    source = source_of_run(run)
-    mapped = dict(mapping or source.mapping)
-    asked = replace(source, mapping=mapped, max_bad_rate=max_bad_rate)
-    examples = list(read_extra_rows(asked, test, limit=limit).examples)
-    store_test_rows(run, examples, _test_facts(test, metric, examples), force=force)
-    _say_overlap(run, examples)
+def add_test_rows(ctx: RunContext, test: Source, metric: str | None = None) -> None:
+    """Read test rows and store them in the run, whose lock is held.
 
+    Args:
+        ctx: The run.
+        test: Where to read. Options that it leaves out are those of the run's pool.
+        metric: Name of the metric; None: the default for the rows.
 
-def _test_facts(test: str, metric: str | None, examples: Sequence[Example]) -> dict[str, Any]:
+    Raises:
+        UsageError: The run has other test rows, and `force` is off.
+    """
     from pilotfish.evaluation import default_metric
 
-    return {"data": test, "held_out": "test", "metric": metric or default_metric(examples)[0]}
-
-
-def _say_overlap(run: Run, examples: Sequence[Example]) -> None:
-    """Test rows that came after the pool was read could not be kept out of it."""
-    asked = overlap_keys(examples)
-    count = sum(overlap_key(example) in asked for example in pool_of(run).examples())
+    run, source = ctx.run, source_of_run(ctx.run)
+    mapping = dict(test.mapping or source.mapping)
+    source = replace(source, mapping=mapping, max_bad_rate=test.max_bad_rate)
+    examples = list(read_extra_rows(source, test.data, limit=test.limit).examples)
+    metric = metric or default_metric(examples)[0]
+    facts = {"data": test.data, "held_out": "test", "metric": metric}
+    store_test_rows(run, examples, facts, force=ctx.force)
+    # these rows came after the pool was read, so they could not be kept out of it
+    prompts = overlap_keys(examples)
+    count = sum(overlap_key(example) in prompts for example in pool_of(run).examples())
     if count:
         warn(run, [f"{count:,} pool rows also stand in the test data, which came after them"])
 
 
 def write_report(out: str) -> dict[str, Any]:
-    """Write report.json and report.html from the run's files."""
+    """Write report.json and report.html of a run folder, and return the report."""
     from pilotfish.report import write
 
     with run_lock(open_run(out).root) as store:

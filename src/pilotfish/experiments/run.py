@@ -1,25 +1,20 @@
-"""run: the whole loop, read -> score -> select -> train -> judge -> report, resumable anywhere."""
+"""run: the whole loop of read, score, select, train, evaluate and report; resumable anywhere."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pilotfish import remote_code
-from pilotfish.arms.arms import Arm, grid_for
+from pilotfish.arms.arms import Arm
 from pilotfish.arms.matched_compute import matched_compute, steps_of
 from pilotfish.arms.price import price_lines
-from pilotfish.arms.rows import TrainingPlan, seed_stream
-from pilotfish.arms.selections import (
-    ArmSelections,
-    method_of_recipe,
-    select_for_seed,
-    select_matched_compute,
-)
-from pilotfish.arms.training_data import check_losses, check_weights, replay_rows
+from pilotfish.arms.resolve import ResolvedRecipe, resolve_recipe
+from pilotfish.arms.selections import select_for_seed, select_matched_compute
+from pilotfish.arms.training_data import TrainingPlan, check_weights, replay_rows, seed_stream
 from pilotfish.budget import parse_budget
-from pilotfish.comparison.gates import check_gates, check_references
+from pilotfish.comparison.gates import check_references
 from pilotfish.config import Recipe, upgrade_settings
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool, overlap_keys
@@ -44,297 +39,313 @@ from pilotfish.extras import need_torch
 from pilotfish.flops import RESUME
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.score import add_scores
 from pilotfish.scoring.weak_model import weak_model
 from pilotfish.selection.canaries.lift import measure_canaries_in
 from pilotfish.store import Run, run_lock
 
-if TYPE_CHECKING:
-    from pilotfish.models import Loaded
-
-
-class StageTimer:
-    """Measures what no stage of its own charges for.
-
-    `timed` counts the time spent inside it less what cost events inside it told of, so nothing is
-    counted twice. It is written down by `tell`, and only where something was worked on: a command
-    that finds all done leaves no trace in the ledger.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._own: dict[tuple[str, str], float] = {}
-        self._begun, self._worked = run.spent, False
-        self._inside = 0.0  # told or measured inside the stage at hand
-
-    @contextmanager
-    def timed(self, stage: str, name: str) -> Iterator[None]:
-        """Charge the time inside to `stage`; may stand inside another one."""
-        start, spent, inside = time.monotonic(), self._run.spent, self._inside
-        self._inside = 0.0
-        try:
-            yield
-        finally:
-            took = time.monotonic() - start
-            told = self._run.spent - spent
-            own = max(0.0, took - told - self._inside)
-            self._own[stage, name] = self._own.get((stage, name), 0.0) + own
-            self._inside = inside + own
-
-    def tell(self) -> None:
-        """Write down what was measured since, if any stage did something by now."""
-        self._worked = self._worked or self._run.spent > self._begun
-        if self._worked:
-            for (stage, name), seconds in self._own.items():
-                self._run.cost(stage, name, seconds=seconds)
-        self._own = {}
-
-
-# Settings that say which results there are, and change none of them.
-_ADDING = {
-    "evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods", "matched_on",
-    "method_selection", "gates", "pricing", "canaries",
-}  # fmt: skip
+# Settings that add or remove results, and change none of those that stay.
+_ADDING = {"evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods"}
+_ADDING |= {"matched_on", "method_selection", "gates", "pricing", "canaries"}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything one comparison holds fixed while its arms and seeds go by."""
+    """A resolved recipe, and the rows and models that its arms and seeds share.
 
-    run: Run
-    recipe: Recipe
+    Attributes:
+        ctx: The run folder, whose lock is held.
+        resolved: The recipe with its arms, methods and selections.
+        pool: The rows to select from.
+        held_out: The trusted rows and the test rows.
+        metric: Name of the metric of evaluation.
+        training: Strong model, weak model and training settings of all arms.
+    """
+
+    ctx: RunContext
+    resolved: ResolvedRecipe
     pool: Pool
-    beside: HeldOutData
+    held_out: HeldOutData
     metric: str
-    picks: ArmSelections
-    why: str  # the verdict's method
-    arms: Sequence[Arm]
     training: TrainingPlan
-    force: bool
-    progress: Progress
 
     @property
-    def planned(self) -> list[ArmSeed]:
-        """Every arm and seed to be judged: untrained models are judged once."""
+    def recipe(self) -> Recipe:
+        """The settings."""
+        return self.resolved.recipe
+
+    @property
+    def models(self) -> list[ArmSeed]:
+        """Every arm and seed to evaluate; an arm without training has one seed."""
         return [
             (arm.name, seed)
             for seed in range(self.recipe.n_seeds)
-            for arm in self.arms
+            for arm in self.resolved.arms
             if seed == 0 or arm.trained or (arm.name == "weak" and self.training.tuned)
         ]
-
-    def again(self, seed: int) -> str:
-        """What the names of selections of a later seed end with; without tuning seed 0 serves."""
-        return f"-{seed}" if self.training.tuned and seed else ""
 
 
 def run_experiment(
     recipe: Recipe, out: str, *, force: bool = False, progress: Progress = SILENT
 ) -> Run:
-    """Run a recipe into `out`; what is finished and unchanged is kept, the rest is done.
+    """Run a recipe into a folder. Results that are finished and unchanged are kept.
 
-    UsageError, naming what changed, where `out` holds other data, test rows, scores or selections
-    (unless `force`); run.json then tells what it told before.
+    Args:
+        recipe: The settings.
+        out: The run folder, made if missing.
+        force: Replace results that were made from other data or settings.
+        progress: Receives notes and steps.
+
+    Returns:
+        The run, complete and reported.
+
+    Raises:
+        UsageError: The recipe is not possible, or `out` holds other data, test rows, scores or
+            selections (named). run.json and the report are then as before.
+        DataError: The data is not usable.
+        RunBusy: Another command works on the run.
     """
     need_torch("a run", extra="train")
     for budget in recipe.all_budgets:
-        parse_budget(budget)
+        parse_budget(budget)  # before the folder is made
     with run_lock(out) as store, remote_code.allowing(recipe.trust_remote_code):
         # after the lock: a second planner is turned away before torch is loaded
-        run = Run(store.root)
-        watch = StageTimer(run)
-        with watch.timed("read", "rows and settings"):
+        ctx = RunContext(Run(store.root), progress, force)
+        timer = StageTimer(ctx.run)
+        with timer.timed("read", "rows and settings"):
             from pilotfish.models import count_parameters, set_threads
             from pilotfish.report import write
 
             set_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
-            experiment = prepare(run, recipe, force, progress)
-        with watch.timed("plan", "prices"):
-            _say_prices(experiment)
+            experiment = prepare(ctx, resolve_recipe(recipe))
+        with timer.timed("plan", "prices"):
+            for line in price_lines(
+                experiment.resolved, experiment.pool, experiment.held_out, experiment.metric
+            ):
+                progress.note(line)
         for seed in range(recipe.n_seeds):
-            with watch.timed("draw", f"controls of seed {seed}"):
-                experiment = pick_for_seed(experiment, seed, watch)
-            for arm in experiment.arms:
-                with watch.timed("load", f"{arm.name} seed {seed}"):
-                    compare_arm(experiment, arm, seed)
-        with watch.timed("report", "page"):
-            run.update(status="complete")
-        watch.tell()
-        with watch.timed("report", "page"):
-            write(run)
-        watch.tell()
-    return run
+            with timer.timed("draw", f"controls of seed {seed}"):
+                if seed == 0 or experiment.training.tuned:
+                    score(experiment, seed, timer)
+                experiment = select(experiment, seed)
+                if seed == 0:
+                    write_plan(experiment)
+            for arm in experiment.resolved.arms:
+                if (arm.name, seed) in experiment.models:
+                    with timer.timed("load", f"{arm.name} seed {seed}"):
+                        train_and_evaluate(experiment, arm, seed)
+        with timer.timed("report", "page"):
+            ctx.run.update(status="complete")
+        timer.record()
+        with timer.timed("report", "page"):
+            write(ctx.run)
+        timer.record()
+    return ctx.run
 
 
-def prepare(run: Run, recipe: Recipe, force: bool, progress: Progress) -> Experiment:
-    """Read every row, decide metric, method and arms, and store the rows to judge on."""
-    arms = grid_for(recipe)
-    check_losses(recipe, arms)
-    check_gates(recipe.gates, [arm.name for arm in arms], tasks=bool(recipe.task_column))
-    method, why = method_of_recipe(recipe)
-    picks = ArmSelections.of(recipe, method, arms)
-    source = source_of_recipe(recipe)
-    beside = load_eval_rows(recipe, source)
-    exclude = overlap_keys(beside.test)
-    pool = open_pool(run, source, exclude=exclude, force=force, progress=progress)
-    metric = metric_of_recipe(recipe, beside.test, progress)
-    facts = {"data": recipe.test, "held_out": beside.held_out, "metric": metric}
-    if recipe.task_column:
-        facts["task_column"] = recipe.task_column
-    store_test_rows(run, beside.test, facts, force=force)
-    tasks = tasks_of(run, beside.test)  # a row without a task is said now
-    check_references(run, recipe.gates, [arm.name for arm in arms], tasks.values())
-    for data in sorted({arm.config(recipe.train).replay or "" for arm in arms} - {""}):
-        replay_rows(run, data, limit=1)  # what cannot be read is said now
-    check_weights(pool, [arm.config(recipe.train) for arm in arms if arm.trained])
-    warn_weak_evidence(run, beside)
-    progress.note(f"method: {method.text} ({why})")
-    training = _training(run, recipe, beside, force=force, progress=progress)
-    return Experiment(
-        run, recipe, pool, beside, metric, picks, why, arms, training, force, progress
-    )  # fmt: skip
+def prepare(ctx: RunContext, resolved: ResolvedRecipe) -> Experiment:
+    """Read all rows, store the test rows, and refuse what the rows cannot meet.
 
+    Args:
+        ctx: The run.
+        resolved: The recipe.
 
-def _training(
-    run: Run, recipe: Recipe, beside: HeldOutData, *, force: bool, progress: Progress
-) -> TrainingPlan:
+    Raises:
+        UsageError: The run holds other rows, or rows and settings do not fit.
+        DataError: Rows cannot be read, or lack a column that the recipe names.
+    """
     from pilotfish.models import identify
 
-    def weak(seed: int) -> "Loaded":
+    recipe, run, force, progress = resolved.recipe, ctx.run, ctx.force, ctx.progress
+    source = source_of_recipe(recipe)
+    held_out = load_eval_rows(recipe, source)
+    exclude = overlap_keys(held_out.test)
+    pool = open_pool(run, source, exclude=exclude, force=force, progress=progress)
+    metric = metric_of_recipe(recipe, held_out.test, progress)
+    facts = {"data": recipe.test, "held_out": held_out.held_out, "metric": metric}
+    if recipe.task_column:
+        facts["task_column"] = recipe.task_column
+    store_test_rows(run, held_out.test, facts, force=force)
+
+    # errors of rows and references are raised now, before a model is loaded
+    tasks = tasks_of(run, held_out.test)
+    check_references(run, recipe.gates, [arm.name for arm in resolved.arms], tasks.values())
+    configs = [arm.config(recipe.train) for arm in resolved.arms]
+    for data in sorted({config.replay for config in configs if config.replay}):
+        replay_rows(run, data, limit=1)
+    trained = zip(resolved.arms, configs, strict=True)
+    check_weights(pool, [config for arm, config in trained if arm.trained])
+    warn_weak_evidence(run, held_out)
+    progress.note(f"method: {resolved.method.text} ({resolved.why})")
+
+    def load_weak(seed: int) -> Any:
         return weak_model(
-            run, recipe.weak, trusted=beside.trusted, seed=seed,
-            stream=seed_stream(recipe.seed, seed),
-            config=recipe.weak_train, precision=recipe.precision, force=force, progress=progress,
+            run, recipe.weak, trusted=held_out.trusted, seed=seed,
+            stream=seed_stream(recipe.seed, seed), config=recipe.weak_train,
+            precision=recipe.precision, force=force, progress=progress,
         )  # fmt: skip
 
-    return TrainingPlan(
-        recipe.strong, identify(recipe.strong), recipe.train, weak, beside.trusted,
-        tuned=bool(beside.trusted), seed=recipe.seed,
+    training = TrainingPlan(
+        recipe.strong, identify(recipe.strong), recipe.train, load_weak, held_out.trusted,
+        tuned=bool(held_out.trusted), seed=recipe.seed,
     )  # fmt: skip
+    return Experiment(ctx, resolved, pool, held_out, metric, training)
 
 
-def _say_prices(experiment: Experiment) -> None:
-    lines = price_lines(
-        experiment.recipe, experiment.pool, experiment.beside, experiment.picks, experiment.metric
-    )
-    for line in lines:
-        experiment.progress.note(line)
+def score(experiment: Experiment, seed: int, timer: "StageTimer") -> None:
+    """Score the pool by all methods in one pass, with the weak model of a seed.
 
-
-def pick_for_seed(experiment: Experiment, seed: int, watch: StageTimer) -> Experiment:
-    """Score, select and draw the controls for one seed; without tuning, seed 0 serves all.
-
-    The first one fixes what all share, the number of steps among it.
+    Args:
+        experiment: The experiment.
+        seed: Number of the seed; without tuning, the scores of seed 0 serve all.
+        timer: Charges the time of loading the weak model.
     """
-    run, again = experiment.run, experiment.again(seed)
-    shared: dict[str, Any] = {
-        "draw": experiment.training.stream(seed),
-        "again": again,
-        "force": experiment.force,
-    }
-    if again or seed == 0:
-        known = {*experiment.picks.columns(again)} <= {*run.section("scores")}
-        with watch.timed(RESUME if known else "score", "loading the weak model"):
-            weak = experiment.training.weak(seed)
-        _score(experiment, weak, seed, again)
-    select_for_seed(run, experiment.picks, seed, **shared)
-    if seed == 0 and experiment.recipe.canary_rows:
-        stand = run.section("selections")
-        names = [each for each in experiment.picks.with_controls if each in stand]
-        measure_canaries_in(run, names, experiment.recipe.canary_rows, progress=experiment.progress)
-    experiment = experiment if seed else with_steps(experiment)
-    if any(arm.steps == "compute" for arm in experiment.arms):
-        compute = matched_compute(
-            run, experiment.pool, experiment.recipe, experiment.picks.methods["selected"],
-            steps=experiment.training.steps or 1,
-        )  # fmt: skip
-        select_matched_compute(run, experiment.picks, seed, compute, **shared)
-    if seed == 0:
-        begin(experiment)
-    return experiment
-
-
-def _score(experiment: Experiment, weak: "Loaded", seed: int, again: str) -> None:
-    """All methods in one pass."""
-    recipe, training = experiment.recipe, experiment.training
-    how = ScoreConfig(
+    ctx, recipe, training = experiment.ctx, experiment.recipe, experiment.training
+    columns = experiment.resolved.selections.columns(_suffix(training, seed))
+    scored = {*columns} <= {*ctx.run.section("scores")}
+    with timer.timed(RESUME if scored else "score", "loading the weak model"):
+        weak = training.weak(seed)
+    config = ScoreConfig(
         recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
     )
     add_scores(
-        experiment.run, experiment.pool, weak, experiment.picks.columns(again),
-        how=how, direction=recipe.direction, force=experiment.force,
-        progress=experiment.progress,
+        ctx.run, experiment.pool, weak, columns, how=config, direction=recipe.direction,
+        force=ctx.force, progress=ctx.progress,
     )  # fmt: skip
 
 
-def with_steps(experiment: Experiment) -> Experiment:
-    """The number of optimizer steps comes from the first selection and is equal for every arm."""
+def select(experiment: Experiment, seed: int) -> Experiment:
+    """Make the selections and controls of one seed.
+
+    Args:
+        experiment: The experiment.
+        seed: Number of the seed.
+
+    Returns:
+        The experiment, with the number of optimizer steps that follows from the first selection.
+    """
     from pilotfish.data_order import plan_steps
 
-    kept = int(experiment.run.section("selections")["selected"]["delivered"])
-    steps = plan_steps(kept, experiment.training.config)
-    return replace(experiment, training=replace(experiment.training, steps=steps))
+    ctx, run, resolved = experiment.ctx, experiment.ctx.run, experiment.resolved
+    training, selections, recipe = experiment.training, resolved.selections, experiment.recipe
+    shared: dict[str, Any] = {
+        "draw": training.stream(seed),
+        "again": _suffix(training, seed),
+        "force": ctx.force,
+    }
+    select_for_seed(run, selections, seed, **shared)
+    made = run.section("selections")
+    if seed == 0:
+        if recipe.canary_rows:
+            names = [name for name in selections.with_controls if name in made]
+            measure_canaries_in(run, names, recipe.canary_rows, progress=ctx.progress)
+        steps = plan_steps(int(made["selected"]["delivered"]), training.config)
+        training = replace(training, steps=steps)
+    if any(arm.steps == "compute" for arm in resolved.arms):
+        steps = training.steps or 1
+        compute = matched_compute(run, experiment.pool, recipe, resolved.method, steps=steps)
+        select_matched_compute(run, selections, seed, compute, **shared)
+    return replace(experiment, training=training)
 
 
-def begin(experiment: Experiment) -> None:
-    """Once nothing was refused: write down the plan, and withdraw results of another one."""
-    run, recipe, picks = experiment.run, experiment.recipe, experiment.picks
+def _suffix(training: TrainingPlan, seed: int) -> str:
+    """Return the suffix of columns and selections of a later seed; "" if those of seed 0 serve."""
+    return f"-{seed}" if training.tuned and seed else ""
+
+
+def write_plan(experiment: Experiment) -> None:
+    """Write settings and plan into run.json, and withdraw the results of another plan.
+
+    It is called once nothing can be refused any more.
+    """
+    run, resolved, recipe = experiment.ctx.run, experiment.resolved, experiment.recipe
     config = redact_values(recipe.model_dump(mode="json", exclude={"out"}))
-    withdraw_results(run, _of_another_plan(experiment, config))
+    old, evaluated = upgrade_settings(run.section("config")), evaluated_models(run)
+    changed = {key for key in {*old, *config} if old.get(key) != config.get(key)} - _ADDING
+    if not (old and changed):
+        models = experiment.models
+        evaluated = [model for model in evaluated if model not in models]
+    withdraw_results(run, evaluated)
+
+    selections = resolved.selections
     evidence = {
         "level": recipe.evidence,
         "seeds": list(range(recipe.n_seeds)),
-        "arms": [arm.name for arm in experiment.arms],
-        "method": picks.methods["selected"].text,
-        "why": experiment.why,
+        "arms": [arm.name for arm in resolved.arms],
+        "method": resolved.method.text,
+        "why": resolved.why,
         "steps": experiment.training.steps,
         "rows": int(run.section("selections")["selected"]["delivered"]),
-        **_beyond(experiment),
     }
+    # a comparison of one method at one budget has none of these
+    more = {
+        "budgets": selections.slugs if len(selections.slugs) > 1 else {},
+        "methods": {n: m.text for n, m in selections.methods.items() if n != "selected"},
+        "matched_on": recipe.matched_on if recipe.matched_on != ["steps"] else [],
+        "method_selection": recipe.method_selection if recipe.method_selection != "fixed" else "",
+        "variants": {arm.name: arm.of for arm in resolved.arms if arm.of},
+    }
+    evidence |= {name: value for name, value in more.items() if value}
     run.update(status="running", config=config, evidence=evidence)
 
 
-def _beyond(experiment: Experiment) -> dict[str, Any]:
-    """What a comparison has beyond one method at one budget; nothing where it has not."""
-    picks, recipe = experiment.picks, experiment.recipe
-    told = {
-        "budgets": picks.slugs if len(picks.slugs) > 1 else {},
-        "methods": {n: m.text for n, m in picks.methods.items() if n != "selected"},
-        "matched_on": recipe.matched_on if recipe.matched_on != ["steps"] else [],
-        "method_selection": recipe.method_selection if recipe.method_selection != "fixed" else "",
-        "variants": {arm.name: arm.of for arm in experiment.arms if arm.of},
-    }
-    return {name: value for name, value in told.items() if value}
+def train_and_evaluate(experiment: Experiment, arm: Arm, seed: int) -> None:
+    """Train one arm with one seed, unless it is base or weak, and evaluate the model.
 
-
-def _of_another_plan(experiment: Experiment, config: dict[str, Any]) -> list[ArmSeed]:
-    """What was judged under other settings, or is no part of this comparison."""
-    judged = evaluated_models(experiment.run)
-    old = upgrade_settings(experiment.run.section("config"))
-    changed = {key for key in {*old, *config} if old.get(key) != config.get(key)} - _ADDING
-    if old and changed:
-        return judged
-    return [model for model in judged if model not in experiment.planned]
-
-
-def compare_arm(experiment: Experiment, arm: Arm, seed: int) -> None:
-    """Train one arm with one seed (base and weak are as they are) and judge it."""
+    Args:
+        experiment: The experiment.
+        arm: The arm.
+        seed: Number of the seed.
+    """
     from pilotfish.models import load
 
-    if (arm.name, seed) not in experiment.planned:
-        return
+    ctx, training = experiment.ctx, experiment.training
     if arm.trained:
-        training = replace(
-            experiment.training,
-            steps=steps_of(experiment.run, arm, seed, experiment.training, len(experiment.pool)),
-        )
-        train_arm(experiment.run, arm, seed, training, progress=experiment.progress)
-        loaded = load(str(experiment.run.root / train_folder(arm.name, seed)))
+        steps = steps_of(ctx.run, arm, seed, training, len(experiment.pool))
+        train_arm(ctx, arm, seed, replace(training, steps=steps))
+        model = load(str(ctx.run.root / train_folder(arm.name, seed)))
     else:
-        loaded = (
-            experiment.training.weak(seed) if arm.name == "weak" else load(experiment.recipe.strong)
-        )
-    evaluate_arm(
-        experiment.run, (arm.name, seed), loaded, experiment.beside.test, experiment.metric,
-        progress=experiment.progress,
-    )  # fmt: skip
+        model = training.weak(seed) if arm.name == "weak" else load(training.strong)
+    evaluate_arm(ctx, (arm.name, seed), model, experiment.held_out.test, experiment.metric)
+
+
+class StageTimer:
+    """Charges the time of stages that record no cost themselves.
+
+    `timed` counts the time inside it, less what cost events recorded meanwhile, so nothing is
+    counted twice. `record` writes the sums down only if some work was done: a command that finds
+    everything finished leaves no trace in the ledger.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._seconds: dict[tuple[str, str], float] = {}
+        self._spent_before, self._worked = run.spent, False
+        self._inner = 0.0  # seconds of stages inside the current one
+
+    @contextmanager
+    def timed(self, stage: str, name: str) -> Iterator[None]:
+        """Charge the time inside to a stage; stages may be nested.
+
+        Args:
+            stage: Stage of the ledger.
+            name: Name of the cost event.
+        """
+        start, spent, inner = time.monotonic(), self._run.spent, self._inner
+        self._inner = 0.0
+        try:
+            yield
+        finally:
+            recorded = self._run.spent - spent
+            seconds = max(0.0, time.monotonic() - start - recorded - self._inner)
+            self._seconds[stage, name] = self._seconds.get((stage, name), 0.0) + seconds
+            self._inner = inner + seconds
+
+    def record(self) -> None:
+        """Write the times measured so far as cost events, if any work was done."""
+        self._worked = self._worked or self._run.spent > self._spent_before
+        if self._worked:
+            for (stage, name), seconds in self._seconds.items():
+                self._run.cost(stage, name, seconds=seconds)
+        self._seconds = {}

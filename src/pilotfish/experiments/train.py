@@ -1,4 +1,4 @@
-"""train: one strong model per arm and seed, all with the same number of optimizer steps."""
+"""train: train one strong model per arm and seed, all with the same number of optimizer steps."""
 
 import hashlib
 import json
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pilotfish.arms.arms import Arm, arms_for
 from pilotfish.arms.matched_compute import steps_of
-from pilotfish.arms.rows import TrainingPlan, selection_name_of
 from pilotfish.arms.training_data import (
     GOLD,
     REPLAY,
     TrainingData,
+    TrainingPlan,
     as_oracle,
     check_teachers,
     check_training_data,
     hold_out_gold,
+    selection_name_of,
     training_data_of,
 )
 from pilotfish.config import TrainConfig
@@ -38,24 +39,23 @@ from pilotfish.extras import need_torch
 from pilotfish.flops import training_cost
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.weak_model import weak_of_run
 from pilotfish.selection.files import kept_of, refresh
-from pilotfish.store import Run, Store, run_lock
+from pilotfish.store import Run, run_lock
 from pilotfish.training.teacher.cache import cached_teacher_outputs, captured_as
 from pilotfish.training.torchrun import follower_loop, is_follower, lead, run_on_all_ranks
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
     from pilotfish.training.callbacks import StepCallback
-    from pilotfish.training.checkpoint import Checkpoints
     from pilotfish.training.teacher.outputs import TeacherOutputs
 
-# Settings that change how training runs, and not the weights.
-CHANGE_NOTHING = {
-    "save_steps", "save_seconds", "parallel",
-    "teacher", "teacher_kind", "teacher_top_k",  # a stored teacher is named by itself
-}  # fmt: skip
-LITTLE = 0.95  # of a teacher's probability: less stored is warned of
+# Settings that change how training runs, but not the weights. A stored teacher is part of
+# `made_from` by itself.
+CHANGE_NOTHING = {"save_steps", "save_seconds", "parallel"}
+CHANGE_NOTHING |= {"teacher", "teacher_kind", "teacher_top_k"}
+MIN_CAPTURED = 0.95  # share of the teacher's probability; a smaller one gives a warning
 
 
 class TrainingRecorder(Protocol):
@@ -63,7 +63,7 @@ class TrainingRecorder(Protocol):
 
     @property
     def callback(self) -> "StepCallback | None":
-        """What to call during training; None: nothing."""
+        """The callback of the training loop; None: none."""
         ...
 
     def finish(self, folder: Path) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class TrainingRecorder(Protocol):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One model to train and commit, whatever experiment wants it.
+    """One model to train and commit, for any kind of experiment.
 
     Attributes:
         arm: With `seed` it names the folder train/<arm>/seed-<seed>/.
@@ -82,8 +82,8 @@ class TrainingJob:
         config: Training settings of this model, its loss among them.
         data: Rows, targets and validation rows.
         random_seed: Seed of the order of rows, of dropout and of new weights.
-        made_from: Everything that decides the weights, as JSON: a committed model is reused only
-            where its manifest has the same.
+        made_from: Everything that decides the weights, as JSON. A committed model is reused only
+            if its manifest has the same.
         facts: Further fields of the manifest.
         steps: Optimizer steps; None: as many as the rows are worth.
         teacher: The weak model, for a loss or a token selection that needs it in memory.
@@ -122,70 +122,78 @@ def is_trained(run: Run, arm: str, seed: int, made_from: Mapping[str, Any]) -> b
     return run.store.holds(f"{train_folder(arm, seed)}/manifest.json", {"made_from": made_from})
 
 
-def train_model(run: Run, job: TrainingJob, *, progress: Progress = SILENT) -> dict[str, Any]:
+def train_model(ctx: RunContext, job: TrainingJob) -> dict[str, Any]:
     """Train one model, commit it with its manifest, and charge its cost.
 
     A killed training continues from its newest checkpoint. Results of an earlier model of the same
     arm and seed are withdrawn first.
 
     Args:
-        run: The run that the model becomes part of.
+        ctx: The run that the model becomes part of.
         job: What to train, on what, and how.
-        progress: Receives steps and warnings.
 
     Returns:
-        What training reports: rows, tokens, steps, losses and more.
+        The report of the training loop: rows, tokens, steps, losses and more.
 
     Raises:
         UsageError: A list of learning rates without trusted rows to choose on, or a loss that
             does not fit model, teacher or targets.
-        DataError: No row has anything to learn.
+        DataError: No row has a token to learn.
     """
-    run.store.forget(f"judge/{job.arm}/seed-{job.seed}.json")
+    ctx.store.forget(f"judge/{job.arm}/seed-{job.seed}.json")
     start = time.monotonic()
-    rate = _learning_rate(run, job)
-    with run.store.attempt(f"{job.folder}/manifest.json") as attempt:
+    rate = _learning_rate(ctx.run, job)
+    with ctx.store.attempt(f"{job.folder}/manifest.json") as attempt:
         folder = attempt.folder(job.folder)
-        result = _fit(run, job, folder, rate, progress)
+        result = _fit(ctx, job, folder, rate)
         recorded = job.recorder.finish(folder) if job.recorder else {}
-        attempt.meta = {
-            **result, "arm": job.arm, "seed": job.seed, **job.facts, **recorded,
-            "made_from": job.made_from,
-        }  # fmt: skip
-    run.cost(
-        "train", f"{job.arm} seed {job.seed}", seconds=time.monotonic() - start,
-        rows=len(job.data.rows), **training_cost(result),
-    )  # fmt: skip
+        names = {"arm": job.arm, "seed": job.seed}
+        attempt.meta = {**result, **names, **job.facts, **recorded, "made_from": job.made_from}
+    seconds, rows = time.monotonic() - start, len(job.data.rows)
+    cost = training_cost(result)
+    ctx.run.cost("train", f"{job.arm} seed {job.seed}", seconds=seconds, rows=rows, **cost)
     return result
 
 
-def _fit(
-    run: Run, job: TrainingJob, folder: Path, rate: float | None, progress: Progress
-) -> dict[str, Any]:
+def _fit(ctx: RunContext, job: TrainingJob, folder: Path, rate: float | None) -> dict[str, Any]:
     """Call the trainer that fits the data, on every rank of a distributed run."""
+    from pilotfish.training.checkpoint import Checkpoints
     from pilotfish.training.classify import train_classifier
     from pilotfish.training.trainer import train
 
-    data, name = job.data, f"train {job.arm} seed {job.seed}"
+    def warn_of_checkpoint(text: str) -> None:
+        ctx.progress.note(f"warning: {text}")
+        ctx.run.event("warning", text=text)
+
+    # checkpoints of other settings or rows have another key and are never used
+    key = hashlib.sha256(json.dumps(job.made_from, sort_keys=True).encode()).hexdigest()
+    data, config, name = job.data, job.config, f"train {job.arm} seed {job.seed}"
     shared: dict[str, Any] = {
         "seed": job.random_seed,
         "folder": folder,
         "steps": job.steps,
         "learning_rate": rate,
-        "checkpoints": checkpoints_of(run, job.folder, job.config, job.made_from, progress),
-        "on_step": lambda step, steps, loss: progress.step(name, step, steps),
+        "checkpoints": Checkpoints(
+            ctx.store,
+            job.folder,
+            key,
+            steps=config.save_steps,
+            seconds=config.save_seconds,
+            warn=warn_of_checkpoint,
+        ),
+        "on_step": lambda step, steps, loss: ctx.progress.step(name, step, steps),
         "looks": job.recorder.callback if job.recorder else None,
     }
     if data.labels is not None:
         return train_classifier(
-            data.rows, job.model, job.config, classes=data.labels.classes,
+            data.rows, job.model, config, classes=data.labels.classes,
             targets=data.labels.targets, validation=data.labels.validation, **shared,
         )  # fmt: skip
-    found: dict[str, Any] = run_on_all_ranks(
-        train, data.rows, job.model, job.config, teacher=job.teacher, taught=job.taught,
+    result: dict[str, Any] = run_on_all_ranks(
+        train, data.rows, job.model, config, teacher=job.teacher, taught=job.taught,
         known=data.known, validation=data.validation, **shared,
     )  # fmt: skip
-    return found
+    return result
 
 
 def _learning_rate(run: Run, job: TrainingJob) -> float | None:
@@ -199,7 +207,7 @@ def _learning_rate(run: Run, job: TrainingJob) -> float | None:
             hint="give one value, or trusted rows with --trusted",
         )
     first = run.store.manifest(f"{train_folder(job.arm, 0)}/manifest.json")
-    # seeds of an arm differ by what they drew alone
+    # seeds of an arm differ in their random draws alone
     alike = ("strong", "steps", "config", "chosen_on", "taught")
     if job.seed and first:
         old = first["made_from"]
@@ -208,14 +216,14 @@ def _learning_rate(run: Run, job: TrainingJob) -> float | None:
     from pilotfish.training.tune import pick_learning_rate
 
     kept = job.data.without(job.rate_rows)
-    # rates are compared by whole models, which FSDP2 leaves on no rank
+    # rates are compared by whole models, and FSDP2 leaves a whole model on no rank
     plain = job.config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
-    picked: float = run_on_all_ranks(
+    best: float = run_on_all_ranks(
         pick_learning_rate, kept.rows, job.model, plain, rates, job.rate_rows,
         seed=job.random_seed, steps=job.steps, teacher=job.teacher, taught=job.taught,
         known=kept.known,
     )  # fmt: skip
-    return picked
+    return best
 
 
 def forget_checkpoints(run: Run, folder: str) -> None:
@@ -226,125 +234,92 @@ def forget_checkpoints(run: Run, folder: str) -> None:
         Checkpoints(run.store, folder, key="").clear()
 
 
-def checkpoints_of(
-    run: Run, folder: str, config: TrainConfig, made_from: Mapping[str, Any], progress: Progress
-) -> "Checkpoints":
-    """Open the checkpoints of one training; those of other settings or rows are never used."""
-    from pilotfish.training.checkpoint import Checkpoints
-
-    def say(text: str) -> None:
-        progress.note(f"warning: {text}")
-        run.event("warning", text=text)
-
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-    return Checkpoints(
-        run.store, folder, key, steps=config.save_steps, seconds=config.save_seconds, warn=say
-    )
-
-
-def train_arm(
-    run: Run, arm: Arm, seed: int, training: TrainingPlan, *, progress: Progress = SILENT
-) -> None:
+def train_arm(ctx: RunContext, arm: Arm, seed: int, plan: TrainingPlan) -> None:
     """Train one arm of a comparison with one seed, or reuse an intact model.
 
     Args:
-        run: The run with the arm's selection.
-        arm: Which rows are learnt, and how.
+        ctx: The run with the arm's selection.
+        arm: Its rows and settings.
         seed: Number of the seed.
-        training: What all arms share: strong model, settings, weak model, trusted rows, steps.
-        progress: Receives steps and warnings.
+        plan: What all arms share: strong model, settings, weak model, trusted rows, steps.
     """
     need_torch("training", extra="train")
-    config = arm.config(training.config)
-    data = training_data_of(run, arm, seed, training, config, progress=progress)
-    teacher = _teacher(config, seed, training)
-    made_from = _made_from(arm, seed, training, config, data=data, teacher=teacher)
+    run, config, folder = ctx.run, arm.config(plan.config), train_folder(arm.name, seed)
+    data = training_data_of(ctx, arm, seed, plan)
+    # the weak model: a loss learns from it, or the selection of tokens compares with it
+    needed = config.focus or _needs_teacher(config.loss)
+    teacher = plan.weak(seed if plan.tuned else 0) if needed else None
+    made_from = _made_from(arm, seed, plan, data, teacher)
     if not is_trained(run, arm.name, seed, made_from):
-        taught = None
+        outputs = None
         if "taught" in made_from and teacher is not None:
-            taught = cached_teacher_outputs(
-                run, data.rows, teacher, config, strong=training.strong, seed=training.seed,
-                progress=progress,
+            outputs = cached_teacher_outputs(
+                run, data.rows, teacher, config, strong=plan.strong, seed=plan.seed,
+                progress=ctx.progress,
             )  # fmt: skip
-            teacher = teacher if config.focus else None  # from here on it is not in memory
-        selection = (
-            selection_name_of(run, arm, seed, tuned=training.tuned) if arm.selection else None
-        )
-        facts = {
-            "selection": selection,
-            "trusted_rows": data.count(GOLD),
-            **({"replay_rows": data.count(REPLAY)} if config.replay else {}),
-            "rows_digest": made_from["rows"],
-        }
-        several = isinstance(config.learning_rate, list) and training.trusted
+            teacher = teacher if config.focus else None  # frees its memory while the arm trains
+        selection = selection_name_of(run, arm, seed, tuned=plan.tuned) if arm.selection else None
+        facts = {"selection": selection, "trusted_rows": data.count(GOLD)}
+        facts |= {"replay_rows": data.count(REPLAY)} if config.replay else {}
+        facts["rows_digest"] = made_from["rows"]
+        several_rates = isinstance(config.learning_rate, list) and plan.trusted
+        rate_rows = hold_out_gold(plan) if several_rates else ()
         job = TrainingJob(
-            arm.name, seed, training.strong, config, data, training.stream(seed), made_from, facts,
-            training.steps, teacher, taught, rate_rows=hold_out_gold(training) if several else (),
+            arm.name, seed, plan.strong, config, data, plan.stream(seed), made_from, facts,
+            plan.steps, teacher, outputs, rate_rows,
         )  # fmt: skip
-        _warn(run, arm.name, train_model(run, job, progress=progress), progress)
-    folder = train_folder(arm.name, seed)
+        _warn(ctx, arm.name, train_model(ctx, job))
     forget_checkpoints(run, folder)
     refresh(run, folder)
-
-
-def _warn(run: Run, arm: str, result: Mapping[str, Any], progress: Progress) -> None:
-    """Log and keep what a reader must know about how a model was trained."""
-    texts = [f"arm {arm}: {text}" for text in result.get("warnings", ())]
-    if result.get("oracle"):
-        texts.append(
-            f"the arm {arm} is an oracle: it was stopped by labels that are unknown in practice"
-        )
-    if (mass := result.get("captured_mass", 1.0)) < LITTLE:
-        texts.append(
-            f"the stored teacher of arm {arm} holds {mass:.1%} of its probability: raise "
-            "train.teacher_top_k"
-        )
-    for text in texts:
-        progress.note(f"warning: {text}")
-    warn(run, texts)
-
-
-def _made_from(
-    arm: Arm,
-    seed: int,
-    training: TrainingPlan,
-    config: TrainConfig,
-    *,
-    data: TrainingData,
-    teacher: "Loaded | None",
-) -> dict[str, Any]:
-    """Describe all that decides the weights; models by their content, never by their names."""
-    from pilotfish.training.parallel import world
-
-    cached = config.teacher == "cached" and _needs_teacher(config.loss)
-    several = config.learning_rate if isinstance(config.learning_rate, list) else None
-    held_out = {name: fingerprint(rows) for name, rows in data.validation.items()}
-    return {
-        "arm": arm.name,
-        "stream": training.stream(seed),
-        "strong": training.strong_digest,
-        "teacher": teacher.digest if teacher else None,
-        "steps": training.steps,
-        "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
-        "rows": fingerprint(data.rows),
-        **({"validation": held_out} if held_out else {}),
-        # trusted rows choose among several learning rates, also for arms that do not learn them
-        "chosen_on": fingerprint(training.trusted) if several else None,
-        **({"taught": captured_as(config, training.strong, training.seed)} if cached else {}),
-        **({"world": ranks} if (ranks := world()) > 1 else {}),  # each rank adds rows to a step
-    }
-
-
-def _teacher(config: TrainConfig, seed: int, training: TrainingPlan) -> "Loaded | None":
-    """The weak model, where the loss learns from it or the focus compares with it."""
-    needed = config.focus or _needs_teacher(config.loss)
-    return training.weak(seed if training.tuned else 0) if needed else None
 
 
 def _needs_teacher(loss: str) -> bool:
     from pilotfish.losses import make_loss
 
     return "teacher" in make_loss(loss).needs
+
+
+def _made_from(
+    arm: Arm, seed: int, plan: TrainingPlan, data: TrainingData, teacher: "Loaded | None"
+) -> dict[str, Any]:
+    """Describe all that decides the weights; models by their content, never by their names."""
+    from pilotfish.training.parallel import world
+
+    config, ranks = arm.config(plan.config), world()
+    cached = config.teacher == "cached" and _needs_teacher(config.loss)
+    several_rates = isinstance(config.learning_rate, list)
+    held_out = {name: fingerprint(rows) for name, rows in data.validation.items()}
+    return {
+        "arm": arm.name,
+        "stream": plan.stream(seed),
+        "strong": plan.strong_digest,
+        "teacher": teacher.digest if teacher else None,
+        "steps": plan.steps,
+        "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
+        "rows": fingerprint(data.rows),
+        **({"validation": held_out} if held_out else {}),
+        # trusted rows choose among several learning rates, also for arms that do not learn them
+        "chosen_on": fingerprint(plan.trusted) if several_rates else None,
+        **({"taught": captured_as(config, plan.strong, plan.seed)} if cached else {}),
+        **({"world": ranks} if ranks > 1 else {}),  # each rank adds rows to a step
+    }
+
+
+def _warn(ctx: RunContext, arm: str, result: Mapping[str, Any]) -> None:
+    """Show and store the warnings of a training."""
+    texts = [f"arm {arm}: {text}" for text in result.get("warnings", ())]
+    if result.get("oracle"):
+        texts.append(
+            f"the arm {arm} is an oracle: it was stopped by labels that are unknown in practice"
+        )
+    if (mass := result.get("captured_mass", 1.0)) < MIN_CAPTURED:
+        texts.append(
+            f"the stored teacher of arm {arm} holds {mass:.1%} of its probability: raise "
+            "train.teacher_top_k"
+        )
+    for text in texts:
+        ctx.progress.note(f"warning: {text}")
+    warn(ctx.run, texts)
 
 
 def train_arms(
@@ -360,10 +335,28 @@ def train_arms(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
-    """Train arms on the run's selections; returns one dict per model.
+    """Train arms on the selections of a run: the command `train`.
 
-    Settings are those of the run's recipe where it has one, with `overrides` laid on top. Under
-    torchrun all processes train together, and all but the first return nothing.
+    Settings are those of the run's recipe if it has one, changed by `overrides`. Under torchrun
+    all processes train together.
+
+    Args:
+        out: The run folder.
+        strong: Name or folder of the strong model.
+        arms: Names of the arms.
+        loss: LOSS of all arms; None: the one of the settings.
+        weak: The weak model for losses that need one; None: the one that scored the run.
+        trusted: DATA with trusted rows; None: those that the weak model was tuned on.
+        seeds: Number of seeds of every arm.
+        overrides: Settings as `train.name=value`.
+        force: Train again what is there.
+        progress: Receives steps and warnings.
+
+    Returns:
+        One manifest per model; nothing on all ranks but the first.
+
+    Raises:
+        UsageError: An arm, a setting or a selection is missing or not possible.
     """
     need_torch("training", extra="train")
     if is_follower():
@@ -372,76 +365,65 @@ def train_arms(
     with run_lock(open_run(out).root) as store, lead():
         from pilotfish.models import count_parameters, set_threads
 
-        run = Run(store.root)
-        chosen = _arms(arms, trusted=bool(trusted or run.section("weak").get("trusted")))
+        ctx = RunContext(Run(store.root), progress, force)
+        run, tuned_on = ctx.run, ctx.run.section("weak").get("trusted")
         config = train_config(run, overrides, loss)
+        chosen = arms_for("none", trusted=bool(trusted or tuned_on), names=arms)
+        if untrained := [arm.name for arm in chosen if not arm.trained]:
+            raise UsageError(
+                f"the arm {', '.join(untrained)} is not trained: it is evaluated as it is",
+                hint=f"pilotfish evaluate RUN --arm {','.join(untrained)}",
+            )
         chosen = [as_oracle(arm, config) for arm in chosen]
         check_teachers([arm.config(config) for arm in chosen])
-        asks = any(arm.trusted for arm in chosen) or isinstance(config.learning_rate, list)
-        rows = _trusted(run, trusted) if asks or config.stop != "none" else ()
+        needs_trusted = any(arm.trusted for arm in chosen) or config.stop != "none"
+        rows: Sequence[Example] = ()
+        if (trusted or tuned_on) and (needs_trusted or isinstance(config.learning_rate, list)):
+            tests = overlap_keys(stored_test_rows(run))
+            rows = read_extra_rows(source_of_run(run), trusted or tuned_on, exclude=tests).examples
         check_training_data([(arm, config) for arm in chosen], trusted=bool(rows))
-        training = _training(run, strong, config, weak=weak, trusted=rows)
+        plan = _plan(run, strong, config, weak, rows)
         set_threads(count_parameters(strong))
-        training = replace(training, steps=_steps(run, training, chosen[0]))
+        plan = replace(plan, steps=_steps(run, plan, chosen[0]))
         models = [(arm, seed) for seed in range(seeds) for arm in chosen]
         for arm, seed in models:
             if force:
                 store.forget(f"{train_folder(arm.name, seed)}/manifest.json")
                 forget_checkpoints(run, train_folder(arm.name, seed))
-            steps = steps_of(run, arm, seed, training, len(pool_of(run)))
-            train_arm(run, arm, seed, replace(training, steps=steps), progress=progress)
+            steps = steps_of(run, arm, seed, plan, len(pool_of(run)))
+            train_arm(ctx, arm, seed, replace(plan, steps=steps))
         run.update(status="trained")
-        return [_told(store, train_folder(arm.name, seed)) for arm, seed in models]
+        folders = [train_folder(arm.name, seed) for arm, seed in models]
+        found = {folder: store.require(f"{folder}/manifest.json") for folder in folders}
+        return [
+            {**facts, "folder": str(store.root / folder), "files": len(facts["files"])}
+            for folder, facts in found.items()
+        ]
 
 
-def _arms(names: Sequence[str], *, trusted: bool) -> list[Arm]:
-    arms = arms_for("none", trusted=trusted, names=names)
-    if untrained := [arm.name for arm in arms if not arm.trained]:
-        raise UsageError(
-            f"nothing is trained for the arm {', '.join(untrained)}: it is judged as it is",
-            hint=f"pilotfish evaluate RUN --arm {','.join(untrained)}",
-        )
-    return arms
+def _plan(
+    run: Run, strong: str, config: TrainConfig, weak: str | None, trusted: Sequence[Example]
+) -> TrainingPlan:
+    """Collect what all arms share, from the run and the options of the command."""
+    from pilotfish.models import identify, load
+
+    def load_weak(seed: int) -> "Loaded":
+        return load(weak) if weak else weak_of_run(run, seed)
+
+    tuned = bool(run.section("weak").get("trusted"))
+    seed = int(run.section("config").get("seed", 0))
+    return TrainingPlan(strong, identify(strong), config, load_weak, trusted, tuned, seed)
 
 
 def train_config(run: Run, overrides: Sequence[str], loss: str | None = None) -> TrainConfig:
-    """The recipe's `train:` settings with `--set train.a=value` and `--loss` laid on top."""
+    """Return the recipe's `train:` settings, changed by `--set train.a=value` and `--loss`."""
     known = run.section("config").get("train", {})
     recipe = command_settings(overrides, only="train", train=known)
     return recipe.train.model_copy(update={"loss": loss}) if loss else recipe.train
 
 
-def _trusted(run: Run, data: str | None) -> Sequence[Example]:
-    """The trusted rows given, else those the weak model was tuned on; none that is judged on."""
-    vouched = data or run.section("weak").get("trusted")
-    if not vouched:
-        return ()
-    asked = overlap_keys(stored_test_rows(run))
-    return read_extra_rows(source_of_run(run), vouched, exclude=asked).examples
-
-
-def _training(
-    run: Run,
-    strong: str,
-    config: TrainConfig,
-    *,
-    weak: str | None,
-    trusted: Sequence[Example],
-) -> TrainingPlan:
-    from pilotfish.models import identify, load
-
-    def teacher(seed: int) -> "Loaded":
-        return load(weak) if weak else weak_of_run(run, seed)
-
-    return TrainingPlan(
-        strong, identify(strong), config, teacher, trusted,
-        tuned=bool(run.section("weak").get("trusted")),
-        seed=int(run.section("config").get("seed", 0)),
-    )  # fmt: skip
-
-
-def _steps(run: Run, training: TrainingPlan, first: Arm) -> int:
-    """Equal steps for every arm: those of the run's selection, else of the first arm's rows."""
+def _steps(run: Run, plan: TrainingPlan, first: Arm) -> int:
+    """Return the steps of every arm: those of the run's selection, else of the first arm's rows."""
     from pilotfish.data_order import plan_steps
     from pilotfish.training.parallel import world
 
@@ -451,10 +433,5 @@ def _steps(run: Run, training: TrainingPlan, first: Arm) -> int:
     elif first.rows == "selection":
         rows = len(kept_of(run, selection_name_of(run, first, 0, tuned=False)))
     else:
-        rows = len(training.trusted) if first.rows == "none" else len(pool_of(run))
-    return plan_steps(rows, training.config, world=world())
-
-
-def _told(store: Store, folder: str) -> dict[str, Any]:
-    facts = store.require(f"{folder}/manifest.json")
-    return {**facts, "folder": str(store.root / folder), "files": len(facts["files"])}
+        rows = len(plan.trusted) if first.rows == "none" else len(pool_of(run))
+    return plan_steps(rows, plan.config, world=world())

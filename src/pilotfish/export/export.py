@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.arms.arms import ARMS, Arm, arms_for
-from pilotfish.arms.rows import seed_stream, selection_name_of
+from pilotfish.arms.training_data import seed_stream, selection_name_of
 from pilotfish.data import overlap_keys
 from pilotfish.data.held_out import stored_test_rows
 from pilotfish.data.run_pool import fingerprint, open_run, pool_of, read_extra_rows, source_of_run

@@ -38,13 +38,13 @@ def read_dataset(recipe: Recipe, store: Store) -> DatasetSize:
     if records is not None:
         source = replace(source, limit=SAMPLED_RECORDS)
     start = time.monotonic()
-    beside = load_eval_rows(recipe, source)
-    pool = read_temporary(source, store, exclude=overlap_keys(beside.test))
+    held_out = load_eval_rows(recipe, source)
+    pool = read_temporary(source, store, exclude=overlap_keys(held_out.test))
     seconds = time.monotonic() - start
     if records is None:
-        return DatasetSize(pool, beside, len(pool), True, seconds)
+        return DatasetSize(pool, held_out, len(pool), True, seconds)
     scale = max(records / pool.manifest["rows_in"], 1.0)
-    return DatasetSize(pool, beside, round(scale * len(pool)), False, scale * seconds)
+    return DatasetSize(pool, held_out, round(scale * len(pool)), False, scale * seconds)
 
 
 def counting_note(data: DatasetSize) -> str:

@@ -6,12 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotfish.arms.arms import grid_for
-from pilotfish.arms.selections import ArmSelections, method_of_recipe
-from pilotfish.arms.training_data import check_losses
+from pilotfish.arms.resolve import resolve_recipe
 from pilotfish.arms.workload import ModelInfo, Workload, count_work
-from pilotfish.budget import parse_budget
-from pilotfish.comparison.gates import check_gates
 from pilotfish.config import SEEDS, Recipe
 from pilotfish.evaluation.default_metric import metric_of_recipe
 from pilotfish.extras import need_torch
@@ -81,20 +77,15 @@ def read_work(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> Work
     start = time.monotonic()
     from pilotfish.models import set_threads
 
-    for budget in recipe.all_budgets:
-        parse_budget(budget)
-    arms = grid_for(recipe)
-    picks = ArmSelections.of(recipe, method_of_recipe(recipe)[0], arms)
+    resolved = resolve_recipe(recipe)
     weak, strong = ModelInfo.read(recipe.weak), ModelInfo.read(recipe.strong)
-    check_losses(recipe, arms)
-    check_gates(recipe.gates, [arm.name for arm in arms], tasks=bool(recipe.task_column))
     set_threads(max(weak.parameters, strong.parameters))
     progress.note(f"reading {recipe.data}")
     begun = time.monotonic()
     data = read_dataset(recipe, Store(folder / "pool"))
     reading = time.monotonic() - begun
-    metric = metric_of_recipe(recipe, data.beside.test, progress)
-    work = count_work(recipe, picks, data, (weak, strong), metric)
+    metric = metric_of_recipe(recipe, data.held_out.test, progress)
+    work = count_work(resolved, data, (weak, strong), metric)
     # a run checks its settings and prints its prices too, and charges that to reading
     settings = time.monotonic() - start - reading
     return replace(work, data=replace(data, seconds=data.seconds + settings))

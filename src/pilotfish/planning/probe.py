@@ -87,7 +87,7 @@ def probe(work: Workload, folder: Path, seconds: float, progress: Progress) -> t
     Raises:
         RuntimeError: A model does not fit into memory, or a kernel is missing.
     """
-    clock, recipe, test = ProbeClock(seconds), work.recipe, work.data.beside.test
+    clock, recipe, test = ProbeClock(seconds), work.recipe, work.data.held_out.test
     arms, kinds = all_arms(work), training_kinds(work)
     progress.note("probe: loading the weak model and scoring a few rows")
     load_weak, weak = timed(lambda: load(recipe.weak, precision=recipe.precision))
@@ -120,7 +120,7 @@ def probe(work: Workload, folder: Path, seconds: float, progress: Progress) -> t
     if work.tuned:
         with clock.stage("tune"):
             tuning = time_training(
-                recipe.weak, _some(work.data.beside.trusted), work.tuning.config,
+                recipe.weak, _some(work.data.held_out.trusted), work.tuning.config,
                 seconds=clock.share("tune"), save=_save_seconds(folder, 4 * weak.parameters),
             )  # fmt: skip
     rows = _some(work.lengths.rows)

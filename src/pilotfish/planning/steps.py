@@ -101,9 +101,9 @@ def _score(costs: CostInputs, seed: int) -> Step:
     if rate.exact:
         seconds += min(SAMPLE, rows) / rows * read * (rate.exact + rate.token)
     width = {"fp32": 4, "int8": 4}.get(rate.precision, 2)
-    tokens = work.scored_tokens
+    tokens, columns = work.scored_tokens, work.selections.columns(f"-{seed}" if seed else "")
     return Step(
-        "score", ",".join(work.picks.columns(f"-{seed}" if seed else "")), rows, seconds, tokens,
+        "score", ",".join(columns), rows, seconds, tokens,
         _known(work.weak, work.reading_flops(tokens)),
         reading_bytes(work.weak, CPU_TOKENS, width=width),
     )  # fmt: skip
@@ -122,14 +122,14 @@ def _select(costs: CostInputs, seed: int, jobs: Sequence[Job]) -> Iterator[Step]
         audit = rate.load + audited * each * rate.exact
     mine = [job for job in jobs if job.arm.spends and (job.seed == seed or not work.tuned)]
     wanted = {job.arm.selection for job in mine}
-    for slug in work.picks.slugs:
+    for slug in work.selections.slugs:
         at = f"@{slug}" if slug else ""
         controls = {
             job.arm.selection.format(seed=job.seed) for job in mine
             if parse_arm_name(job.arm.name).budget == slug
-            and selection_kind(job.arm.selection) not in work.picks.methods
+            and selection_kind(job.arm.selection) not in work.selections.methods
         }  # fmt: skip
-        for name in work.picks.methods:
+        for name in work.selections.methods:
             if name == MAIN or f"{name}{at}" in wanted:
                 made = 1 + (len(controls) if name == MAIN else 0)
                 yield Step("select", f"{name}{at}{again}", rows, audit + made * rate.select(rows))

@@ -1,6 +1,7 @@
 """lm-evaluation-harness asks the models of a run, offline, by a task file of the test's own."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from pilotfish.errors import MissingExtra, UsageError
-from pilotfish.experiments.external.lm_eval import evaluate_with_lm_eval
+from pilotfish.experiments.external.lm_eval import LmEvalConfig, evaluate_with_lm_eval
 from pilotfish.store import Run
 from tests.experiments.worlds import World
 
@@ -50,7 +51,7 @@ def lines(run: Run, arm: str) -> list[dict[str, Any]]:
 @pytest.mark.skipif(find_spec("lm_eval") is not None, reason="lm-eval is installed")
 def test_without_lm_eval_the_pip_line_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingExtra) as found:
-        evaluate_with_lm_eval(str(tmp_path), ["words"])
+        evaluate_with_lm_eval(str(tmp_path), LmEvalConfig(["words"]))
     assert found.value.hint == "pip install 'pilotfish[lm-eval]'"
 
 
@@ -60,8 +61,8 @@ def test_without_lm_eval_the_pip_line_is_said(tmp_path: Path) -> None:
 def test_every_model_is_asked_once_and_joined_by_document(world: World, tmp_path: Path) -> None:
     run = world.run()
     own, to = task(tmp_path / "tasks"), tmp_path / "asked"
-    ask = {"to": str(to), "include_path": str(own), "metric": "acc"}
-    report = evaluate_with_lm_eval(str(run.root), ["words"], **ask)
+    config = LmEvalConfig(["words"], "acc", include_path=str(own))
+    report = evaluate_with_lm_eval(str(run.root), config, to=str(to))
     assert {arm["name"] for arm in report["arms"]} == {"base", "random", "selected"}
     assert report["verdict"]["metric"] == "acc" and report["verdict"]["outcome"] == "not_tested"
     items = {arm: lines(Run(to), arm) for arm in ("base", "random", "selected")}
@@ -70,21 +71,16 @@ def test_every_model_is_asked_once_and_joined_by_document(world: World, tmp_path
     hashes = [[item["hash"] for item in each] for each in items.values()]
     assert hashes[0] == hashes[1] == hashes[2] and len({*hashes[0]}) == 12
     before = (to / "judge/selected/seed-0.json").stat().st_mtime_ns
-    again = evaluate_with_lm_eval(str(run.root), ["words"], **ask)
+    again = evaluate_with_lm_eval(str(run.root), config, to=str(to))
     assert again["verdict"] == report["verdict"]
     assert (to / "judge/selected/seed-0.json").stat().st_mtime_ns == before
 
     with pytest.raises(UsageError, match="several metrics: acc, acc_norm"):
-        evaluate_with_lm_eval(
-            str(run.root), ["words"], to=str(tmp_path / "b"), include_path=str(own)
-        )
+        evaluate_with_lm_eval(str(run.root), replace(config, metric=None), to=str(tmp_path / "b"))
     with pytest.raises(UsageError, match="knows no task 'wrods'"):
         evaluate_with_lm_eval(
-            str(run.root), ["wrods"], to=str(tmp_path / "c"), include_path=str(own)
+            str(run.root), replace(config, tasks=["wrods"]), to=str(tmp_path / "c")
         )
-    few = evaluate_with_lm_eval(
-        str(run.root), ["words"], to=str(tmp_path / "few"), include_path=str(own), metric="acc",
-        limit=4,
-    )  # fmt: skip
+    few = evaluate_with_lm_eval(str(run.root), replace(config, limit=4), to=str(tmp_path / "few"))
     assert few["arms"][0]["items"] == 4
     assert any("--limit" in text for text in few["warnings"])

@@ -1,18 +1,17 @@
-"""judge --model: a model trained elsewhere answers the test rows of a run."""
+"""evaluate --model: evaluate a model trained elsewhere on the test rows of a run."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilotfish.config.data import Source
 from pilotfish.data.held_out import test_rows
 from pilotfish.data.run_pool import open_run
 from pilotfish.errors import UsageError, unknown_name
-from pilotfish.evaluation.items import Item
 from pilotfish.experiments.evaluate import add_test_rows, open_model
 from pilotfish.extras import need_torch
-from pilotfish.records import Example
-from pilotfish.store import Run, run_lock
+from pilotfish.run_context import RunContext
+from pilotfish.store import run_lock
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -25,18 +24,27 @@ def evaluate_model_folder(
     model: str,
     items: str,
     *,
-    test: str | None = None,
+    test: Source | None = None,
     metric: str | None = None,
-    mapping: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    max_bad_rate: float = 0.01,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Write the item lines of a model (a folder, adapters too, or a hub id) to the file `items`.
+    """Evaluate a model on the test rows of a run, and write one line per item.
 
-    test: rows to ask; the run keeps them, and asks them of the next model too. Nothing else is
-    written into the run. UsageError where it has no test rows and none are given, the file is
-    there already (unless `force`), or the folder holds no model.
+    Apart from new test rows nothing is written into the run.
+
+    Args:
+        out: The run folder.
+        model: A folder with a model or an adapter, or a hub id.
+        items: The file to write.
+        test: Test rows, which the run stores for the next model too; None: those of the run.
+        metric: Name of the metric; None: that of the run.
+        force: Overwrite `items`.
+
+    Returns:
+        The model, the file, the metric, numbers of rows, and the mean of the metric.
+
+    Raises:
+        UsageError: The run has no test rows, the file exists, or there is no such model or metric.
     """
     from pilotfish.evaluation import METRICS
     from pilotfish.evaluation.results import hashed
@@ -45,40 +53,34 @@ def evaluate_model_folder(
     run = open_run(out)
     if test:
         with run_lock(run.root):
-            add_test_rows(
-                run, test, metric=metric, mapping=mapping, limit=limit, max_bad_rate=max_bad_rate
-            )
-    examples = _asked(run, f"--model {model} --items {items}")
+            add_test_rows(RunContext(run), test, metric)
+    if not run.section("test"):
+        raise UsageError(
+            f"{run.root} holds no test rows yet",
+            hint=f"pilotfish evaluate {run.root} --model {model} --items {items} --test DATA",
+        )
+    examples = test_rows(run)
     name = metric or str(run.section("test")["metric"])
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
     target = Path(items)
     if target.exists() and not force:
         raise UsageError(f"{items} is there already", hint="name another file, or pass --force")
-    found = hashed(METRICS[name].items(_open(model), examples), examples)
+    found = hashed(METRICS[name].items(open_folder(model), examples), examples)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("".join(item.line() + "\n" for item in found), encoding="utf-8")
-    return {"model": model, "items": items, "metric": name, **_counts(found)}
-
-
-def _asked(run: Run, what: str) -> list[Example]:
-    """The run's test rows; UsageError, with the command that gives some, where it has none."""
-    if not run.section("test"):
-        raise UsageError(
-            f"{run.root} holds no test rows yet",
-            hint=f"pilotfish evaluate {run.root} {what} --test DATA",
-        )
-    return test_rows(run)
-
-
-def _counts(found: Sequence[Item]) -> dict[str, Any]:
     values = [item.value for item in found if item.value is not None]
     mean = sum(values) / len(values) if values else None
-    return {"rows": len(found), "unscorable": len(found) - len(values), "mean": mean}
+    counts = {"rows": len(found), "unscorable": len(found) - len(values), "mean": mean}
+    return {"model": model, "items": items, "metric": name, **counts}
 
 
-def _open(model: str) -> "Loaded":
-    """A model as it was saved, or the base model that an adapter names with the adapter merged."""
+def open_folder(model: str) -> "Loaded":
+    """Load a model, or an adapter merged into the base model that it names.
+
+    Raises:
+        UsageError: There is no such model, or the adapter is not saved as safetensors.
+    """
     folder = Path(model)
     if not (folder / "adapter_config.json").is_file():
         return open_model(model)
@@ -91,5 +93,5 @@ def _open(model: str) -> "Loaded":
     from peft import PeftConfig, PeftModel
 
     base = open_model(str(PeftConfig.from_pretrained(model).base_model_name_or_path))
-    whole = PeftModel.from_pretrained(base.model, model).merge_and_unload()
-    return replace(base, model=whole.eval(), name=model, digest=f"{base.digest}+{model}")
+    merged = PeftModel.from_pretrained(base.model, model).merge_and_unload()
+    return replace(base, model=merged.eval(), name=model, digest=f"{base.digest}+{model}")

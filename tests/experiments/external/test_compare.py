@@ -11,13 +11,13 @@ from pilotfish.comparison.verdict import decide
 from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.evaluation import load_results
-from pilotfish.experiments.external.compare_files import (
+from pilotfish.experiments.external.compare import (
     CompareOptions,
     compare_files,
-    gates_of,
+    compare_runs,
+    parse_gates,
     parse_result,
 )
-from pilotfish.experiments.external.compare_runs import compare_runs
 from pilotfish.store import Run
 from tests.experiments.worlds import World
 
@@ -112,13 +112,16 @@ def test_a_gate_is_held_and_a_wrong_one_leaves_nothing_behind(tmp_path: Path) ->
 )
 def test_gates_are_read_or_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        gates_of([text])
+        parse_gates([text])
     with pytest.raises(UsageError, match="two gates are called 'a'"):
-        gates_of(["a", "a(margin=0.1)"])
+        parse_gates(["a", "a(margin=0.1)"])
 
 
 def test_a_gate_as_an_inequality_is_the_same_gate() -> None:
-    short, long = gates_of(["selected>=base-0.05"]), gates_of(["safe(against=base, margin=0.05)"])
+    short, long = (
+        parse_gates(["selected>=base-0.05"]),
+        parse_gates(["safe(against=base, margin=0.05)"]),
+    )
     assert short == {"selected>=base-0.05": long["safe"]}
 
 
@@ -197,7 +200,7 @@ def test_runs_that_cannot_be_joined_are_refused_in_words(tmp_path: Path) -> None
     refused([one, str(tmp_path / "none")], "there is no run at")
     empty = Run(tmp_path / "empty")
     empty.update(status="new")
-    refused([one, str(empty.root)], "holds nothing judged yet")
+    refused([one, str(empty.root)], "holds no evaluated model yet")
 
 
 def test_a_verdict_inside_a_run_does_not_look_like_its_damage(tmp_path: Path) -> None:
