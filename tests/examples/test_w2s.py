@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.config import make_weak_to_strong, read_recipe
-from pilotfish.weak_to_strong.arms import w2s_arms
+from pilotfish.weak_to_strong.experiment import w2s_arms
 from tests.examples.test_tinystories import EXAMPLES, load
 
 RECIPES = sorted(EXAMPLES.glob("w2s_*.yaml"))

@@ -1,27 +1,95 @@
-"""From evaluated arms to what a weak-to-strong experiment found: PGR, inheritance, calibration."""
+"""Evaluate the arms of a weak-to-strong experiment: items, PGR, error inheritance, calibration."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from pilotfish import stats
+from pilotfish.data.run_pool import fingerprint
+from pilotfish.evaluation import METRICS, Item, load_results
+from pilotfish.evaluation.results import commit_items, item_facts
 from pilotfish.records import Floats, Texts
-from pilotfish.weak_to_strong.arms import CEILING, NAIVE, WEAK, W2SArm
-from pilotfish.weak_to_strong.evaluate import ArmResults, results_by_arm
-from pilotfish.weak_to_strong.experiment import W2SExperiment
+from pilotfish.weak_to_strong.experiment import CEILING, NAIVE, WEAK, W2SArm, W2SExperiment
+from pilotfish.weak_to_strong.tasks import Predictions
 from pilotfish.weak_to_strong.train import CURVE
 
 RESULT = "weak_to_strong.json"
 _PGR = ("raw", "clamped", "low", "high", "boot_low", "boot_high", "defined", "why")
+# reasons that make an answer wrong, instead of missing
+_WRONG = ("empty_answer", "answer_cut_off")
+
+
+@dataclass(frozen=True)
+class ArmResults:
+    """Predictions of one arm for the n test rows, with s seeds.
+
+    Attributes:
+        predictions: One per seed.
+        correct: [s, n] in {0, 1}; nan where a row could not be evaluated.
+    """
+
+    predictions: list[Predictions]
+    correct: Floats
+
+    @property
+    def answers(self) -> Texts:
+        """[s * n] predictions, seeds in order; None where a row could not be evaluated."""
+        found: Texts = np.concatenate([one.label for one in self.predictions])
+        found[np.isnan(self.correct.ravel())] = None
+        return found
+
+
+def evaluate_w2s_arm(experiment: W2SExperiment, arm: str, seed: int) -> None:
+    """Evaluate one model into judge/<arm>/seed-<n>.jsonl and .parquet, or reuse intact results.
+
+    Args:
+        experiment: Rows, models and settings.
+        arm: Name of the arm.
+        seed: Number of the seed.
+    """
+    rows, metric = experiment.split.test, experiment.task.metric
+    facts = item_facts(
+        arm, seed, METRICS[metric], len(rows), model_digest=experiment.model_digest(arm, seed),
+        test_fingerprint=fingerprint(rows),
+    ) | {"task": experiment.task.settings}  # fmt: skip
+    store = experiment.ctx.store
+    if store.holds(f"judge/{arm}/seed-{seed}.json", facts):
+        return
+    found = experiment.predict(arm, seed, rows, stage="judge")
+    items = []
+    for row, label, reason in zip(rows, found.label, found.reason, strict=True):
+        expected = row.response.strip()
+        if reason and reason not in _WRONG:
+            items.append(Item(row.id, metric, None, None, expected))
+        else:
+            items.append(Item(row.id, metric, float(label == expected), label, expected))
+    commit_items(store, facts, items, predictions=found.to_table(rows))
 
 
 def write_results(experiment: W2SExperiment) -> dict[str, Any]:
-    """Commit weak_to_strong.json from evaluated items alone, and return its content."""
-    results = results_by_arm(experiment)
+    """Commit weak_to_strong.json, computed from the evaluated items alone.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DamagedRun: A committed result is not intact.
+    """
+    store, seeds = experiment.ctx.store, range(experiment.recipe.seeds)
+    values, results = load_results(store), {}
+    for arm in experiment.arms:
+        predictions, correct = [], []
+        for seed in seeds:
+            path = store.path(f"judge/{arm.name}/seed-{seed}.parquet")
+            predictions.append(Predictions.from_table(pq.read_table(path)))
+            correct.append([values[arm.name][seed][row.id] for row in experiment.split.test])
+        results[arm.name] = ArmResults(predictions, np.array(correct, dtype=np.float64))
     weak, ceiling = results[WEAK.name], results[CEILING.name]
     arms = [_arm(experiment, arm, results) for arm in experiment.arms if not arm.is_bound]
     found = {
@@ -35,12 +103,12 @@ def write_results(experiment: W2SExperiment) -> dict[str, Any]:
         "arms": arms,
         "alarms": _alarms(results, arms),
     }
-    experiment.run.store.write_json(RESULT, found)
+    store.write_json(RESULT, found)
     return found
 
 
 def _bound(experiment: W2SExperiment, name: str, results: ArmResults) -> dict[str, Any]:
-    """Floor or ceiling."""
+    """Describe the floor or the ceiling."""
     rows = experiment.manifest(name, 0)["rows"]
     return {**_interval(stats.mean(results.correct)), "rows": rows, **_calibration(results)}
 
@@ -48,13 +116,14 @@ def _bound(experiment: W2SExperiment, name: str, results: ArmResults) -> dict[st
 def _arm(
     experiment: W2SExperiment, arm: W2SArm, results: Mapping[str, ArmResults]
 ) -> dict[str, Any]:
-    """An arm between floor and ceiling."""
+    """Describe an arm between floor and ceiling."""
     weak, ceiling, own = results[WEAK.name], results[CEILING.name], results[arm.name]
     seeds = experiment.recipe.seeds
     pgr = stats.pgr(weak.correct, own.correct, ceiling.correct, min_gap=experiment.recipe.min_gap)
-    truth = [row.response.strip() for row in experiment.split.test] * seeds
-    gold: Texts = np.array(truth, dtype=object)
-    inherited = stats.inheritance(own.answers, weak.answers, gold, ceiling=ceiling.answers)
+    truth: Texts = np.array(
+        [row.response.strip() for row in experiment.split.test] * seeds, dtype=object
+    )
+    inherited = stats.inheritance(own.answers, weak.answers, truth, ceiling=ceiling.answers)
     models = [experiment.manifest(arm.name, seed) for seed in range(seeds)]
     return {
         "name": arm.name,
@@ -82,7 +151,7 @@ def _arm(
 
 
 def _curve(experiment: W2SExperiment, arm: str, weak: ArmResults) -> list[dict[str, Any]]:
-    """Agreement with the weak model on the way to the last step, all seeds together."""
+    """Return the agreement with the weak model by step, over all seeds together."""
     rows, seeds = experiment.split.curve_rows, range(experiment.recipe.seeds)
     truth = np.array([row.response.strip() for row in rows] * len(seeds), dtype=object)
     weak_label = np.concatenate([one.label[: len(rows)] for one in weak.predictions])
@@ -108,7 +177,7 @@ def _mean(values: Sequence[Any]) -> float | None:
 
 
 def _calibration(results: ArmResults) -> dict[str, float | None]:
-    """How well confidence and correctness agree, rows that could not be evaluated aside."""
+    """Return calibration errors, without the rows that could not be evaluated."""
     confidence: Floats = np.concatenate([one.confidence for one in results.predictions])
     correct = results.correct.ravel()
     confidence = np.where(np.isnan(correct), np.nan, confidence)
@@ -119,7 +188,7 @@ def _calibration(results: ArmResults) -> dict[str, float | None]:
 
 
 def _misfit(own: ArmResults, weak: ArmResults) -> float | None:
-    """Mean over seeds of KL(student || weak) in nats on the test rows; None for free answers."""
+    """Return the mean over seeds of KL(student || weak), in nats; None for free answers."""
     found = [
         stats.misfit(student.log_probs, teacher.log_probs)
         for student, teacher in zip(own.predictions, weak.predictions, strict=True)
@@ -133,15 +202,15 @@ def _finite(value: float) -> float | None:
 
 
 def _alarms(results: Mapping[str, ArmResults], arms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader must know before believing the table."""
+    """List the warnings that belong to the table."""
     texts = [f"{arm['name']}: {arm['alarm']}" for arm in arms if arm["alarm"]]
     undefined = {arm["pgr"]["why"] for arm in arms if not arm["pgr"]["defined"]}
     texts += [f"PGR is undefined: {why}" for why in sorted(undefined)]
     means = {name: float(np.nanmean(one.correct)) for name, one in results.items()}
     if "gold_half" in means and means[NAIVE] <= means["gold_half"]:
         texts.append(
-            "the strong model taught the weak model's own rows by people does at least as well as "
-            "the student of its labels: labelling more rows with it bought nothing"
+            "the strong model trained on true labels of the weak model's own rows does at least as "
+            "well as the student of its labels: labelling more rows with it gained nothing"
         )
     texts += [
         f"{arm['name']} is an oracle: the step that is kept was chosen by the true labels of "

@@ -1,4 +1,4 @@
-"""compare: a weak-to-strong experiment from labelled rows to PGR, resumable anywhere."""
+"""compare: run a weak-to-strong experiment from labelled rows to PGR; resumable anywhere."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from pilotfish import remote_code
 from pilotfish.config import WeakToStrong
 from pilotfish.data.held_out import store_test_rows
 from pilotfish.errors import UsageError
+from pilotfish.experiments.evaluate import evaluated_models, withdraw_results
 from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values
+from pilotfish.run_context import RunContext
 from pilotfish.store import Run, run_lock
-from pilotfish.weak_to_strong.arms import W2SArm, w2s_arms
-from pilotfish.weak_to_strong.evaluate import evaluate_w2s_arm, retire_others
-from pilotfish.weak_to_strong.experiment import W2SExperiment
-from pilotfish.weak_to_strong.results import write_results
+from pilotfish.weak_to_strong.experiment import W2SArm, W2SExperiment, w2s_arms
+from pilotfish.weak_to_strong.results import evaluate_w2s_arm, write_results
 from pilotfish.weak_to_strong.split import read_split
 from pilotfish.weak_to_strong.tasks import Task, task_of
 from pilotfish.weak_to_strong.train import train_w2s_arm
@@ -23,46 +23,55 @@ from pilotfish.weak_to_strong.train import train_w2s_arm
 def run_weak_to_strong(
     recipe: WeakToStrong, out: str, *, force: bool = False, progress: Progress = SILENT
 ) -> dict[str, Any]:
-    """Run the experiment into `out`; finished and unchanged parts are kept, the rest is done.
+    """Run an experiment into a folder. Parts that are finished and unchanged are kept.
 
     Args:
         recipe: The settings.
         out: The run folder.
-        force: Whether to go on where `out` holds the experiment of other rows.
+        force: Replace an experiment on other rows.
         progress: Receives notes and steps.
 
     Returns:
         The content of weak_to_strong.json, which the report shows.
 
     Raises:
-        UsageError: `out` holds the experiment of other rows (named), or settings and rows do not
-            fit each other.
-        DataError: A part of the rows cannot be learnt from.
+        UsageError: `out` holds an experiment on other rows (named), or settings and rows do not
+            fit.
+        DataError: A part of the rows is not usable for training.
     """
     need_torch("a weak-to-strong experiment", extra="train")
     with run_lock(out) as store, remote_code.allowing(recipe.trust_remote_code):
         from pilotfish.models import count_parameters, set_threads
         from pilotfish.report import write
 
-        run = Run(store.root)
+        ctx = RunContext(Run(store.root), progress, force)
         set_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
-        experiment = prepare(run, recipe, force=force, progress=progress)
+        experiment = prepare(ctx, recipe)
         for seed in range(recipe.seeds):
             for arm in experiment.arms:
                 train_w2s_arm(experiment, arm, seed)
                 evaluate_w2s_arm(experiment, arm.name, seed)
         found = write_results(experiment)
-        run.update(status="complete")
-        write(run)
+        ctx.run.update(status="complete")
+        write(ctx.run)
     return found
 
 
-def prepare(run: Run, recipe: WeakToStrong, *, force: bool, progress: Progress) -> W2SExperiment:
+def prepare(ctx: RunContext, recipe: WeakToStrong) -> W2SExperiment:
     """Read and split the rows, decide arms and steps, and write the plan into run.json.
 
-    Settings may change between runs and redo what depends on them; the rows are fixed, unless
-    `force`.
+    Settings may change between runs, and results that depend on them are made again. The rows may
+    change only with `force`.
+
+    Args:
+        ctx: The run.
+        recipe: The settings.
+
+    Raises:
+        UsageError: The run holds other rows, or settings and rows do not fit.
+        DataError: The rows are not usable.
     """
+    run, progress = ctx.run, ctx.progress
     progress.note(f"reading {recipe.data}")
     split = read_split(recipe)
     others = [*split.student, *split.validation, *split.test]
@@ -71,18 +80,19 @@ def prepare(run: Run, recipe: WeakToStrong, *, force: bool, progress: Progress) 
     arms = w2s_arms(recipe, task.default_loss(kind))
     check_labels(kind, task, arms)
 
-    # after everything that is refused without a model
+    # models are read only after all checks that need none
     from pilotfish.data_order import plan_steps
     from pilotfish.models import identify
 
     steps = plan_steps(len(split.student), recipe.train)
     digests = {"weak": identify(recipe.weak), "strong": identify(recipe.strong)}
-    experiment = W2SExperiment(run, recipe, split, task, arms, steps, digests, progress)
-    run.fix("split", split.facts, force=force)
+    experiment = W2SExperiment(ctx, recipe, split, task, arms, steps, digests)
+    run.fix("split", split.facts, force=ctx.force)
     held_out = "test" if recipe.test else "data"
     test = {"data": recipe.test, "held_out": held_out, "metric": task.metric}
-    store_test_rows(run, split.test, test, force=force)
-    retire_others(experiment)
+    store_test_rows(run, split.test, test, force=ctx.force)
+    models = {(arm.name, seed) for arm in arms for seed in range(recipe.seeds)}
+    withdraw_results(run, [model for model in evaluated_models(run) if model not in models])
     run.update(
         experiment="weak_to_strong",
         status="running",
@@ -90,18 +100,23 @@ def prepare(run: Run, recipe: WeakToStrong, *, force: bool, progress: Progress) 
         arms=[arm.name for arm in arms],
     )
     progress.note(
-        f"{len(split.weak):,} rows teach the weak model, {len(split.student):,} it labels, "
-        f"{len(split.validation):,} validate, {len(split.test):,} are judged; "
+        f"{len(split.weak):,} rows to train the weak model, {len(split.student):,} to label, "
+        f"{len(split.validation):,} for validation, {len(split.test):,} for the test; "
         f"{len(arms)} arms x {recipe.seeds} seeds x {steps} steps"
     )
     return experiment
 
 
 def check_labels(kind: str, task: Task, arms: Sequence[W2SArm]) -> None:
-    """Refuse labels that the rows cannot have, and losses that such labels do not serve.
+    """Check that the kind of labels fits the rows and the losses.
+
+    Args:
+        kind: soft, hard or consistency.
+        task: The task of the rows.
+        arms: All arms, with their losses.
 
     Raises:
-        UsageError: Kind, rows and losses do not fit each other.
+        UsageError: They do not fit.
     """
     from pilotfish.losses import make_loss
 
@@ -109,7 +124,7 @@ def check_labels(kind: str, task: Task, arms: Sequence[W2SArm]) -> None:
         answers = "chosen among classes" if task.classes else "written"
         raise UsageError(
             f"labels.kind is {kind}, but the answers to these rows are {answers}",
-            hint=f"take {' or '.join(task.kinds)}",
+            hint=f"set labels.kind to {' or '.join(task.kinds)}",
         )
     if not task.classes or kind == "soft":
         return

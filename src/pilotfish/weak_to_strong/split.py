@@ -1,4 +1,4 @@
-"""Split the labelled rows of a weak-to-strong experiment: no question is in two parts."""
+"""Split the labelled rows of a weak-to-strong experiment, with no question in two parts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,14 +18,23 @@ CURVE_ROWS = 200  # test rows that curves are drawn from, at most
 
 @dataclass(frozen=True)
 class Split:
-    """Four parts of the labelled rows."""
+    """Four parts of the labelled rows.
+
+    Attributes:
+        test: Rows to evaluate on.
+        validation: Rows for filters and stopping rules.
+        weak: The half that the weak model learns.
+        student: The half that the weak model labels and the strong model learns.
+        repeated: Number of rows left out because another row has the same question.
+        leaked: Number of rows left out because a test row has the same question.
+    """
 
     test: list[Example]
-    validation: list[Example]  # for filters and stopping rules
-    weak: list[Example]  # the half that the weak model learns
-    student: list[Example]  # the half that it labels and the strong model learns
-    repeated: int = 0  # rows left out because another one has the same question
-    leaked: int = 0  # rows left out because a test row has their question
+    validation: list[Example]
+    weak: list[Example]
+    student: list[Example]
+    repeated: int = 0
+    leaked: int = 0
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -36,12 +45,17 @@ class Split:
 
     @property
     def curve_rows(self) -> list[Example]:
-        """The test rows of the curves: a sample, since test rows are in the order of a hash."""
+        """The test rows of the curves: a random sample, as test rows are ordered by a hash."""
         return self.test[:CURVE_ROWS]
 
 
 def read_split(recipe: WeakToStrong) -> Split:
-    """Read DATA, and the test rows where given, and split it."""
+    """Read DATA and the test rows, if given, and split them.
+
+    Raises:
+        UsageError: There are too few rows.
+        DataError: The rows cannot be read.
+    """
     source = Source(
         recipe.data, recipe.map, recipe.limit, recipe.max_bad_rate,
         recipe.dataset_config, recipe.split, recipe.revision,
@@ -52,10 +66,15 @@ def read_split(recipe: WeakToStrong) -> Split:
 
 
 def split(rows: Sequence[Example], test: Sequence[Example], recipe: WeakToStrong) -> Split:
-    """Split by a hash of the question keyed with the recipe's seed, whatever the order of the rows.
+    """Split by a hash of the question, keyed with the recipe's seed; row order does not matter.
 
     Of rows with the same question one is kept. The rows of a part do not depend on the sizes of
-    the parts behind it. Without `test`, the test rows are a part of `rows`.
+    later parts.
+
+    Args:
+        rows: The labelled rows.
+        test: Test rows; empty: they are a part of `rows`.
+        recipe: Sizes of the parts, and the seed.
 
     Raises:
         UsageError: There are too few rows.
@@ -75,7 +94,7 @@ def split(rows: Sequence[Example], test: Sequence[Example], recipe: WeakToStrong
 
 
 def distinct(rows: Sequence[Example], seed: int) -> list[Example]:
-    """Keep one row per question, in the order of a keyed hash of the question."""
+    """Keep one row per question, in the order of a hash of the question keyed with `seed`."""
     found: dict[str, Example] = {}
     for row in sorted(rows, key=lambda row: (row.digest, row.id)):
         found.setdefault(overlap_key(row), row)
@@ -87,9 +106,12 @@ def distinct(rows: Sequence[Example], seed: int) -> list[Example]:
 
 
 def sizes_of(count: int, recipe: WeakToStrong, *, held_out: bool) -> tuple[int, int, int, int]:
-    """Decide the rows of test, validation, weak half and student half, out of `count`.
+    """Compute the sizes of test, validation, weak half and student half.
 
-    held_out: Whether the test rows are among them.
+    Args:
+        count: Number of different rows.
+        recipe: Sizes that the user set.
+        held_out: Whether the test rows are among the `count`.
 
     Raises:
         UsageError: `count` is too small.
@@ -109,10 +131,10 @@ def sizes_of(count: int, recipe: WeakToStrong, *, held_out: bool) -> tuple[int, 
 
 
 def check_apart(parts: Sequence[Sequence[Example]]) -> None:
-    """Check that no question is in two parts, which would make every result worthless.
+    """Check that no question is in two parts, which would invalidate every result.
 
     Raises:
-        DataError: One is.
+        DataError: A question is in two parts.
     """
     seen: set[str] = set()
     for name, part in zip(PARTS, parts, strict=True):

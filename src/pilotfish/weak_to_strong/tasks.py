@@ -1,4 +1,4 @@
-"""The two kinds of task of a weak-to-strong experiment: choose a class, or write an answer."""
+"""The two tasks of weak-to-strong experiments, choose a class or write an answer; predictions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,16 +6,81 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from pilotfish.errors import DataError, UsageError
 from pilotfish.flops import answering_flops, known
 from pilotfish.labeling.answer import predict_labels
 from pilotfish.labeling.settings import LabelConfig
-from pilotfish.records import Example
-from pilotfish.weak_to_strong.predictions import Predictions
+from pilotfish.records import Example, Floats, Texts
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers of one model to n rows.
+
+    Attributes:
+        label: [n] answers, "" for none.
+        reason: [n] why an answer is missing or incomplete, "" for a whole one.
+        confidence: [n] in [0, 1], nan where unknown.
+        log_probs: [n, K] log-probabilities in nats, of classifiers.
+        states: [n, d] hidden states, of classifiers.
+    """
+
+    label: Texts
+    reason: Texts
+    confidence: Floats
+    log_probs: Floats | None = None
+    states: Floats | None = None
+
+    def to_table(self, rows: Sequence[Example]) -> pa.Table:
+        """Arrange as columns: id, label, reason, confidence, and matrices as lists."""
+        columns: dict[str, Any] = {
+            "id": pa.array([row.id for row in rows], pa.string()),
+            "label": pa.array([str(label) for label in self.label], pa.string()),
+            "reason": pa.array([str(reason) for reason in self.reason], pa.string()),
+            "confidence": pa.array(self.confidence, pa.float64()),
+        }
+        for name, values in (("log_probs", self.log_probs), ("states", self.states)):
+            if values is not None:
+                flat = pa.array(np.asarray(values, dtype=np.float64).ravel(), pa.float64())
+                columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        return pa.table(columns)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "Predictions":
+        """Read predictions from a table made by `to_table`."""
+
+        def texts(name: str) -> Texts:
+            return np.array(table.column(name).to_pylist(), dtype=object)
+
+        def matrix(name: str) -> Floats | None:
+            if name not in table.column_names:
+                return None
+            lists = table.column(name).combine_chunks()
+            lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+            flat: Floats = lists.flatten().to_numpy(zero_copy_only=False)
+            return flat.reshape(len(table), -1)
+
+        confidence = table.column("confidence").to_numpy()
+        return cls(
+            texts("label"), texts("reason"), confidence, matrix("log_probs"), matrix("states")
+        )
+
+
+def is_correct(rows: Sequence[Example], labels: Texts) -> NDArray[np.bool_]:
+    """Return [n] whether each label is the row's own answer, apart from outer white space.
+
+    Args:
+        rows: [n] rows with their true answers.
+        labels: [n] labels of a model.
+    """
+    pairs = zip(rows, labels, strict=True)
+    return np.array([row.response.strip() == label for row, label in pairs], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -28,12 +93,12 @@ class ClassificationTask:
     kinds: ClassVar[tuple[str, ...]] = ("soft", "hard")  # of labels; the first is the default
 
     def default_loss(self, kind: str) -> str:
-        """LOSS of students where the recipe names none."""
+        """Return the LOSS of students if the recipe names none."""
         return "soft_ce" if kind == "soft" else "lm"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides a prediction, apart from model and row."""
+        """Settings that decide a prediction, together with model and row."""
         return {"classes": list(self.classes), "max_length": self.max_length}
 
     def load(self, folder: str) -> "Loaded":
@@ -50,7 +115,14 @@ class ClassificationTask:
         states: bool = False,
         votes: LabelConfig | None = None,
     ) -> Predictions:
-        """Predict the likeliest class of every row; classes are never sampled (`votes` is None)."""
+        """Predict the likeliest class of every row.
+
+        Args:
+            model: A classifier of these classes.
+            rows: [n] rows.
+            states: Whether to return hidden states.
+            votes: Always None: classes are not sampled.
+        """
         from pilotfish.engine.classify import classify
 
         found = classify(model, rows, max_length=self.max_length, states=states)
@@ -63,7 +135,7 @@ class ClassificationTask:
         return Predictions(label, found.reason, confidence, found.log_probs, found.states)
 
     def cost(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
-        """Tokens and FLOPs of reading every text once, as far as they are known."""
+        """Count tokens and FLOPs of reading every text once, as far as they are known."""
         from pilotfish.tokenization import clamp_max_length, encode_texts
         from pilotfish.training.cost import reading
 
@@ -74,7 +146,7 @@ class ClassificationTask:
 
 @dataclass(frozen=True)
 class GenerationTask:
-    """Prompts with answers: causal language models that write, judged by exact match."""
+    """Prompts with answers: causal language models write them, and exact match is the metric."""
 
     answers: tuple[str, ...]  # of the weak half: they bound how long a prediction may get
     classes: ClassVar[tuple[str, ...]] = ()
@@ -82,12 +154,12 @@ class GenerationTask:
     kinds: ClassVar[tuple[str, ...]] = ("hard", "consistency")  # of labels; the first by default
 
     def default_loss(self, kind: str) -> str:
-        """LOSS of students where the recipe names none."""
+        """Return the LOSS of students if the recipe names none."""
         return "lm"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides a prediction, apart from model and row."""
+        """Settings that decide a prediction, together with model and row."""
         return {"like": hashlib.sha256("\n".join(self.answers).encode()).hexdigest()}
 
     def load(self, folder: str) -> "Loaded":
@@ -104,17 +176,20 @@ class GenerationTask:
         states: bool = False,
         votes: LabelConfig | None = None,
     ) -> Predictions:
-        """Write greedy answers, or the most frequent of sampled ones, outer white space stripped.
+        """Write an answer to every prompt, without outer white space.
 
-        There are no `states`: filters of free answers do not use them.
+        Args:
+            model: A causal language model.
+            rows: [n] rows.
+            states: Ignored: filters of free answers use no hidden states.
+            votes: How answers are sampled to take the most frequent one; None: greedy.
         """
         from pilotfish.engine.generate import answer
 
         room = self._room(model)
         if votes:
-            voted = predict_labels(
-                rows, model, replace(votes, classes=(), max_new_tokens=room)
-            ).labels
+            config = replace(votes, classes=(), max_new_tokens=room)
+            voted = predict_labels(rows, model, config).labels
             text, reason, confidence = voted.label, voted.reason, voted.confidence
         else:
             greedy = answer(model, rows, max_new_tokens=room)
@@ -124,7 +199,7 @@ class GenerationTask:
         return Predictions(label, reason.astype(object), confidence)
 
     def cost(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
-        """FLOPs of answers of the greatest length, as far as they are known."""
+        """Count the FLOPs of answers of the greatest length, as far as they are known."""
         from pilotfish.evaluation.items import UNBOUNDED
         from pilotfish.tokenization import encode_prompts
 
@@ -143,7 +218,12 @@ Task = ClassificationTask | GenerationTask
 
 
 def task_of(weak: Sequence[Example], others: Sequence[Example], max_length: int) -> Task:
-    """Tell the kind of task from the rows of the weak half and those of all other parts.
+    """Find the task of some rows: a class to choose, or an answer to write.
+
+    Args:
+        weak: Rows of the weak half.
+        others: Rows of all other parts.
+        max_length: Tokens of a text that a classifier reads.
 
     Raises:
         UsageError: The rows are of neither kind, or of both.

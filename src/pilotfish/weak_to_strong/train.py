@@ -1,4 +1,4 @@
-"""What each arm learns from, and its training: one model per arm and seed, in equal steps."""
+"""Train the arms of a weak-to-strong experiment: one model per arm and seed, in equal steps."""
 
 import hashlib
 import json
@@ -25,9 +25,8 @@ from pilotfish.experiments.train import (
 from pilotfish.labeling.filters import Candidates, make_filter
 from pilotfish.labeling.table import ABSTAINED, FAILED, OK, Labels
 from pilotfish.records import Example, Floats, Ints, Turn
-from pilotfish.weak_to_strong.arms import WEAK, W2SArm
-from pilotfish.weak_to_strong.experiment import W2SExperiment
-from pilotfish.weak_to_strong.predictions import Predictions, is_correct
+from pilotfish.weak_to_strong.experiment import WEAK, W2SArm, W2SExperiment
+from pilotfish.weak_to_strong.tasks import Predictions, is_correct
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -38,10 +37,15 @@ CURVE = "looks.json"  # in the folder of a model: step -> predictions of the cur
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Rows with the labels that are learnt in the place of their own."""
+    """Rows with the labels to learn: their own, or those of a model.
+
+    Attributes:
+        rows: [n] rows.
+        probs: [n, K] probabilities of the classes, if labels are soft.
+    """
 
     rows: Sequence[Example]
-    probs: Floats | None = None  # [n, K] where labels are soft
+    probs: Floats | None = None
 
     @property
     def digests(self) -> tuple[str, str]:
@@ -51,41 +55,49 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
-class ValidationSet:
-    """Held-out rows that choose the step that is kept, with both kinds of labels."""
-
-    weak: TrainingSet
-    gold: Sequence[Example]
-
-
-@dataclass(frozen=True)
 class ArmData:
-    """What one arm learns from, and what its manifest says of it."""
+    """The data of one arm.
+
+    Attributes:
+        training: Rows to train on.
+        validation: Held-out rows that choose the step that is kept, by the source of their labels:
+            "weak" and "gold"; empty: the last step is kept.
+        facts: Fields for the manifest.
+    """
 
     training: TrainingSet
-    validation: ValidationSet | None = None
+    validation: Mapping[str, TrainingSet] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_w2s_arm(experiment: W2SExperiment, arm: W2SArm, seed: int) -> None:
     """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact model.
 
+    Args:
+        experiment: Rows, models and settings.
+        arm: The arm.
+        seed: Number of the seed.
+
     Raises:
         DataError: The labelling model leaves no row to learn.
     """
-    data = arm_data(experiment, arm, seed)
+    run, data = experiment.ctx.run, arm_data(experiment, arm, seed)
     made_from = _made_from(experiment, arm, seed, data)
     recorder = CurveRecorder(experiment, arm, seed, made_from)
-    if not is_trained(experiment.run, arm.name, seed, made_from):
+    if not is_trained(run, arm.name, seed, made_from):
         job = _training_job(experiment, arm, seed, data, made_from)
-        job = replace(job, recorder=recorder)
-        train_model(experiment.run, job, progress=experiment.progress)
-    forget_checkpoints(experiment.run, train_folder(arm.name, seed))
+        train_model(experiment.ctx, replace(job, recorder=recorder))
+    forget_checkpoints(run, train_folder(arm.name, seed))
     recorder.clear()
 
 
 def arm_data(experiment: W2SExperiment, arm: W2SArm, seed: int) -> ArmData:
-    """Collect the rows and labels that an arm learns.
+    """Collect the rows and labels of an arm.
+
+    Args:
+        experiment: Rows, models and settings.
+        arm: The arm.
+        seed: Number of the seed.
 
     Raises:
         DataError: The labelling model leaves no row to learn.
@@ -98,12 +110,18 @@ def arm_data(experiment: W2SExperiment, arm: W2SArm, seed: int) -> ArmData:
         "labelled_by": arm.teacher,
         "unlabelled": labels.counts[FAILED],
         "abstained": labels.counts[ABSTAINED],
-        "gold_rows": 0,  # how many true labels the arm is charged for
+        "gold_rows": 0,  # number of true labels that the arm is charged for
     }
-    usable, validation = labels.ok, None
+    usable, validation = labels.ok, dict[str, TrainingSet]()
     if arm.filter:
-        kept, about = _filtered(experiment, arm, seed, predictions, labels)
-        usable = usable & kept
+        candidates = Candidates(labels, predictions.states)
+        if split.validation:  # a filter may learn from rows whose answers are known
+            known, known_labels = weak_labels(experiment, WEAK.name, seed, "validation")
+            correct = is_correct(split.validation, known.label)
+            candidates = Candidates(labels, predictions.states, known_labels, known.states, correct)
+        label_filter = make_filter(arm.filter)
+        usable = usable & label_filter.sift(candidates).kept
+        about = label_filter.facts(candidates)
         facts |= {"filter": arm.filter, "filtered": about}
         facts["gold_rows"] = len(split.validation) if "gold_rows" in about else 0
     if not usable.any():
@@ -112,11 +130,13 @@ def arm_data(experiment: W2SExperiment, arm: W2SArm, seed: int) -> ArmData:
         held_out, held_labels = weak_labels(experiment, WEAK.name, seed, "validation")
         if not held_labels.ok.any():
             raise _no_labels(arm, held_labels)
-        weak = _relabelled(experiment, split.validation, held_out, held_labels.ok)
         pairs = zip(split.validation, held_labels.ok, strict=True)
-        validation = ValidationSet(weak, [row for row, ok in pairs if ok])
+        validation = {
+            "weak": _relabelled(experiment, split.validation, held_out, held_labels.ok),
+            "gold": TrainingSet([row for row, ok in pairs if ok]),
+        }
         facts |= {"oracle": arm.is_oracle}
-        facts["gold_rows"] = len(validation.gold) if arm.is_oracle else 0
+        facts["gold_rows"] = len(validation["gold"].rows) if arm.is_oracle else 0
     facts["labels_right"] = float(is_correct(split.student, predictions.label)[usable].mean())
     training = _relabelled(experiment, split.student, predictions, usable)
     return ArmData(training, validation, facts)
@@ -129,12 +149,12 @@ def weak_labels(
 
     Args:
         experiment: Rows, models and settings.
-        arm: Whose model labels.
+        arm: Arm of the labelling model.
         seed: Number of the seed.
         part: Which rows.
 
     Returns:
-        The predictions, and the same as labels with those below `labels.abstain` set aside.
+        The predictions, and the labels made of them; labels below `labels.abstain` are set aside.
     """
     rows, recipe = getattr(experiment.split, part), experiment.recipe
     found, n = experiment.cached_predictions(arm, seed, part), len(rows)
@@ -158,19 +178,6 @@ def weak_labels(
     return found, labels.set_aside(unsure, ABSTAINED, "confidence below labels.abstain")
 
 
-def _filtered(
-    experiment: W2SExperiment, arm: W2SArm, seed: int, predictions: Predictions, labels: Labels
-) -> tuple[NDArray[np.bool_], Mapping[str, Any]]:
-    """Apply the filter of an arm; it may learn from validation rows whose answers are known."""
-    rows, candidates = experiment.split.validation, Candidates(labels, predictions.states)
-    if rows:
-        known, known_labels = weak_labels(experiment, WEAK.name, seed, "validation")
-        correct = is_correct(rows, known.label)
-        candidates = Candidates(labels, predictions.states, known_labels, known.states, correct)
-    label_filter = make_filter(arm.filter)
-    return label_filter.sift(candidates).kept, label_filter.facts(candidates)
-
-
 def _no_labels(arm: W2SArm, labels: Labels) -> DataError:
     counts = Counter(str(reason) for reason in labels.reason if reason).most_common(3)
     why = "; ".join(f"{reason} ({count:,})" for reason, count in counts)
@@ -186,10 +193,10 @@ def _relabelled(
     predictions: Predictions,
     usable: NDArray[np.bool_],
 ) -> TrainingSet:
-    """Replace the labels of the usable rows by a model's; nothing of their own ones is left."""
-    places, relabelled = np.flatnonzero(usable).tolist(), []
-    for place in places:
-        row, label = rows[place], str(predictions.label[place])
+    """Replace the answers of the usable rows by a model's; nothing of the true answers is left."""
+    indices, relabelled = np.flatnonzero(usable).tolist(), []
+    for i in indices:
+        row, label = rows[i], str(predictions.label[i])
         if row.turns:
             turns = (*row.prompt, Turn("assistant", label))
             relabelled.append(replace(row, turns=turns, raw=""))
@@ -197,12 +204,12 @@ def _relabelled(
             relabelled.append(replace(row, label=label, raw=""))
     if predictions.log_probs is None or experiment.label_kind != "soft":
         return TrainingSet(relabelled)
-    return TrainingSet(relabelled, np.exp(predictions.log_probs[places]))
+    return TrainingSet(relabelled, np.exp(predictions.log_probs[indices]))
 
 
 def _made_from(experiment: W2SExperiment, arm: W2SArm, seed: int, data: ArmData) -> dict[str, Any]:
     """Describe all that decides the weights; models by their content, never by their names."""
-    recipe, strong, held_out = experiment.recipe, arm.model == "strong", data.validation
+    recipe, strong = experiment.recipe, arm.model == "strong"
     config = recipe.train if strong else recipe.weak_train
     rows, probs = data.training.digests
     made_from = {
@@ -218,16 +225,16 @@ def _made_from(experiment: W2SExperiment, arm: W2SArm, seed: int, data: ArmData)
         "probs": probs,
         "task": experiment.task.settings,
     }
-    if held_out:
-        gold = fingerprint(held_out.gold)
-        made_from["held"] = {"by": arm.stop, "weak": held_out.weak.digests, "gold": gold}
+    if data.validation:
+        weak, gold = data.validation["weak"].digests, fingerprint(data.validation["gold"].rows)
+        made_from["held"] = {"by": arm.stop, "weak": weak, "gold": gold}
     return made_from
 
 
 def _training_job(
     experiment: W2SExperiment, arm: W2SArm, seed: int, data: ArmData, made_from: Mapping[str, Any]
 ) -> TrainingJob:
-    """Arrange what an arm learns as the trainer of its kind of task wants it."""
+    """Describe the training of an arm for the trainer of its task."""
     from pilotfish.losses import make_loss
     from pilotfish.models import load
     from pilotfish.training.validation import Validation
@@ -236,28 +243,28 @@ def _training_job(
     config = (recipe.train if strong else recipe.weak_train).changed({"loss": arm.loss})
     needs_teacher, classes = "teacher" in make_loss(arm.loss).needs, experiment.task.classes
 
-    def targets(some: TrainingSet) -> Ints | Floats:
-        if needs_teacher and some.probs is not None:
-            return some.probs
-        return np.array([classes.index(str(row.label)) for row in some.rows], dtype=np.int64)
+    def targets(data: TrainingSet) -> Ints | Floats:
+        if needs_teacher and data.probs is not None:
+            return data.probs
+        return np.array([classes.index(str(row.label)) for row in data.rows], dtype=np.int64)
 
     rows, teacher = data.training.rows, None
     training_data = TrainingData(rows, [POOL] * len(rows))
-    if classes:  # a classifier's teacher is its labels
+    if classes:  # the labels are the outputs of a classifier's teacher
         labels = ClassTargets(classes, targets(data.training))
         if held_out:
-            both = {"weak": targets(held_out.weak), "gold": targets(TrainingSet(held_out.gold))}
-            validation = Validation(held_out.weak.rows, both, stop=arm.stop)
+            both = {source: targets(data) for source, data in held_out.items()}
+            validation = Validation(held_out["weak"].rows, both, stop=arm.stop)
             labels = replace(labels, validation=validation)
         training_data = replace(training_data, labels=labels)
     else:
         if needs_teacher:
             teacher = load(experiment.model_folder(arm.teacher, seed))
         if held_out:
-            # patience without end: all arms take the same steps, and both curves are whole
+            # unlimited patience: all arms take the same steps, and both curves are complete
             patience = experiment.steps + 1
             config = config.changed({"stop": arm.stop, "stop_patience": patience})
-            both_rows = {"weak": held_out.weak.rows, "gold": held_out.gold}
+            both_rows = {source: data.rows for source, data in held_out.items()}
             training_data = replace(training_data, validation=both_rows)
     return TrainingJob(
         arm.name, seed, recipe.strong if strong else recipe.weak, config, training_data,
@@ -270,18 +277,18 @@ class CurveRecorder:
     """Predicts some test rows a few times while an arm learns; a `TrainingRecorder`.
 
     The predictions so far are written before the checkpoint of their step, so that they survive a
-    kill. What was predicted behind the last checkpoint is predicted again and overwritten.
+    kill. Predictions after the last checkpoint are made again and overwritten.
     """
 
     def __init__(
         self, experiment: W2SExperiment, arm: W2SArm, seed: int, made_from: Mapping[str, Any]
     ) -> None:
-        self._experiment, self._arm = experiment, arm
+        self._experiment, self._arm, self._store = experiment, arm, experiment.ctx.store
         self._path = f"{train_folder(arm.name, seed)}/looks-so-far.json"
         self._made_from = json.loads(json.dumps(made_from))
         self._predicted: dict[str, list[str]] = {}
         try:
-            found = experiment.run.store.read_json(self._path)
+            found = self._store.read_json(self._path)
         except DamagedRun:
             return
         if found and found["made_from"] == self._made_from:
@@ -301,10 +308,10 @@ class CurveRecorder:
         label = self._experiment.task.predict(model, rows).label
         self._predicted[str(step)] = [str(one) for one in label]
         found = {"made_from": self._made_from, "said": self._predicted}
-        self._experiment.run.store.write_json(self._path, found)
+        self._store.write_json(self._path, found)
 
     def finish(self, folder: Path) -> dict[str, Any]:
-        """Write the curve beside the trained model; return the digest of the model."""
+        """Write the curve into the folder of the model, and return the digest of the model."""
         from pilotfish.models import identify
 
         (folder / CURVE).write_text(json.dumps(self._predicted), encoding="utf-8")
@@ -312,4 +319,4 @@ class CurveRecorder:
 
     def clear(self) -> None:
         """Remove the predictions so far: the model is committed."""
-        self._experiment.run.store.remove(self._path)
+        self._store.remove(self._path)
