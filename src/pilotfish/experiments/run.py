@@ -269,7 +269,7 @@ def write_plan(experiment: Experiment) -> None:
     withdraw_results(run, evaluated)
 
     selections = resolved.selections
-    evidence = {
+    evidence: dict[str, Any] = {
         "level": recipe.evidence,
         "seeds": list(range(recipe.n_seeds)),
         "arms": [arm.name for arm in resolved.arms],

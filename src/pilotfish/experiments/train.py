@@ -378,9 +378,10 @@ def train_arms(
         check_teachers([arm.config(config) for arm in chosen])
         needs_trusted = any(arm.trusted for arm in chosen) or config.stop != "none"
         rows: Sequence[Example] = ()
-        if (trusted or tuned_on) and (needs_trusted or isinstance(config.learning_rate, list)):
+        data = trusted or tuned_on
+        if data and (needs_trusted or isinstance(config.learning_rate, list)):
             tests = overlap_keys(stored_test_rows(run))
-            rows = read_extra_rows(source_of_run(run), trusted or tuned_on, exclude=tests).examples
+            rows = read_extra_rows(source_of_run(run), data, exclude=tests).examples
         check_training_data([(arm, config) for arm in chosen], trusted=bool(rows))
         plan = _plan(run, strong, config, weak, rows)
         set_threads(count_parameters(strong))
