@@ -59,14 +59,24 @@ def select(
     from pilotfish.config import parse_method
     from pilotfish.scoring.audit import audit_sentences
     from pilotfish.selection.constraints import Constraints, sentences_of
+    from pilotfish.selection.select import SelectConfig
     from pilotfish.selection.select import select as flow
     from pilotfish.store import Run
 
     flow(
-        run, method=parse_method(method), budget=budget, name=as_, direction=direction, seed=seed,
-        allow_short=allow_short, limits=Constraints.read(dedup, quota), force=force,
+        run,
+        SelectConfig(
+            parse_method(method),
+            budget,
+            name=as_,
+            direction=direction,
+            seed=seed,
+            allow_short=allow_short,
+            constraints=Constraints.parse(dedup, quota),
+        ),
+        force=force,
         progress=Console(quiet=quiet),
-    )  # fmt: skip
+    )
     facts = Run(run).section("selections")[as_]
     said = [*facts.get("cascade", {}).get("sentences", [])]
     said += audit_sentences(facts["audit"]) if "audit" in facts else []

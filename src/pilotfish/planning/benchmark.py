@@ -34,11 +34,12 @@ from pilotfish.planning.time_scoring import Read, Watch, read_some, timed
 from pilotfish.planning.time_training import learn_some
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example, Floats, Need
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.precision_check import fast_format
 from pilotfish.scoring.score import add_scores
 from pilotfish.scoring.score_plan import needs_of
-from pilotfish.selection.controls import random_control
-from pilotfish.selection.select import select_into
+from pilotfish.selection.controls import Control, draw_control
+from pilotfish.selection.select import SelectConfig, select_into
 from pilotfish.store import Run, Store, run_lock
 
 if TYPE_CHECKING:
@@ -159,10 +160,11 @@ def _rehearse(asked: Probe, weak: "Loaded", pace: Read) -> Rehearsed:
     exact = replace(weak, precision="fp32") if weak.precision == "int8" else weak
 
     def pick(name: str) -> None:
-        select_into(
-            run, method=method, score=picks.column(method, ""), budget="50%", name=name,
-            direction=recipe.direction, allow_short=True,
+        config = SelectConfig(
+            method, "50%", name, score=picks.column(method, ""), direction=recipe.direction,
+            allow_short=True,
         )  # fmt: skip
+        select_into(RunContext(run), config)
 
     with suppress(UsageError, DataError), run_lock(asked.folder / "few") as store:
         run = Run(store.root)
@@ -171,7 +173,8 @@ def _rehearse(asked: Probe, weak: "Loaded", pace: Read) -> Rehearsed:
             run, pool, exact, picks.columns(""), how=how, direction=recipe.direction,
         ))  # fmt: skip
         pick("selected")  # imports, mostly
-        select, control = timed(lambda: pick("again"))[0], timed(lambda: random_control(run))[0]
+        select = timed(lambda: pick("again"))[0]
+        control = timed(lambda: draw_control(RunContext(run), Control("random")))[0]
         read = sum(int(grounds.lengths.weak[i]) for i in usable) * len(grounds.lengths.passes)
         fixed = max(0.0, score - read * pace.token - len(usable) * pace.encode)
         shard = len(asked.needs) * timed(lambda: _commit(store))[0]

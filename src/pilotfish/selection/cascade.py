@@ -48,7 +48,7 @@ from pilotfish.scoring.setup import ScoreSetup, open_inputs, prepare_scoring
 from pilotfish.scoring.weak_model import weak_model
 from pilotfish.scoring.write import write_scores
 from pilotfish.selection.candidates import candidates_of
-from pilotfish.selection.topk import GatheredScores, gathered
+from pilotfish.selection.topk import GatheredScores, gather
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class _Column:
 
     def values(self, column: str) -> Floats:
         """[n] of a column that stands, nan where unscorable."""
-        parts = candidates_of(self.run).scored(column).parts()
-        return np.concatenate([part.values for part in parts])
+        shards = candidates_of(self.run).score_column(column).shards()
+        return np.concatenate([shard.values for shard in shards])
 
 
 def cheap_name(name: str) -> str:
@@ -199,9 +199,8 @@ def _add_passed(
     """Calibrate, score the rows passed on, and measure the recall."""
     run, pool = column.run, column.pool
     bill = CostTracker(run, pool, [column.name])
-    some = gathered(
-        candidates_of(run), candidates_of(run).scored(column.cheap), column.cuts.ranker, None
-    )
+    rows = candidates_of(run)
+    some = gather(rows, rows.score_column(column.cheap))
     passing, calibrated = _passing(column, begun, some, progress)
     # the plan's own batches: the calibration was measured in them
     spec = replace(
