@@ -1,13 +1,16 @@
 """Facility location: lazy greedy is greedy, and parts cost at most a twentieth."""
 
+from importlib import import_module
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from pilotfish.diversity import facility_location, lazy_greedy
-from pilotfish.diversity import facility_location as facility
 from pilotfish.errors import UsageError
+
+# The package exports the function under the name of its module.
+facility = import_module("pilotfish.diversity.facility_location")
 
 
 def clusters(n: int, d: int, c: int, *, spread: float, seed: int) -> np.ndarray:
@@ -167,7 +170,7 @@ def test_every_row_and_too_many() -> None:
         picks = facility_location(vectors, 38, np.arange(40), parts=parts)
         assert set(picks.order) == set(range(40)) - {5, 6}
         assert picks.reason[[5, 6]].tolist() == ["zero_vector", "nonfinite_vector"]
-        with pytest.raises(UsageError, match="39 rows were asked of 38"):
+        with pytest.raises(UsageError, match="39 rows of 38"):
             facility_location(vectors, 39, np.arange(40), parts=parts)
     with pytest.raises(UsageError, match="50 parts"):
         facility_location(vectors, 3, np.arange(40), parts=50)

@@ -193,7 +193,8 @@ class Plain(Relative):
 def test_own_methods_that_look_at_the_pool_are_picked_again_whole(
     tmp_path: Path, weak: str
 ) -> None:
-    methods = ",".join(f"tests.selection.canaries.test_measure:{name}" for name in ("Relative", "Plain"))
+    module = "tests.selection.canaries.test_measure"
+    methods = f"{module}:Relative,{module}:Plain"
     run = made(tmp_path / "a", records(80), weak, methods, names=["relative", "plain"])
     found: dict[str, Mapping[str, Any]] = {}
     for name in ("relative", "plain"):
