@@ -9,8 +9,7 @@ import pytest
 from pilotfish.diversity import facility_location, lazy_greedy
 from pilotfish.errors import UsageError
 
-# The package exports the function under the name of its module.
-facility = import_module("pilotfish.diversity.facility_location")
+facility = import_module("pilotfish.diversity.facility_location")  # the function has its name
 
 
 def clusters(n: int, d: int, c: int, *, spread: float, seed: int) -> np.ndarray:

@@ -10,8 +10,7 @@ from pilotfish.diversity import cells, near_duplicates
 from pilotfish.diversity.results import rank_by_priority
 from pilotfish.errors import UsageError
 
-# The package exports the function under the name of its module.
-near = import_module("pilotfish.diversity.near_duplicates")
+near = import_module("pilotfish.diversity.near_duplicates")  # the function has its name
 
 
 def brute(vectors: np.ndarray, threshold: float, rank: np.ndarray) -> np.ndarray:

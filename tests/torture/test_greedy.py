@@ -10,8 +10,7 @@ from pilotfish.diversity import facility_location
 from tests.diversity.test_facility_location import clusters, similarity, value
 from tests.figures import Reached, size
 
-# The package exports the function under the name of its module.
-facility = import_module("pilotfish.diversity.facility_location")
+facility = import_module("pilotfish.diversity.facility_location")  # the function has its name
 
 pytestmark = pytest.mark.torture
 PARTS, PROMISE = 16, 0.95
