@@ -81,23 +81,21 @@ def open_scores(run: Run, pool: Pool) -> ScoreFile | None:
     """
     if run.store.read_json("scores.json") is None:
         return None
-    other_pool = UsageError(
+    manifest = run.store.require("scores.json")
+    path, sizes = run.store.path("scores.parquet"), tuple(pool.sizes)
+    if manifest.get("pool") == pool.fingerprint and rows_in(path) == len(pool):
+        pairs = zip(pieces(path, ["id"], sizes), _ids_of(pool), strict=True)
+        if all(table["id"].to_pylist() == ids for table, ids in pairs):
+            return ScoreFile(run, sizes)
+        table = pq.read_table(path, partitioning=None)
+        lines = {id: line for line, id in enumerate(table["id"].to_pylist())}
+        wanted = [id for ids in _ids_of(pool) for id in ids]
+        if lines.keys() == set(wanted):
+            return ScoreFile(run, sizes, table.take([lines[id] for id in wanted]))
+    raise UsageError(
         f"the scores in {run.root} are of another pool",
         hint=f"pilotfish score {run.root} --weak MODEL --method METHOD --force",
     )
-    manifest = run.store.require("scores.json")
-    path, sizes = run.store.path("scores.parquet"), tuple(pool.sizes)
-    if manifest.get("pool") != pool.fingerprint or rows_in(path) != len(pool):
-        raise other_pool
-    pairs = zip(pieces(path, ["id"], sizes), _ids_of(pool), strict=True)
-    if all(table["id"].to_pylist() == ids for table, ids in pairs):
-        return ScoreFile(run, sizes)
-    table = pq.read_table(path, partitioning=None)
-    lines = {id: line for line, id in enumerate(table["id"].to_pylist())}
-    wanted = [id for ids in _ids_of(pool) for id in ids]
-    if lines.keys() != set(wanted):
-        raise other_pool
-    return ScoreFile(run, sizes, table.take([lines[id] for id in wanted]))
 
 
 def _ids_of(pool: Pool) -> Iterator[list[Any]]:

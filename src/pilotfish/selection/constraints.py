@@ -1,4 +1,4 @@
-"""Constraints of a selection beside its scores: no duplicates, and a quota per group of rows."""
+"""Constraints of a selection: no duplicates, and a quota for each group of rows."""
 
 import hashlib
 import json

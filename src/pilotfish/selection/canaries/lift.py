@@ -230,7 +230,7 @@ def _replayable(run: Run, name: str, canaries: Canaries) -> "_Case | str":
     if facts["method"] == "length_matched":
         return "it draws rows to match another selection and reads no score"
     if Constraints.recorded(facts):
-        return "copies or quotas decide here beside the score, and were not replayed"
+        return "copies or quotas decide here too, and they are not replayed"
     selector: Selector
     if facts["of"] is None:
         selector = resolve_method(run, recorded_config(run, name))[1]
