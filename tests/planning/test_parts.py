@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pilotfish.config import TrainConfig, TuneConfig, make_recipe
+from pilotfish.config import TrainConfig, WeakTrainConfig, make_recipe
 from pilotfish.planning.jobs import stem
 from pilotfish.planning.lengths import Model, in_view, padded, padded_step
 from pilotfish.planning.plan import plan
@@ -56,13 +56,13 @@ def test_positions_in_view_are_half_a_row_and_more_where_lengths_differ() -> Non
 
 def test_tuning_counts_every_rate_and_epoch_of_small_batches() -> None:
     # 100 rows: 80 learnt, 20 held out; batches of 80 // 16 = 5, so 16 steps an epoch
-    course = course_of(TuneConfig(), np.full(100, 10))
+    course = course_of(WeakTrainConfig(), np.full(100, 10))
     assert course.config.per_device_train_batch_size == 5
     assert course.steps == 3 * 10 * 16
     assert course.learnt == course.steps * 5 * 10
     assert course.read == 3 * 11 * 20 * 10
-    assert course_of(TuneConfig(learning_rate=1e-3), np.full(100, 10)).steps == 160
-    assert course_of(TuneConfig(learning_rate=[1e-3, 1e-4]), np.full(100, 10)).steps == 320
+    assert course_of(WeakTrainConfig(learning_rate=1e-3), np.full(100, 10)).steps == 160
+    assert course_of(WeakTrainConfig(learning_rate=[1e-3, 1e-4]), np.full(100, 10)).steps == 320
 
 
 def test_a_line_is_right_at_its_first_point_and_never_falls_or_starts_below_zero() -> None:

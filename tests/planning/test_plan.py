@@ -41,7 +41,7 @@ def events(run: Run, stage: str) -> dict[str, dict[str, Any]]:
 GRID = {
     "budgets": ["6rows", "50%"],
     "methods": {"long": "longest"},
-    "equal": ["steps", "epochs", "tokens"],
+    "matched_on": ["steps", "epochs", "tokens"],
     "arms": ["base", "random", "selected", "full"],
 }
 
@@ -95,7 +95,7 @@ def test_tuning_is_planned_for_every_seed_and_takes_at_most_what_is_said(world: 
 
 
 def test_steps_are_numbered_and_totals_are_their_sums(world: World) -> None:
-    found = planned(world, seeds=2, money={"per_hour": 3600.0, "currency": "EUR"}).as_dict()
+    found = planned(world, seeds=2, pricing={"per_hour": 3600.0, "currency": "EUR"}).as_dict()
     steps = found["steps"]
     assert [step["n"] for step in steps] == list(range(1, len(steps) + 1))
     assert steps[0]["stage"] == "read" and steps[-1]["stage"] == "report"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotfish.config.method import Method
-from pilotfish.config.training import TuneConfig
+from pilotfish.config.training import WeakTrainConfig
 from pilotfish.errors import UsageError
 
 DEFAULT_MAX_LENGTH = 1024  # tokens of a row that the weak model reads, unless set
@@ -26,7 +26,7 @@ class ScoreConfig:
         seed: Which of the run's weak models this is.
         stream: Seeds the fine-tuning and every draw; None: `seed`.
         token_budget: Tokens per forward pass; None: what the free memory holds.
-        tune: Settings of the fine-tuning on trusted rows; None: the defaults.
+        weak_train: Settings of the fine-tuning on trusted rows; None: the defaults.
         section: Section of run.json for the facts of the model: `weak`, or `cheap` for the first
             model of a cascade.
         cascade: What decides which rows the model reads, as run.json keeps it; None: all rows.
@@ -42,7 +42,7 @@ class ScoreConfig:
     seed: int = 0
     stream: int | None = None
     token_budget: int | None = None
-    tune: TuneConfig | None = None
+    weak_train: WeakTrainConfig | None = None
     section: str = "weak"
     cascade: Mapping[str, Any] | None = None
 

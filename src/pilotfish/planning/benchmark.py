@@ -230,7 +230,7 @@ def _tuning(asked: Probe, weak: "Loaded", watch: Watch) -> Learning | None:
     grounds, trusted = asked.grounds, asked.grounds.holding.beside.trusted
     if not trusted:
         return None
-    course = course_of(grounds.recipe.tune, grounds.trusted)
+    course = course_of(grounds.recipe.weak_train, grounds.trusted)
     with watch.stage("tune"):
         return learn_some(
             grounds.recipe.weak, _spread(trusted, 256), course.config,

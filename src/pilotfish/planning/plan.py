@@ -193,7 +193,7 @@ def ask(
     for selector in selectors.values():
         selector.ranker()  # a direction that nobody gave is asked for before anything is measured
     lengths = lengths_of(holding, recipe, models, needs_of(selectors.values()), most)
-    trusted = trained_lengths(holding.beside.trusted, weak, TrainConfig(**dict(recipe.tune)))
+    trusted = trained_lengths(holding.beside.trusted, weak, TrainConfig(**dict(recipe.weak_train)))
     grounds = Grounds(recipe, picks, holding, lengths, trusted[trusted > 0])
     grounds = replace(grounds, more=_more(grounds, weak, strong))
     return Asked(recipe, selectors, grounds, weak, strong, _judging(grounds, metric, strong))
@@ -214,7 +214,7 @@ def _more(grounds: Grounds, weak: Model, strong: Model) -> float:
     read = grounds.pool * float(lengths.weak.mean()) * len(lengths.passes)
     spent = forward(weak.shape, read, context=in_view(lengths.weak))
     if len(grounds.trusted):
-        course = course_of(recipe.tune, grounds.trusted)
+        course = course_of(recipe.weak_train, grounds.trusted)
         spent += training(weak.shape, course.learnt) + forward(weak.shape, course.read)
     return spent / paid
 
@@ -281,12 +281,12 @@ def priced(
         asked.lora, wants_bf16(asked.recipe.train),
     )  # fmt: skip
     levels = {name: _level(counting, name) for name in SEEDS}
-    chosen, money = levels[asked.recipe.evidence], asked.recipe.money
+    chosen, pricing = levels[asked.recipe.evidence], asked.recipe.pricing
     return Plan(
         chosen, levels, break_even(counting, chosen.steps),
         {**_device(), "probe": dict(facts_of(rates))}, notes,
-        money.per_hour if per_hour is None and money else per_hour,
-        money.currency if money else "",
+        pricing.per_hour if per_hour is None and pricing else per_hour,
+        pricing.currency if pricing else "",
     )  # fmt: skip
 
 
@@ -294,7 +294,7 @@ def _level(counting: Counting, name: str) -> Level:
     recipe = counting.grounds.recipe
     seeds = recipe.n_seeds if name == recipe.evidence else SEEDS[name]
     jobs = jobs_of(counting.grounds, grid_for(recipe, name), seeds)
-    return Level(steps_of(counting, jobs, recipe.planted_at(name)), seeds)
+    return Level(steps_of(counting, jobs, recipe.canary_rows_at(name)), seeds)
 
 
 def _device() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pilotfish.arms.selections import MAIN
-from pilotfish.config import TrainConfig, TuneConfig
+from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.data.ingest import SHARD_ROWS
 from pilotfish.flops import forward, generation, training
 from pilotfish.planning.jobs import Grounds, Job
@@ -35,7 +35,7 @@ class Course:
     read: float
 
 
-def course_of(tune: TuneConfig, lengths: Ints) -> Course:
+def course_of(tune: WeakTrainConfig, lengths: Ints) -> Course:
     """Of trusted rows with so many tokens each."""
     from pilotfish.training.tune import EPOCHS, SHARES, for_few_rows
 
@@ -123,7 +123,7 @@ def _read(counting: Counting) -> Step:
 def _tune(counting: Counting, seed: int) -> Step:
     """At most so much: a rate is given up after some epochs without progress."""
     grounds, pace = counting.grounds, counting.rates.tuning
-    course = course_of(grounds.recipe.tune, grounds.trusted)
+    course = course_of(grounds.recipe.weak_train, grounds.trusted)
     seconds = 0.0
     if pace:
         seconds = pace.load + course.rows * pace.row + pace.save + course.read * pace.look

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pilotfish.config import TuneConfig
+from pilotfish.config import WeakTrainConfig
 from pilotfish.flops import Shape, forward, generation, training
 from pilotfish.planning.lengths import Model
 
@@ -179,7 +179,7 @@ def reading_bytes(model: Model, tokens: int, *, width: int = 4) -> int:
 
 
 def training_bytes(
-    model: Model, config: TuneConfig, positions: float, *, lora: bool, bf16: bool
+    model: Model, config: WeakTrainConfig, positions: float, *, lora: bool, bf16: bool
 ) -> int:
     """Weights, gradients and AdamW's two moments in fp32, and what backward needs of a batch.
 
@@ -207,7 +207,7 @@ def _wide(model: Model) -> int:
     return 28 * model.shape.width if model.shape else 0
 
 
-def _adapters(model: Model, config: TuneConfig) -> int:
+def _adapters(model: Model, config: WeakTrainConfig) -> int:
     """Weights of LoRA on every linear map: rank times both sides; about 18 widths a layer."""
     shape = model.shape
     return int(config.lora_r * 18 * shape.width * shape.layers) if shape else 0

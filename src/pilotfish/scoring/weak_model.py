@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilotfish.config import TuneConfig
+from pilotfish.config import WeakTrainConfig
 from pilotfish.config.scoring import DEFAULT_MAX_LENGTH, ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import fingerprint, warn
@@ -64,7 +64,7 @@ def weak_model(
     run = ctx.run
     if not trusted_rows:
         return load(config.weak, precision=config.precision)
-    tune_config, folder = config.tune or TuneConfig(), weak_folder(config.seed)
+    tune_config, folder = config.weak_train or WeakTrainConfig(), weak_folder(config.seed)
     seed = config.seed if config.stream is None else config.stream
     made_from = {
         "model": identify(config.weak),
