@@ -34,9 +34,10 @@ from pilotfish.planning.time_scoring import Read, Watch, read_some, timed
 from pilotfish.planning.time_training import learn_some
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example, Floats, Need
-from pilotfish.scoring.precision_check import fast_format
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.score import add_scores
-from pilotfish.scoring.score_plan import needs_of
+from pilotfish.scoring.setup import needs_of
+from pilotfish.scoring.weak_model import fast_format
 from pilotfish.selection.controls import random_control
 from pilotfish.selection.select import select_into
 from pilotfish.store import Run, Store, run_lock
@@ -166,10 +167,17 @@ def _rehearse(asked: Probe, weak: "Loaded", pace: Read) -> Rehearsed:
 
     with suppress(UsageError, DataError), run_lock(asked.folder / "few") as store:
         run = Run(store.root)
-        pool, how = open_pool(run, source), ScoreConfig(recipe.max_length, "fp32")
-        score, _ = timed(lambda: add_scores(
-            run, pool, exact, picks.columns(""), how=how, direction=recipe.direction,
-        ))  # fmt: skip
+        columns = picks.columns("")
+        config = ScoreConfig(
+            recipe.weak,
+            [*columns.values()],
+            [*columns],
+            direction=recipe.direction,
+            max_length=recipe.max_length,
+            precision="fp32",
+        )
+        pool = open_pool(run, source)
+        score, _ = timed(lambda: add_scores(RunContext(run), pool, exact, config))
         pick("selected")  # imports, mostly
         select, control = timed(lambda: pick("again"))[0], timed(lambda: random_control(run))[0]
         read = sum(int(grounds.lengths.weak[i]) for i in usable) * len(grounds.lengths.passes)

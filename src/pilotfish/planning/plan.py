@@ -39,7 +39,7 @@ from pilotfish.planning.throughput import (
     saving,
 )
 from pilotfish.progress import SILENT, Progress
-from pilotfish.scoring.score_plan import needs_of
+from pilotfish.scoring.setup import needs_of
 from pilotfish.store import Store
 
 ROW = 1e-4  # seconds to cut a row into tokens

@@ -19,8 +19,8 @@ from pilotfish.planning.throughput import (
     training_bytes,
 )
 from pilotfish.records import Ints
-from pilotfish.scoring.audit.blocks import audit_rows, block_rows
-from pilotfish.scoring.precision_check import SAMPLE
+from pilotfish.scoring.audit.remeasure import audit_rows, block_rows
+from pilotfish.scoring.weak_model import SAMPLE
 from pilotfish.selection.canaries.attacks import ATTACKS
 
 

@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 from pilotfish.budget import Budget, resolve
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Ranker
-from pilotfish.records import Ints
+from pilotfish.records import Ints, Mask
 from pilotfish.scoring.audit import audit_sentences
 from pilotfish.scoring.audit.cascade import Cascade, recall_at_fewer
-from pilotfish.scoring.audit.strata import Mask
 from pilotfish.store import Run, Store
 
 CASCADE = "cascade_from"  # fact of a column: which model, budget and recall chose its rows

@@ -164,9 +164,7 @@ def _command_of_one_more_rank(source: Source, config: ScoreConfig, root: Path) -
     return shlex.join(words)
 
 
-def _plan(
-    ctx: RunContext, source: Source, config: ScoreConfig
-) -> tuple[ScoreSetup, "ShardScorer"]:
+def _plan(ctx: RunContext, source: Source, config: ScoreConfig) -> tuple[ScoreSetup, "ShardScorer"]:
     """Read, tune, and fix what is measured; return it with an open scorer."""
     from pilotfish.engine.executors.worker import WorkerInfo, open_scorer
 
@@ -207,7 +205,7 @@ def _join(ctx: RunContext, config: ScoreConfig, plan: ScorePlan, leases: Leases)
 
 
 def _measure(job: RankJob, executor: ExecutorConfig) -> None:
-    """Measure the shards that are free, then those that other ranks leave, until none is missing."""
+    """Measure the free shards, then those that other ranks leave, until none is missing."""
     from pilotfish.engine.executors.ranks import Waiting, parse_rank, score_as_rank
 
     setup, progress = job.setup, job.setup.ctx.progress

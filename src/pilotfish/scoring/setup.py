@@ -249,7 +249,9 @@ _SPEC_WORDS = {"format": "signal format (measured by another version of pilotfis
 _REPLACED_BY_FORMAT = {"code", "pilotfish"}
 
 
-def check_columns(ctx: RunContext, columns: Mapping[str, Facts], specs: Facts | None = None) -> None:
+def check_columns(
+    ctx: RunContext, columns: Mapping[str, Facts], specs: Facts | None = None
+) -> None:
     """Refuse to replace a column that was made with other settings, unless `ctx.force`.
 
     Args:

@@ -1,8 +1,8 @@
 """The weak model of a run: loaded or fine-tuned on trusted rows, in the number format that scores.
 
-A fast format is always checked: a sample of the pool is scored in it and in fp32 first, and run.json
-keeps the agreement (`precision`) for the report. `auto` takes int8 only where that check passes and
-the cut of the selection can be audited.
+A fast format is always checked: a sample of the pool is scored in it and in fp32 first, and
+run.json keeps the agreement (`precision`) for the report. `auto` takes int8 only where that check
+passes and the cut of the selection can be audited.
 """
 
 import heapq

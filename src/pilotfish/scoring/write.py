@@ -70,7 +70,9 @@ class CostTracker:
         def lengths_of(shard: int) -> NDArray[Any]:
             """Return [n] the tokens of each row as the model read it."""
             need = next(iter(keys))
-            seen, _ = features_of_shard(setup.pool, {need: keys[need]}, self._run.store, need, shard)
+            seen, _ = features_of_shard(
+                setup.pool, {need: keys[need]}, self._run.store, need, shard
+            )
             lengths = seen.n_prompt_tokens + seen.n_response_tokens
             return lengths if read is None else np.where(read, lengths, 0)
 
@@ -145,7 +147,8 @@ class Column:
         if self._whole is None:
             values, reasons = _scored(self.selector, seen)
         else:
-            values, reasons = (each[start : start + len(seen)] for each in self._whole)
+            rows = slice(start, start + len(seen))
+            values, reasons = self._whole[0][rows], self._whole[1][rows]
         bad = np.asarray(reasons != "", dtype=bool)
         self.unscorable.update(map(str, reasons[bad]))
         arrays = {
