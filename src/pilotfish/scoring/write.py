@@ -221,10 +221,10 @@ def write_columns(run: Run, pool: Pool, columns: Sequence[Column], view: View) -
         attempt.meta = {"pool": pool.fingerprint, "rows": len(pool), "columns": names}
     n, sections = len(pool), dict(kept)
     for column in columns:
-        bad = dict(sorted(column.unscorable.items()))
+        counts = dict(sorted(column.unscorable.items()))
         scorable = n - column.unscorable.total()
-        sections[column.name] = {**column.facts, "scorable": scorable, "unscorable": bad}
-        bad.pop(SKIPPED, None)
+        sections[column.name] = {**column.facts, "scorable": scorable, "unscorable": counts}
+        bad = {reason: count for reason, count in counts.items() if reason != SKIPPED}
         if sum(bad.values()) > MANY_UNSCORABLE * n:
             listed = ", ".join(f"{reason} {count:,}" for reason, count in bad.items())
             share = f"{sum(bad.values()):,} of {n:,} rows"
