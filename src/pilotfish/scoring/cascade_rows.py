@@ -23,17 +23,11 @@ _PLAIN = ("target", "confidence", "picked", "missed")
 
 @dataclass(frozen=True)
 class CascadeConfig:
-    """The cheap model of a cascade, and the recall it is planned for.
+    """The cheap model of a cascade, and the recall that it is planned for."""
 
-    Attributes:
-        model: MODEL that reads every row.
-        budget: How many rows will be selected.
-        recall: Share of the intended model's picks to find, in (0, 1).
-    """
-
-    model: str
-    budget: Budget
-    recall: float = RECALL
+    model: str  # MODEL that reads every row
+    budget: Budget  # how many rows will be selected
+    recall: float = RECALL  # share of the intended model's picks to find, in (0, 1)
 
     def check(self) -> None:
         """Raise UsageError for a recall outside (0, 1)."""
@@ -46,21 +40,12 @@ class CascadeConfig:
 
 @dataclass(frozen=True, eq=False)
 class CascadeRows:
-    """Which rows the intended model reads, and the batches that the plan was made in.
+    """Which rows the intended model reads, and the batches that the plan was made in."""
 
-    Attributes:
-        name: Of the files in the run, without ending.
-        cascade: The plan.
-        audited: Rows that are not passed on and read all the same, to measure the recall.
-        calibration: Rows that the plan was made by; all of them are passed on.
-        token_budget: Tokens per forward pass.
-        threads: CPU threads of a forward pass.
-    """
-
-    name: str
+    name: str  # of the files in the run, without ending
     cascade: Cascade
-    audited: Ints
-    calibration: Ints
+    audited: Ints  # rows not passed on that are read all the same, to measure the recall
+    calibration: Ints  # rows that the plan was made by, all of them passed on
     token_budget: int
     threads: int
 
@@ -71,13 +56,7 @@ class CascadeRows:
 
 
 def write_cascade_rows(store: Store, rows: CascadeRows, made_from: Mapping[str, Any]) -> None:
-    """Commit NAME.parquet, one line per row of the pool, and NAME.json.
-
-    Args:
-        store: The store of the run.
-        rows: What to write.
-        made_from: The facts that NAME is the digest of.
-    """
+    """Commit NAME.parquet, one line per row of the pool, and NAME.json with what made it."""
     n, cascade = len(rows.cascade.passed), rows.cascade
     columns = {
         "scored": rows.scored,

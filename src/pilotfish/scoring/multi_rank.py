@@ -38,17 +38,11 @@ PAUSE = 0.5  # seconds before looking again at the work of another rank
 
 @dataclass(frozen=True, eq=False)
 class RankJob:
-    """The work of one rank, once there is a plan.
+    """The work of one rank, once there is a plan."""
 
-    Attributes:
-        setup: The scoring; its plan knows how the workers measure.
-        scorer: Measures a shard.
-        leases: Leases of this rank.
-    """
-
-    setup: ScoreSetup
+    setup: ScoreSetup  # its plan knows how the workers measure
     scorer: "ShardScorer"
-    leases: Leases
+    leases: Leases  # of this rank
 
 
 def score_with_ranks(

@@ -29,23 +29,14 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ScorePlan:
-    """The columns that a scoring writes, and the model behind them. Plain values, as JSON holds.
+    """The columns that a scoring writes, and the model behind them. Plain values, as JSON holds."""
 
-    Attributes:
-        columns: Column name -> the facts that run.json keeps of it.
-        direction: The direction that was requested for every method; None: each method's own.
-        weak: The facts that run.json keeps of the model.
-        seed: Which of the run's weak models it is.
-        section: Section of run.json for the model's facts.
-        keys: Name of each need -> its cache key; known once a worker is ready.
-    """
-
-    columns: Mapping[str, Facts]
-    direction: str | None
-    weak: Facts
-    seed: int
-    section: str = "weak"
-    keys: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Facts]  # column name -> the facts that run.json keeps of it
+    direction: str | None  # requested for every method; None: each method's own
+    weak: Facts  # the facts that run.json keeps of the model
+    seed: int  # which of the run's weak models it is
+    section: str = "weak"  # of run.json, for the model's facts
+    keys: Mapping[str, str] = field(default_factory=dict)  # need's name -> key, from a worker
 
     @cached_property
     def selectors(self) -> dict[str, Selector]:
@@ -92,30 +83,17 @@ class ScorePlan:
 
 @dataclass(frozen=True, eq=False)
 class ScoreSetup:
-    """One scoring, with everything that is fixed before its first shard is measured.
-
-    Attributes:
-        ctx: The run.
-        pool: Its rows.
-        weak: The model, in the format that measures.
-        plan: The columns to write.
-        spec: What each worker is sent.
-    """
+    """One scoring, with everything that is fixed before its first shard is measured."""
 
     ctx: RunContext
     pool: Pool
-    weak: "Loaded"
+    weak: "Loaded"  # in the format that measures
     plan: ScorePlan
-    spec: "ScoreSpec"
+    spec: "ScoreSpec"  # what each worker is sent
 
 
 def open_inputs(ctx: RunContext, source: Source, config: ScoreConfig) -> tuple[Pool, "Loaded"]:
     """Open the run's pool and weak model: read and tuned now, or reused.
-
-    Args:
-        ctx: The run.
-        source: DATA, or the run itself.
-        config: Names the model and the trusted rows it is tuned on.
 
     Raises:
         UsageError: The run was made with other data, or its model tuned with other settings.

@@ -101,34 +101,21 @@ class CostTracker:
 
 @dataclass(frozen=True)
 class View:
-    """Reads what was measured.
-
-    Attributes:
-        shard: Returns the features of one shard.
-        whole: Returns the features of the whole pool.
-        recount: Whether the token counts of these features replace those in scores.parquet.
-    """
+    """Reads what was measured, of one shard or of the whole pool."""
 
     shard: Callable[[int], Features]
     whole: Callable[[], Features]
-    recount: bool = False
+    recount: bool = False  # whether these token counts replace those in scores.parquet
 
 
 @dataclass(eq=False)
 class Column:
-    """One score column while it is written.
-
-    Attributes:
-        name: Of the column.
-        selector: The method that scores it.
-        facts: The facts that run.json keeps of it.
-        unscorable: Reason -> rows without a score, so far.
-    """
+    """One score column while it is written."""
 
     name: str
     selector: Selector
-    facts: Mapping[str, Any]
-    unscorable: Counter[str] = field(default_factory=Counter)
+    facts: Mapping[str, Any]  # that run.json keeps of it
+    unscorable: Counter[str] = field(default_factory=Counter)  # reason -> rows so far
     _whole: tuple[Floats, Texts] | None = None  # of every row, for a method that looks at all
 
     def prepare(self, view: View) -> None:
@@ -137,13 +124,7 @@ class Column:
             self._whole = _scored(self.selector, view.whole()[0])
 
     def append_to(self, table: pa.Table, seen: RowFeatures, start: int) -> pa.Table:
-        """Return `table` with the three columns of this score added.
-
-        Args:
-            table: Rows of scores.parquet.
-            seen: The features of these rows.
-            start: Position of the first of them in the pool.
-        """
+        """Return rows of scores.parquet, from `start` on, with the three columns of this score."""
         if self._whole is None:
             values, reasons = _scored(self.selector, seen)
         else:
@@ -163,11 +144,6 @@ class Column:
 
 def write_scores(ctx: RunContext, pool: Pool, plan: ScorePlan) -> None:
     """Write every column of a finished plan to scores.parquet, and its facts to run.json.
-
-    Args:
-        ctx: The run.
-        pool: Its rows, all measured.
-        plan: The columns, with how the workers measured.
 
     Raises:
         UsageError: A column of this name was made with other settings, which are named.
@@ -194,14 +170,7 @@ def write_scores(ctx: RunContext, pool: Pool, plan: ScorePlan) -> None:
 
 
 def write_columns(run: Run, pool: Pool, columns: Sequence[Column], view: View) -> None:
-    """Commit scores.parquet with new columns, next to those of the same pool that it already has.
-
-    Args:
-        run: The run.
-        pool: Its rows.
-        columns: The columns to add or replace.
-        view: Reads what was measured.
-    """
+    """Commit scores.parquet with new columns, next to those that it has of the same pool."""
     new = {column.name for column in columns}
     stored = run.store.manifest("scores.json")
     kept: dict[str, Any] = {}

@@ -22,19 +22,12 @@ EXECUTORS = ("local", "ray", "ranks")
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """Who measures. It changes no score.
+    """Who measures. It changes no score."""
 
-    Attributes:
-        executor: local, ray or ranks.
-        workers: Processes of this machine, or Ray actors; None: one per GPU.
-        rank: Which of the ranks this process is; None: the number set by torchrun or Slurm.
-        world: How many ranks there are; None: the count set by torchrun or Slurm.
-    """
-
-    executor: str = "local"
-    workers: int | None = None
-    rank: int | None = None
-    world: int | None = None
+    executor: str = "local"  # local, ray or ranks
+    workers: int | None = None  # processes of this machine, or Ray actors; None: one per GPU
+    rank: int | None = None  # which of the ranks this is; None: as torchrun or Slurm number it
+    world: int | None = None  # how many ranks there are; None: as torchrun or Slurm count them
 
     def processes(self, weak: "Loaded") -> int:
         """Return how many processes share the cores of this machine."""
@@ -157,13 +150,7 @@ def score_shards(
 
 
 def local_specs(weak: "Loaded", spec: "ScoreSpec", count: int) -> "list[ScoreSpec]":
-    """Return one spec per local process: each on a GPU of its own, or with its share of the cores.
-
-    Args:
-        weak: The model, whose device decides.
-        spec: What each process measures.
-        count: How many processes there are.
-    """
+    """Return one spec for each of `count` processes: on a GPU of its own, or sharing the cores."""
     import torch
 
     if weak.device.type != "cuda":

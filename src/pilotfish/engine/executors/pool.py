@@ -223,12 +223,7 @@ class Processes:
 
 
 def serve(pipe: Connection, spec: ScoreSpec) -> None:
-    """Run a worker process: answer requests until the pipe closes, as it does when its parent dies.
-
-    Args:
-        pipe: Carries (shard, then) in, and messages out.
-        spec: What the worker measures.
-    """
+    """Answer (shard, then) requests until the pipe closes, as it does when the parent dies."""
     signal.signal(signal.SIGTERM, _stop)
     os.environ["RAYON_NUM_THREADS"] = str(spec.threads)
     worker = Worker(spec)

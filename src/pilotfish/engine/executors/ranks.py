@@ -36,12 +36,7 @@ class Waiting(NamedTuple):
 
 
 def parse_rank(rank: int | None, world: int | None, env: Mapping[str, str] = os.environ) -> Rank:
-    """Return the rank given by options, else by torchrun or Slurm.
-
-    Args:
-        rank: The option --rank.
-        world: The option --world.
-        env: Environment variables.
+    """Return the rank given by --rank and --world, else by torchrun or Slurm in `env`.
 
     Raises:
         UsageError: The rank or the world size is missing, or the rank is not below the world size.
@@ -79,13 +74,7 @@ def order(shards: int, rank: Rank) -> list[int]:
 
 
 def finished(store: Store, keys: Sequence[str], shard: int) -> bool:
-    """Return whether every need of a shard is committed and intact.
-
-    Args:
-        store: The store of the run.
-        keys: The cache keys of the needs.
-        shard: The shard number.
-    """
+    """Return whether every need of a shard, by its cache key, is committed and intact."""
     names = [f"{shard_path(key, shard)}.json" for key in keys]
     # names first: verifying the files of every shard at every look would be slow
     return all(store.path(name).exists() for name in names) and all(

@@ -130,7 +130,10 @@ def _connected(spec: ScoreSpec, workers: int | None) -> Iterator[tuple[Any, bool
         return
     own = not os.environ.get("RAY_ADDRESS")
     with _environment(_private_settings() if own else {}):
-        ray = _ray()
+        try:
+            import ray
+        except ModuleNotFoundError as error:
+            raise MissingExtra("--executor ray", "ray") from error
         cpus = max(LEAST_CPUS, os.cpu_count() or 1, (workers or 1) * spec.threads)
         started = {
             "address": "local",
@@ -139,20 +142,14 @@ def _connected(spec: ScoreSpec, workers: int | None) -> Iterator[tuple[Any, bool
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
         }
-        with _keep_sigterm():
-            ray.init(**(started if own else {}), logging_level="error", log_to_driver=False)
+        sigterm = signal.getsignal(signal.SIGTERM)
+        ray.init(**(started if own else {}), logging_level="error", log_to_driver=False)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, sigterm)  # ray.init replaces the handler
         try:
             yield ray, own
         finally:
             ray.shutdown()
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise MissingExtra("--executor ray", "ray") from error
-    return ray
 
 
 @cache
@@ -193,12 +190,3 @@ def _interruptible() -> Iterator[None]:
         if isinstance(error.__cause__, (Interrupted, KeyboardInterrupt)):
             raise error.__cause__ from None
         raise
-
-
-@contextmanager
-def _keep_sigterm() -> Iterator[None]:
-    """Restore our SIGTERM handler, which `ray.init` replaces."""
-    ours = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)

@@ -27,34 +27,19 @@ LOST = 3  # shards given up after which no more are started
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """Everything that decides what a worker measures, in plain values that can be pickled.
+    """Everything that decides what a worker measures, in plain values that can be pickled."""
 
-    Attributes:
-        root: The run folder, on a disk that every worker sees.
-        model: A folder or a hub id, as the worker loads it.
-        digest: Digest of that model; a worker that loads another one refuses to measure.
-        needs: What to measure of every row.
-        max_length: Tokens of a row that the model reads.
-        precision: Number format the model computes in.
-        token_budget: Tokens per forward pass; None: the default of the device.
-        device: Device of the worker; None: the best one.
-        threads: CPU threads of a forward pass. Sums are split by it, so the bits depend on it.
-        trust_remote_code: Whether the command that started the workers allowed remote code.
-        only: A committed table of the run, without ending, whose column `scored` marks the rows to
-            measure; None: all rows.
-    """
-
-    root: str
-    model: str
-    digest: str
+    root: str  # the run folder, on a disk that every worker sees
+    model: str  # a folder or a hub id, as the worker loads it
+    digest: str  # of that model: a worker that loads another one refuses to measure
     needs: tuple[Need, ...]
-    max_length: int
+    max_length: int  # tokens of a row that the model reads
     precision: str = "auto"
-    token_budget: int | None = None
-    device: str | None = None
-    threads: int = 1
-    trust_remote_code: bool = False
-    only: str | None = None
+    token_budget: int | None = None  # tokens per forward pass; None: the default of the device
+    device: str | None = None  # None: the best one
+    threads: int = 1  # CPU threads of a forward pass: sums are split by it, so bits depend on it
+    trust_remote_code: bool = False  # as the command that started the workers was given it
+    only: str | None = None  # a committed table of the run, no ending: `scored` marks its rows
 
 
 def load_model(spec: ScoreSpec) -> Loaded:
@@ -75,11 +60,7 @@ def load_model(spec: ScoreSpec) -> Loaded:
 
 
 def open_scorer(spec: ScoreSpec, loaded: Loaded | None = None) -> ShardScorer:
-    """Open the run's pool with the model of a worker.
-
-    Args:
-        spec: What the worker measures.
-        loaded: The model, where it is loaded already.
+    """Open the run's pool with the model of a worker, `loaded` or loaded now.
 
     Raises:
         UsageError: This machine does not see the run folder, or the model is another one.
@@ -110,23 +91,14 @@ def open_scorer(spec: ScoreSpec, loaded: Loaded | None = None) -> ShardScorer:
 
 
 class WorkerInfo(NamedTuple):
-    """How a worker measures. It must be the same for all workers of a run.
+    """How a worker measures. It must be the same for all workers of a run."""
 
-    Attributes:
-        keys: The cache key of each need.
-        device: Type of the device.
-        precision: Number format the model computes in.
-        token_budget: Tokens per forward pass.
-        threads: CPU threads of a forward pass; None on a device whose bits do not depend on them.
-        specs: Name of each need -> the facts that its key is the hash of.
-    """
-
-    keys: dict[Need, str]
+    keys: dict[Need, str]  # cache key of each need
     device: str
     precision: str
     token_budget: int
-    threads: int | None
-    specs: dict[str, dict[str, Any]]
+    threads: int | None  # None on a device whose bits do not depend on it
+    specs: dict[str, dict[str, Any]]  # name of each need -> the facts that its key is the hash of
 
     @classmethod
     def of(cls, spec: ScoreSpec, loaded: Loaded, scorer: ShardScorer) -> "WorkerInfo":
@@ -138,18 +110,11 @@ class WorkerInfo(NamedTuple):
 
 
 class WorkerFailure(NamedTuple):
-    """An error of a worker in plain values: some exceptions cannot be pickled and read back.
-
-    Attributes:
-        message: The message, with file and line for an unexpected error.
-        hint: What the user can do about it.
-        exit_code: Of an error that pilotfish raised on purpose, which trying again cannot help;
-            None for any other error.
-    """
+    """An error of a worker in plain values: some exceptions cannot be pickled and read back."""
 
     message: str
     hint: str | None = None
-    exit_code: int | None = None
+    exit_code: int | None = None  # of an error raised on purpose, which trying again cannot help
 
     @classmethod
     def of(cls, error: Exception) -> "WorkerFailure":
@@ -169,15 +134,11 @@ class WorkerFailure(NamedTuple):
 
 
 class RetryTracker:
-    """Counts how often each shard failed, and gives up a shard after TRIES failures.
-
-    Attributes:
-        lost: Shards given up -> the message of the last failure.
-    """
+    """Counts how often each shard failed, and gives up a shard after TRIES failures."""
 
     def __init__(self) -> None:
         self._failed: dict[int, int] = {}
-        self.lost: dict[int, str] = {}
+        self.lost: dict[int, str] = {}  # shard given up -> message of its last failure
 
     def again(self, shard: int, failure: WorkerFailure) -> bool:
         """Count a failure and return whether to start the shard once more.
@@ -273,12 +234,7 @@ class Worker:
             return WorkerFailure.of(error)
 
     def score(self, shard: int, then: int | None = None) -> Receipt | WorkerFailure:
-        """Measure what is missing of a shard.
-
-        Args:
-            shard: The shard to measure.
-            then: The shard that will be requested next, to be read ahead; None: unknown.
-        """
+        """Measure what is missing of a shard; `then` is read ahead, to be requested next."""
         try:
             assert self._scorer is not None, "call open() first"
             if shard != self._promised:

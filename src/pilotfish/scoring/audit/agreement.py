@@ -14,27 +14,16 @@ _STRATA = 10
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Fast scores against fp32, on the rows that both could score; nan where undefined.
-
-    Attributes:
-        rows: Rows that both could score.
-        lost: Rows that only one of them could score.
-        spearman: Rank correlation in [-1, 1]; equal scores share their mean rank.
-        largest: Largest absolute difference, on the axis that `space` names.
-        rms: Root mean square of the differences, on the same axis.
-        overlap: Share of the best tenth by fp32 that is also the best tenth by the fast scores.
-        chance: The overlap that unrelated scores would have.
-        space: log where every score is positive, else raw.
-    """
+    """Fast scores against fp32, on the rows that both could score; nan where undefined."""
 
     rows: int
-    lost: int
-    spearman: float
-    largest: float
-    rms: float
-    overlap: float
-    chance: float
-    space: Literal["log", "raw"]
+    lost: int  # rows that only one of them could score
+    spearman: float  # rank correlation in [-1, 1]; equal scores share their mean rank
+    largest: float  # absolute difference, on the axis that `space` names
+    rms: float  # of the differences, on the same axis
+    overlap: float  # share of the best tenth by fp32 that is the best tenth by the fast scores too
+    chance: float  # the overlap that unrelated scores would have
+    space: Literal["log", "raw"]  # log where every score is positive
 
 
 def agreement(
@@ -139,15 +128,8 @@ def good_enough(found: Agreement) -> bool:
 def length_strata(lengths: Ints, *, most: int, least: int) -> Ints:
     """Group rows by length, because errors of a fast precision shrink as responses grow.
 
-    Edges lie on quantiles of the lengths, so equal lengths share a stratum.
-
-    Args:
-        lengths: [n] length of each row.
-        most: Largest number of strata.
-        least: Rows that a stratum holds at least, about.
-
-    Returns:
-        [n] stratum of each row, 0 for the shortest.
+    Returns [n] the stratum of each row, 0 for the shortest: at most `most` strata of about `least`
+    rows or more. Edges lie on quantiles of the lengths, so equal lengths share a stratum.
     """
     count = int(np.clip(len(lengths) // least, 1, most))
     shares = np.arange(1, count) / count

@@ -31,25 +31,15 @@ _PICKS_AUDITED, _MOST_AUDITED = 100, 1 / 20
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
-    """Which rows the intended model must score, and the recall that they were planned for.
+    """Which rows the intended model must score, and the recall that they were planned for."""
 
-    Attributes:
-        passed: [n] rows to score with the intended model, calibration rows included.
-        threshold: Lowest and highest cheap score passed on; every score between them is.
-        target: Recall, in (0, 1).
-        confidence: That the recall is reached.
-        picked: Rows that will be selected.
-        calibration: Rows drawn to find the threshold.
-        missed: Calibration rows that are taken for picks and that the threshold alone leaves out.
-    """
-
-    passed: Mask
-    threshold: tuple[float, float]
-    target: float
-    confidence: float
-    picked: int
-    calibration: int
-    missed: int
+    passed: Mask  # [n] rows to score with the intended model, calibration rows included
+    threshold: tuple[float, float]  # lowest and highest cheap score passed on; all between are
+    target: float  # recall, in (0, 1)
+    confidence: float  # that the recall is reached
+    picked: int  # rows that will be selected
+    calibration: int  # rows drawn to find the threshold
+    missed: int  # of those, rows taken for picks that the threshold alone leaves out
 
     @property
     def share(self) -> float:
@@ -78,27 +68,16 @@ def sizes(cuts: Cuts, n: int) -> tuple[int, int]:
 def recall_at_fewer(low: float, picked: int, fewer: int) -> float:
     """Return the lower bound of the recall of a smaller budget.
 
-    The first `fewer` picks are among the first `picked`; at worst every miss is one of them.
-
-    Args:
-        low: Lower bound of the recall of the planned budget.
-        picked: Rows of the planned budget.
-        fewer: Rows of the smaller one.
+    `low` is that of the planned budget of `picked` rows. The first `fewer` of them are among the
+    first `picked`; at worst every miss is one of them.
     """
     return max(0.0, 1.0 - (1.0 - low) * picked / max(1, fewer))
 
 
 def draw(tie: Ints, m: int, *, seed: int, among: Mask | None = None) -> Ints:
-    """Draw up to m rows evenly, whatever the order of the files.
+    """Draw up to m rows evenly `among` [n] (None: all); return their indices, ascending.
 
-    Args:
-        tie: [n] order of the rows by content hash.
-        m: Rows to draw.
-        seed: Of the draw.
-        among: [n] the rows to draw from; None: all.
-
-    Returns:
-        Indices of the rows, ascending.
+    `tie` [n] orders the rows by content hash, so the draw does not depend on the order of files.
     """
     rows = np.arange(len(tie)) if among is None else np.flatnonzero(among)
     rows = rows[np.argsort(tie[rows])]
@@ -187,14 +166,9 @@ def _picked(cuts: Cuts, n: int) -> int:
 
 
 def _away(cheap: Floats, tie: Ints, cuts: Cuts, *, near: float, k: int) -> Floats:
-    """Return [n] cheap ranks from each row to the window; 0 inside it, -1 where unscorable.
+    """Return [n] cheap ranks from each row to a window of k; 0 inside it, -1 where unscorable.
 
-    Args:
-        cheap: [n] scores of the cheap model.
-        tie: [n] order of rows with equal scores.
-        cuts: The ranker and its budget.
-        near: Share of the scored rows that lie before the window.
-        k: Width of the window.
+    near: share of the scored rows that lie before the window.
     """
     assert isinstance(cuts.ranker, Top)
     scored = np.flatnonzero(np.isfinite(cheap))
@@ -207,13 +181,9 @@ def _away(cheap: Floats, tie: Ints, cuts: Cuts, *, near: float, k: int) -> Float
 
 
 def _most_misses(n: int, m: int, allowed: int, confidence: float) -> int:
-    """Return the most misses that a sample may show while few are left; -1 if none are allowed.
+    """Return the most misses that m rows of n may show while the rest holds at most `allowed`.
 
-    Args:
-        n: Rows that the sample was drawn from.
-        m: Rows of the sample.
-        allowed: Misses that the rows outside the sample may hold.
-        confidence: Of that.
+    -1 where no number of them ensures that.
     """
     low, high = -1, m
     while low < high:
@@ -225,25 +195,15 @@ def _most_misses(n: int, m: int, allowed: int, confidence: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Recall:
-    """Which share of the intended model's picks the cascade found, from a sample held out.
+    """Which share of the intended model's picks the cascade found, from a sample held out."""
 
-    Attributes:
-        value: Estimate, in [0, 1].
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        confidence: Of the interval.
-        audited: Rows drawn from those not passed on.
-        found: Rows among them that are better than the last pick.
-        kept: [n] the picks, audited rows included.
-    """
-
-    value: float
+    value: float  # estimate, in [0, 1]
     low: float
     high: float
-    confidence: float
-    audited: int
-    found: int
-    kept: Mask
+    confidence: float  # of the interval [low, high]
+    audited: int  # rows drawn from those not passed on
+    found: int  # of them, rows better than the last pick
+    kept: Mask  # [n] the picks, audited rows included
 
     @property
     def sentence(self) -> str:

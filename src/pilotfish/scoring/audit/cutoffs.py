@@ -31,20 +31,13 @@ class Boundary:
 
     Rows are ordered by `direction`, ties by `tie` ascending. Rows up to and including (at, tie) lie
     before the boundary, the others behind it.
-
-    Attributes:
-        name: For the report.
-        direction: Which scores come first.
-        at: A score, in its published orientation.
-        tie: Order among equal scores; +inf: every row with this score lies before, -inf: none.
-        rows: [n] the rows that it divides; None: all.
     """
 
     name: str
-    direction: Literal["high", "low"]
-    at: float
-    tie: float
-    rows: Mask | None = None
+    direction: Literal["high", "low"]  # which scores come first
+    at: float  # a score, in its published orientation
+    tie: float  # +inf: every row with this very score lies before; -inf: none
+    rows: Mask | None = None  # [n] the rows that it divides; None: all
 
     def before(self, scores: Floats, tie: Ints) -> Mask:
         """Return [n] whether each row lies before; False where the score is nan."""
@@ -68,21 +61,13 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """A ranker and its budget: everything that turns scores into a set. Made by `cuts_of`.
-
-    Attributes:
-        ranker: Ranks the eligible rows.
-        budget: How many rows or tokens are selected.
-        tokens: [n] tokens of each row, if the budget counts tokens.
-        groups: [n] label of each row, if there are quotas.
-        quotas: Rows per label; they replace the budget.
-    """
+    """A ranker and its budget: everything that turns scores into a set. Made by `cuts_of`."""
 
     ranker: Top | Middle
     budget: Budget
-    tokens: Ints | None = None
-    groups: Texts | None = None
-    quotas: Mapping[str, int] | None = None
+    tokens: Ints | None = None  # [n], if the budget counts tokens
+    groups: Texts | None = None  # [n] label of each row, if there are quotas
+    quotas: Mapping[str, int] | None = None  # rows per label; they replace the budget
 
     def kept(self, scores: Floats, tie: Ints) -> Mask:
         """Return [n] the rows that these scores select; a budget too large takes all eligible."""

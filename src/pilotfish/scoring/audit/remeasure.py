@@ -1,4 +1,4 @@
-"""Audited cut: re-measure fast scores in fp32 outward from every cut, and audit a sample elsewhere.
+"""Audited cut: re-measure fast scores in fp32 outward from every cut, and audit a sample.
 
 A queue is one side of a cut and one stratum of length: its rows, nearest to the cut first. Each is
 re-measured block after block, until enough successive blocks hold no flip.
@@ -25,63 +25,37 @@ _BROKEN = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When re-measuring stops, and what is audited after it (benchmarks/audited_cut.py chose it).
+    """When re-measuring stops, and what is audited then (chosen by benchmarks/audited_cut.py)."""
 
-    Attributes:
-        clean: Successive blocks without a flip that end a queue.
-        rows: Fewest rows of a block; None: `block_rows(n)`.
-        width: Rms errors that a block spans at least.
-        reach: Part of the largest error so far that a block spans at least: three blocks then reach
-            1.5 times further than any error did.
-        strata: Groups of length, each re-measured separately.
-        audit: Random rows re-measured elsewhere; None: `audit_rows(n)`.
-        confidence: Of the bound on the flips that are left.
-        seed: Of the random rows.
-    """
-
-    clean: int = 3
-    rows: int | None = None
-    width: float = 1.5
+    clean: int = 3  # successive blocks without a flip that end a queue
+    rows: int | None = None  # fewest rows of a block; None: `block_rows(n)`
+    width: float = 1.5  # rms errors that a block spans at least
+    # Part of the largest error so far that a block spans at least: three blocks then reach 1.5
+    # times further than any error did.
     reach: float = 0.5
-    strata: int = 4
-    audit: int | None = None
-    confidence: float = 0.95
-    seed: int = 0
+    strata: int = 4  # groups of length, each re-measured separately
+    audit: int | None = None  # random rows re-measured elsewhere; None: `audit_rows(n)`
+    confidence: float = 0.95  # of the bound on the flips that are left
+    seed: int = 0  # of the random rows
 
 
 @dataclass(frozen=True, eq=False)
 class Remeasured:
-    """Scores that select the rows fp32 would select, as far as re-measuring and audit can tell.
+    """Scores that select the rows fp32 would select, as far as re-measuring and audit can tell."""
 
-    Attributes:
-        scores: [n] fp32 where re-measured, else fast; nan where unscorable.
-        remeasured: [n] rows whose score is fp32.
-        kept: [n] rows that `scores` select.
-        cuts: Names of the boundaries.
-        walked: Rows re-measured around the cuts; unscorable rows and those known before count.
-        blocks: Blocks re-measured.
-        flips: Rows among them that fp32 puts on the other side of a cut.
-        audited: Random rows re-measured elsewhere.
-        audit_flips: Flips among those.
-        bound: Upper bound on the share of flips among the rows left; 0 if no row is left.
-        confidence: Of the bound.
-        swapped: Rows that the fast scores alone would have selected wrongly.
-        calls: Calls of `remeasure`.
-    """
-
-    scores: Floats
-    remeasured: Mask
-    kept: Mask
-    cuts: tuple[str, ...]
-    walked: int
-    blocks: int
-    flips: int
-    audited: int
+    scores: Floats  # [n] fp32 where re-measured, else fast; nan where unscorable
+    remeasured: Mask  # [n] rows whose score is fp32
+    kept: Mask  # [n] rows that `scores` select
+    cuts: tuple[str, ...]  # names of the boundaries
+    walked: int  # rows re-measured around the cuts; unscorable and known rows count
+    blocks: int  # re-measured
+    flips: int  # rows among them that fp32 puts on the other side of a cut
+    audited: int  # random rows re-measured elsewhere
     audit_flips: int
-    bound: float
-    confidence: float
-    swapped: int
-    calls: int
+    bound: float  # upper bound on the share of flips among the rows left; 0 if no row is left
+    confidence: float  # of the bound
+    swapped: int  # rows that the fast scores alone would have selected wrongly
+    calls: int  # of `remeasure`
 
     @property
     def share(self) -> float:
@@ -273,13 +247,9 @@ def audit_rows(n: int) -> int:
 
 
 def spans(errors: Floats, stratum: Ints, rule: Rule) -> Floats:
-    """Return [strata] the least extent of a block, from the errors met so far.
+    """Return [strata] the least extent of a block, from the errors [n] so far (nan: none).
 
-    Args:
-        errors: [n] differences on the axis times sqrt(length), as distances in a queue are; nan
-            where a row is not re-measured.
-        stratum: [n] stratum of each row.
-        rule: Its width and reach.
+    Errors are differences on the axis times sqrt(length), as distances in a queue are.
     """
     met = np.isfinite(errors)
     found = []
