@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pilotfish import remote_code
 from pilotfish.arms.arms import Arm, grid_for
 from pilotfish.arms.matched_compute import matched_compute, steps_of
+from pilotfish.arms.price import price_lines
 from pilotfish.arms.rows import TrainingPlan, seed_stream
 from pilotfish.arms.selections import (
     ArmSelections,
@@ -41,7 +42,6 @@ from pilotfish.experiments.evaluate import (
 from pilotfish.experiments.train import train_arm, train_folder
 from pilotfish.extras import need_torch
 from pilotfish.flops import RESUME
-from pilotfish.planning.text import price_lines
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values
 from pilotfish.run_context import RunContext
