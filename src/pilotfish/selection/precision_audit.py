@@ -18,8 +18,7 @@ from pilotfish.methods.rankers.base import OPEN
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import SKIPPED, Floats, Ints, Mask, Texts
 from pilotfish.scoring.audit import Cuts, Remeasured, Rule, cut_facts, cuts_of, remeasure_near_cuts
-from pilotfish.scoring.precision_check import precision_of, unaudited
-from pilotfish.scoring.weak_model import weak_by_digest
+from pilotfish.scoring.weak_model import precision_of, unaudited, weak_by_digest
 from pilotfish.selection.candidates import Candidates, ScoreColumn, ScoreShard
 from pilotfish.selection.constraints import NONE, Constraints, groups_of
 from pilotfish.selection.topk import (

@@ -19,8 +19,7 @@ from pilotfish.methods import METHODS, Selector, make, same_scores
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Selection
 from pilotfish.run_context import RunContext
-from pilotfish.scoring.cascade_rows import promise
-from pilotfish.scoring.score_plan import CASCADE
+from pilotfish.scoring.cascade_rows import CASCADE, promise
 from pilotfish.selection.candidates import candidates_of, no_such_score
 from pilotfish.selection.constraints import NONE, Constraints
 from pilotfish.selection.controls import Control, draft_control
