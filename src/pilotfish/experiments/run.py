@@ -4,14 +4,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilotfish import remote_code
 from pilotfish.arms.arms import Arm
 from pilotfish.arms.matched_compute import matched_compute, steps_of
 from pilotfish.arms.price import price_lines
 from pilotfish.arms.resolve import ResolvedRecipe, resolve_recipe
-from pilotfish.arms.selections import select_for_seed, select_matched_compute
+from pilotfish.arms.selections import SeedDraw, select_for_seed, select_matched_compute
 from pilotfish.arms.training_data import TrainingPlan, check_weights, replay_rows, seed_stream
 from pilotfish.budget import parse_budget
 from pilotfish.comparison.gates import check_references
@@ -44,6 +44,9 @@ from pilotfish.scoring.score import add_scores
 from pilotfish.scoring.weak_model import weak_model
 from pilotfish.selection.canaries.lift import measure_canaries_in
 from pilotfish.store import Run, run_lock
+
+if TYPE_CHECKING:
+    from pilotfish.models import Loaded
 
 # Settings that add or remove results, and change none of those that stay.
 _ADDING = {"evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods"}
@@ -179,16 +182,14 @@ def prepare(ctx: RunContext, resolved: ResolvedRecipe) -> Experiment:
     warn_weak_evidence(run, held_out)
     progress.note(f"method: {resolved.method.text} ({resolved.why})")
 
-    def load_weak(seed: int) -> Any:
-        return weak_model(
-            run, recipe.weak, trusted=held_out.trusted, seed=seed,
-            stream=seed_stream(recipe.seed, seed), config=recipe.weak_train,
-            precision=recipe.precision, force=force, progress=progress,
-        )  # fmt: skip
+    tuned = bool(held_out.trusted)
+
+    def load_weak(seed: int) -> "Loaded":
+        return weak_model(ctx, _score_config(resolved, seed, tuned=tuned), held_out.trusted)
 
     training = TrainingPlan(
         recipe.strong, identify(recipe.strong), recipe.train, load_weak, held_out.trusted,
-        tuned=bool(held_out.trusted), seed=recipe.seed,
+        tuned=tuned, seed=recipe.seed,
     )  # fmt: skip
     return Experiment(ctx, resolved, pool, held_out, metric, training)
 
@@ -201,18 +202,33 @@ def score(experiment: Experiment, seed: int, timer: "StageTimer") -> None:
         seed: Number of the seed; without tuning, the scores of seed 0 serve all.
         timer: Charges the time of loading the weak model.
     """
-    ctx, recipe, training = experiment.ctx, experiment.recipe, experiment.training
-    columns = experiment.resolved.selections.columns(_suffix(training, seed))
-    scored = {*columns} <= {*ctx.run.section("scores")}
+    config = _score_config(experiment.resolved, seed, tuned=experiment.training.tuned)
+    scored = {*config.columns()} <= {*experiment.ctx.run.section("scores")}
     with timer.timed(RESUME if scored else "score", "loading the weak model"):
-        weak = training.weak(seed)
-    config = ScoreConfig(
-        recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
+        weak = experiment.training.weak(seed)
+    add_scores(experiment.ctx, experiment.pool, weak, config)
+
+
+def _score_config(resolved: ResolvedRecipe, seed: int, *, tuned: bool) -> ScoreConfig:
+    """Return how one seed tunes its weak model, and scores by every method of the recipe."""
+    recipe, columns = resolved.recipe, resolved.selections.columns(_suffix(seed, tuned=tuned))
+    return ScoreConfig(
+        recipe.weak,
+        [*columns.values()],
+        [*columns],
+        direction=recipe.direction,
+        trusted=recipe.trusted,
+        max_length=recipe.max_length,
+        precision=recipe.precision,
+        seed=seed,
+        stream=seed_stream(recipe.seed, seed),
+        weak_train=recipe.weak_train,
     )
-    add_scores(
-        ctx.run, experiment.pool, weak, columns, how=config, direction=recipe.direction,
-        force=ctx.force, progress=ctx.progress,
-    )  # fmt: skip
+
+
+def _suffix(seed: int, *, tuned: bool) -> str:
+    """Return the suffix of columns and selections of a later seed; "" if those of seed 0 serve."""
+    return f"-{seed}" if tuned and seed else ""
 
 
 def select(experiment: Experiment, seed: int) -> Experiment:
@@ -229,29 +245,20 @@ def select(experiment: Experiment, seed: int) -> Experiment:
 
     ctx, run, resolved = experiment.ctx, experiment.ctx.run, experiment.resolved
     training, selections, recipe = experiment.training, resolved.selections, experiment.recipe
-    shared: dict[str, Any] = {
-        "draw": training.stream(seed),
-        "again": _suffix(training, seed),
-        "force": ctx.force,
-    }
-    select_for_seed(run, selections, seed, **shared)
+    draw = SeedDraw(seed, training.stream(seed), _suffix(seed, tuned=training.tuned))
+    select_for_seed(ctx, selections, draw)
     made = run.section("selections")
     if seed == 0:
         if recipe.canary_rows:
             names = [name for name in selections.with_controls if name in made]
-            measure_canaries_in(run, names, recipe.canary_rows, progress=ctx.progress)
+            measure_canaries_in(ctx, names, recipe.canary_rows)
         steps = plan_steps(int(made["selected"]["delivered"]), training.config)
         training = replace(training, steps=steps)
     if any(arm.steps == "compute" for arm in resolved.arms):
         steps = training.steps or 1
         compute = matched_compute(run, experiment.pool, recipe, resolved.method, steps=steps)
-        select_matched_compute(run, selections, seed, compute, **shared)
+        select_matched_compute(ctx, selections, draw, compute)
     return replace(experiment, training=training)
-
-
-def _suffix(training: TrainingPlan, seed: int) -> str:
-    """Return the suffix of columns and selections of a later seed; "" if those of seed 0 serve."""
-    return f"-{seed}" if training.tuned and seed else ""
 
 
 def write_plan(experiment: Experiment) -> None:

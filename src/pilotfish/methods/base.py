@@ -1,4 +1,4 @@
-"""What a selector is, and what they share: the formulas, what unscorable means, how to rank."""
+"""The interface of a method, and what methods share: formulas, unscorable rows, ranking."""
 
 from typing import Protocol
 
@@ -14,34 +14,34 @@ NO_RESPONSE = "no_response_tokens"
 
 
 class Selector(Protocol):
-    """A published method as a sentence: needs, formula, ranker, citation.
+    """A published method: the features it needs, its formula, its ranker and its citation.
 
-    Final classes are frozen dataclasses; their fields are the paper's knobs with its defaults.
+    The classes are frozen dataclasses; their fields are the paper's parameters and defaults.
     """
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What must be measured; () for a method that looks at no model."""
+        """The features to measure; () for a method that needs no model."""
         ...
 
     @property
     def direction(self) -> Direction | None:
-        """Which end is kept; None where it must be given and was not."""
+        """Which end is kept; None if it must be given and was not."""
         ...
 
     @property
     def reads_counts(self) -> bool:
-        """Whether token counts are read (they exist once a run was scored)."""
+        """Whether the formula reads token counts, which scoring a run provides."""
         ...
 
     @property
     def pool_relative(self) -> bool:
-        """Whether a row's score depends on the other rows; if not, shards are scored one by one."""
+        """Whether a row's score depends on other rows; if not, shards are scored one by one."""
         ...
 
     @property
     def formula(self) -> str:
-        """One line for `pilotfish methods`."""
+        """The formula in one line, for `pilotfish methods`."""
         ...
 
     @property
@@ -50,41 +50,52 @@ class Selector(Protocol):
         ...
 
     def score(self, seen: RowFeatures) -> Floats:
-        """[n] raw values in the published orientation, nan where unscorable."""
+        """Return [n] raw values in the published orientation, nan where unscorable."""
         ...
 
     def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
-        """[n] "" where scored, else why not."""
+        """Return [n] the reason why a row has no score, "" where scored."""
         ...
 
     def ranker(self) -> Ranker:
-        """How the scores are ranked; UsageError when a direction is missing."""
+        """Return how the scores are ranked. Raises UsageError if a direction is missing."""
         ...
 
 
 def mean_nll(seen: RowFeatures, need: Need) -> Floats:
-    """[n] finite nats per scored token, nan where not measured or not finite.
+    """Return [n] the mean NLL in nats per scored token, nan where not measured or not finite.
 
-    An infinite loss must not reach a formula: exp(L_c - inf) is a finite, wrong 0.
+    An infinite loss must not reach a formula: exp(L_c - inf) is 0, which is finite and wrong.
     """
     mean = seen[need].mean
     return np.where(np.isfinite(mean), mean, np.nan)
 
 
 def exp(nats: Floats) -> Floats:
-    """[n] nats -> [n] their exponential, nan where that is no finite number."""
+    """Return [n] the exponential of [n] nats, nan where it is not finite."""
     with np.errstate(over="ignore"):
         values = np.exp(nats)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def ifd(conditional: Floats, alone: Floats) -> Floats:
-    """[n], [n] mean nats per response token -> [n] ratio of perplexities."""
+    """Return [n] the ratio of perplexities.
+
+    Args:
+        conditional: [n] mean NLL of the response given the prompt, in nats per token.
+        alone: [n] mean NLL of the response without the prompt, in nats per token.
+    """
     return exp(conditional - alone)
 
 
 def measured_reasons(needs: tuple[Need, ...], seen: RowFeatures, scores: Floats) -> Texts:
-    """[n] the first need's reason, `nonfinite` for a signal or score that is no number, or ""."""
+    """Return [n] why a row has no score, "" where it has one.
+
+    Args:
+        needs: The features that the formula reads; the first reason found is returned.
+        seen: The features of the rows.
+        scores: [n] scores. A feature or a score that is not finite has the reason `nonfinite`.
+    """
     reason = np.full(len(seen), "", dtype=object)
     for need in needs:
         why = np.where(np.isfinite(seen[need].mean), seen[need].reason, NONFINITE)
@@ -94,10 +105,19 @@ def measured_reasons(needs: tuple[Need, ...], seen: RowFeatures, scores: Floats)
 
 
 def ranker_for(direction: Direction | None, gate: Gate = OPEN) -> Ranker:
-    """The ranker of a direction: one end, or outwards from the median."""
+    """Return the ranker of a direction: one end, or the middle, outwards from the median.
+
+    Args:
+        direction: Which rows to keep.
+        gate: Which scores are eligible.
+
+    Raises:
+        UsageError: There is no direction.
+    """
     if direction is None:
         raise UsageError(
-            "which end is to be kept? Published defaults contradict each other, so none is assumed",
+            "which end to keep is not given; published defaults contradict each other, so none is "
+            "assumed",
             hint="pass --direction high, low or middle (or write method(direction=low))",
         )
     return Middle(gate) if direction == "middle" else Top(direction, gate)
