@@ -170,9 +170,7 @@ def grid_for(recipe: Recipe, level: str | None = None) -> list[Arm]:
 def arm_of(name: str, *, trusted: bool) -> Arm:
     """Return the arm of a name, such as `selected`, `selected@5pct` or `full@epochs`.
 
-    Args:
-        name: Name of the arm.
-        trusted: Whether there are trusted rows.
+    `trusted` says whether there are trusted rows.
 
     Raises:
         UsageError: There is no such arm, or it needs trusted rows.

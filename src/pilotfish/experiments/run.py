@@ -123,9 +123,8 @@ def run_experiment(
             set_threads(max(count_parameters(recipe.weak), count_parameters(recipe.strong)))
             experiment = prepare(ctx, resolve_recipe(recipe))
         with timer.timed("plan", "prices"):
-            for line in price_lines(
-                experiment.resolved, experiment.pool, experiment.held_out, experiment.metric
-            ):
+            rows = experiment.pool, experiment.held_out
+            for line in price_lines(experiment.resolved, *rows, experiment.metric):
                 progress.note(line)
         for seed in range(recipe.n_seeds):
             with timer.timed("draw", f"controls of seed {seed}"):
@@ -149,10 +148,6 @@ def run_experiment(
 
 def prepare(ctx: RunContext, resolved: ResolvedRecipe) -> Experiment:
     """Read all rows, store the test rows, and refuse what the rows cannot meet.
-
-    Args:
-        ctx: The run.
-        resolved: The recipe.
 
     Raises:
         UsageError: The run holds other rows, or rows and settings do not fit.
@@ -234,10 +229,6 @@ def _suffix(seed: int, *, tuned: bool) -> str:
 def select(experiment: Experiment, seed: int) -> Experiment:
     """Make the selections and controls of one seed.
 
-    Args:
-        experiment: The experiment.
-        seed: Number of the seed.
-
     Returns:
         The experiment, with the number of optimizer steps that follows from the first selection.
     """
@@ -298,13 +289,7 @@ def write_plan(experiment: Experiment) -> None:
 
 
 def train_and_evaluate(experiment: Experiment, arm: Arm, seed: int) -> None:
-    """Train one arm with one seed, unless it is base or weak, and evaluate the model.
-
-    Args:
-        experiment: The experiment.
-        arm: The arm.
-        seed: Number of the seed.
-    """
+    """Train one arm with one seed, unless it is base or weak, and evaluate the model."""
     from pilotfish.models import load
 
     ctx, training = experiment.ctx, experiment.training

@@ -168,19 +168,14 @@ def _fit(ctx: RunContext, job: TrainingJob, folder: Path, rate: float | None) ->
     # checkpoints of other settings or rows have another key and are never used
     key = hashlib.sha256(json.dumps(job.made_from, sort_keys=True).encode()).hexdigest()
     data, config, name = job.data, job.config, f"train {job.arm} seed {job.seed}"
+    every = {"steps": config.save_steps, "seconds": config.save_seconds}
+    checkpoints = Checkpoints(ctx.store, job.folder, key, **every, warn=warn_of_checkpoint)
     shared: dict[str, Any] = {
         "seed": job.random_seed,
         "folder": folder,
         "steps": job.steps,
         "learning_rate": rate,
-        "checkpoints": Checkpoints(
-            ctx.store,
-            job.folder,
-            key,
-            steps=config.save_steps,
-            seconds=config.save_seconds,
-            warn=warn_of_checkpoint,
-        ),
+        "checkpoints": checkpoints,
         "on_step": lambda step, steps, loss: ctx.progress.step(name, step, steps),
         "looks": job.recorder.callback if job.recorder else None,
     }

@@ -46,13 +46,7 @@ class ArmResults:
 
 
 def evaluate_w2s_arm(experiment: W2SExperiment, arm: str, seed: int) -> None:
-    """Evaluate one model into judge/<arm>/seed-<n>.jsonl and .parquet, or reuse intact results.
-
-    Args:
-        experiment: Rows, models and settings.
-        arm: Name of the arm.
-        seed: Number of the seed.
-    """
+    """Evaluate one model into judge/<arm>/seed-<n>.jsonl and .parquet, or reuse intact results."""
     rows, metric = experiment.split.test, experiment.task.metric
     facts = item_facts(
         arm, seed, METRICS[metric], len(rows), model_digest=experiment.model_digest(arm, seed),

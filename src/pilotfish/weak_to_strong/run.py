@@ -63,10 +63,6 @@ def prepare(ctx: RunContext, recipe: WeakToStrong) -> W2SExperiment:
     Settings may change between runs, and results that depend on them are made again. The rows may
     change only with `force`.
 
-    Args:
-        ctx: The run.
-        recipe: The settings.
-
     Raises:
         UsageError: The run holds other rows, or settings and rows do not fit.
         DataError: The rows are not usable.

@@ -73,11 +73,6 @@ class ArmData:
 def train_w2s_arm(experiment: W2SExperiment, arm: W2SArm, seed: int) -> None:
     """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact model.
 
-    Args:
-        experiment: Rows, models and settings.
-        arm: The arm.
-        seed: Number of the seed.
-
     Raises:
         DataError: The labelling model leaves no row to learn.
     """
@@ -93,11 +88,6 @@ def train_w2s_arm(experiment: W2SExperiment, arm: W2SArm, seed: int) -> None:
 
 def arm_data(experiment: W2SExperiment, arm: W2SArm, seed: int) -> ArmData:
     """Collect the rows and labels of an arm.
-
-    Args:
-        experiment: Rows, models and settings.
-        arm: The arm.
-        seed: Number of the seed.
 
     Raises:
         DataError: The labelling model leaves no row to learn.
