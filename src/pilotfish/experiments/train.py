@@ -87,7 +87,7 @@ class TrainingJob:
         facts: Further fields of the manifest.
         steps: Optimizer steps; None: as many as the rows are worth.
         teacher: The weak model, for a loss or a token selection that needs it in memory.
-        taught: Stored outputs of the teacher by row name, in place of the teacher.
+        teacher_outputs: Stored outputs of the teacher by row name, in place of the teacher.
         rate_rows: Trusted rows that choose among several learning rates.
         recorder: Follows the training; None: nothing more is written.
     """
@@ -102,7 +102,7 @@ class TrainingJob:
     facts: Mapping[str, Any] = field(default_factory=dict)
     steps: int | None = None
     teacher: "Loaded | None" = None
-    taught: "Mapping[str, TeacherOutputs] | None" = None
+    teacher_outputs: "Mapping[str, TeacherOutputs] | None" = None
     rate_rows: Sequence[Example] = ()
     recorder: TrainingRecorder | None = None
 
@@ -161,15 +161,16 @@ def _fit(ctx: RunContext, job: TrainingJob, folder: Path, rate: float | None) ->
     from pilotfish.training.classify import train_classifier
     from pilotfish.training.trainer import train
 
-    def warn_of_checkpoint(text: str) -> None:
+    def show(text: str) -> None:
         ctx.progress.note(f"warning: {text}")
         ctx.run.event("warning", text=text)
 
     # checkpoints of other settings or rows have another key and are never used
     key = hashlib.sha256(json.dumps(job.made_from, sort_keys=True).encode()).hexdigest()
     data, config, name = job.data, job.config, f"train {job.arm} seed {job.seed}"
-    every = {"steps": config.save_steps, "seconds": config.save_seconds}
-    checkpoints = Checkpoints(ctx.store, job.folder, key, **every, warn=warn_of_checkpoint)
+    checkpoints = Checkpoints(
+        ctx.store, job.folder, key, steps=config.save_steps, seconds=config.save_seconds, warn=show
+    )
     shared: dict[str, Any] = {
         "seed": job.random_seed,
         "folder": folder,
@@ -185,7 +186,7 @@ def _fit(ctx: RunContext, job: TrainingJob, folder: Path, rate: float | None) ->
             targets=data.labels.targets, validation=data.labels.validation, **shared,
         )  # fmt: skip
     result: dict[str, Any] = run_on_all_ranks(
-        train, data.rows, job.model, config, teacher=job.teacher, taught=job.taught,
+        train, data.rows, job.model, config, teacher=job.teacher, taught=job.teacher_outputs,
         known=data.known, validation=data.validation, **shared,
     )  # fmt: skip
     return result
@@ -215,7 +216,7 @@ def _learning_rate(run: Run, job: TrainingJob) -> float | None:
     plain = job.config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
     best: float = run_on_all_ranks(
         pick_learning_rate, kept.rows, job.model, plain, rates, job.rate_rows,
-        seed=job.random_seed, steps=job.steps, teacher=job.teacher, taught=job.taught,
+        seed=job.random_seed, steps=job.steps, teacher=job.teacher, taught=job.teacher_outputs,
         known=kept.known,
     )  # fmt: skip
     return best
