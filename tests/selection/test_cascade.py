@@ -345,4 +345,4 @@ def _break(patch: pytest.MonkeyPatch, where: str) -> None:
     elif where == "shard":
         patch.setattr(flow, "measure", stop)
     else:
-        patch.setattr(flow, "_tell", stop)
+        patch.setattr(flow, "_record_recall", stop)

@@ -15,7 +15,7 @@ from pilotfish.selection.files import decisions_of
 from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.figures import Reached, size
-from tests.selection.canaries.planted import lines, made, records, weak
+from tests.selection.canaries.scored_runs import lines, made, records, weak
 
 __all__ = ["weak"]
 

@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.errors import unknown_name
-from pilotfish.methods.base import Selector
+from pilotfish.methods.base import RANKING, Selector, arguments_of, parameters_of
 from pilotfish.methods.custom import CustomMethod, load_custom
 from pilotfish.methods.ifd import Ifd
 from pilotfish.methods.longest import Longest
-from pilotfish.methods.parameters import RANKING, arguments_of, parameters_of
 from pilotfish.methods.perplexity import Perplexity
 from pilotfish.methods.random import Random
 from pilotfish.methods.superfiltering import Superfiltering
@@ -23,7 +22,7 @@ METHODS: dict[str, type[Selector]] = {
     "superfiltering": Superfiltering,
 }
 
-HELPERS = {"base", "custom", "parameters"}
+HELPERS = {"base", "custom"}
 
 __all__ = ["METHODS", "Selector", "describe", "make", "same_scores"]
 

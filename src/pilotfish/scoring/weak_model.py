@@ -185,7 +185,7 @@ def choose_precision(
     if not any(selector.needs for selector in selectors.values()):
         why = "nothing is measured"
     elif weak.precision == "int8":
-        fast, exact, why = weak, _in_format(weak, "fp32"), "it was asked for"
+        fast, exact, why = weak, _in_format(weak, "fp32"), "it was requested"
     elif weak.precision != "fp32":
         fast, exact = weak, load(weak.path, device=str(weak.device), precision="fp32")
         why = f"it is the {'choice' if requested != 'auto' else 'default'} here"
@@ -228,7 +228,7 @@ def why_not_int8(weak: "Loaded", requested: str, rows: int, selectors: Sequence[
     from pilotfish.number_formats import int8_supported
 
     if requested != "auto" or weak.device.type != "cpu":
-        return "it was asked for" if requested != "auto" else "it is the default here"
+        return "it was requested" if requested != "auto" else "it is the default here"
     if weak.parameters < WORTH_PARAMETERS or rows < WORTH_ROWS:
         return "the model or the pool is too small for int8 to pay"
     if not int8_supported():

@@ -17,7 +17,7 @@ from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, report
 from tests.scoring.shards import hashes
-from tests.selection.canaries.planted import costs, made, once, records, run, weak
+from tests.selection.canaries.scored_runs import costs, made, once, records, run, weak
 
 __all__ = ["once", "run", "weak"]
 

@@ -23,7 +23,7 @@ from pilotfish.selection.cascade import score_cascade
 from pilotfish.selection.files import decisions_of
 from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
-from tests.selection.canaries.planted import agree, lines, made, once, records, run, weak, write
+from tests.selection.canaries.scored_runs import agree, lines, made, once, records, run, weak, write
 
 __all__ = ["once", "run", "weak"]
 

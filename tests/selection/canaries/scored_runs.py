@@ -1,4 +1,4 @@
-"""Small scored runs to hold planted rows against, and what was found out about those."""
+"""Small scored runs for the tests of canaries, and checks of what was found for them."""
 
 import json
 import shutil
