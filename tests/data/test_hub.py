@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pilotfish.data import read, read_rows
 from pilotfish.errors import DataError, MissingExtra, UsageError
 from pilotfish.store import Store
 from tests.data.conftest import rows
+from tests.reading import read, read_rows
 
 datasets = pytest.importorskip("datasets", reason="needs the extra 'hub'")
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotfish.data import Pool, ingest, overlap_key, overlap_keys, read, read_rows
+from pilotfish.data import Pool, ingest, overlap_key, overlap_keys
 from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.records import Example, Turn
 from pilotfish.store import Store, fs_ops, run_lock
 from tests.data.conftest import rows
+from tests.reading import read, read_rows
 
 Jsonl = Callable[..., Path]
 
@@ -114,7 +115,7 @@ def test_an_alpaca_prompt_meets_the_same_question_in_another_shape(jsonl: Jsonl)
     alpaca = jsonl([{"instruction": "Sort.", "input": "b a", "output": "a b"}], "pool.jsonl")
     test = jsonl([{"prompt": "sort. b a", "completion": "?"}], "test.jsonl")
     keys = overlap_keys(read_rows(test).examples)
-    with pytest.raises(DataError, match="stand in the test data"):
+    with pytest.raises(DataError, match="also in the test data"):
         read_rows(alpaca, exclude=keys)
 
 

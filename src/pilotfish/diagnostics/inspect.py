@@ -72,9 +72,7 @@ class DataReport:
 
 def inspect_source(source: Source, *, model: str | None = None) -> DataReport:
     """Inspect DATA without writing anything; with a model, render by its own template."""
-    arguments = {**source.arguments()}
-    del arguments["max_bad_rate"]
-    found = inspect_data(source.data, **arguments)  # type: ignore[arg-type]
+    found = inspect_data(source)
     first = found.examples[0] if found.examples else None
     if first is None:
         return DataReport(found, (), "no usable row")

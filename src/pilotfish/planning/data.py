@@ -12,7 +12,7 @@ from pilotfish.config.data import Source
 from pilotfish.data import Pool, overlap_keys
 from pilotfish.data.held_out import HeldOutData, load_eval_rows, source_of_recipe
 from pilotfish.data.readers.files import FileSource
-from pilotfish.data.readers.locate import HubOptions, locate
+from pilotfish.data.readers.locate import locate
 from pilotfish.data.run_pool import read_temporary
 from pilotfish.store import Store
 
@@ -67,8 +67,7 @@ def hold(recipe: Recipe, store: Store) -> Holding:
 
 def _records(recipe: Recipe, source: Source) -> int | None:
     """Records there may be in DATA too large to be read for a plan; None where it is not."""
-    options = HubOptions(source.dataset_config, source.split, source.revision)
-    found = locate(source.data, options)
+    found = locate(source)
     files = [each for each in found if isinstance(each, FileSource)]
     size = sum(file.path.stat().st_size for file in files)
     # a hub dataset is on this disk once it was opened, and holds no files to weigh
@@ -83,7 +82,7 @@ def _records_of(file: FileSource) -> int:
     size = file.path.stat().st_size
     if file.path.suffix == ".parquet":
         return int(pq.read_metadata(file.path).num_rows)
-    pieces, lengths = file.pieces(), list[bytes]()
+    pieces, lengths = file.records(), list[bytes]()
     for piece, _ in zip(pieces, range(SAMPLE), strict=False):
         lengths.append(piece.data)
     return max(1, round(size / _bytes_each(file, lengths)))

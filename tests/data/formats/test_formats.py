@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pilotfish.data.formats import FORMATS, FormatMismatch, answered_record, detect, split_record
+from pilotfish.data.detect import answered_record, detect, split_record
+from pilotfish.data.formats import FORMATS, FormatMismatch
 from pilotfish.errors import UsageError
 from pilotfish.records import Turn
 
