@@ -1,7 +1,7 @@
-"""Example -> token ids and which of them count; the only room that knows templates.
+"""Turn examples into token ids and mask them; the only room that knows templates.
 
-What is scored: the *last* assistant turn, given everything before it; its end marker is not.
-What is trained on: *every* assistant turn with its end marker.
+Scored: the *last* assistant turn, given everything before it, without its end marker.
+Trained on: *every* assistant turn with its end marker.
 """
 
 from pilotfish.tokenization.render import Segment, preview, render, template_digest

@@ -1,4 +1,4 @@
-"""Texts to be classified -> token ids: the whole text, with the tokens a tokenizer frames it by."""
+"""Tokenize texts for a classifier: the whole text, framed by the tokenizer's own marks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,39 +11,39 @@ from pilotfish.tokenization.tokens import Encoded, unusable, usable
 
 
 def encode_texts(examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Encoded]:
-    """One Encoded per example, cut on the right at `max_length` tokens; no token is a target.
+    """Encode `text`, or the turns of the prompt joined by a blank line; no token is a target.
 
-    The text is `text`, or the turns of the prompt joined by a blank line. Where the tokenizer ends
-    a text with a mark of its own (BERT's [SEP]), a cut text keeps it. Reasons: empty_text,
-    tokenizer_error.
+    Args:
+        examples: The rows.
+        tokenizer: The classifier's tokenizer.
+        max_length: Longer texts are cut on the right. Where the tokenizer ends a text with a mark
+            of its own (BERT's [SEP]), a cut text keeps it.
+
+    Returns:
+        One Encoded per row. Reasons: empty_text, tokenizer_error.
     """
-    texts = [_text(example) for example in examples]
+    texts = [
+        example.text
+        if example.text is not None
+        else GAP.join(turn.content for turn in example.prompt)
+        for example in examples
+    ]
     encoded = []
-    for text, ids in zip(texts, _ids(texts, tokenizer, None), strict=True):
+    for text, ids in zip(texts, _tokenize(texts, tokenizer, None), strict=True):
         if not text.strip():
             encoded.append(unusable("empty_text"))
         elif ids is None:
             encoded.append(unusable("tokenizer_error"))
         else:
-            encoded.append(_cut(text, ids, tokenizer, max_length))
+            over = len(ids) > max_length
+            if over:  # tokenized again: only the tokenizer knows which of its marks must stay
+                ids = _tokenize([text], tokenizer, max_length)[0] or ids[:max_length]
+            target = np.zeros(len(ids), dtype=bool)
+            encoded.append(usable(ids, target, n_prompt=len(ids), n_response=0, truncated=over))
     return encoded
 
 
-def _text(example: Example) -> str:
-    if example.text is not None:
-        return example.text
-    return GAP.join(turn.content for turn in example.prompt)
-
-
-def _cut(text: str, ids: list[int], tokenizer: Any, max_length: int) -> Encoded:
-    over = len(ids) > max_length
-    if over:  # asked anew, for only the tokenizer knows which of its marks must stay
-        ids = _ids([text], tokenizer, max_length)[0] or ids[:max_length]
-    nothing = np.zeros(len(ids), dtype=bool)
-    return usable(ids, nothing, n_prompt=len(ids), n_response=0, truncated=over)
-
-
-def _ids(texts: Sequence[str], tokenizer: Any, limit: int | None) -> list[list[int] | None]:
+def _tokenize(texts: Sequence[str], tokenizer: Any, limit: int | None) -> list[list[int] | None]:
     if not texts:
         return []
     options: dict[str, Any] = {
@@ -57,4 +57,4 @@ def _ids(texts: Sequence[str], tokenizer: Any, limit: int | None) -> list[list[i
     except Exception:  # a text that this tokenizer fails on must not take the others with it
         if len(texts) == 1:
             return [None]
-        return [_ids([text], tokenizer, limit)[0] for text in texts]
+        return [_tokenize([text], tokenizer, limit)[0] for text in texts]

@@ -1,4 +1,4 @@
-"""Rows -> token ids for training and for generation: every assistant turn, or the open question."""
+"""Tokenize rows for training (every assistant turn) and for generation (the open question)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,28 +20,56 @@ from pilotfish.tokenization.tokens import (
 def encode_training(
     examples: Sequence[Example], tokenizer: Any, max_length: int, *, form: str = "template"
 ) -> list[Encoded]:
-    """One Encoded per example: every assistant turn and its end marker are targets.
+    """Encode rows with every assistant turn and its end marker as targets.
 
-    Plain text is supervised whole. n_response counts supervised tokens, n_prompt the others.
-    Reasons: empty_response (no word in any reply), no_response_tokens (all of them cut off),
-    template_error, tokenizer_error.
+    Plain text is supervised whole.
+
+    Args:
+        examples: The rows.
+        tokenizer: The tokenizer of the model to train.
+        max_length: Tokens after which a row is cut.
+        form: The text form, see `render`.
+
+    Returns:
+        One Encoded per row; n_response counts supervised tokens, n_prompt the others. Reasons:
+        empty_response (no word in any reply), no_response_tokens (all of them cut off),
+        template_error, tokenizer_error.
     """
     renderer = Renderer.of(tokenizer, form)
-    rows, broken = render_rows(examples, renderer)
+    rows, refused = render_rows(examples, renderer)
     start, _ = added_ids(tokenizer)
     encoded = []
     tokenized = tokenize_segments(rows, tokenizer)
-    for example, row, ids, failed in zip(examples, rows, tokenized, broken, strict=True):
+    for example, row, ids, failed in zip(examples, rows, tokenized, refused, strict=True):
         if failed or ids is None:
             encoded.append(unusable("template_error" if failed else "tokenizer_error"))
             continue
         opening = [] if renderer.frame and turns_of(example) else start
         flat = opening + [token for one in ids for token in one]
-        marks = [False] * len(opening)
+        supervised = [False] * len(opening)
         for part, one in zip(row, ids, strict=True):
-            marks += [part.supervised] * len(one)
-        encoded.append(_supervised(flat, marks, max_length, says=_says_something(example)))
+            supervised += [part.supervised] * len(one)
+        target = np.array(supervised[:max_length], dtype=bool)
+        target[:1] = False  # nothing predicts the first token
+        n_response = int(target.sum())
+        facts: dict[str, Any] = {
+            "n_prompt": len(target) - n_response,
+            "n_response": n_response,
+            "truncated": len(flat) > max_length,
+        }
+        if not _has_reply(example):
+            encoded.append(unusable("empty_response", **facts))
+        elif not n_response:
+            encoded.append(unusable("no_response_tokens", **facts))
+        else:
+            encoded.append(usable(flat[:max_length], target, **facts))
     return encoded
+
+
+def _has_reply(example: Example) -> bool:
+    if not example.turns:
+        return bool(example.response)
+    return any(turn.role == "assistant" and turn.content for turn in example.turns)
 
 
 def encode_prompts(
@@ -52,16 +80,26 @@ def encode_prompts(
     *,
     form: str = "template",
 ) -> list[Encoded]:
-    """The question of every example, ending where the model has to answer; no target.
+    """Encode the prompt of every row, ending where the model has to answer; no token is a target.
 
-    Its ids are those that stand before the last reply in training. Reasons: prompt_over_limit (not
-    `room` tokens left below `max_length`), empty_prompt, template_error, tokenizer_error.
+    The ids are those before the last reply in training.
+
+    Args:
+        examples: The rows.
+        tokenizer: The tokenizer of the model that answers.
+        max_length: Tokens of prompt and answer together.
+        room: Tokens kept free for the answer.
+        form: The text form, see `render`.
+
+    Returns:
+        One Encoded per row. Reasons: prompt_over_limit, empty_prompt, template_error,
+        tokenizer_error.
     """
     renderer = Renderer.of(tokenizer, form)
-    rows, broken = render_rows(examples, renderer, prompts=True)
+    rows, refused = render_rows(examples, renderer, prompts=True)
     start, _ = added_ids(tokenizer)
     encoded = []
-    for row, ids, failed in zip(rows, tokenize_segments(rows, tokenizer), broken, strict=True):
+    for row, ids, failed in zip(rows, tokenize_segments(rows, tokenizer), refused, strict=True):
         if failed or ids is None:
             encoded.append(unusable("template_error" if failed else "tokenizer_error"))
             continue
@@ -71,13 +109,13 @@ def encode_prompts(
         elif len(flat) + room > max_length:
             encoded.append(unusable("prompt_over_limit", n_prompt=len(flat)))
         else:
-            nothing = np.zeros(len(flat), dtype=bool)
-            encoded.append(usable(flat, nothing, n_prompt=len(flat), n_response=0, truncated=False))
+            target = np.zeros(len(flat), dtype=bool)
+            encoded.append(usable(flat, target, n_prompt=len(flat), n_response=0, truncated=False))
     return encoded
 
 
 def end_ids(tokenizer: Any, form: str = "template") -> list[int]:
-    """Ids that end a reply: EOS, and the control token a chat template's end marker begins with."""
+    """Return the ids that end a reply: EOS, and the first control token of the end marker."""
     ends = {tokenizer.eos_token_id} - {None}
     frame = Renderer.of(tokenizer, form).frame
     if frame is not None:
@@ -88,28 +126,6 @@ def end_ids(tokenizer: Any, form: str = "template") -> list[int]:
 
 
 def end_marker(tokenizer: Any, form: str = "template") -> str:
-    """The text a chat template ends a reply with, "" where there is none."""
+    """Return the text a chat template writes after a reply, "" where there is none."""
     frame = Renderer.of(tokenizer, form).frame
     return frame[1].strip() if frame is not None else ""
-
-
-def _says_something(example: Example) -> bool:
-    if not example.turns:
-        return bool(example.response)
-    return any(turn.role == "assistant" and turn.content for turn in example.turns)
-
-
-def _supervised(ids: list[int], marks: list[bool], max_length: int, *, says: bool) -> Encoded:
-    kept = ids[:max_length]
-    target = np.array(marks[:max_length], dtype=bool)
-    target[:1] = False  # nothing predicts the first token
-    facts: dict[str, Any] = {
-        "n_prompt": len(kept) - int(target.sum()),
-        "n_response": int(target.sum()),
-        "truncated": len(ids) > max_length,
-    }
-    if not says:
-        return unusable("empty_response", **facts)
-    return (
-        usable(kept, target, **facts) if target.any() else unusable("no_response_tokens", **facts)
-    )
