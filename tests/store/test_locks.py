@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, freed by death; temp files of the living stay; late writers."""
+"""Locks and leases: one holder, freed by death; temp files of living workers; late writers."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.store import Store, has_workers, run_lock, tidy, working
-from pilotfish.store import leases as module
+from pilotfish.store import locks as module
 
 HOLD = (
     "import sys, time\n"
