@@ -1,20 +1,20 @@
-"""How a flow speaks to whoever started it: notes and steps, never print."""
+"""How long work reports progress to its caller: notes and steps, never print."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a flow may say; the command line shows it, tests stay silent."""
+    """Receives notes and steps. The command line shows them; tests stay silent."""
 
     def note(self, text: str) -> None:
-        """One line for the reader."""
+        """Report one line of text."""
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` units of `stage` are finished; 0 of total opens it."""
+        """Report that `done` of `total` units of a stage are finished; 0 of total opens it."""
 
 
 class Silent:
-    """Says nothing."""
+    """A Progress that shows nothing."""
 
     def note(self, text: str) -> None:
         """Ignore a line."""
@@ -27,7 +27,7 @@ SILENT = Silent()
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words of at most three digits."""
+    """Return a duration as text with at most three digits: "1.5 s", "12 min"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 90:
