@@ -1,4 +1,4 @@
-"""Loading: what is refused and how it is said, and what the digests name."""
+"""Loading: what is refused and in which words, and what the digests cover."""
 
 import json
 import shutil
@@ -115,7 +115,7 @@ def test_missing_tensors_are_refused_instead_of_made_up(copy: Path) -> None:
         models.load(str(copy))
 
 
-def test_what_cannot_be_loaded_is_said_in_words(copy: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_loaded_is_reported_in_words(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no model folder"):
         models.load(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
@@ -132,7 +132,7 @@ def test_what_cannot_be_loaded_is_said_in_words(copy: Path, tmp_path: Path) -> N
         models.load_tokenizer(str(copy))
 
 
-def test_a_hub_model_without_a_hub_is_said_in_words() -> None:
+def test_a_hub_model_without_a_hub_is_reported_in_words() -> None:
     with pytest.raises(UsageError, match="no such folder, and the hub says") as refused:
         models.load("pilotfish-tests/no-such-model")
     assert "HF_HUB_OFFLINE" in str(refused.value.hint)
