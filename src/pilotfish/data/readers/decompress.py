@@ -5,12 +5,14 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.errors import DataError, UsageError
 
-COMPRESSIONS: dict[str, Callable[[Path], IO[bytes]]] = {".gz": gzip.open}
+COMPRESSIONS: dict[str, Callable[[Path], io.BufferedIOBase]] = {
+    ".gz": lambda path: gzip.GzipFile(path),
+}
 CORRUPT = (EOFError, zlib.error, gzip.BadGzipFile)  # raised for a damaged compressed file
 
 # gzip expands 1,030 times at most; logs of one repeated line come to 100 to 200, prose to 3
