@@ -79,7 +79,7 @@ def count(units: Units) -> None:
 
     units.before(ShardScorer, "_measure", scoring)
     units.before(weak_model, "_tune", lambda *_, folder, **__: f"tune {folder}")
-    units.before(train, "_train", lambda *_, facts, **__: f"train {facts['arm']} {facts['seed']}")
+    units.before(train, "train_model", lambda run, job, **_: f"train {job.arm} {job.seed}")
     units.before(results, "judge_model", judging)
     METRICS.update({name: Judging(metric, units) for name, metric in METRICS.items()})
 

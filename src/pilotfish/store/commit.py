@@ -5,6 +5,7 @@ group with sha256 and size; it holds no times, hosts or pids, so that a rerun is
 """
 
 import hashlib
+import json
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -197,6 +198,11 @@ class Store:
         if bad:
             _LOG.warning("%s in %s: damaged, not used", ", ".join(bad), self.root)
         return None if bad else found
+
+    def holds(self, rel: str, facts: Mapping[str, Any]) -> bool:
+        """Return whether a group is intact and its manifest has all of `facts`, as JSON."""
+        found = self.manifest(rel)
+        return found is not None and {**found, **json.loads(json.dumps(facts))} == found
 
     def _read_group(self, rel: str) -> tuple[dict[str, Any] | None, list[str]]:
         """Return a manifest, and the damaged files of its group."""

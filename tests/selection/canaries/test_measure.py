@@ -91,10 +91,10 @@ def test_the_order_of_the_files_changes_nothing(tmp_path: Path, weak: str) -> No
 
 
 def test_a_tuned_weak_model_is_found(tmp_path: Path, weak: str) -> None:
-    from pilotfish.config import TuneConfig
+    from pilotfish.config import WeakTrainConfig
 
     trusted = write(tmp_path / "trusted.jsonl", records(8, seed=9))
-    tune = TuneConfig(learning_rate=1e-3, use_peft=False)
+    tune = WeakTrainConfig(learning_rate=1e-3, use_peft=False)
     run = made(tmp_path / "a", records(40), weak, "ifd(ceiling=9)", trusted=trusted,
                measuring=ScoreConfig(tune=tune))  # fmt: skip
     select(run.root, method="ifd(ceiling=9)", budget="20%")
