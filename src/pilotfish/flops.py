@@ -23,19 +23,12 @@ _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The numbers that a model's cost depends on.
+    """The numbers that a model's cost depends on."""
 
-    Attributes:
-        body: Non-embedding parameters.
-        vocab: Rows of the LM head.
-        width: Columns of the LM head.
-        layers: Attention layers.
-    """
-
-    body: int
-    vocab: int
-    width: int
-    layers: int
+    body: int  # non-embedding parameters
+    vocab: int  # rows of the LM head
+    width: int  # columns of the LM head
+    layers: int  # attention layers
 
     @classmethod
     def of(cls, config: Mapping[str, Any], parameters: int) -> "Shape":
@@ -146,19 +139,12 @@ def break_even(
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """An amount spent. None means unknown (no event has it), which is never written as 0.
+    """An amount spent. None means unknown (no event has it), which is never written as 0."""
 
-    Attributes:
-        seconds: Wall clock.
-        rows: Examples handled.
-        tokens: Tokens that went through a model.
-        flops: As the formulas of this file count them.
-    """
-
-    seconds: float | None = None
-    rows: float | None = None
-    tokens: float | None = None
-    flops: float | None = None
+    seconds: float | None = None  # wall clock
+    rows: float | None = None  # examples handled
+    tokens: float | None = None  # tokens that went through a model
+    flops: float | None = None  # as the formulas of this file count them
 
     def __add__(self, other: "Cost") -> "Cost":
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))

@@ -34,26 +34,17 @@ class Example:
 
     Exactly one of three shapes: `turns` (instruction data; a response is an assistant turn), `text`
     with `label` (classification), or `text` alone (plain text, all of it the response).
-
-    Attributes:
-        id: Unique in its pool.
-        source: Path relative to DATA.
-        row: 0-based number of the record in its source.
-        turns: The conversation.
-        text: The text.
-        label: The class of the text.
-        meta: The columns that the format does not use.
-        raw: The record as it came, one line of JSON.
     """
 
-    id: str
-    source: str
-    row: int
+    id: str  # unique in its pool
+    source: str  # path relative to DATA
+    row: int  # 0-based number of the record in its source
     turns: tuple[Turn, ...] = ()
     text: str | None = None
-    label: str | None = None
+    label: str | None = None  # the class of the text
+    # the columns that the format does not use
     meta: Mapping[str, Any] = field(default_factory=dict)
-    raw: str = ""
+    raw: str = ""  # the record as it came, one line of JSON
 
     @property
     def digest(self) -> str:
@@ -90,29 +81,21 @@ def content_digest(
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One measurement that a ranker needs for every row.
+    """One measurement that a ranker needs for every row."""
 
-    Attributes:
-        signal: A name in the table of signals ("nll").
-        text: The text form ("template": chat template or the plain one; "superfiltering").
-        given: What the response is conditioned on.
-        span: Which tokens are scored: the response, the full text, or those that training
-            supervises, which are every reply with its end marker.
-        aligned: Score only tokens that can be scored with the prompt and without it. Without a
-            start token that leaves out the first response token; an unaligned need keeps it.
-        end: Also score the token that ends the response, where the template writes one.
-        size: The k of the signal, where it has one ("topk").
-        seed: The seed of a signal that draws.
-    """
-
-    signal: str
+    signal: str  # a name in the table of signals ("nll")
+    # the text form ("template": chat template or the plain one; "superfiltering")
     text: str = "template"
-    given: Literal["prompt", "nothing"] = "prompt"
+    given: Literal["prompt", "nothing"] = "prompt"  # what the response is conditioned on
+    # which tokens are scored: the response, the full text, or those that training supervises, which
+    # are every reply with its end marker
     span: Literal["response", "full", "supervised"] = "response"
+    # score only tokens that can be scored with the prompt and without it. Without a start token
+    # that leaves out the first response token; an unaligned need keeps it.
     aligned: bool = True
-    end: bool = False
-    size: int = 0
-    seed: int = 0
+    end: bool = False  # also score the token that ends the response, where the template writes one
+    size: int = 0  # the k of the signal, where it has one ("topk")
+    seed: int = 0  # the seed of a signal that draws
 
     @property
     def name(self) -> str:
@@ -143,20 +126,15 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Measured:
-    """One Need, measured. A row with a reason holds nan in `total` and must not be used.
+    """One Need, measured. A row with a reason holds nan in `total` and must not be used."""
 
-    Attributes:
-        total: [n] summed over the counted tokens: nats for `nll`, `token_nll`, `topk` and
-            `entropy`, hits for `top1`, the length of the pooled state for `hidden`.
-        count: [n] tokens.
-        reason: [n] "" where measured, else why not.
-        values: More than one number per row, by name: [n, d] arrays (nan where unmeasured) or
-            Ragged (empty where unmeasured).
-    """
-
+    # [n] summed over the counted tokens: nats for `nll`, `token_nll`, `topk` and `entropy`, hits
+    # for `top1`, the length of the pooled state for `hidden`
     total: Floats
-    count: Ints
-    reason: Texts
+    count: Ints  # [n] tokens
+    reason: Texts  # [n] "" where measured, else why not
+    # more than one number per row, by name: [n, d] arrays (nan where unmeasured) or Ragged (empty
+    # where unmeasured)
     values: Mapping[str, "NDArray[Any] | Ragged"] = field(default_factory=dict)
 
     @property

@@ -96,20 +96,14 @@ class FirstPass:
     """Counts of a whole DATA and, 16 bytes a row, the digests of its rows.
 
     Ids and the fingerprint exist once `run` has been consumed.
-
-    Attributes:
-        parser: The data to read.
-        exclude: Overlap keys of the test data: rows with one of these are dropped.
-        quarantined: Reason -> records.
-        rows: Rows kept.
-        dropped: Rows dropped because they are also in the test data.
     """
 
     parser: Parser
+    # overlap keys of the test data: rows with one of these are dropped
     exclude: frozenset[str] = frozenset()
-    quarantined: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-    dropped: int = 0
+    quarantined: Counter[str] = field(default_factory=Counter)  # reason -> records
+    rows: int = 0  # kept
+    dropped: int = 0  # also in the test data
     _digests: bytearray = field(default_factory=bytearray)
     _kept: bytearray = field(default_factory=bytearray)  # [n] 1 kept, 0 dropped
     _user_ids: UserIds = field(default_factory=UserIds)

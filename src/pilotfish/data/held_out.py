@@ -21,19 +21,12 @@ MANIFEST, ITEMS = "test/manifest.json", "test/items.jsonl"
 
 @dataclass(frozen=True)
 class HeldOutData:
-    """The rows of an experiment that are not in the pool.
+    """The rows of an experiment that are not in the pool."""
 
-    Attributes:
-        trusted: Rows a person has checked.
-        test: Rows for evaluation, never trained on.
-        held_out: Where the test rows come from: "test", "trusted" or "pool".
-        dropped: Trusted rows left out because they are also in the test data.
-    """
-
-    trusted: Sequence[Example]
-    test: Sequence[Example]
-    held_out: str
-    dropped: int = 0
+    trusted: Sequence[Example]  # rows a person has checked
+    test: Sequence[Example]  # rows for evaluation, never trained on
+    held_out: str  # where the test rows come from: "test", "trusted" or "pool"
+    dropped: int = 0  # trusted rows left out because they are also in the test data
 
 
 def source_of_recipe(recipe: Recipe) -> Source:

@@ -35,29 +35,17 @@ or columns: pools read before are then read again. tests/goldens/pools.json hold
 
 @dataclass(frozen=True)
 class Rows:
-    """Some data in memory: trusted or test rows, read exactly like a pool.
-
-    Attributes:
-        examples: The rows, in order.
-        rows_in: Records read.
-        quarantined: Reason -> records.
-        dropped: Rows left out because they are also in the test data.
-        dropped_ids: Their ids.
-        schema: Name of the format.
-        sources: Path -> sha256.
-        fingerprint: sha256 over ids and content digests, in order.
-        warnings: Sentences about how the data was read.
-    """
+    """Some data in memory: trusted or test rows, read exactly like a pool."""
 
     examples: list[Example]
-    rows_in: int
-    quarantined: dict[str, int]
-    dropped: int
-    dropped_ids: tuple[str, ...]
-    schema: str
-    sources: dict[str, str]
-    fingerprint: str
-    warnings: tuple[str, ...]
+    rows_in: int  # records read
+    quarantined: dict[str, int]  # reason -> records
+    dropped: int  # rows left out because they are also in the test data
+    dropped_ids: tuple[str, ...]  # their ids
+    schema: str  # name of the format
+    sources: dict[str, str]  # path -> sha256
+    fingerprint: str  # sha256 over ids and content digests, in order
+    warnings: tuple[str, ...]  # about how the data was read
 
 
 def read(

@@ -45,20 +45,14 @@ class BadRecord:
 
 @dataclass(frozen=True)
 class Parser:
-    """Reads some sources with one format; every pass over them gives the same examples.
+    """Reads some sources with one format; every pass over them gives the same examples."""
 
-    Attributes:
-        sources: Where the records are, in reading order.
-        mapping: Canonical field -> the user's column.
-        limit: Records to read at most, bad ones included.
-        format: The format of the rows; None only where no record could be parsed at all.
-        columns: Columns of the first valid records, which chose the format, in the order met.
-    """
-
-    sources: Sequence[RecordSource]
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    limit: int | None = None
+    sources: Sequence[RecordSource]  # where the records are, in reading order
+    mapping: Mapping[str, str] = field(default_factory=dict)  # canonical field -> the user's column
+    limit: int | None = None  # records to read at most, bad ones included
+    # the format of the rows; None only where no record could be parsed at all
     format: Format | None = None
+    # columns of the first valid records, which chose the format, in the order met
     columns: tuple[str, ...] = ()
 
     @classmethod

@@ -14,31 +14,18 @@ SHOWN_GOOD = 3
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading would find.
+    """What reading would find."""
 
-    Attributes:
-        schema: Name of the format, "" where no record could be parsed at all.
-        columns: Columns of the first records, in the order met.
-        sources: The sources by name.
-        rows_in: Records read.
-        rows: Records that become rows.
-        quarantined: Reason -> records.
-        quarantine: The first lines that quarantine.jsonl would hold.
-        examples: The first rows.
-        fingerprint: The fingerprint the pool would have.
-        warnings: Sentences about how the data was read.
-    """
-
-    schema: str
-    columns: tuple[str, ...]
+    schema: str  # name of the format, "" where no record could be parsed at all
+    columns: tuple[str, ...]  # columns of the first records, in the order met
     sources: tuple[str, ...]
-    rows_in: int
-    rows: int
-    quarantined: dict[str, int]
-    quarantine: tuple[dict[str, Any], ...]
-    examples: tuple[Example, ...]
+    rows_in: int  # records read
+    rows: int  # records that become rows
+    quarantined: dict[str, int]  # reason -> records
+    quarantine: tuple[dict[str, Any], ...]  # the first lines that quarantine.jsonl would hold
+    examples: tuple[Example, ...]  # the first rows
     fingerprint: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # about how the data was read
 
 
 def inspect(source: Source) -> Inspection:

@@ -30,38 +30,24 @@ _WINDOW = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequenc
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A model in evaluation mode, its tokenizer, and the identity of both.
+    """A model in evaluation mode, its tokenizer, and the identity of both."""
 
-    Attributes:
-        model: The transformers model, without gradients.
-        tokenizer: Its tokenizer.
-        name: What the model is called in a run.
-        digest: sha256 over config, weights and tokenizer files of a folder; over name and commit
-            of a hub model.
-        tokenizer_digest: Equal for two models iff they cut text into the same ids, so iff
-            token-level distillation between them is legal.
-        template_digest: sha256 of the chat template.
-        window: Positions the model distinguishes, None where unbounded.
-        device: Where the weights are.
-        dtype: Their number format.
-        parameters: Number of weights.
-        precision: How it computes: fp32, bf16, fp16 or int8 (weights loaded as fp32).
-        path: The folder or hub id it was loaded from.
-        origin: What manifests record next to the digest.
-    """
-
-    model: Any
+    model: Any  # without gradients
     tokenizer: Any
-    name: str
+    name: str  # what the model is called in a run
+    # sha256 over config, weights and tokenizer files of a folder, over name and commit of the hub
     digest: str
+    # equal for two models iff they cut text into the same ids, so iff token-level distillation
+    # between them is legal
     tokenizer_digest: str
-    template_digest: str
-    window: int | None
+    template_digest: str  # sha256 of the chat template
+    window: int | None  # positions the model distinguishes, None where unbounded
     device: torch.device
-    dtype: torch.dtype
+    dtype: torch.dtype  # of the weights
     parameters: int
-    precision: str = "fp32"
-    path: str = ""
+    precision: str = "fp32"  # how it computes: fp32, bf16, fp16 or int8 (weights loaded as fp32)
+    path: str = ""  # the folder or hub id it was loaded from
+    # what manifests record next to the digest
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -24,20 +24,12 @@ _PLACEHOLDER = re.compile("\ue0f1([0-9]+)\ue0f2")  # replaces a control token sp
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a rendered row, tokenized on its own.
-
-    Attributes:
-        text: The characters.
-        supervised: Trained on.
-        scored: Part of the response that is measured.
-        literal: Text of the row, in which a spelled-out control token ("<|im_end|>") must stay
-            plain characters.
-    """
+    """A piece of a rendered row, tokenized on its own."""
 
     text: str
-    supervised: bool
-    scored: bool = False
-    literal: bool = False
+    supervised: bool  # trained on
+    scored: bool = False  # part of the response that is measured
+    literal: bool = False  # text of the row: a spelled-out "<|im_end|>" must stay characters
 
 
 def render(example: Example, tokenizer: Any = None, form: str = "template") -> tuple[Segment, ...]:
@@ -89,18 +81,13 @@ def turns_of(example: Example) -> tuple[Turn, ...]:
 
 @dataclass(frozen=True)
 class Renderer:
-    """One way to render rows, decided once for many rows.
-
-    Attributes:
-        tokenizer: The tokenizer, or None.
-        form: One of FORMS.
-        frame: What the chat template writes before and after a reply; None without a template.
-        controls: Matches the tokenizer's control tokens; None without a template.
-    """
+    """One way to render rows, decided once for many rows."""
 
     tokenizer: Any
-    form: str
+    form: str  # one of FORMS
+    # what the chat template writes before and after a reply; None without a template
     frame: tuple[str, str] | None
+    # matches the tokenizer's control tokens; None without a template
     controls: re.Pattern[str] | None
 
     @classmethod

@@ -96,27 +96,17 @@ def encode_needs(
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """A row as one forward pass reads it, or why it cannot be read; and where spans begin.
+    """A row as one forward pass reads it, or why it cannot be read; and where spans begin."""
 
-    Attributes:
-        passage: The tokens; None where the row cannot be read.
-        n_prompt: Prompt tokens after the cut.
-        n_response: Response tokens after the cut.
-        over: Whether the response (first) or its end marker (second) lost tokens.
-        reason: Why the row cannot be read.
-        full: First token of the whole text that something predicts.
-        begin: First token of the response, also where nothing predicts it.
-        nothing_left: The reason where no token can be scored.
-    """
-
-    passage: Passage | None
-    n_prompt: int
-    n_response: int = 0
+    passage: Passage | None  # the tokens; None where the row cannot be read
+    n_prompt: int  # prompt tokens after the cut
+    n_response: int = 0  # response tokens after the cut
+    # whether the response (first) or its end marker (second) lost tokens
     over: tuple[bool, bool] = (False, False)
-    reason: str = ""
-    full: int = 1
-    begin: int = 0
-    nothing_left: str = "too_few_tokens"
+    reason: str = ""  # why the row cannot be read
+    full: int = 1  # first token of the whole text that something predicts
+    begin: int = 0  # first token of the response, also where nothing predicts it
+    nothing_left: str = "too_few_tokens"  # the reason where no token can be scored
 
     def encoded(self, need: Need) -> Encoded:
         """Return the row with the tokens that this need scores as targets."""

@@ -16,25 +16,17 @@ Ids = list[int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """One row as a model reads it.
+    """One row as a model reads it."""
 
-    Attributes:
-        ids: [t] int32 token ids.
-        target: [t] bool, the token is scored (or supervised). Never the first token, which nothing
-            predicts, unless hidden states are pooled.
-        n_prompt: Prompt tokens of the whole text after truncation.
-        n_response: Response tokens of the whole text after truncation.
-        truncated: Whether tokens were cut off.
-        reason: "" for a usable row, else why it is not; ids and target are empty then.
-        passage: What the model reads for every need of the same text form and condition.
-    """
-
-    ids: NDArray[np.int32]
+    ids: NDArray[np.int32]  # [t] int32 token ids
+    # [t] bool, the token is scored (or supervised). Never the first token, which nothing predicts,
+    # unless hidden states are pooled.
     target: NDArray[np.bool_]
-    n_prompt: int
-    n_response: int
-    truncated: bool
-    reason: str = ""
+    n_prompt: int  # prompt tokens of the whole text after truncation
+    n_response: int  # response tokens of the whole text after truncation
+    truncated: bool  # whether tokens were cut off
+    reason: str = ""  # "" for a usable row, else why it is not; ids and target are empty then
+    # what the model reads for every need of the same text form and condition
     passage: "Passage | None" = None
 
     @property
@@ -54,19 +46,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Passage:
-    """The tokens of one forward pass over a row, the same for all needs that share the pass.
+    """The tokens of one forward pass over a row, the same for all needs that share the pass."""
 
-    Attributes:
-        ids: [t] int32, the longest sequence that any need reads (with the end marker); the ids of
-            every need are a prefix of it. Empty where no need can read the row.
-        marks: Where the response begins (at least 1), where the aligned part of it begins, and
-            where its end marker begins.
-        begin: Where the response begins, which may be 0. Hidden states are pooled from there on,
-            so a prompt of one token differs from an empty one.
-    """
-
+    # [t] int32, the longest sequence that any need reads (with the end marker); the ids of every
+    # need are a prefix of it. Empty where no need can read the row.
     ids: NDArray[np.int32]
+    # where the response begins (at least 1), where the aligned part of it begins, and where its end
+    # marker begins
     marks: tuple[int, int, int]
+    # where the response begins, which may be 0. Hidden states are pooled from there on, so a prompt
+    # of one token differs from an empty one.
     begin: int
 
 

@@ -10,19 +10,12 @@ from pilotfish.records import Role, Turn
 
 @dataclass(frozen=True)
 class MessageList:
-    """One way to write a conversation as a list of objects.
+    """One way to write a conversation as a list of objects."""
 
-    Attributes:
-        role_key: The key that names the speaker.
-        text_key: The key that holds the text.
-        roles: Speaker -> role. A new role alias is one line in this table.
-        assistant: The speaker of an answer that is added to a conversation.
-    """
-
-    role_key: str
-    text_key: str
-    roles: Mapping[str, Role]
-    assistant: str
+    role_key: str  # the key that names the speaker
+    text_key: str  # the key that holds the text
+    roles: Mapping[str, Role]  # speaker -> role. A new role alias is one line in this table.
+    assistant: str  # the speaker of an answer that is added to a conversation
 
     def turns(self, messages: Sequence[Any]) -> tuple[Turn, ...]:
         """Return the turns in order.

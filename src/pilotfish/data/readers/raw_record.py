@@ -11,27 +11,18 @@ EXCERPT = 200  # bytes of a bad record shown in its quarantine line
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """A record's bytes and their position.
+    """A record's bytes and their position."""
 
-    Attributes:
-        offset: Bytes into the (decompressed) source; None for columnar sources.
-        raw: The bytes in the source; only the first of them where `length` is given.
-        json: The record as JSON where the source is not JSON (csv); None where `raw` is JSON.
-        problem: Quarantine code where the reader already knows that the record is bad.
-        detail: The problem in words.
-        at_end: Nothing follows, not even a newline, so a parse error means a truncated source.
-        length: Bytes of the whole record where `raw` holds only its start.
-        sha256: Digest of the whole record where `raw` holds only its start.
-    """
-
-    offset: int | None
-    raw: bytes
+    offset: int | None  # bytes into the (decompressed) source; None for columnar sources
+    raw: bytes  # the bytes in the source; only the first of them where `length` is given
+    # the record as JSON where the source is not JSON (csv); None where `raw` is JSON
     json: bytes | None = None
-    problem: str = ""
-    detail: str = ""
+    problem: str = ""  # quarantine code where the reader already knows that the record is bad
+    detail: str = ""  # the problem in words
+    # nothing follows, not even a newline, so a parse error means a truncated source
     at_end: bool = False
-    length: int | None = None
-    sha256: str | None = None
+    length: int | None = None  # bytes of the whole record where `raw` holds only its start
+    sha256: str | None = None  # digest of the whole record where `raw` holds only its start
 
     @property
     def data(self) -> bytes:
