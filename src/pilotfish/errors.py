@@ -16,12 +16,7 @@ _DISK = {
 
 
 class PilotfishError(Exception):
-    """Base of every error that pilotfish raises on purpose.
-
-    Args:
-        message: What was wrong, and what was seen.
-        hint: What to type next; the command line prints it on a line of its own.
-    """
+    """Base of every error that pilotfish raises on purpose; `hint` says what to type next."""
 
     exit_code = 1
 
@@ -69,12 +64,7 @@ class OutOfMemory(UsageError):
 
 
 class MissingExtra(UsageError):
-    """An optional dependency is missing; the hint is the pip line that installs it.
-
-    Args:
-        feature: What needs it.
-        extra: The extra of pilotfish that brings it.
-    """
+    """A feature needs packages that are not installed; the hint is the pip line of the extra."""
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
@@ -152,13 +142,7 @@ class Interrupted(BaseException):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for an unknown name, with the nearest known one.
-
-    Args:
-        kind: What the name stands for: "method".
-        name: The unknown name.
-        known: The names that exist.
-    """
+    """Return the error for an unknown name of some kind ("method"), with the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     guess = f"; did you mean '{near[0]}'?" if near else "."

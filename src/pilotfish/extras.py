@@ -12,11 +12,7 @@ _PACKAGES = {
 
 
 def need_torch(feature: str, *, extra: str = "models") -> None:
-    """Check that the packages of an extra are installed.
-
-    Args:
-        feature: What needs them, for the error: "training".
-        extra: The extra of pilotfish that brings them.
+    """Check that the packages of an extra are installed, which a feature ("training") needs.
 
     Raises:
         MissingExtra: They are not; the hint is the pip line.

@@ -32,11 +32,7 @@ class Shape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], parameters: int) -> "Shape":
-        """Read the shape from a config.
-
-        Args:
-            config: A transformers config as a dict; of several parts the language model's is used.
-            parameters: All parameters, tied ones counted once.
+        """Read the shape from a transformers config and the number of parameters (tied ones once).
 
         Raises:
             KeyError: The config names no vocabulary, width or depth.
@@ -159,10 +155,7 @@ def by_stage(events: Iterable[Mapping[str, Any]]) -> dict[str, Cost]:
     """Return stage -> cost, in order of first appearance.
 
     A stage that was interrupted and resumed has several events. They add up, because each records
-    only its own attempt.
-
-    Args:
-        events: Lines of events.jsonl; those of other kinds than `cost` are skipped.
+    only its own attempt. Events of other kinds than `cost` are skipped.
     """
     table: dict[str, Cost] = {}
     for event in events:

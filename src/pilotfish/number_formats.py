@@ -16,11 +16,7 @@ _DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "dot", "neon_dot", "dotprod", "i8mm"
 
 
 def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
-    """Return the dtype of weights and activations.
-
-    Args:
-        precision: "auto", "fp32", "bf16" or "int8".
-        device: Where the model runs.
+    """Return the dtype of weights and activations for "auto", "fp32", "bf16" or "int8".
 
     Raises:
         UsageError: Unknown precision, or one that the device cannot compute in.
@@ -41,12 +37,7 @@ def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
 
 
 def name_of(precision: str, dtype: "torch.dtype") -> str:
-    """Return the precision of a loaded model: "fp32", "bf16", "fp16" or "int8", never "auto".
-
-    Args:
-        precision: The precision as requested.
-        dtype: The dtype of the weights.
-    """
+    """Return the precision of a loaded model: "fp32", "bf16", "fp16" or "int8", never "auto"."""
     words = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
     plain = str(dtype).removeprefix("torch.")
     return "int8" if precision == "int8" else words.get(plain, plain)
@@ -59,7 +50,7 @@ def int8_supported() -> bool:
     """
     import torch
 
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since 2.11
     has_library: bool = torch._C._has_mkldnn
     return has_library and any(capabilities.get(name) for name in _DOT_PRODUCTS)
 

@@ -47,12 +47,7 @@ def detect(records: Sequence[Record], mapping: Mapping[str, str] | None = None) 
 
 
 def view(record: Record, mapping: Mapping[str, str]) -> Record:
-    """Return the record under canonical names: mapped columns renamed, columns they hide left out.
-
-    Args:
-        record: A record as it was read.
-        mapping: Canonical field -> the user's column.
-    """
+    """Return the record under canonical names: mapped columns renamed, columns they hide left out."""
     if not mapping:
         return record
     hidden = {*mapping.values(), *mapping}
@@ -63,10 +58,7 @@ def view(record: Record, mapping: Mapping[str, str]) -> Record:
 def split_record(
     record: Record, mapping: Mapping[str, str], format: Format
 ) -> tuple[Content, dict[str, Any]]:
-    """Split a record into its content and its meta.
-
-    Returns:
-        The content, and every column the format did not read, under the column's own name.
+    """Split a record into its content and its meta: the columns that the format did not read.
 
     Raises:
         FormatMismatch: The record does not have this format.

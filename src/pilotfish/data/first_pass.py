@@ -54,7 +54,9 @@ class UserIds:
 
     def settle(self) -> None:
         """Compare the ids added since the last call with all others. Call once more at the end."""
-        keys = np.array([_digest(name) for name in self._recent], dtype=DIGEST)
+        texts = [name.encode("utf-8", "surrogatepass") for name in self._recent]
+        digests = [hashlib.blake2b(text, digest_size=16).digest() for text in texts]
+        keys = np.array(digests, dtype=DIGEST)
         _, first = np.unique(keys, return_index=True)
         repeats = np.ones(len(keys), dtype=bool)
         repeats[first] = False
@@ -254,10 +256,6 @@ def check_any(found: FirstPass, data: str) -> None:
             " are also in the test data"
         )
     raise DataError(f"none of the {found.rows_in} records of '{data}' can be read")
-
-
-def _digest(name: str) -> bytes:
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _hash_id(digest: bytes, number: int) -> str:

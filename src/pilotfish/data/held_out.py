@@ -46,10 +46,6 @@ def load_eval_rows(recipe: Recipe, source: Source) -> HeldOutData:
     """Read the trusted and test rows of a recipe.
 
     Without test data, test rows are held out of the trusted rows; without either, of the pool.
-
-    Args:
-        recipe: The recipe.
-        source: The reading options of the pool.
     """
     if recipe.test:
         test = read_extra_rows(source, recipe.test).examples
@@ -85,12 +81,7 @@ def hold_out(
 
 
 def hold_out_of_pool(source: Source, count: int, seed: int) -> list[Example]:
-    """Hold out rows of DATA by hash, before anything is measured.
-
-    Args:
-        source: DATA and how to read it.
-        count: Rows to hold out; never more than a quarter.
-        seed: Key of the hash.
+    """Hold out `count` rows of DATA by hash, a quarter at most, before anything is measured.
 
     Raises:
         UsageError: DATA has fewer than four usable rows.

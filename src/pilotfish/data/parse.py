@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -68,7 +69,12 @@ class Parser:
             raise UsageError(
                 f"limit is {source.limit}; it is the number of records to read, at least 1"
             )
-        sample = list(islice(_valid(sources, source.limit), SAMPLE))
+        sample: list[dict[str, Any]] = []
+        for _, _, raw in _raw_records(sources, source.limit):
+            with suppress(FormatMismatch):
+                sample.append(parse_record(raw))
+            if len(sample) == SAMPLE:
+                break
         format = detect(sample, source.mapping) if sample else None
         columns = tuple(dict.fromkeys(column for record in sample for column in record))
         return cls(sources, dict(source.mapping), source.limit, format, columns)
@@ -129,11 +135,3 @@ def _raw_records(
         (source.name, row, raw) for source in sources for row, raw in enumerate(source.records())
     )
     return islice(everything, None if limit is None else min(limit, sys.maxsize))
-
-
-def _valid(sources: Sequence[RecordSource], limit: int | None) -> Iterator[dict[str, Any]]:
-    for _, _, raw in _raw_records(sources, limit):
-        try:
-            yield parse_record(raw)
-        except FormatMismatch:
-            continue

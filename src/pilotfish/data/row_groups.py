@@ -59,13 +59,7 @@ def groups(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def pieces(path: Path, names: Sequence[str], sizes: Iterable[int]) -> Iterator[pa.Table]:
-    """Yield columns of a file in consecutive tables.
-
-    Args:
-        path: A parquet file.
-        names: Its columns to read.
-        sizes: Rows of each table; the file may hold more.
-    """
+    """Yield columns of a file in consecutive tables of these sizes; the file may hold more rows."""
     tables, waiting = groups(path, names), pq.read_schema(path).empty_table().select(names)
     for size in sizes:
         parts = [waiting]

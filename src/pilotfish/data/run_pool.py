@@ -57,11 +57,7 @@ def source_of_run(run: Run) -> Source:
 
 
 def recorded_source(run: Run, source: Source) -> Source:
-    """Resolve the reading options: a RUN given as DATA stands for what it was read from.
-
-    Args:
-        run: The run that the command writes to.
-        source: The options of the command.
+    """Resolve the reading options of a command: a RUN given as DATA means what it was read from.
 
     Raises:
         UsageError: DATA is another run, or a run together with options about reading.
@@ -123,16 +119,7 @@ def open_pool(
 
 
 def read_temporary(source: Source, store: Store, *, exclude: frozenset[str] = frozenset()) -> Pool:
-    """Read DATA into a folder that will be deleted.
-
-    Args:
-        source: DATA and how to read it.
-        store: The store of the temporary folder.
-        exclude: `overlap_keys` of the test data; rows that match are dropped.
-
-    Raises:
-        DataError: As `read`, but the message does not point into the folder.
-    """
+    """Read DATA into a folder that will be deleted, so that no error points into it."""
     try:
         return read(source, store, exclude=exclude)
     except DataError as error:

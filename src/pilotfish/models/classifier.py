@@ -46,8 +46,13 @@ def load_classifier(
     """
     if len(set(classes)) != len(classes) or len(classes) < 2:
         raise UsageError(f"a classifier needs at least two distinct classes, not {list(classes)}")
-    if trained := is_classifier(name):
-        _check_classes(name, classes)
+    trained = is_classifier(name)
+    if trained and classes_of(name) != tuple(classes):
+        raise UsageError(
+            f"{name} was trained for the classes {', '.join(classes_of(name))}, "
+            f"and the data has {', '.join(classes)}",
+            hint="give the model it was trained from, or data of its own classes",
+        )
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
     check_weights(name)
@@ -68,16 +73,6 @@ def _window(model: Any, known: int | None) -> int | None:
     return known
 
 
-def _check_classes(name: str, classes: Sequence[str]) -> None:
-    known = classes_of(name)
-    if known != tuple(classes):
-        raise UsageError(
-            f"{name} was trained for the classes {', '.join(known)}, "
-            f"and the data has {', '.join(classes)}",
-            hint="give the model it was trained from, or data of its own classes",
-        )
-
-
 def _model(
     name: str, classes: Sequence[str], dtype: torch.dtype, tokenizer: Any, *, trained: bool
 ) -> Any:
@@ -95,7 +90,18 @@ def _model(
         )
     except Exception as error:
         raise unloadable(name, "classifier", error) from error
-    _check_body(name, model, sorted(facts.get("missing_keys", ())), trained=trained)
+    body = f"{model.base_model_prefix}."
+    lost = [  # a head, and the pooler under it, may be new; everything else must be there
+        key
+        for key in sorted(facts.get("missing_keys", ()))
+        if trained or (key.startswith(body) and "pooler" not in key)
+    ]
+    if lost:
+        raise UsageError(
+            f"the weights of {name} lack {len(lost)} tensors its config needs, "
+            f"the first is {lost[0]}",
+            hint="give an encoder or a language model with all its weights",
+        )
     if not trained:
         head = _last_layer(model, len(classes))
         with torch.no_grad():
@@ -104,18 +110,6 @@ def _model(
                 head.bias.zero_()
         _set_padding(model, tokenizer)
     return model
-
-
-def _check_body(name: str, model: Any, missing: Sequence[str], *, trained: bool) -> None:
-    """Refuse a model that lacks more weights than those of a head (and the pooler under it)."""
-    body = f"{model.base_model_prefix}."
-    lost = [key for key in missing if trained or (key.startswith(body) and "pooler" not in key)]
-    if lost:
-        raise UsageError(
-            f"the weights of {name} lack {len(lost)} tensors its config needs, "
-            f"the first is {lost[0]}",
-            hint="give an encoder or a language model with all its weights",
-        )
 
 
 def _last_layer(model: Any, classes: int) -> nn.Linear:

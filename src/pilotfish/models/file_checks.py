@@ -37,13 +37,7 @@ def check_folder(name: str) -> None:
 
 
 def unloadable(name: str, part: str, error: Exception) -> UsageError:
-    """Return one sentence for the many ways transformers fails to load something.
-
-    Args:
-        name: The model's folder or hub id.
-        part: The part that was loaded: "config", "model", "tokenizer", ...
-        error: The exception that transformers raised.
-    """
+    """Return one sentence for an error of transformers while it loaded a part ("tokenizer")."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if "trust_remote_code" in str(error):
         return UsageError(

@@ -228,13 +228,8 @@ def _load_model(name: str, dtype: torch.dtype) -> Any:
 def to_device(model: Any, device: torch.device, name: str) -> Any:
     """Move a model to a device.
 
-    Args:
-        model: The transformers model.
-        device: Where to.
-        name: The model's name, for the error.
-
     Raises:
-        UsageError: It does not fit.
+        UsageError: It does not fit; says `name`.
     """
     try:
         return model.to(device)

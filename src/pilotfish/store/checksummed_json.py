@@ -35,12 +35,8 @@ def with_checksum(value: Mapping[str, Any]) -> bytes:
 def checked_json(data: bytes, name: str) -> dict[str, Any]:
     """Return a sealed JSON object without its seal.
 
-    Args:
-        data: The file's bytes.
-        name: The file's name, for the error.
-
     Raises:
-        DamagedRun: The bytes are not those that were written.
+        DamagedRun: The bytes are not those that were written; says `name`.
     """
     line = _LINE.search(data)
     blank = _LINE.sub(_line(""), data, count=1)

@@ -48,10 +48,7 @@ def render(example: Example, tokenizer: Any = None, form: str = "template") -> t
 
 
 def preview(example: Example, tokenizer: Any = None, form: str = "template") -> str:
-    """Return the rendered row with the parts that a model is trained on between ⟦ and ⟧.
-
-    Args are those of `render`.
-    """
+    """Return the rendered row with the parts that a model is trained on between ⟦ and ⟧."""
     parts = render(example, tokenizer, form)
     text = "".join(f"⟦{part.text}⟧" if part.supervised else part.text for part in parts)
     return text.replace("⟧⟦", "")

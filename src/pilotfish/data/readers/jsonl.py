@@ -61,14 +61,9 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
 
 
 def read_array(buffer: Buffer, start: int, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
-    """Yield one record per element of a JSON array.
+    """Yield one record per element of the JSON array whose `[` ends at `start`.
 
     Only brackets and strings are examined, so a broken element costs only itself.
-
-    Args:
-        buffer: The file's bytes.
-        start: Position just after the array's `[`.
-        max_bytes: A longer element is reported as too_long.
     """
     depth, begin = 0, start
     for token in _TOKEN.finditer(buffer, start):

@@ -49,10 +49,10 @@ class RawRecord:
 def too_long(
     offset: int | None, start: bytes, length: int, sha256: str, *, at_end: bool = False
 ) -> RawRecord:
-    """Make the record of a row above the size limit, which keeps only an excerpt.
+    """Return a record above the size limit, which keeps an excerpt, `length` and digest.
 
     Args:
-        offset: Where the record starts in its source.
+        offset: Where the record starts in its source, in bytes.
         start: Its first bytes.
         length: Bytes of the whole record.
         sha256: Digest of the whole record.
