@@ -47,7 +47,7 @@ def detect(records: Sequence[Record], mapping: Mapping[str, str] | None = None) 
 
 
 def view(record: Record, mapping: Mapping[str, str]) -> Record:
-    """Return the record under canonical names: mapped columns renamed, columns they hide left out."""
+    """Return the record under canonical names: mapped columns renamed, hidden ones left out."""
     if not mapping:
         return record
     hidden = {*mapping.values(), *mapping}

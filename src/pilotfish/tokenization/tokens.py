@@ -97,7 +97,12 @@ def clamp_max_length(max_length: int, window: int | None) -> int:
 
 
 def tokenize(
-    texts: Sequence[str], tokenizer: Any, *, specials: bool = False, literal: bool = False
+    texts: Sequence[str],
+    tokenizer: Any,
+    *,
+    specials: bool = False,
+    literal: bool = False,
+    limit: int | None = None,
 ) -> list[Ids | None]:
     """Tokenize texts in one batched call.
 
@@ -106,6 +111,7 @@ def tokenize(
         tokenizer: The tokenizer.
         specials: Add the tokens that the tokenizer adds by itself (BOS).
         literal: Cut spelled-out control tokens into characters.
+        limit: Let the tokenizer cut texts to this many tokens, its own marks included.
 
     Returns:
         Ids of every text; None for a text the tokenizer fails on.
@@ -115,13 +121,16 @@ def tokenize(
     options: dict[str, Any] = {"add_special_tokens": specials, "return_attention_mask": False}
     if literal:
         options["split_special_tokens"] = True
-    try:
-        return list(tokenizer(list(texts), verbose=False, **options)["input_ids"])
-    except Exception:
-        if len(texts) == 1:
-            return [None]
-        single = [tokenize([text], tokenizer, specials=specials, literal=literal) for text in texts]
-        return [ids for one in single for ids in one]
+    if limit is not None:
+        options |= {"truncation": True, "max_length": limit}
+
+    def batch(some: Sequence[str]) -> list[Ids | None]:
+        try:
+            return list(tokenizer(list(some), verbose=False, **options)["input_ids"])
+        except Exception:  # a text that this tokenizer fails on must not take the others with it
+            return [None] if len(some) == 1 else [batch([text])[0] for text in some]
+
+    return batch(texts)
 
 
 def tokenize_segments(rows: Sequence[Sequence[Segment]], tokenizer: Any) -> list[list[Ids] | None]:

@@ -1,14 +1,15 @@
-"""Tokenize rows for training (every assistant turn) and for generation (the open question)."""
+"""Tokenize rows for training (every assistant turn), for generation, and for classification."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from pilotfish.records import Example
-from pilotfish.tokenization.render import Renderer, render_rows, turns_of
+from pilotfish.tokenization.render import GAP, Renderer, render_rows, turns_of
 from pilotfish.tokenization.tokens import (
     Encoded,
+    Ids,
     added_ids,
     tokenize,
     tokenize_segments,
@@ -35,41 +36,29 @@ def encode_training(
         empty_response (no word in any reply), no_response_tokens (all of them cut off),
         template_error, tokenizer_error.
     """
-    renderer = Renderer.of(tokenizer, form)
-    rows, refused = render_rows(examples, renderer)
-    start, _ = added_ids(tokenizer)
     encoded = []
-    tokenized = tokenize_segments(rows, tokenizer)
-    for example, row, ids, failed in zip(examples, rows, tokenized, refused, strict=True):
-        if failed or ids is None:
-            encoded.append(unusable("template_error" if failed else "tokenizer_error"))
+    rows = _tokenize_rows(examples, Renderer.of(tokenizer, form))
+    for example, row in zip(examples, rows, strict=True):
+        if isinstance(row, str):
+            encoded.append(unusable(row))
             continue
-        opening = [] if renderer.frame and turns_of(example) else start
-        flat = opening + [token for one in ids for token in one]
-        supervised = [False] * len(opening)
-        for part, one in zip(row, ids, strict=True):
-            supervised += [part.supervised] * len(one)
+        ids, supervised = row
         target = np.array(supervised[:max_length], dtype=bool)
         target[:1] = False  # nothing predicts the first token
         n_response = int(target.sum())
         facts: dict[str, Any] = {
             "n_prompt": len(target) - n_response,
             "n_response": n_response,
-            "truncated": len(flat) > max_length,
+            "truncated": len(ids) > max_length,
         }
-        if not _has_reply(example):
+        replies = [turn.content for turn in example.turns if turn.role == "assistant"]
+        if not (any(replies) if example.turns else example.response):
             encoded.append(unusable("empty_response", **facts))
         elif not n_response:
             encoded.append(unusable("no_response_tokens", **facts))
         else:
-            encoded.append(usable(flat[:max_length], target, **facts))
+            encoded.append(usable(ids[:max_length], target, **facts))
     return encoded
-
-
-def _has_reply(example: Example) -> bool:
-    if not example.turns:
-        return bool(example.response)
-    return any(turn.role == "assistant" and turn.content for turn in example.turns)
 
 
 def encode_prompts(
@@ -95,22 +84,50 @@ def encode_prompts(
         One Encoded per row. Reasons: prompt_over_limit, empty_prompt, template_error,
         tokenizer_error.
     """
-    renderer = Renderer.of(tokenizer, form)
-    rows, refused = render_rows(examples, renderer, prompts=True)
-    start, _ = added_ids(tokenizer)
     encoded = []
-    for row, ids, failed in zip(rows, tokenize_segments(rows, tokenizer), refused, strict=True):
-        if failed or ids is None:
-            encoded.append(unusable("template_error" if failed else "tokenizer_error"))
-            continue
-        flat = ([] if renderer.frame else start) + [token for one in ids for token in one]
-        if not row or not flat:
+    for row in _tokenize_rows(examples, Renderer.of(tokenizer, form), prompts=True):
+        if isinstance(row, str):
+            encoded.append(unusable(row))
+        elif not row[0]:
             encoded.append(unusable("empty_prompt"))
-        elif len(flat) + room > max_length:
-            encoded.append(unusable("prompt_over_limit", n_prompt=len(flat)))
+        elif len(row[0]) + room > max_length:
+            encoded.append(unusable("prompt_over_limit", n_prompt=len(row[0])))
         else:
-            target = np.zeros(len(flat), dtype=bool)
-            encoded.append(usable(flat, target, n_prompt=len(flat), n_response=0, truncated=False))
+            encoded.append(_without_targets(row[0], truncated=False))
+    return encoded
+
+
+def encode_texts(examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Encoded]:
+    """Encode texts for a classifier: `text`, or the prompt's turns joined by a blank line.
+
+    The text is framed by the tokenizer's own marks, and no token is a target.
+
+    Args:
+        examples: The rows.
+        tokenizer: The classifier's tokenizer.
+        max_length: Longer texts are cut on the right. Where the tokenizer ends a text with a mark
+            of its own (BERT's [SEP]), a cut text keeps it.
+
+    Returns:
+        One Encoded per row. Reasons: empty_text, tokenizer_error.
+    """
+    texts = [
+        GAP.join(turn.content for turn in row.prompt) if row.text is None else row.text
+        for row in examples
+    ]
+    encoded = []
+    tokenized = tokenize(texts, tokenizer, specials=True, literal=True)
+    for text, ids in zip(texts, tokenized, strict=True):
+        if not text.strip():
+            encoded.append(unusable("empty_text"))
+        elif ids is None:
+            encoded.append(unusable("tokenizer_error"))
+        else:
+            over = len(ids) > max_length
+            if over:  # tokenized again: only the tokenizer knows which of its marks must stay
+                [cut] = tokenize([text], tokenizer, specials=True, literal=True, limit=max_length)
+                ids = cut or ids[:max_length]
+            encoded.append(_without_targets(ids, truncated=over))
     return encoded
 
 
@@ -129,3 +146,28 @@ def end_marker(tokenizer: Any, form: str = "template") -> str:
     """Return the text a chat template writes after a reply, "" where there is none."""
     frame = Renderer.of(tokenizer, form).frame
     return frame[1].strip() if frame is not None else ""
+
+
+def _tokenize_rows(
+    examples: Sequence[Example], renderer: Renderer, *, prompts: bool = False
+) -> Iterator[tuple[Ids, list[bool]] | str]:
+    """Yield per row the ids and which of them are supervised, or the reason why there are none."""
+    rows, refused = render_rows(examples, renderer, prompts=prompts)
+    tokenized = tokenize_segments(rows, renderer.tokenizer)
+    start, _ = added_ids(renderer.tokenizer)
+    for example, row, segments, failed in zip(examples, rows, tokenized, refused, strict=True):
+        if failed or segments is None:
+            yield "template_error" if failed else "tokenizer_error"
+            continue
+        # A chat template writes its own start token; plain text has no prompt to begin.
+        opening = [] if not row or (renderer.frame and turns_of(example)) else start
+        ids, supervised = list(opening), [False] * len(opening)
+        for part, one in zip(row, segments, strict=True):
+            ids += one
+            supervised += [part.supervised] * len(one)
+        yield ids, supervised
+
+
+def _without_targets(ids: Ids, *, truncated: bool) -> Encoded:
+    target = np.zeros(len(ids), dtype=bool)
+    return usable(ids, target, n_prompt=len(ids), n_response=0, truncated=truncated)
