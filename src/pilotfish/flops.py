@@ -3,7 +3,7 @@
 All FLOP counts are for dense decoder-only transformers and count a multiply-add as two operations.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ def generation(shape: Shape, prompt_tokens: float, new_tokens: float, *, rows: i
     Args:
         shape: The model.
         prompt_tokens: Tokens of the prompt, per row.
-        new_tokens: Tokens of the answer, per row; each attends to half of them on average.
+        new_tokens: Tokens of the answer, per row; each attends to the prompt and half of them.
         rows: Number of answers.
     """
     prefill = forward(shape, prompt_tokens, context=prompt_tokens / 2)
@@ -157,27 +157,26 @@ def by_stage(events: Iterable[Mapping[str, Any]]) -> dict[str, Cost]:
     A stage that was interrupted and resumed has several events. They add up, because each records
     only its own attempt. Events of other kinds than `cost` are skipped.
     """
-    table: dict[str, Cost] = {}
-    for event in events:
-        if event.get("kind") == "cost":
-            stage = str(event["stage"])
-            table[stage] = table.get(stage, Cost()) + _cost(event)
-    return table
+    return _add_up((str(event["stage"]), event) for event in _cost_events(events))
 
 
 def by_name(events: Iterable[Mapping[str, Any]], stage: str) -> dict[str, Cost]:
     """Return name -> cost within one stage: for `train`, each arm and seed."""
+    found = (event for event in _cost_events(events) if event["stage"] == stage)
+    return _add_up((str(event["name"]), event) for event in found)
+
+
+def _cost_events(events: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    return (event for event in events if event.get("kind") == "cost")
+
+
+def _add_up(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Cost]:
     table: dict[str, Cost] = {}
-    for event in events:
-        if event.get("kind") == "cost" and event["stage"] == stage:
-            name = str(event["name"])
-            table[name] = table.get(name, Cost()) + _cost(event)
+    for name, event in named:
+        values = (event.get(each.name) for each in fields(Cost))
+        cost = Cost(*(None if value is None else float(value) for value in values))
+        table[name] = table.get(name, Cost()) + cost
     return table
-
-
-def _cost(event: Mapping[str, Any]) -> Cost:
-    values = (event.get(each.name) for each in fields(Cost))
-    return Cost(*(None if value is None else float(value) for value in values))
 
 
 def charged(events: Iterable[Mapping[str, Any]]) -> Cost:
