@@ -86,7 +86,7 @@ class Need:
     signal: str  # a name in the table of signals ("nll")
     # the text form ("template": chat template or the plain one; "superfiltering")
     text: str = "template"
-    given: Literal["prompt", "nothing"] = "prompt"  # what the response is conditioned on
+    given: Literal["prompt", "nothing"] = "prompt"  # condition of the response
     # which tokens are scored: the response, the full text, or those that training supervises, which
     # are every reply with its end marker
     span: Literal["response", "full", "supervised"] = "response"

@@ -14,7 +14,7 @@ SHOWN_GOOD = 3
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading would find."""
+    """The findings of reading DATA once."""
 
     schema: str  # name of the format, "" where no record could be parsed at all
     columns: tuple[str, ...]  # columns of the first records, in the order met

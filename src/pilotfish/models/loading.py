@@ -34,7 +34,7 @@ class Loaded:
 
     model: Any  # without gradients
     tokenizer: Any
-    name: str  # what the model is called in a run
+    name: str  # its name in a run
     # sha256 over config, weights and tokenizer files of a folder, over name and commit of the hub
     digest: str
     # equal for two models iff they cut text into the same ids, so iff token-level distillation
@@ -47,7 +47,7 @@ class Loaded:
     parameters: int
     precision: str = "fp32"  # how it computes: fp32, bf16, fp16 or int8 (weights loaded as fp32)
     path: str = ""  # the folder or hub id it was loaded from
-    # what manifests record next to the digest
+    # facts that manifests record next to the digest
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -82,7 +82,7 @@ class Renderer:
 
     tokenizer: Any
     form: str  # one of FORMS
-    # what the chat template writes before and after a reply; None without a template
+    # text that the chat template writes before and after a reply; None without a template
     frame: tuple[str, str] | None
     # matches the tokenizer's control tokens; None without a template
     controls: re.Pattern[str] | None
@@ -199,7 +199,7 @@ def render_rows(
     Args:
         examples: The rows.
         renderer: How to render them.
-        prompts: Render only what a model reads before it answers.
+        prompts: Render only the text before the answer.
 
     Returns:
         The segments of every row, and whether the template refused it (then there are none).
@@ -233,7 +233,7 @@ def _apply_template(tokenizer: Any, turns: Sequence[Turn], *, generation_prompt:
 
 
 def _find_frame(tokenizer: Any) -> tuple[str, str]:
-    """Find what the template writes before and after a reply, with a probe word as the reply."""
+    """Find the text that the template writes before and after a reply, with a probe word as the reply."""
     turns = (Turn("user", "Hi"), Turn("assistant", _PROBE))
     before = _apply_template(tokenizer, turns[:1], generation_prompt=True)
     whole = _apply_template(tokenizer, turns, generation_prompt=False)

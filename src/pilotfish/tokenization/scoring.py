@@ -135,10 +135,10 @@ class _Pass:
 class _AlignedRow:
     """A row's token ids by part."""
 
-    start: Ids  # what `prompt` begins with; also comes before the response alone
+    start: Ids  # the first ids of `prompt`, which also come before the response alone
     prompt: Ids
     response: Ids
-    end: Ids  # the end marker: what a model writes after the response
+    end: Ids  # the end marker, which a model writes after the response
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class Encoded:
     n_response: int  # response tokens of the whole text after truncation
     truncated: bool  # whether tokens were cut off
     reason: str = ""  # "" for a usable row, else why it is not; ids and target are empty then
-    # what the model reads for every need of the same text form and condition
+    # the tokens read for every need of the same text form and condition
     passage: "Passage | None" = None
 
     @property
