@@ -233,7 +233,7 @@ def _apply_template(tokenizer: Any, turns: Sequence[Turn], *, generation_prompt:
 
 
 def _find_frame(tokenizer: Any) -> tuple[str, str]:
-    """Find the text that the template writes before and after a reply, with a probe word as the reply."""
+    """Find the text that the template writes around a reply, with a probe word as the reply."""
     turns = (Turn("user", "Hi"), Turn("assistant", _PROBE))
     before = _apply_template(tokenizer, turns[:1], generation_prompt=True)
     whole = _apply_template(tokenizer, turns, generation_prompt=False)
