@@ -90,7 +90,7 @@ def hold_out_of_pool(source: Source, count: int, seed: int) -> list[Example]:
         pool = read_temporary(source, Store(folder))
         if len(pool) < 4:
             raise UsageError(
-                f"{source.data} has {len(pool)} usable rows: too few to hold some out for judging",
+                f"{source.data} has {len(pool)} usable rows: too few to hold some out for evaluation",
                 hint="give held-out rows with --test",
             )
         digests = [str(value) for value in pool.columns("digest")["digest"]]
@@ -151,8 +151,8 @@ def stored_test_rows(run: Run) -> list[Example]:
 def warn_weak_evidence(run: Run, data: HeldOutData) -> None:
     """Add a warning to the run where its test rows are weaker evidence than they seem."""
     if data.held_out == "pool":
-        warn(run, ["judged on rows held out of the pool: the pool's own noise is in the figures"])
+        warn(run, ["evaluated on rows held out of the pool: the pool's own noise is in the figures"])
     if data.held_out == "trusted":
-        warn(run, [f"judged on {len(data.test):,} rows held out of the trusted ones"])
+        warn(run, [f"evaluated on {len(data.test):,} rows held out of the trusted ones"])
     if data.dropped:
         warn(run, [f"{data.dropped:,} trusted rows are also in the test data: not trained on"])
