@@ -151,7 +151,9 @@ def stored_test_rows(run: Run) -> list[Example]:
 def warn_weak_evidence(run: Run, data: HeldOutData) -> None:
     """Add a warning to the run where its test rows are weaker evidence than they seem."""
     if data.held_out == "pool":
-        warn(run, ["evaluated on rows held out of the pool: the pool's own noise is in the figures"])
+        warn(
+            run, ["evaluated on rows held out of the pool: the pool's own noise is in the figures"]
+        )
     if data.held_out == "trusted":
         warn(run, [f"evaluated on {len(data.test):,} rows held out of the trusted ones"])
     if data.dropped:
