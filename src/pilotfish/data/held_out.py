@@ -90,7 +90,7 @@ def hold_out_of_pool(source: Source, count: int, seed: int) -> list[Example]:
         pool = read_temporary(source, Store(folder))
         if len(pool) < 4:
             raise UsageError(
-                f"{source.data} has {len(pool)} usable rows: too few to hold out some to evaluate on",
+                f"{source.data} has {len(pool)} usable rows: too few to hold out test rows",
                 hint="give held-out rows with --test",
             )
         digests = [str(value) for value in pool.columns("digest")["digest"]]
