@@ -80,10 +80,10 @@ def test_gates_decide_the_exit_code(
         ({"gates": {"g": {"against": "bse"}}}, "which is no arm of this run"),
         ({"gates": {"g": {"against": "runs/none"}}}, "which is no run folder"),
         ({"gates": {"g": {"task": "odd"}}, "task_column": None}, "rows name no task"),
-        ({"task_column": "kin"}, "no column 'kin' to name its task"),
+        ({"task_column": "kin"}, "no column 'kin' with its task"),
         ({"gates": {"g": {"margn": 1}}}, "did you mean 'margin'"),
         ({"budgets": ["25%", "nonsense"]}, "cannot read the budget 'nonsense'"),
-        ({"train": {"weights": "nope"}}, "no column 'nope' to weigh it by"),
+        ({"train": {"weights": "nope"}}, "no column 'nope' for its weight"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_before_anything_is_spent(

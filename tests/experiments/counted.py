@@ -16,7 +16,7 @@ from pilotfish.cli.main import main
 from pilotfish.engine.scorer import ShardScorer
 from pilotfish.evaluation import METRICS, results
 from pilotfish.experiments import train
-from pilotfish.scoring import weak_model
+from pilotfish.training import tune
 
 SHARD_ROWS = 6  # so that small pools lie in several shards
 
@@ -78,7 +78,7 @@ def count(units: Units) -> None:
         return ""  # it may stand there already
 
     units.before(ShardScorer, "_measure", scoring)
-    units.before(weak_model, "_tune", lambda *_, folder, **__: f"tune {folder}")
+    units.before(tune, "tune", lambda *_, seed, **__: f"tune {seed}")
     units.before(train, "train_model", lambda ctx, job: f"train {job.arm} {job.seed}")
     units.before(results, "evaluate_model", judging)
     METRICS.update({name: Judging(metric, units) for name, metric in METRICS.items()})
