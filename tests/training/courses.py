@@ -57,8 +57,8 @@ def course(name: str, model: str, teacher: str, *, how: str, **changes: Any) -> 
         taught = plain(taught, dtype) if "kd" in text else None
         learner = LMWithLoss(student.causal, make_loss(text), teacher=taught)
         learner._block = 16  # so that the head is called many times
-        work = loop.TrainerModule.begin(learner, config, accelerator())
-        check_wrapped(work, how)
+        module = loop.TrainerModule.begin(learner, config)
+        check_wrapped(module, how)
         plan = loop.Plan(STEPS, 1e-3, seed=0)
         told: dict[str, Tensor] = {}
         real = loop.clip
@@ -71,9 +71,7 @@ def course(name: str, model: str, teacher: str, *, how: str, **changes: Any) -> 
 
         loop.clip = clip
         try:
-            for step in loop.steps(
-                learner, rows, plan, config, accelerator=accelerator(), work=work
-            ):
+            for step in loop.steps(module, rows, plan, config):
                 told[f"loss {step.step}"] = accelerator().reduce(step.loss, "sum")
         finally:
             loop.clip = real
@@ -99,19 +97,19 @@ def gradients_of(learner: nn.Module, when: str) -> dict[str, Tensor]:
     }
 
 
-def check_wrapped(work: loop.TrainerModule, how: str) -> None:
+def check_wrapped(module: loop.TrainerModule, how: str) -> None:
     """The ranks share the model in the way that was asked for, and no other one."""
     if world() == 1:
-        assert work.model is work.learner
+        assert module.model is module.learner
         return
-    weights = list(work.learner.parameters())
+    weights = list(module.learner.parameters())
     if how == "ddp":
-        assert type(work.model) is DistributedDataParallel
+        assert type(module.model) is DistributedDataParallel
         assert not any(isinstance(weight, DTensor) for weight in weights)
         return
-    assert work.model is work.learner and isinstance(work.model, FSDPModule)
+    assert module.model is module.learner and isinstance(module.model, FSDPModule)
     assert all(isinstance(weight, DTensor) for weight in weights)
-    assert all(isinstance(block, FSDPModule) for block in work.learner.model.transformer.h)
+    assert all(isinstance(block, FSDPModule) for block in module.learner.model.transformer.h)
     held = sum(weight.to_local().numel() for weight in weights)  # type: ignore[attr-defined]
     assert held <= 0.6 * sum(weight.numel() for weight in weights)
 
@@ -124,10 +122,10 @@ def gathers(model: str, block: int) -> int:
     rows = encode_rows(backwards(8), student.loaded, 64)
     learner = LMWithLoss(student.causal, make_loss("lm"))
     learner._block = block
-    work = loop.TrainerModule.begin(learner, config, accelerator())
+    module = loop.TrainerModule.begin(learner, config)
     batch = learner.collate(rows)
     with Counting() as counted:
-        loop.accumulate(work.model, [batch], 1.0, bf16=False, accelerator=accelerator())
+        loop.accumulate(module.model, [batch], 1.0, bf16=False, accelerator=accelerator())
     return counted.gathers
 
 
@@ -156,7 +154,7 @@ def resumed(model: str, root: Path, how: str, peft: bool) -> None:
         )
 
     call("whole")
-    real = loop._move
+    real = loop.optimizer_step
     count = [0]
 
     def moving(*args: Any) -> None:
@@ -165,10 +163,10 @@ def resumed(model: str, root: Path, how: str, peft: bool) -> None:
             raise Stopped
         real(*args)
 
-    loop._move = moving
+    loop.optimizer_step = moving
     with suppress(Stopped):
         call("cut", checkpoints=where)
-    loop._move = real
+    loop.optimizer_step = real
     call("again", checkpoints=where)
 
 

@@ -1,5 +1,6 @@
 """A weighted sum of losses with schedules; at kd=0 it is plain lm."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -96,7 +97,12 @@ class Mix:
 
         Raises ValueError where an input is missing that a term needs.
         """
-        terms = {"lm": self._lm, "kd": self._kd, "base": kl_to_base, "conf": self._conf}
+        terms: dict[str, Callable[[Tensor, LossInputs], Tensor]] = {
+            "lm": self._lm,
+            "kd": self._kd,
+            "base": kl_to_base,
+            "conf": self._conf,
+        }
         total = torch.zeros((), device=logits.device)
         for name, term in terms.items():
             weight, schedule = getattr(self, name), self._schedule(name)

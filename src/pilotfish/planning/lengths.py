@@ -117,7 +117,7 @@ def padded(lengths: Ints, config: TrainConfig, *, draws: int = 64) -> float:
 
 def padded_step(lengths: Sequence[int], config: TrainConfig) -> float:
     """Positions of one step, its rows cut into micro-batches as training cuts them."""
-    from pilotfish.training.data.order import micro_batches
+    from pilotfish.data_order import micro_batches
 
     cut = micro_batches(range(len(lengths)), lengths, config.per_device_train_batch_size)
     return float(sum(len(part) * max(lengths[i] for i in part) for part in cut))

@@ -39,7 +39,7 @@ def learn_some(
     from pilotfish.losses import make_loss
     from pilotfish.training.data.dataset import training_set_of
     from pilotfish.training.loop import TrainerModule
-    from pilotfish.training.setup import accelerator, prepare, seeded
+    from pilotfish.training.setup import prepare, seeded
     from pilotfish.training.trainer import build_learner
     from pilotfish.training.validation import held_out_loss
 
@@ -48,7 +48,7 @@ def learn_some(
         load, student = timed(lambda: prepare(name, config))
         ready, lesson = timed(lambda: training_set_of(rows, student, loss, config, teacher=teacher))
         more, learner = timed(lambda: build_learner(student, loss, lesson.rows, teacher))
-        steps = _Steps(TrainerModule.begin(learner, config, accelerator()), lesson.rows, config)
+        steps = _Steps(TrainerModule.begin(learner, config), lesson.rows, config)
         pace = steps.pace(seconds, bf16=student.bf16)
         look = 0.0
         if looks:
@@ -109,13 +109,9 @@ class _Steps:
     def _take(self, chosen: Sequence[int], *, bf16: bool) -> float:
         """Seconds of a step on these very rows."""
         from pilotfish.training.loop import Plan, steps
-        from pilotfish.training.setup import accelerator
 
         plan = Plan(steps=1, learning_rate=1e-6, seed=0, bf16=bf16)
-        moving = steps(
-            self.work.learner, self.rows.take(chosen), plan, self.config,
-            accelerator=accelerator(), work=self.work,
-        )  # fmt: skip
+        moving = steps(self.work, self.rows.take(chosen), plan, self.config)
         return timed(lambda: next(moving))[0]
 
 

@@ -18,9 +18,8 @@ from pilotfish.weak_to_strong.predictions import Held, Lesson, Said
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import StepCallback
     from pilotfish.training.checkpoint import Checkpoints
-    from pilotfish.training.validation import Validation
+    from pilotfish.training.validation import StepCallback, Validation
 
 OnStep = Callable[[int, int, float], None]
 

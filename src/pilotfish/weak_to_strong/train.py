@@ -30,7 +30,7 @@ from pilotfish.weak_to_strong.tasks import How
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import StepCallback
+    from pilotfish.training.validation import StepCallback
 
 LOOKS = "looks.json"  # in the folder of a model: step -> its answers then
 LOOKED_AT = 200  # test rows, at most: a curve is no result
@@ -61,7 +61,7 @@ class Seen:
         """What to look with while it learns; None for arms without a curve."""
         if self._arm.taught == "gold":
             return None
-        from pilotfish.training.callbacks import StepCallback
+        from pilotfish.training.validation import StepCallback
 
         return StepCallback(self._lab.recipe.looks, self._look)
 

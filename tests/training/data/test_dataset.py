@@ -100,9 +100,9 @@ def test_warm_steps_see_no_answer_and_no_other_loss(llama: str) -> None:
         lesson = training_set_of(rows, student, make_loss(text), config)
         assert lesson.prompts is not None
         learner = LMWithLoss(student.causal, make_loss(text))
-        learner.plain = True
+        learner.plain_lm = True
         losses.append(learner(learner.collate(lesson.prompts)).detach())
-        learner.plain = False
+        learner.plain_lm = False
         losses.append(learner(learner.collate(lesson.rows)).detach())
     torch.testing.assert_close(losses[0], losses[2])
     assert abs(losses[1] - losses[3]) > 1
@@ -135,7 +135,7 @@ def test_a_kill_in_a_warm_up_or_behind_it_changes_nothing(
     config, rows = SMALL.changed({"warmup_lm": 3}), backwards(12)
     train(rows, llama, config, seed=0, folder=tmp_path / "whole")
     where = Checkpoints(Store(tmp_path / "store"), "train/a/seed-0", "k", steps=1)
-    real, made = loop._move, [0]
+    real, made = loop.optimizer_step, [0]
 
     def moving(*args: Any) -> None:
         made[0] += 1
@@ -143,10 +143,10 @@ def test_a_kill_in_a_warm_up_or_behind_it_changes_nothing(
             raise Killed
         real(*args)
 
-    monkeypatch.setattr(loop, "_move", moving)
+    monkeypatch.setattr(loop, "optimizer_step", moving)
     with pytest.raises(Killed):
         train(rows, llama, config, seed=0, folder=tmp_path / "cut", checkpoints=where)
-    monkeypatch.setattr(loop, "_move", real)
+    monkeypatch.setattr(loop, "optimizer_step", real)
     train(rows, llama, config, seed=0, folder=tmp_path / "again", checkpoints=where)
     assert weights(tmp_path / "again") == weights(tmp_path / "whole")
 

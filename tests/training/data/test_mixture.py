@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pilotfish.config import TrainConfig
+from pilotfish.data_order import batches
 from pilotfish.training.data.mixture import draw_rows, mix_facts, mix_rows, shares_of
-from pilotfish.training.data.order import batches
 from pilotfish.training.data.row_weights import RowInfo
 from pilotfish.training.data.rows import TokenizedRows
 from pilotfish.training.trainer import train

@@ -131,10 +131,10 @@ def test_sources_mark_gold_tokens(student: Student) -> None:
         examples,
         RowInfo(sources=["pool", "gold", "replay"]),
     )
-    given = LMWithLoss(student.model, LM()).collate(rows).given
-    assert given.gold is not None
+    given = LMWithLoss(student.model, LM()).collate(rows).inputs
+    assert given.trusted is not None
     counts = rows.tokens
-    assert given.gold.tolist() == [False] * counts[0] + [True] * counts[1] + [False] * counts[2]
+    assert given.trusted.tolist() == [False] * counts[0] + [True] * counts[1] + [False] * counts[2]
 
 
 def test_training_takes_weights_and_says_the_normaliser(llama: str, tmp_path: Path) -> None:

@@ -55,19 +55,19 @@ def run(race: TeacherComparison, *, better: bool, steps: int) -> None:
 def test_it_is_won_once_and_for_good() -> None:
     race = TeacherComparison()
     run(race, better=True, steps=PATIENCE - 1)
-    assert not race.won
+    assert not race.surpassed
     run(race, better=True, steps=1)
-    assert race.won and race.won_at == PATIENCE
+    assert race.surpassed and race.surpassed_at == PATIENCE
     run(race, better=False, steps=30)
-    assert race.won_at == PATIENCE
+    assert race.surpassed_at == PATIENCE
 
 
 def test_a_late_lead_outweighs_an_early_lag() -> None:
     race = TeacherComparison()
     run(race, better=False, steps=PATIENCE + 5)
-    assert not race.won
+    assert not race.surpassed
     run(race, better=True, steps=20)
-    assert PATIENCE + 5 < race.won_at < PATIENCE + 25
+    assert PATIENCE + 5 < race.surpassed_at < PATIENCE + 25
 
 
 def test_its_state_goes_on() -> None:
@@ -76,7 +76,7 @@ def test_its_state_goes_on() -> None:
         run(race, better=True, steps=steps)
     second.load_state(first.state())
     run(second, better=True, steps=5)
-    assert second.won_at == whole.won_at
+    assert second.surpassed_at == whole.surpassed_at
     assert torch.equal(second.state()["race_means"], whole.state()["race_means"])
 
 

@@ -111,7 +111,7 @@ def test_rows_never_captured_are_refused(llama: str, teacher_folder: str) -> Non
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     rows, taught = encode_rows(EXAMPLES, student, LIMIT), stored(teacher, "topk", k=4)
     taught.pop(row_name(TALK))
-    with pytest.raises(UsageError, match="says nothing of 1 of the 6 rows"):
+    with pytest.raises(UsageError, match="no outputs for 1 of the 6 rows"):
         with_teacher_outputs(rows, taught)
 
 
@@ -119,7 +119,7 @@ def test_rows_shorter_than_what_was_stored_are_refused(llama: str, teacher_folde
     """Also where nobody knows what ids were read."""
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     blind = {
-        name: replace(one, read=None)
+        name: replace(one, digest=None)
         for name, one in stored(teacher, "topk", k=4, limit=64).items()
     }
     with pytest.raises(UsageError, match="other tokens now"):

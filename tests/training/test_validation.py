@@ -7,8 +7,8 @@ import pytest
 from pilotfish.config import TrainConfig
 from pilotfish.models import Loaded, identify
 from pilotfish.records import Example, Turn
-from pilotfish.training.callbacks import StepCallback
 from pilotfish.training.trainer import train
+from pilotfish.training.validation import StepCallback
 from tests.tiny.models import tiny_gpt2
 
 
