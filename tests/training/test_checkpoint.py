@@ -91,7 +91,7 @@ def test_killed_at_a_step_it_ends_as_if_never_killed(
     name: str, config: TrainConfig, step: int, gpt2: str, whole: Any, tmp_path: Path
 ) -> None:
     def work() -> None:
-        kill_at(loop, "_move", step)
+        kill_at(loop, "optimizer_step", step)
         trained(gpt2, config, tmp_path / "cut", where(tmp_path))
 
     assert killed(work)
@@ -191,7 +191,7 @@ def torn(gpt2: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("torn")
 
     def work() -> None:
-        kill_at(loop, "_move", STEPS)
+        kill_at(loop, "optimizer_step", STEPS)
         trained(gpt2, FULL, run / "cut", where(run))
 
     assert killed(work)
