@@ -31,7 +31,7 @@ config = TrainConfig.model_validate_json(sys.argv[2])
 held = {"weak": backwards(6, seed=5)}
 train(
     backwards(20), sys.argv[1], config, seed=0, folder=Path(sys.argv[3]), validation=held,
-    known=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
+    row_info=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
 )
 torch.distributed.destroy_process_group()
 os._exit(0)  # as the command line ends: see cli.main._leave
@@ -121,7 +121,7 @@ def test_two_ranks_of_fsdp_keep_the_best_weights_that_one_process_keeps(
     )  # fmt: skip
     facts = train(
         backwards(20), llama, alone, seed=0, folder=tmp_path / "one",
-        known=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
+        row_info=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
         validation={"weak": backwards(6, seed=5)},
     )  # fmt: skip
     assert 0 < facts["kept_step"] < facts["steps"]

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pilotfish.errors import DataError, UsageError
 from pilotfish.evaluation.items import Item, Metric, item_hash, read_items, read_tasks
 from pilotfish.records import Example
@@ -45,26 +48,55 @@ def evaluate_model(
     Raises DataError when there is no row, or two rows share an id and could not be told apart.
     """
     _check_ids(examples)
-    manifest = f"judge/{arm}/seed-{seed}.json"
-    facts = {
+    facts = item_facts(
+        arm, seed, metric, len(examples), model_digest=loaded.digest,
+        test_fingerprint=test_fingerprint,
+    )  # fmt: skip
+    if not force and store.holds(f"judge/{arm}/seed-{seed}.json", facts):
+        return False
+    items = hashed(metric.items(loaded, examples), examples)
+    items = [replace(item, task=(tasks or {}).get(item.id)) for item in items]
+    commit_items(store, facts, items)
+    return True
+
+
+def item_facts(
+    arm: str, seed: int, metric: Metric, items: int, *, model_digest: str, test_fingerprint: str
+) -> dict[str, Any]:
+    """Describe what decides the items of one model: the fields of their manifest."""
+    return {
         "arm": arm,
         "seed": seed,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
-        "items": len(examples),
-        "model_digest": loaded.digest,
+        "items": items,
+        "model_digest": model_digest,
         "test_fingerprint": test_fingerprint,
     }
-    found = store.manifest(manifest)
-    if not force and found is not None and {**found, **facts} == found:
-        return False
-    items = hashed(metric.items(loaded, examples), examples)
-    items = [replace(item, task=(tasks or {}).get(item.id)) for item in items]
-    with store.attempt(manifest) as attempt:
-        path = attempt.path(f"judge/{arm}/seed-{seed}.jsonl")
-        path.write_text("".join(item.line() + "\n" for item in items), encoding="utf-8")
+
+
+def commit_items(
+    store: Store,
+    facts: Mapping[str, Any],
+    items: Sequence[Item],
+    *,
+    predictions: pa.Table | None = None,
+) -> None:
+    """Commit the evaluated items of one model as judge/<arm>/seed-<n>.jsonl with a manifest.
+
+    Args:
+        store: The run's store.
+        facts: Manifest fields, those of `item_facts` and more: all that decides the items.
+        items: One per test row, in their order.
+        predictions: Written to the .parquet file of the same name: what the items leave out.
+    """
+    name = f"judge/{facts['arm']}/seed-{facts['seed']}"
+    with store.attempt(f"{name}.json") as attempt:
+        lines = "".join(item.line() + "\n" for item in items)
+        attempt.path(f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        if predictions is not None:
+            pq.write_table(predictions, attempt.path(f"{name}.parquet"))
         attempt.meta = {**facts, "unscorable": sum(item.value is None for item in items)}
-    return True
 
 
 def hashed(items: Sequence[Item], examples: Sequence[Example]) -> list[Item]:
@@ -133,5 +165,5 @@ def _refuse_mixture(manifests: Sequence[Mapping[str, Any]], key: str, what: str)
         told = "; ".join(f"{value[:12]}: {', '.join(names)}" for value, names in groups.items())
         raise UsageError(
             f"arms were judged with different {what} and cannot be compared ({told})",
-            hint="pilotfish judge RUN judges every arm again with one test file and metric",
+            hint="pilotfish evaluate RUN judges every arm again with one test file and metric",
         )

@@ -45,7 +45,7 @@ def train_classifier(
     learning_rate: float | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
-    looks: StepCallback | None = None,
+    callback: StepCallback | None = None,
     validation: Validation | None = None,
 ) -> dict[str, Any]:
     """Train a classifier on texts, and write it as a standard model folder.
@@ -60,7 +60,7 @@ def train_classifier(
         targets: [n] classes by number, or [n, K] distributions for losses that learn from a teacher
             (soft_ce, kd, logconf, product).
         weights: [n] >= 0; None: 1.
-        seed, folder, steps, learning_rate, on_step, checkpoints, looks: As in `train`.
+        seed, folder, steps, learning_rate, on_step, checkpoints, callback: As in `train`.
         validation: Rows to evaluate on after every epoch. If it names labels to stop by, the best
             epoch is saved.
 
@@ -88,7 +88,7 @@ def train_classifier(
         rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
         plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
         learner = ClassifierWithLoss(student.causal, loss, classes=len(classes))
-        callbacks, watch = [looks] if looks else [], None
+        callbacks, watch = [callback] if callback else [], None
         if validation:
             watch = ValidationCallback.over(validation, student, limit)
             callbacks.append(watch.every_epoch(plan.steps * step_size(config) / len(rows)))

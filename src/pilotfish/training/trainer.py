@@ -46,12 +46,12 @@ def train(
     steps: int | None = None,
     learning_rate: float | None = None,
     teacher: Loaded | None = None,
-    taught: Mapping[str, TeacherOutputs] | None = None,
-    known: RowInfo | None = None,
+    teacher_outputs: Mapping[str, TeacherOutputs] | None = None,
+    row_info: RowInfo | None = None,
     validation: Mapping[str, Sequence[Example]] | None = None,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
-    looks: StepCallback | None = None,
+    callback: StepCallback | None = None,
 ) -> dict[str, Any]:
     """Train a model on rows, and write it and log.jsonl into a folder.
 
@@ -67,15 +67,15 @@ def train(
         steps: Optimizer steps, for which rows are cycled; None: `plan_steps` of these rows.
         learning_rate: Peak; overrides the config.
         teacher: The weak model, for losses that need one and for token selection.
-        taught: Outputs of a stored teacher by row name (`TokenizedRows.names`), which replace the
-            loss's teacher.
-        known: Source and weight of each example.
+        teacher_outputs: Of a stored teacher, by row name (`TokenizedRows.names`); they replace the
+            teacher of the loss.
+        row_info: Source and weight of each example.
         validation: Held-out rows by the labels they carry, "weak" or "gold". If config.stop names
             one of them, the weights that do best on it are kept.
         on_step: Called as on_step(step, steps, loss) every ten steps and after the last; loss in
             nats per token.
         checkpoints: Where to save checkpoints and to resume from; None: neither.
-        looks: Called with the model at some steps; steps before a resume are not repeated.
+        callback: Called with the model at some steps; steps before a resume are not repeated.
 
     Returns:
         Facts for the manifest of the model.
@@ -89,7 +89,13 @@ def train(
     with seeded(seed):
         student = prepare(strong, config)
         data = training_set_of(
-            examples, student, loss, config, known=known, teacher=teacher, taught=taught
+            examples,
+            student,
+            loss,
+            config,
+            row_info=row_info,
+            teacher=teacher,
+            teacher_outputs=teacher_outputs,
         )
         rows = data.rows
         rate = peak_rate(config, learning_rate, student.trained, peft=student.peft)
@@ -98,7 +104,7 @@ def train(
         hooks = Hooks(
             student.loaded,
             on_step,
-            callbacks=[looks] if looks else [],
+            callbacks=[callback] if callback else [],
             stopping=_early_stopping(student, learner, plan, config, validation or {}),
             checkpoints=checkpoints,
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pilotfish.config import TrainConfig, TuneConfig
+from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.errors import UsageError
 from pilotfish.losses import LM, make_loss
 from pilotfish.models import Loaded
@@ -49,7 +49,7 @@ class Trial:
 
 
 def tune(
-    examples: Sequence[Example], base: str, *, seed: int, folder: Path, config: TuneConfig
+    examples: Sequence[Example], base: str, *, seed: int, folder: Path, config: WeakTrainConfig
 ) -> dict[str, Any]:
     """Tune the weak model on trusted rows by LM loss, and write it and log.jsonl into a folder.
 
@@ -72,7 +72,7 @@ def tune(
         DataError: Fewer than two usable rows.
         UsageError: The loss of the model is not a finite number.
     """
-    settings = TrainConfig(**{name: getattr(config, name) for name in TuneConfig.model_fields})
+    settings = TrainConfig(**{name: getattr(config, name) for name in WeakTrainConfig.model_fields})
     with seeded(seed):
         student = prepare(base, settings)
     rows = encode_rows(examples, student.loaded, window(settings, student.loaded))
@@ -172,8 +172,8 @@ def pick_learning_rate(
     seed: int,
     steps: int | None = None,
     teacher: Loaded | None = None,
-    taught: Mapping[str, TeacherOutputs] | None = None,
-    known: RowInfo | None = None,
+    teacher_outputs: Mapping[str, TeacherOutputs] | None = None,
+    row_info: RowInfo | None = None,
 ) -> float:
     """Return the learning rate whose model has the lowest loss on held-out rows.
 
@@ -186,7 +186,7 @@ def pick_learning_rate(
         config: Settings of the training.
         candidates: Peak learning rates.
         heldout: Trusted rows that are not learnt.
-        seed, steps, teacher, taught, known: As in `train`.
+        seed, steps, teacher, teacher_outputs, row_info: As in `train`.
 
     Raises:
         UsageError: No candidates, or training diverged at every one.
@@ -199,7 +199,13 @@ def pick_learning_rate(
         with seeded(seed):
             student = prepare(strong, config)
             data = training_set_of(
-                examples, student, loss, config, known=known, teacher=teacher, taught=taught
+                examples,
+                student,
+                loss,
+                config,
+                row_info=row_info,
+                teacher=teacher,
+                teacher_outputs=teacher_outputs,
             )
             plan = make_plan(student, data.rows, config, seed=seed, steps=steps, learning_rate=rate)
             learner = build_learner(student, loss, data.rows, teacher)

@@ -41,7 +41,7 @@ def test_gold_rows_get_a_corrected_teacher(llama: str, teacher_folder: str, tmp_
     ):
         told[name] = train(
             rows, llama, SMALL.changed({"loss": loss}), seed=0, folder=tmp_path / name,
-            teacher=teacher, known=RowInfo(sources=sources),
+            teacher=teacher, row_info=RowInfo(sources=sources),
         )  # fmt: skip
     assert weights(tmp_path / "none") == weights(tmp_path / "plain")
     assert len({weights(tmp_path / name) for name in ("plain", "gold", "half")}) == 3

@@ -121,6 +121,6 @@ def test_facts_are_what_was_drawn() -> None:
 def test_an_arm_is_trained_on_its_mix(llama: str, tmp_path: Path) -> None:
     config = TrainConfig(per_device_train_batch_size=4, max_steps=20, gold_share=0.4)
     known = RowInfo(sources=["pool"] * 30 + ["gold"] * 4)
-    facts = train(backwards(34), llama, config, seed=0, folder=tmp_path, known=known)
+    facts = train(backwards(34), llama, config, seed=0, folder=tmp_path, row_info=known)
     assert facts["mix"]["gold"]["share"] == pytest.approx(0.4, abs=0.03)
     assert facts["mix"]["gold"]["passes"] > 5

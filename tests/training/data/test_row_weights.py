@@ -140,7 +140,7 @@ def test_sources_mark_gold_tokens(student: Student) -> None:
 def test_training_takes_weights_and_says_the_normaliser(llama: str, tmp_path: Path) -> None:
     rows, plain = backwards(12), SMALL
     half = RowInfo(weights=[1.0] * 6 + [0.0] * 6)
-    facts = train(rows, llama, plain, seed=0, folder=tmp_path / "a", known=half)
+    facts = train(rows, llama, plain, seed=0, folder=tmp_path / "a", row_info=half)
     train(rows[:6], llama, plain, seed=0, folder=tmp_path / "b")
     assert (facts["rows"], facts["unsupervised"], facts["normalize"]) == (6, 6, "tokens")
     assert weights(tmp_path / "a") == weights(tmp_path / "b")

@@ -108,7 +108,7 @@ def test_the_teacher_is_not_there_while_the_student_learns(
     real = training.run_on_all_ranks
 
     def watched(work: Any, *args: Any, **more: Any) -> Any:
-        seen.append((more["teacher"], len(more["taught"])))
+        seen.append((more["teacher"], len(more["teacher_outputs"])))
         return real(work, *args, **more)
 
     monkeypatch.setattr(training, "run_on_all_ranks", watched)

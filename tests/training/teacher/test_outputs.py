@@ -133,7 +133,7 @@ def trained(
         loss="kd", learning_rate=1e-3, max_length=LIMIT, use_peft=False, max_steps=3
     ).changed({"teacher": "cached", **changes})
     folder.mkdir()
-    return train(EXAMPLES, llama, config, seed=0, folder=folder, taught=taught)
+    return train(EXAMPLES, llama, config, seed=0, folder=folder, teacher_outputs=taught)
 
 
 def test_the_manifest_tells_what_was_stored_and_charges_no_teacher(

@@ -35,9 +35,9 @@ def training_set_of(
     loss: Loss,
     config: TrainConfig,
     *,
-    known: RowInfo | None = None,
+    row_info: RowInfo | None = None,
     teacher: Loaded | None = None,
-    taught: Mapping[str, TeacherOutputs] | None = None,
+    teacher_outputs: Mapping[str, TeacherOutputs] | None = None,
 ) -> TrainingSet:
     """Tokenize rows, attach what is known of them, select tokens and weigh them.
 
@@ -46,15 +46,17 @@ def training_set_of(
         student: The model that will learn.
         loss: Its `needs` decide what is attached.
         config: Lengths, normalization, token selection, prompt warm-up.
-        known: Source and weight of each example.
+        row_info: Source and weight of each example.
         teacher: The reference of token selection.
-        taught: Outputs of a stored teacher, by row name.
+        teacher_outputs: Outputs of a stored teacher, by row name.
 
     Raises:
         DataError, UsageError: The parts do not fit together, or no row can be learnt.
     """
     rows = encode_rows(examples, student.loaded, window(config, student.loaded))
-    rows = with_sources(_with_stored_teacher(rows, loss, config, taught), examples, known)
+    rows = with_sources(
+        _with_stored_teacher(rows, loss, config, teacher_outputs), examples, row_info
+    )
     if "trusted" in loss.needs and rows.trusted is None:
         rows = replace(rows, trusted=[False] * len(rows))
     facts: dict[str, Any] = {}
