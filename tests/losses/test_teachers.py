@@ -39,7 +39,7 @@ def test_a_teacher_of_a_gold_row_gives_way_by_the_margin_and_no_more() -> None:
 
 
 def test_a_top_k_teacher_is_corrected_too() -> None:
-    # stored: token 0 with .4, token 1 with .1; the rest holds .5 and is nobody's rival
+    # stored: token 0 with .4, token 1 with .1; the rest holds .5 and competes with no token
     top = TopK(torch.tensor([[0, 1]]), logs([0.4, 0.1]), torch.tensor([0.5]))
     p, gold = logs([0.25, 0.25, 0.4, 0.1]), torch.tensor([True])
     for target, own in [(1, 0.1), (2, 0.0)]:

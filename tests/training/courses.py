@@ -1,4 +1,4 @@
-"""Short trainings whose every loss, gradient and weight is told, in one process or as a rank."""
+"""Short trainings that return every loss, gradient and weight, in one process or as a rank."""
 
 import os
 import sys
@@ -60,29 +60,29 @@ def course(name: str, model: str, teacher: str, *, how: str, **changes: Any) -> 
         module = loop.TrainerModule.begin(learner, config)
         check_wrapped(module, how)
         plan = loop.Plan(STEPS, 1e-3, seed=0)
-        told: dict[str, Tensor] = {}
+        results: dict[str, Tensor] = {}
         real = loop.clip
 
         def clip(parameters: list[nn.Parameter], limit: float) -> None:
-            gradients = {**gradients_of(learner, "before")} if "loss 1" not in told else {}
+            gradients = {**gradients_of(learner, "before")} if "loss 1" not in results else {}
             real(parameters, limit)
             if gradients:
-                told.update(gradients, **gradients_of(learner, "after"))
+                results.update(gradients, **gradients_of(learner, "after"))
 
         loop.clip = clip
         try:
             for step in loop.steps(module, rows, plan, config):
-                told[f"loss {step.step}"] = accelerator().reduce(step.loss, "sum")
+                results[f"loss {step.step}"] = accelerator().reduce(step.loss, "sum")
         finally:
             loop.clip = real
     return {
-        **told,
+        **results,
         **{f"weight {key}": value for key, value in trained_parameters(learner).items()},
     }
 
 
 def plain(model: Any, dtype: torch.dtype) -> Any:
-    """Without dropout, whose draws differ between ranks, and as exact as asked."""
+    """Without dropout, whose draws differ between ranks, and in the precision given."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -98,7 +98,7 @@ def gradients_of(learner: nn.Module, when: str) -> dict[str, Tensor]:
 
 
 def check_wrapped(module: loop.TrainerModule, how: str) -> None:
-    """The ranks share the model in the way that was asked for, and no other one."""
+    """The ranks share the model in the given way, and no other."""
     if world() == 1:
         assert module.model is module.learner
         return
@@ -173,7 +173,7 @@ def resumed(model: str, root: Path, how: str, peft: bool) -> None:
 def main(model: str, teacher: str, root: Path) -> None:
     torch.set_num_threads(1)
     accelerator()  # the ranks meet
-    told = {
+    results = {
         f"{how} {name}": course(name, model, teacher, how=how)
         for how in ("ddp", "fsdp")
         for name in COURSES
@@ -184,7 +184,7 @@ def main(model: str, teacher: str, root: Path) -> None:
     resumed_full = settings(parallel="fsdp", learning_rate=1e-3)
     train(backwards(ROWS), model, resumed_full, seed=1, folder=root / "full", steps=STEPS)
     if rank() == 0:
-        torch.save({"told": told, "gathers": counts}, root / "told.pt")
+        torch.save({"results": results, "gathers": counts}, root / "results.pt")
     dist.destroy_process_group()
 
 

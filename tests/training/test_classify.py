@@ -165,8 +165,8 @@ def test_logconf_in_short_trainings_keeps_to_the_teachers_shares(
         texts(64), models["bert"], config, classes=CLASSES, targets=targets, seed=3,
         folder=tmp_path,
     )  # fmt: skip
-    said = predictions(tmp_path).argmax(1)
-    assert (said == hard(16)).mean() > 0.9
+    predicted = predictions(tmp_path).argmax(1)
+    assert (predicted == hard(16)).mean() > 0.9
 
 
 def test_reading_a_step_before_learning_it_is_in_the_ledger(
@@ -235,7 +235,7 @@ def test_a_classifier_learns_and_says_so_from_its_folder(
     assert facts["final_loss"] < 0.1
     assert (predictions(tmp_path).argmax(1) == hard(16)).all()
     again = teach(str(tmp_path), tmp_path / "on", config=settings(max_steps=1))
-    assert again["first_loss"] < 0.1  # a trained head is gone on with, not made anew
+    assert again["first_loss"] < 0.1  # a trained head is gone on with, not made again
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "llama", "gpt2"])

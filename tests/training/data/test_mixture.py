@@ -112,10 +112,10 @@ def test_facts_are_what_was_drawn() -> None:
     rows = rows_of({"pool": 30, "gold": 7})
     steps = list(mix_rows(rows, {"gold": 0.3}, SIZE, STEPS, seed=3))
     own, whole = parts(rows, steps, "gold")
-    told = mix_facts(rows, {"gold": 0.3}, SIZE, STEPS, seed=3)["mix"]["gold"]
-    assert told["asked"] == 0.3 and told["rows"] == 7
-    assert told["share"] == pytest.approx(own.sum() / whole.sum())
-    assert told["passes"] == pytest.approx(sum(i >= 30 for s in steps for i in s) / 7)
+    facts = mix_facts(rows, {"gold": 0.3}, SIZE, STEPS, seed=3)["mix"]["gold"]
+    assert facts["asked"] == 0.3 and facts["rows"] == 7
+    assert facts["share"] == pytest.approx(own.sum() / whole.sum())
+    assert facts["passes"] == pytest.approx(sum(i >= 30 for s in steps for i in s) / 7)
 
 
 def test_an_arm_is_trained_on_its_mix(llama: str, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_tokens_of_weight_0_teach_nothing(student: Student, rows: TokenizedRows)
 
 
 @pytest.mark.parametrize(
-    ("known", "said"),
+    ("known", "message"),
     [
         (RowInfo(weights=[1.0] * 7), "8 rows have 7 weights"),
         (RowInfo(sources=["pool"]), "8 rows have 1 sources"),
@@ -117,10 +117,10 @@ def test_tokens_of_weight_0_teach_nothing(student: Student, rows: TokenizedRows)
     ],
 )
 def test_weights_that_are_none_are_said_in_words(
-    student: Student, known: RowInfo, said: str
+    student: Student, known: RowInfo, message: str
 ) -> None:
     examples = backwards(8)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         with_sources(encode_rows(examples, student.loaded, 64), examples, known)
 
 

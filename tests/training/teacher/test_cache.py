@@ -75,8 +75,8 @@ def test_a_whole_stored_teacher_trains_as_the_online_one(
 
 def test_draws_train_too(world: World) -> None:
     run = selected(world, world.out)
-    told = teach(run, world, CACHED, "train.teacher_kind=sampled", "train.teacher_top_k=12")
-    assert told["stored_teacher"] == "sampled" and "captured_mass" not in told
+    facts = teach(run, world, CACHED, "train.teacher_kind=sampled", "train.teacher_top_k=12")
+    assert facts["stored_teacher"] == "sampled" and "captured_mass" not in facts
 
 
 def test_what_is_stored_serves_other_losses_seeds_and_trainings(world: World) -> None:
@@ -96,8 +96,8 @@ def test_what_is_stored_serves_other_losses_seeds_and_trainings(world: World) ->
 
 def test_little_of_a_teacher_is_warned_of(world: World) -> None:
     run = selected(world, world.out)
-    told = teach(run, world, CACHED, "train.teacher_top_k=2")
-    assert 0 < told["captured_mass"] < 0.5
+    facts = teach(run, world, CACHED, "train.teacher_top_k=2")
+    assert 0 < facts["captured_mass"] < 0.5
     assert any("holds" in text and "teacher_top_k" in text for text in run.manifest["warnings"])
 
 
@@ -226,10 +226,10 @@ def test_a_whole_run_stores_its_teacher_too(world: World) -> None:
         train={**settings, "teacher": "cached"},
     )  # fmt: skip
     assert manifest(run, "trusted_selected")["stored_teacher"] == "topk"
-    # the selected rows once, for both arms, and the trusted ones beside them
+    # the selected rows once, for both arms, and the trusted ones as well
     assert [event["rows"] for event in captures(run)] == [6, 10]
-    told = {stage["stage"]: stage for stage in report(run)["ledger"]["stages"]}
-    assert told["teacher"]["flops"] > 0
+    facts = {stage["stage"]: stage for stage in report(run)["ledger"]["stages"]}
+    assert facts["teacher"]["flops"] > 0
 
 
 def test_label_experiments_refuse_what_they_would_not_store() -> None:

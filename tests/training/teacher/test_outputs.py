@@ -29,7 +29,7 @@ LIMIT = 20  # TALK is cut in its last reply
 EXAMPLES = [TALK, *backwards(5)]
 
 
-def said(teacher: Loaded, example: Example, limit: int) -> tuple[Tensor, int]:
+def log_probs(teacher: Loaded, example: Example, limit: int) -> tuple[Tensor, int]:
     """([t, v] log-probabilities at the supervised tokens, digest of what was read)."""
     [row] = encode_training([example], teacher.tokenizer, limit)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def stored(
 ) -> dict[str, TeacherOutputs]:
     found = {}
     for example in EXAMPLES:
-        logs, read = said(teacher, example, limit)
+        logs, read = log_probs(teacher, example, limit)
         if kind == "dense":
             arrays = {"logits": logs.numpy()}
         else:
@@ -116,7 +116,7 @@ def test_rows_never_captured_are_refused(llama: str, teacher_folder: str) -> Non
 
 
 def test_rows_shorter_than_what_was_stored_are_refused(llama: str, teacher_folder: str) -> None:
-    """Also where nobody knows what ids were read."""
+    """Also where it is unknown what ids were read."""
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     blind = {
         name: replace(one, digest=None)
