@@ -67,7 +67,10 @@ def kinds(folder: Path) -> dict[str, Teach]:
         "kd until surpassed": (
             {"loss": "mix(lm=0.5, kd=0.5, kd_schedule=until_surpass)"}, {"teacher": at_hand}
         ),
-        "kd stored": ({"loss": "kd", "teacher": "cached"}, {"teacher_outputs": stored(at_hand, "topk")}),
+        "kd stored": (
+            {"loss": "kd", "teacher": "cached"},
+            {"teacher_outputs": stored(at_hand, "topk")},
+        ),
         "kd sampled": (
             {"loss": "kd", "teacher": "cached", "teacher_kind": "sampled"},
             {"teacher_outputs": stored(at_hand, "sampled")},
