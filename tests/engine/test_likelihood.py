@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pilotfish.engine.generate import generate
-from pilotfish.engine.likelihood import choice_nll, choices, response_nll
+from pilotfish.engine.likelihood import choice_nll, response_nll
 from pilotfish.models import Loaded, load
 from pilotfish.records import Example
 from pilotfish.tokenization import encode_prompts, end_ids
@@ -123,25 +123,3 @@ def test_a_chat_model_is_asked_by_its_template(tmp_path: Any) -> None:
     assert generate(loaded, EXAMPLES, max_new_tokens=3) == [
         slow_greedy(loaded, example, 3) for example in EXAMPLES
     ]
-
-
-def test_choices_are_shares_of_what_candidate_answers_cost() -> None:
-    loaded = build("llama", seed=2)
-    classes = ["yes", "no", "none"]
-    found = choices(loaded, EXAMPLES, classes, max_length=200)
-    np.testing.assert_allclose(np.exp(found.log_probs).sum(1), 1, atol=1e-12)
-    costs = choice_nll(loaded, EXAMPLES[:1], [classes], max_length=200)[0].total
-    by_hand = -costs - np.log(np.exp(-costs).sum())
-    np.testing.assert_allclose(found.log_probs[0], by_hand, atol=1e-5)
-    turned = choices(loaded, EXAMPLES[::-1], classes, max_length=200, token_budget=1)
-    np.testing.assert_allclose(turned.log_probs[::-1], found.log_probs, atol=1e-5)
-    assert found.states is None and set(found.reason) == {""}
-
-
-def test_choices_say_why_a_row_has_none() -> None:
-    loaded = build("llama", seed=2)
-    rows = [asked("a", "hi", "x"), asked("b", "z" * 60, "x")]
-    found = choices(loaded, rows, ["y", "longer"], max_length=40)
-    assert list(found.reason) == ["", "no_response_tokens"]
-    assert np.isfinite(found.log_probs[0]).all() and np.isnan(found.log_probs[1]).all()
-    assert choices(loaded, [], ["y", "n"], max_length=40).log_probs.shape == (0, 2)

@@ -127,7 +127,7 @@ def test_the_head_is_left_alone_where_only_states_are_asked() -> None:
     loaded = build("llama")
     forward = Forward(loaded)
     need = Need("hidden")
-    assert forward.way.lean
+    assert forward.mode.split_head
     loaded.model.lm_head.weight.data.fill_(float("nan"))
     found = measure_pass({need: rows_for(need)}, forward, token_budget=64)[need]
     assert (found.reason == "").all()
@@ -136,17 +136,17 @@ def test_the_head_is_left_alone_where_only_states_are_asked() -> None:
 def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "tile_size", lambda _: (4, 32))
     sizes: list[tuple[int, ...]] = []
-    real = head.facts
+    real = head.gather
 
-    def seen(tiles: Any, *rest: Any, **named: Any) -> Any:
+    def seen(tiles: Any, request: Any) -> Any:
         def watched() -> Any:
             for first, tile in tiles:
                 sizes.append(tuple(tile.shape))
                 yield first, tile
 
-        return real(watched(), *rest, **named)
+        return real(watched(), request)
 
-    monkeypatch.setattr(head, "facts", seen)
+    monkeypatch.setattr(head, "gather", seen)
     together(build("llama"), budget=10_000)
     assert max(size[0] for size in sizes) == 4
     assert max(size[1] for size in sizes) == 32

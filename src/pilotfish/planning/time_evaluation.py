@@ -76,13 +76,14 @@ def answer_some(
 ) -> Answering:
     """What greedy answers to `rows` take; `times`: how many such sets of rows there are."""
     from pilotfish.engine.batch_plan import plan
-    from pilotfish.engine.generate import _default_budget, encode_batch
+    from pilotfish.engine.generate import encode_batch, generation_budget
 
     cut, asked = timed(lambda: encode_batch(loaded, rows, room))
     lengths = [len(ids) for ids in asked.ids]
     if not lengths:
         return Answering(load, cut, cut, 0.0, 0.0)
-    batches = plan([n + room for n in lengths], _default_budget(loaded.device), tie=asked.found.key)
+    budget = generation_budget(loaded.device)
+    batches = plan([n + room for n in lengths], budget, tie=asked.found.key)
     pace = _Writing(loaded, asked.ids, room).pace(max(batches, key=len), seconds)
     ends = _answer_lengths(loaded, rows, asked.places, asked.found.kind, room)
     trained = untrained = fresh = 0.0
@@ -162,18 +163,13 @@ class _Writing:
         """Seconds, and tokens that the longest answer got."""
         from pilotfish.engine.generate import ConfidenceObserver, decode
 
-        made: list[ConfidenceObserver] = []
-
-        def watch(batch: Ints, longest: int) -> ConfidenceObserver:
-            made.append(ConfidenceObserver())
-            return made[-1]
-
+        observer = ConfidenceObserver()
         prompts = [self.prompts[int(i)] for i in chosen]
         keys = [str(i).encode() for i in chosen]
         spent, _ = timed(lambda: decode(
-            self.loaded, prompts, keys, room=fresh, batch_tokens=2**40, watch=watch,
+            self.loaded, prompts, keys, observer, room=fresh, batch_tokens=2**40,
         ))  # fmt: skip
-        return spent, len(made[0].chances)
+        return spent, len(observer.chances)
 
 
 def _through(x: float, y: float) -> Pace:

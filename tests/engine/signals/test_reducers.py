@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pilotfish.engine.signals import SIGNALS, Nll, Tokens, facts
+from pilotfish.engine.signals import SIGNALS
+from pilotfish.engine.signals.nll import Nll
+from pilotfish.engine.signals.tokens import Tokens
+from pilotfish.engine.signals.vocabulary import FacetRequest, gather
 
 
 def tiled(logits: torch.Tensor, targets: torch.Tensor, width: int, *names: str, k: int = 0) -> Any:
@@ -15,7 +18,8 @@ def tiled(logits: torch.Tensor, targets: torch.Tensor, width: int, *names: str, 
         (first, logits[:, first : first + width].float())
         for first in range(0, logits.shape[1], width)
     ]
-    return {name: v.numpy() for name, v in facts(tiles, targets, names, k).items()}
+    request = FacetRequest(frozenset(names), targets, k)
+    return {name: v.numpy() for name, v in gather(tiles, request).items()}
 
 
 def reduced(
