@@ -80,7 +80,7 @@ def test_one_of_several_metrics_is_chosen(tmp_path: Path) -> None:
         ('{"id": "a", "metric": "m", "value": 1, "confidence": "sure"}', "line 1: .*'sure'"),
         ('{"id": null, "metric": "m", "value": 1}', "line 1: the id is no text and no number"),
         ("[" * 100_000, "line 1 is no JSON"),
-        ('{"id": "a", "metric": "m", "value": 1}\n' * 2, "the item 'a' stands twice"),
+        ('{"id": "a", "metric": "m", "value": 1}\n' * 2, "the item 'a' occurs twice"),
     ],
 )
 def test_broken_files_name_their_line(tmp_path: Path, text: str, said: str) -> None:
@@ -187,7 +187,7 @@ def test_missing_items_are_named_with_their_number(tmp_path: Path) -> None:
 def test_another_question_under_the_same_id_is_seen(tmp_path: Path) -> None:
     other = [{**line, "hash": "x"} if line["id"] in ("q1", "q3") else line for line in ours()]
     found = {("selected", 0): model(tmp_path, ours()), ("random", 0): model(tmp_path, other)}
-    said = "random seed 0 was asked something else than selected seed 0 under 2 of 4 ids, 'q1'"
+    said = "random seed 0 answered other questions than selected seed 0 under 2 of 4 ids, 'q1'"
     with pytest.raises(DataError, match=said):
         check_alike(found)
 

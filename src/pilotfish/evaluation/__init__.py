@@ -1,6 +1,6 @@
-"""One file per judgement, and the verdict that turns judged items into intervals and sentences.
+"""Metrics, one file each, and evaluated items: their lines, files and imports.
 
-Importing this room loads no torch: metrics fetch the engine when they are asked to judge.
+Importing this room loads no torch: metrics import the engine when they run a model.
 """
 
 from pilotfish.evaluation.accuracy import Accuracy
@@ -8,7 +8,7 @@ from pilotfish.evaluation.default_metric import default_metric
 from pilotfish.evaluation.exact_match import ExactMatch
 from pilotfish.evaluation.items import Item, Metric, read_items
 from pilotfish.evaluation.loss import Loss
-from pilotfish.evaluation.results import EvaluatedRun, evaluate_model, load_evaluated, load_results
+from pilotfish.evaluation.results import EvaluatedRun, evaluate_model, load_evaluated
 
 METRICS: dict[str, Metric] = {
     "exact_match": ExactMatch(),
@@ -26,6 +26,5 @@ __all__ = [
     "default_metric",
     "evaluate_model",
     "load_evaluated",
-    "load_results",
     "read_items",
 ]
