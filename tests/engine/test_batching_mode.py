@@ -1,4 +1,4 @@
-"""Models that must not be packed: what their attention keeps to itself, no short probe shows."""
+"""Models that must not be packed, though a short probe does not show it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -96,7 +96,7 @@ def test_threads_that_share_a_model_take_turns() -> None:
     assert loaded.attention == "sdpa"
 
 
-def test_want_of_memory_in_the_probe_does_not_choose_another_way() -> None:
+def test_out_of_memory_in_the_probe_does_not_choose_another_mode() -> None:
     loaded = build("llama")
     inner, fit = loaded.model.model.forward, [True, True, True, True, False]
 

@@ -65,7 +65,7 @@ def test_these_shapes_are_packed_and_their_head_is_apart(shape: str) -> None:
 @pytest.mark.parametrize("batching", ["padded", "masked"])
 @pytest.mark.parametrize("split_head", [True, False])
 @pytest.mark.parametrize("shape", ["gpt2", "qwen2", "opt"])
-def test_the_ways_to_fall_back_on_are_true_too(shape: str, batching: str, split_head: bool) -> None:
+def test_the_fallback_modes_agree_too(shape: str, batching: str, split_head: bool) -> None:
     loaded, rows = build(shape), some_rows()
     forward = Forward(loaded)
     which = forward.layout.head if split_head else head.WholeHead()
@@ -139,9 +139,9 @@ def test_equal_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
     real = Forward.run
 
-    def counted(self: Forward, passages: Sequence[Any], where: Any, asks: Any) -> None:
+    def counted(self: Forward, passages: Sequence[Any], indices: Any, queries: Any) -> None:
         runs.append(len(passages))
-        real(self, passages, where, asks)
+        real(self, passages, indices, queries)
 
     monkeypatch.setattr(Forward, "run", counted)
     assert totals(loaded, rows * 5).tolist() == reference.tolist() * 5
@@ -192,10 +192,10 @@ class Starved(Forward):
 
     room = 0
 
-    def run(self, passages: Sequence[Any], where: Any, asks: Any) -> None:
+    def run(self, passages: Sequence[Any], indices: Any, queries: Any) -> None:
         if sum(len(passage.ids) for passage in passages) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        super().run(passages, where, asks)
+        super().run(passages, indices, queries)
 
 
 def test_out_of_memory_halves_the_budget_for_all_rows() -> None:
@@ -223,7 +223,7 @@ def test_a_row_too_big_alone_costs_only_itself() -> None:
 
 def test_other_errors_are_not_taken_for_memory() -> None:
     class Broken(Forward):
-        def run(self, passages: Any, where: Any, asks: Any) -> None:
+        def run(self, passages: Any, indices: Any, queries: Any) -> None:
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):

@@ -9,7 +9,7 @@ from pilotfish.engine.shard_files import load_features
 from pilotfish.models import load
 from pilotfish.records import Need
 from pilotfish.store import Store
-from tests.engine.measuring import measure
+from tests.engine.pool_scoring import measure
 from tests.tiny.models import tiny_gpt2
 from tests.tiny.pools import ListPool, asked
 

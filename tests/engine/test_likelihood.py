@@ -1,4 +1,4 @@
-"""Greedy answers, and what known answers cost."""
+"""Greedy answers, and the NLL of known answers."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def test_settings_of_the_model_do_not_leak_into_greedy(loaded: Loaded) -> None:
     assert generate(loaded, EXAMPLES, max_new_tokens=6) == expected
 
 
-def test_what_cannot_be_asked_is_answered_with_nothing() -> None:
+def test_rows_without_a_usable_prompt_get_an_empty_answer() -> None:
     loaded = build("llama")
     rows = [asked("a", "x" * 125, "y"), Example("b", "s", 0, text="plain text"), EXAMPLES[0]]
     long, plain, short = generate(loaded, rows, max_new_tokens=4)
@@ -85,7 +85,7 @@ def nats_of(loaded: Any, prompt: list[int], reply: list[int]) -> float:
     return -sum(float(chances[len(prompt) + i - 1, token]) for i, token in enumerate(reply))
 
 
-def test_responses_cost_what_the_plain_model_says(loaded: Loaded) -> None:
+def test_responses_have_the_nll_of_the_plain_model(loaded: Loaded) -> None:
     examples = [asked("a", "hello", "you"), asked("b", "a", "x"), asked("c", "q", "")]
     found = response_nll(loaded, examples, max_length=64)
     assert found.reason.tolist() == ["", "", "empty_response"]
@@ -118,7 +118,7 @@ def test_a_choice_that_does_not_fit_whole_has_no_number() -> None:
     assert choice_nll(build("llama"), [], [], max_length=20) == []
 
 
-def test_a_chat_model_is_asked_by_its_template(tmp_path: Any) -> None:
+def test_a_chat_model_reads_its_template(tmp_path: Any) -> None:
     loaded = load(str(tiny_llama(tmp_path, bos=True, chat=True)), device="cpu")
     assert generate(loaded, EXAMPLES, max_new_tokens=3) == [
         slow_greedy(loaded, example, 3) for example in EXAMPLES

@@ -17,7 +17,7 @@ from pilotfish.models import Loaded, load
 from pilotfish.records import Need
 from pilotfish.store import Store
 from pilotfish.tokenization import Encoded
-from tests.engine.measuring import measure
+from tests.engine.pool_scoring import measure
 from tests.tiny.models import tiny_gpt2
 from tests.tiny.pools import ListPool, asked
 
@@ -178,15 +178,15 @@ def test_lengths_need_no_forward_pass(
     assert seen.n_response_tokens.tolist() == by_hand
 
 
-def test_the_budget_that_fitted_stands_in_the_manifest(
+def test_the_budget_that_fitted_is_in_the_manifest(
     weak: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Forward.run
 
-    def starved(self: Forward, rows: Sequence[Encoded], where: Any, reducer: Any) -> None:
+    def starved(self: Forward, rows: Sequence[Encoded], indices: Any, queries: Any) -> None:
         if len(rows) * max(len(row.ids) for row in rows) > 70:
             raise MemoryError
-        real(self, rows, where, reducer)
+        real(self, rows, indices, queries)
 
     monkeypatch.setattr(Forward, "run", starved)
     pool = some_pool()
@@ -221,14 +221,14 @@ def test_receipts_name_the_shards_measured_now(weak: Loaded, tmp_path: Path) -> 
     assert measured == [(), (keys[NEEDS[1]],), ()]
 
 
-def test_receipts_say_what_was_done(weak: Loaded, tmp_path: Path) -> None:
+def test_receipts_list_the_keys_measured_now(weak: Loaded, tmp_path: Path) -> None:
     pool: Any = some_pool()
     work = ShardScorer(pool, NEEDS, weak, Store(tmp_path), max_length=40)
     assert set(work(1).measured) == set(work.keys.values())
     assert work(1).measured == ()
 
 
-def test_a_shard_in_which_no_row_is_usable_is_read_beside_the_others(
+def test_a_shard_in_which_no_row_is_usable_is_read_with_the_others(
     weak: Loaded, tmp_path: Path
 ) -> None:
     rows = [asked("a", "p", "one"), asked("b", "p", "two"), asked("c", "p", ""), asked("d", "", "")]

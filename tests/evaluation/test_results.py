@@ -1,4 +1,4 @@
-"""Results on disk: committed, reused only for the same question, refused when mixed."""
+"""Results on disk: committed, reused only for the same model and questions, refused when mixed."""
 
 import json
 import math
@@ -46,8 +46,8 @@ def test_lines_hold_the_contract(tmp_path):
     assert lines.pop() == ""
     first = json.loads(lines[0])
     assert list(first) == ["id", "metric", "value", "output", "expected", "hash"]
-    told = ["one", "exact_match", 1.0, "out\nput", "1", item_hash(ROWS[0])]
-    assert list(first.values()) == told
+    expected = ["one", "exact_match", 1.0, "out\nput", "1", item_hash(ROWS[0])]
+    assert list(first.values()) == expected
     assert json.loads(lines[1])["value"] is None
     manifest = json.loads((tmp_path / "judge/selected/seed-0.json").read_text())
     assert manifest.items() >= {
@@ -101,7 +101,7 @@ def test_an_intact_result_is_reused(tmp_path):
         {"metric": Counting(name="loss")},
     ],
 )
-def test_another_question_is_judged_again(tmp_path, change):
+def test_another_model_test_or_metric_is_evaluated_again(tmp_path, change):
     store = Store(tmp_path)
     judge(store, Counting())
     metric = change.pop("metric", Counting())

@@ -19,7 +19,7 @@ from pilotfish.number_formats import int8_supported
 from pilotfish.records import Example, Need, Turn
 from pilotfish.store import Store
 from pilotfish.tokenization import Encoded, encode_needs
-from tests.engine.measuring import measure
+from tests.engine.pool_scoring import measure
 from tests.engine.shapes import build
 from tests.tiny.models import byte_tokenizer
 from tests.tiny.pools import ListPool, asked

@@ -68,8 +68,8 @@ def measure_pass(
         elif row.read.ids.max() >= forward.vocabulary:
             failure[index] = "model_error"  # on a GPU it would crash the device, not one row
     readable = np.flatnonzero(failure == "")
-    groups = distinct([rows[i] for i in readable])
-    firsts = readable[groups.first]  # [u] one row of each group
+    groups = distinct([rows[i] for i in readable.tolist()])
+    firsts: list[int] = readable[groups.first].tolist()  # [u] one row of each group
     passages = [rows[i].read for i in firsts]
     repeats = np.bincount(groups.kind, minlength=len(passages))
     while True:

@@ -19,6 +19,7 @@ from pilotfish.engine.batches import Measurement, Tick, default_budget, measure_
 from pilotfish.engine.cache_keys import stage_key, stage_spec
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.shard_files import shard_path, write_shard
+from pilotfish.engine.signals.tokens import Column
 from pilotfish.models import Loaded
 from pilotfish.records import SKIPPED, Example, Need
 from pilotfish.store import Store
@@ -212,6 +213,6 @@ def run_pass(
     """
     if LENGTHS in encoded:
         count = np.array([row.n_response for row in encoded[LENGTHS]], dtype=np.int64)
-        columns = {"total": count.astype(np.float64), "count": count}
+        columns: dict[str, Column] = {"total": count.astype(np.float64), "count": count}
         return {LENGTHS: Measurement(columns, np.full(len(count), "", dtype=object), token_budget)}
     return measure_pass(encoded, forward, token_budget=token_budget, tick=tick)

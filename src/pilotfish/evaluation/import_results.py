@@ -197,14 +197,14 @@ def _read_file(path: Path, metric: str | None, lower_is_better: bool) -> Importe
         if not isinstance(record["id"], str | int | float):
             raise DataError(f"{path}, line {number}: the id is no text and no number", hint=_HINT)
     names = sorted({str(record["metric"]) for _, record in records})
-    name = names[0] if metric is None and len(names) == 1 else metric
-    if name is None or name not in names:
+    chosen = names[0] if metric is None and len(names) == 1 else metric
+    if chosen is None or chosen not in names:
         problem = f"no '{metric}'" if metric else "several metrics"
         raise UsageError(
             f"{path} holds {problem}: {', '.join(names)}", hint="choose one with --metric"
         )
-    items = [_item(path, number, each) for number, each in records if str(each["metric"]) == name]
-    return Imported(tuple(items), name, not (lower_is_better or name in LOWER))
+    items = [_item(path, line, each) for line, each in records if str(each["metric"]) == chosen]
+    return Imported(tuple(items), chosen, not (lower_is_better or chosen in LOWER))
 
 
 def _records(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -41,7 +41,7 @@ def test_near_fp32_for_odd_vocabularies(vocabulary: int, bias: bool) -> None:
     assert torch.allclose(head.log_sum(h), joined.double().logsumexp(1).float(), atol=1e-5)
 
 
-def test_bits_do_not_depend_on_other_tokens_or_on_what_else_is_asked(
+def test_bits_do_not_depend_on_other_tokens_or_other_facets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     head, h, true = Int8Head(make(3001)), states(23), ids(23, 3001)

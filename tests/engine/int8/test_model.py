@@ -1,4 +1,4 @@
-"""Whole models in int8: near fp32, deaf to neighbours, and honest about what they cannot do."""
+"""Whole models in int8: near fp32, blind to neighbours, and refused where unsupported."""
 
 from dataclasses import replace
 
@@ -88,7 +88,7 @@ def test_outlying_channels_cost_little() -> None:
 
 
 class Block(nn.Module):
-    """down(act(up(x))), or something that only looks like it."""
+    """down(act(up(x))), or something that only resembles it."""
 
     def __init__(self, crooked: bool = False) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ def test_a_model_without_linear_layers_is_refused() -> None:
         quantize_body(Odd(bulk=1000))
 
 
-def test_devices_and_cpus_that_cannot_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_and_cpus_without_int8_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = build("llama")
     with pytest.raises(UsageError, match="CPU only, not on meta"):
         quantize(replace(loaded, device=torch.device("meta")))
@@ -143,7 +143,7 @@ def test_devices_and_cpus_that_cannot_are_refused(monkeypatch: pytest.MonkeyPatc
         pick_dtype("int8", torch.device("cpu"))
 
 
-def test_words_for_precisions() -> None:
+def test_names_of_precisions() -> None:
     assert pick_dtype("int8", torch.device("cpu")) == torch.float32
     assert name_of("int8", torch.float32) == "int8"
     assert name_of("auto", torch.float32) == "fp32" and name_of("auto", torch.bfloat16) == "bf16"
@@ -161,7 +161,7 @@ def test_without_a_compiler_the_numbers_are_nearly_the_same(
     assert (found - known).norm() < 1e-2 * known.norm()
 
 
-def test_a_gate_with_a_bias_beside_an_up_without() -> None:
+def test_a_gate_with_a_bias_and_an_up_without() -> None:
     torch.manual_seed(0)
     gate, up, down = nn.Linear(32, 48), nn.Linear(32, 48, bias=False), nn.Linear(48, 32)
     wide = tuple((one.weight, one.bias) for one in (gate, up))

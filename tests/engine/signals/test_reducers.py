@@ -90,7 +90,7 @@ def test_ids_that_are_ruled_out_have_no_entropy(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [2, 3])
-def test_of_equally_likely_tokens_the_lowest_id_is_the_model_s_word(width: int) -> None:
+def test_of_equally_likely_tokens_the_lowest_id_is_top1(width: int) -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0]])
     assert tiled(logits, torch.tensor([1]), width, "hit")["hit"].tolist() == [True]
     assert tiled(logits, torch.tensor([2]), width, "hit")["hit"].tolist() == [False]

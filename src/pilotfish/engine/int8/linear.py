@@ -90,7 +90,7 @@ def _balance(weight: torch.Tensor) -> torch.Tensor:
 
 
 class _Scratch(threading.local):
-    """Memory for int32 sums, which live for one step; allocating it anew would cost more."""
+    """Memory for int32 sums, which live for one step; allocating it again would cost more."""
 
     def __init__(self) -> None:
         self._flat = torch.empty(0, dtype=torch.int32)

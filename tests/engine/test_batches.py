@@ -97,7 +97,7 @@ def test_each_signal_equals_the_obvious_computation(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", ["gpt2", "bloom"])
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.name)
-def test_no_bit_depends_on_what_else_was_asked(shape: str, need: Need) -> None:
+def test_no_bit_depends_on_the_other_needs(shape: str, need: Need) -> None:
     loaded = build(shape)
     alone, among = together(loaded, [need])[need], together(loaded)[need]
     for name, values in alone.columns.items():
@@ -114,16 +114,16 @@ def test_one_forward_serves_every_need(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     real = Forward.run
 
-    def counted(self: Forward, passages: Any, where: Any, asks: Any) -> None:
-        seen.append(len(asks))
-        real(self, passages, where, asks)
+    def counted(self: Forward, passages: Any, indices: Any, queries: Any) -> None:
+        seen.append(len(queries))
+        real(self, passages, indices, queries)
 
     monkeypatch.setattr(Forward, "run", counted)
     together(build("gpt2"), budget=10_000)
     assert seen == [len(NEEDS)]
 
 
-def test_the_head_is_left_alone_where_only_states_are_asked() -> None:
+def test_the_head_does_not_run_where_only_states_are_needed() -> None:
     loaded = build("llama")
     forward = Forward(loaded)
     need = Need("hidden")
