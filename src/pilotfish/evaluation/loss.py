@@ -29,8 +29,8 @@ class Loss:
         from pilotfish.engine.likelihood import response_nll
 
         means = response_nll(loaded, examples, max_length=loaded.window or UNBOUNDED).mean
+        values = [float(nats) if np.isfinite(nats) else None for nats in means]
         return [
-            Item(example.id, self.name, float(nats) if np.isfinite(nats) else None, None,
-                 example.response)
-            for example, nats in zip(examples, means, strict=True)
-        ]  # fmt: skip
+            Item(example.id, self.name, value, None, example.response)
+            for example, value in zip(examples, values, strict=True)
+        ]
