@@ -15,7 +15,7 @@ from benchmarks.machine import parser, settle, write
 from benchmarks.rows import Dolly, corpus
 from benchmarks.rows import write as write_rows
 from benchmarks.trained import convert, short
-from pilotfish.config import TuneConfig, parse_method, parse_methods
+from pilotfish.config import WeakTrainConfig, parse_method, parse_methods
 from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.demo.world import CHAPTERS, build_world
@@ -41,7 +41,7 @@ def demo(folder: Path, seed: int, *, quick: bool) -> Run:
     """The demo's dirty pool, read by its weak model, tuned on the trusted rows."""
     world = build_world(CHAPTERS[0], folder / "world", seed=seed)
     made = demo_settings(CHAPTERS[0], world, seed)
-    how = ScoreConfig(max_length=made["max_length"], tune=TuneConfig(**made["tune"]))
+    how = ScoreConfig(max_length=made["max_length"], tune=WeakTrainConfig(**made["weak_train"]))
     return score(
         str(folder / "run"), Source(made["data"], limit=400 if quick else None), made["weak"],
         parse_methods(SCORED), trusted=made["trusted"], measuring=how,

@@ -78,7 +78,7 @@ def compare(seeds: int, folder: Path, *, train: bool) -> Iterator[Result]:
 
 def measured(world: World, root: Path, *, trusted: bool, seed: int) -> Path:
     """Score the pool by every method in one go; the weak model is tuned where rows are trusted."""
-    tune = settings(CHAPTERS[0], world, seed)["tune"]
+    tune = settings(CHAPTERS[0], world, seed)["weak_train"]
     score(
         str(root),
         Source(str(world.pool)),

@@ -22,7 +22,7 @@ from pilotfish.config import make_recipe
 from pilotfish.demo.world import CHAPTERS, build_world
 from pilotfish.demo.world import settings as demo_settings
 from pilotfish.experiments.run import run_experiment
-from pilotfish.planning.plan import plan
+from pilotfish.planning import plan
 from pilotfish.planning.result import Plan
 from pilotfish.store import Run
 

@@ -26,7 +26,7 @@ def main() -> None:
     recipe = settings(CHAPTERS[options.chapter], world, 0) | {
         "arms": ["base", "random", "length_matched", "selected", "full"],
         "budgets": ["30%", "10%", "5%"],
-        "equal": ["steps", "tokens", "compute"],
+        "matched_on": ["steps", "tokens", "compute"],
         "seeds": options.seeds,
         "losses": {},
         "gates": {

@@ -1,20 +1,20 @@
-"""How a flow speaks to whoever started it: notes and steps, never print."""
+"""Progress of long work, reported to the caller; only the command line prints."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a flow may say; the command line shows it, tests stay silent."""
+    """Receives log lines and progress; the command line prints them."""
 
     def note(self, text: str) -> None:
-        """One line for the reader."""
+        """Report one log line."""
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` units of `stage` are finished; 0 of total opens it."""
+        """Report that `done` of `total` units of `stage` are finished; 0 starts it."""
 
 
 class Silent:
-    """Says nothing."""
+    """Reports nothing."""
 
     def note(self, text: str) -> None:
         """Ignore a line."""

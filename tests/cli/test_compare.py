@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.cli.compare import table
+from pilotfish.cli.compare import pgr_table
 from tests.cli.conftest import Command, pairs, write_jsonl
 
 
@@ -62,7 +62,7 @@ def test_the_table_says_undefined_and_why_in_the_place_of_a_number() -> None:
     ]
     found = {"metric": "accuracy", "seeds": 3, "items": 500, "weak": rung, "ceiling": rung,
              "arms": arms, "alarms": ["look out"]}  # fmt: skip
-    lines = table(found)
+    lines = pgr_table(found)
     assert lines[0] == "accuracy on 500 rows, 3 seeds, 95% intervals"
     assert lines[2].split() == ["weak", "(floor)", "0.700", "[0.680,", "0.720]"]
     assert lines[4].endswith("0.750 [0.650, 0.850]")

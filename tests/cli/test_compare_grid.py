@@ -126,5 +126,5 @@ def test_what_a_recipe_would_not_heed_is_refused(
     recipe: Any, tmp_path: Path, pilotfish: Command, words: list[str]
 ) -> None:
     code, _, err = pilotfish("compare", recipe(), *words, "--out", tmp_path / "run")
-    assert code == 2 and f"cannot heed {words[0]}" in err
+    assert code == 2 and f"cannot use {words[0]}" in err
     assert pilotfish("compare", "--results", "a:0=b", "--seed", "1")[0] == 2

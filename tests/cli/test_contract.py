@@ -108,7 +108,7 @@ def test_steps_in_the_wrong_order_name_the_missing_one(
     code, _, err = pilotfish("train", scored, "--strong", strong)
     assert code == 2 and "pilotfish select" in err
     code, _, err = pilotfish(
-        "judge", scored, "--test", write_jsonl(tmp_path / "t.jsonl", alpaca(4))
+        "evaluate", scored, "--test", write_jsonl(tmp_path / "t.jsonl", alpaca(4))
     )
     assert code == 2 and "pilotfish train" in err
     code, _, err = pilotfish("select", tmp_path / "nowhere", "--method", "ifd", "--budget", "10%")
@@ -191,7 +191,7 @@ def experiment(tmp_path: Path, weak: str, strong: str) -> list[Any]:
         "run", tmp_path / "pool.jsonl", "--weak", weak, "--strong", strong, "--budget", "30%",
         "--method", "perplexity(direction=low)", "--trusted", tmp_path / "trusted.jsonl",
         "--test", tmp_path / "test.jsonl", "--metric", "exact_match", "--out", tmp_path / "run",
-        "--set", "train.max_steps=2", "--set", "tune.learning_rate=1.0e-3", "--quiet",
+        "--set", "train.max_steps=2", "--set", "weak_train.learning_rate=1.0e-3", "--quiet",
     ]  # fmt: skip
 
 
@@ -277,7 +277,7 @@ def test_the_steps_one_at_a_time(
         ("full", 2),
     ]
     code, out, err = pilotfish(
-        "judge", scored, "--test", test, "--metric", "loss", "--json", "--quiet"
+        "evaluate", scored, "--test", test, "--metric", "loss", "--json", "--quiet"
     )
     assert code == 0, err
     assert {arm["name"] for arm in json.loads(out)["arms"]} == {"selected", "full"}
@@ -318,13 +318,13 @@ def test_score_takes_settings_of_tuning_and_refuses_others(
     trusted = write_jsonl(tmp_path / "trusted.jsonl", pairs(10, start=50))
     arguments = ["score", data, "--weak", weak, "--method", "ifd", "--trusted", trusted, "--quiet"]
     code, _, err = pilotfish(
-        *arguments, "--out", tmp_path / "a", "--set", "tune.learning_rate=1.0e-3"
+        *arguments, "--out", tmp_path / "a", "--set", "weak_train.learning_rate=1.0e-3"
     )
     assert code == 0, err
     told = json.loads((tmp_path / "a/weak/manifest.json").read_text())
     assert told["learning_rates_tried"] == [1e-3]
     code, _, err = pilotfish(*arguments, "--out", tmp_path / "b", "--set", "train.max_steps=1")
-    assert code == 2 and "tune." in err
+    assert code == 2 and "weak_train." in err
 
 
 def test_judge_reads_as_many_test_rows_as_asked(
@@ -333,6 +333,6 @@ def test_judge_reads_as_many_test_rows_as_asked(
     test = write_jsonl(tmp_path / "t.jsonl", alpaca(9))
     pilotfish("select", scored, "--method", "ifd", "--budget", "5rows", "--allow-short")
     pilotfish("train", scored, "--strong", strong, "--set", "train.max_steps=1", "--quiet")
-    code, _, err = pilotfish("judge", scored, "--test", test, "--limit", 4, "--metric", "loss")
+    code, _, err = pilotfish("evaluate", scored, "--test", test, "--limit", 4, "--metric", "loss")
     assert code == 0, err
     assert len((scored / "judge/selected/seed-0.jsonl").read_text().splitlines()) == 4

@@ -1,4 +1,4 @@
-"""export, judge --model and compare --results on the command line: words, JSON and exit codes."""
+"""export, evaluate --model, compare --results on the command line: words, JSON, exit codes."""
 
 import json
 import random
@@ -113,11 +113,11 @@ def test_a_model_from_elsewhere_is_judged_into_a_file(
     judged: Path, tmp_path: Path, pilotfish: Command, strong: str
 ) -> None:
     model, file = judged / "train/selected/seed-0", tmp_path / "i/selected.jsonl"
-    code, out, _ = pilotfish("judge", judged, "--model", model, "--items", file)
+    code, out, _ = pilotfish("evaluate", judged, "--model", model, "--items", file)
     assert code == 0 and out.splitlines()[0].startswith(f"{model}: loss ")
     assert file.read_text() == (judged / "judge/selected/seed-0.jsonl").read_text()
-    assert "is there already" in pilotfish("judge", judged, "--model", model, "--items", file)[2]
-    assert "none was named" in pilotfish("judge", judged, "--model", strong)[2]
+    assert "is there already" in pilotfish("evaluate", judged, "--model", model, "--items", file)[2]
+    assert "none was named" in pilotfish("evaluate", judged, "--model", strong)[2]
 
     export = json.loads(pilotfish("export", judged, "--to", "jsonl", "--json")[1])
     test = json.loads(Path(judged, "run.json").read_text())["test"]
@@ -141,13 +141,20 @@ def test_an_adapter_is_judged_on_the_model_it_was_made_for(
     means = {}
     for model in (strong, tmp_path / "lora"):
         code, out, err = pilotfish(
-            "judge", judged, "--model", model, "--items", tmp_path / "i.jsonl", "--force", "--json"
+            "evaluate",
+            judged,
+            "--model",
+            model,
+            "--items",
+            tmp_path / "i.jsonl",
+            "--force",
+            "--json",
         )
         assert code == 0, err
         means[str(model)] = json.loads(out)["mean"]
     assert len({*means.values()}) == 2
     (tmp_path / "lora/adapter_model.safetensors").unlink()
     code, _, err = pilotfish(
-        "judge", judged, "--model", tmp_path / "lora", "--items", tmp_path / "j.jsonl"
+        "evaluate", judged, "--model", tmp_path / "lora", "--items", tmp_path / "j.jsonl"
     )
     assert code == 2 and "is an adapter without adapter_model.safetensors" in err

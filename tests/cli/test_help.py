@@ -10,7 +10,8 @@ from pilotfish.arms.selections import DEFAULT
 from pilotfish.cli.app import app
 from tests.cli.conftest import Command
 
-COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+EVERY: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = {name: command for name, command in EVERY.items() if not command.hidden}
 
 
 def options(command: str) -> set[str]:
@@ -45,3 +46,11 @@ def test_the_summaries_are_whole_sentences(pilotfish: Command) -> None:
 def test_run_names_the_default_method_it_takes(pilotfish: Command) -> None:
     _, out, _ = pilotfish("run", "--help")
     assert DEFAULT in out
+
+
+def test_judge_is_the_hidden_old_name_of_evaluate(pilotfish: Command) -> None:
+    assert {*EVERY} - {*COMMANDS} == {"judge"}
+    assert "judge" not in pilotfish("--help")[1]
+    old, new = (pilotfish(name, "--help")[1] for name in ("judge", "evaluate"))
+    assert old.replace("pilotfish judge", "pilotfish evaluate", 1) == new
+    assert pilotfish("judge", "nowhere")[::2] == pilotfish("evaluate", "nowhere")[::2]

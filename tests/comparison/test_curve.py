@@ -101,7 +101,7 @@ def test_a_method_named_beforehand_keeps_the_verdict() -> None:
 
 
 def test_a_method_chosen_by_its_results_is_judged_on_other_items() -> None:
-    plan = {"methods": {"ifd": "ifd"}, "method": "perplexity", "choose": "split"}
+    plan = {"methods": {"ifd": "ifd"}, "method": "perplexity", "method_selection": "split"}
     case = made({"selected": 0.5, "ifd": 0.9, "random": 0.4}, plan=plan)
     found = choose_method(case)
     assert found.arm == "ifd" and found.facts and found.facts["method"] == "ifd"

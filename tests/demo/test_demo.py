@@ -19,7 +19,7 @@ def test_settings_are_an_ordinary_recipe(chapter: Chapter, tmp_path: Path) -> No
     assert Path(recipe.data) == world.pool
     assert (recipe.seed, recipe.n_seeds, recipe.evidence) == (5, chapter.seeds, "full")
     assert recipe.train.max_steps == DEMO.steps
-    assert recipe.tune.learning_rate is None
+    assert recipe.weak_train.learning_rate is None
     assert len(world.pool.read_text().splitlines()) == chapter.pool_rows
     assert world.rates == POOLS[chapter.name]
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pilotfish.errors import DamagedRun, DataError, UsageError
-from pilotfish.evaluation import Item, evaluate_model, load_evaluated, read_items
+from pilotfish.evaluation import Item, evaluate_model, load_evaluated, load_results, read_items
 from pilotfish.evaluation.items import item_hash
 from pilotfish.evaluation.results import EvaluationSet
 from pilotfish.store import Store
@@ -61,8 +61,8 @@ def test_results_come_back_by_id_with_nan_for_null(tmp_path):
     judge(store, Counting(), seed=2)
     judge(store, Counting(), seed=10)
     judge(store, Counting(), arm="random")
+    found = load_results(store)
     judged = load_evaluated(store)
-    found = judged.results
     assert {arm: list(seeds) for arm, seeds in found.items()} == {
         "random": [0],
         "selected": [2, 10],
@@ -79,6 +79,7 @@ def test_results_come_back_by_id_with_nan_for_null(tmp_path):
 
 
 def test_nothing_judged_is_nothing(tmp_path):
+    assert load_results(Store(tmp_path)) == {}
     assert load_evaluated(Store(tmp_path)) is None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pilotfish.config import make_weak_to_strong, read_recipe
 from pilotfish.models import load
-from pilotfish.weak_to_strong.run import weak_to_strong
+from pilotfish.weak_to_strong.run import run_weak_to_strong
 from tests.examples.test_tinystories import EXAMPLES
 from tests.examples.test_tinystories import load as example
 
@@ -117,6 +117,6 @@ def test_the_recipe_runs_on_them(made: Path, tmp_path: Path) -> None:
         "train": short, "weak_train": short,
     }  # fmt: skip
     recipe = read_recipe(EXAMPLES / "w2s_families.yaml")
-    found = weak_to_strong(make_weak_to_strong({**recipe, **small}), str(tmp_path / "run"))
+    found = run_weak_to_strong(make_weak_to_strong({**recipe, **small}), str(tmp_path / "run"))
     assert {"naive", "kd_mix", "confident"} <= {arm["name"] for arm in found["arms"]}
     assert found["metric"] == "exact_match" and found["weak"]["mean"] > 0.2, "yes or no, and ended"

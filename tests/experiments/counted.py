@@ -1,4 +1,6 @@
-"""`python -m tests.flows.counted LOG KILL ARGS`: pilotfish, which says what every model is run for.
+"""pilotfish, which logs what every model is run for.
+
+`python -m tests.experiments.counted LOG KILL ARGS`.
 
 As a unit of work begins, a line of LOG names it: a shard measured for one key, a tuning, a
 training, a model judged. The process is killed by SIGKILL as its unit number KILL begins; 0: never.
@@ -79,8 +81,8 @@ def count(units: Units) -> None:
 
     units.before(ShardScorer, "_measure", scoring)
     units.before(weak_model, "_tune", lambda *_, folder, **__: f"tune {folder}")
-    units.before(train, "_train", lambda *_, facts, **__: f"train {facts['arm']} {facts['seed']}")
-    units.before(results, "judge_model", judging)
+    units.before(train, "train_model", lambda run, job, **_: f"train {job.arm} {job.seed}")
+    units.before(results, "evaluate_model", judging)
     METRICS.update({name: Judging(metric, units) for name, metric in METRICS.items()})
 
 

@@ -49,14 +49,14 @@ def test_other_methods_have_arms_of_their_own_at_every_budget() -> None:
 
 def test_the_second_table_has_the_arms_whose_rows_are_not_as_many() -> None:
     found = names(
-        budgets=["10%", "5%"], arms=["base", "selected", "full"], equal=["steps", "epochs"]
+        budgets=["10%", "5%"], arms=["base", "selected", "full"], matched_on=["steps", "epochs"]
     )
     assert found == ["base", "selected", "full", "selected@5pct", "full@epochs",
                      "selected@5pct@epochs"]  # fmt: skip
 
 
 def test_equal_tokens_and_compute_bring_their_controls() -> None:
-    found = names(arms=["selected"], equal=["tokens", "compute"])
+    found = names(arms=["selected"], matched_on=["tokens", "compute"])
     assert found == ["selected", "random", "random_tokens", "random_compute"]
 
 
@@ -80,7 +80,7 @@ GRID: dict[str, Any] = {
     "arms": ["base", "random", "selected", "full"],
     "seeds": 2,
     "methods": {"hard": "perplexity(direction=high)"},
-    "equal": ["steps", "epochs", "tokens", "compute"],
+    "matched_on": ["steps", "epochs", "tokens", "compute"],
 }  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_another_method_seed_and_arm_only_add(shared: World) -> None:
     out = str(shared.folder / "grown")
     small = {
         "methods": {},
-        "equal": ["steps"],
+        "matched_on": ["steps"],
         "budget": "10%",
         "budgets": None,
         "arms": ["random", "selected"],
@@ -171,7 +171,7 @@ def test_random_rows_for_the_same_compute_are_learnt_more_often_where_there_are_
 ) -> None:
     out = str(shared.folder / "whole")
     settings = {"budget": "100%", "budgets": None, "methods": {}, "arms": ["selected"], "seeds": 1,
-                "equal": ["compute"],
+                "matched_on": ["compute"],
                 "train": {"max_steps": 4, "use_peft": False, "per_device_train_batch_size": 2},
     }  # fmt: skip
     run = run_experiment(grid(shared, **settings), out)
@@ -188,8 +188,8 @@ def test_random_rows_for_the_same_compute_are_learnt_more_often_where_there_are_
 
 def test_a_tuned_weak_model_picks_anew_at_every_budget(world: World) -> None:
     run = world.run(
-        trusted=world.trusted, budget="50%", budgets=["50%", "25%"], seeds=2, equal=["compute"],
-        arms=["selected", "longest"],
+        trusted=world.trusted, budget="50%", budgets=["50%", "25%"], seeds=2,
+        matched_on=["compute"], arms=["selected", "longest"],
     )  # fmt: skip
     chosen = run.section("selections")
     assert made(run, "selected@25pct", 1)["selection"] == "selected@25pct-1"
@@ -197,7 +197,7 @@ def test_a_tuned_weak_model_picks_anew_at_every_budget(world: World) -> None:
     assert chosen["random@25pct-1"]["of"] == "selected@25pct-1"
     assert set(kept_of(run, "selected@25pct-1")) < set(kept_of(run, "selected-1"))
     # tuning is part of what arriving at the selection took, and all seeds are charged alike
-    plain = world.run(out=world.folder / "plain", equal=["compute"], arms=["selected"])
+    plain = world.run(out=world.folder / "plain", matched_on=["compute"], arms=["selected"])
     untuned = plain.section("selections")["random_compute-0"]["more"]
     assert chosen["random_compute-0"]["more"] == chosen["random_compute@25pct-1"]["more"] > untuned
 
@@ -205,7 +205,7 @@ def test_a_tuned_weak_model_picks_anew_at_every_budget(world: World) -> None:
 @pytest.mark.slow
 def test_a_grid_killed_anywhere_ends_as_one_that_was_not(shared: World, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    settings = {**shared.settings(), **GRID, "seeds": 1, "methods": {}, "equal": ["steps"]}
+    settings = {**shared.settings(), **GRID, "seeds": 1, "methods": {}, "matched_on": ["steps"]}
     recipe.write_text(yaml.safe_dump(settings))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert compared(recipe, whole).wait(timeout=300) == 0

@@ -8,8 +8,11 @@ import pytest
 
 from pilotfish.arms.rows import TrainingPlan
 from pilotfish.arms.training_data import TrainingData, hold_out_gold
+from pilotfish.config.renamed import RENAMED
 from pilotfish.data.held_out import test_rows as stored_test
 from pilotfish.errors import UsageError
+from pilotfish.experiments.evaluate import write_report
+from pilotfish.experiments.train import train_arms
 from pilotfish.records import Example, Turn
 from tests.experiments.worlds import World, kept, manifest, report, rows, write
 from tests.tiny.models import tiny_llama
@@ -170,3 +173,24 @@ def test_an_unknown_loss_or_method_stops_before_anything_is_written(world: World
         with pytest.raises(UsageError, match="did you mean"):
             world.run(**changes)
     assert not (world.out / "pool").exists()
+
+
+def test_a_run_whose_settings_have_older_names_opens_and_goes_on(world: World) -> None:
+    settings = {"arms": ["random", "selected"], "matched_on": ["steps", "tokens"]}
+    settings["pricing"] = {"per_hour": 2.5}
+    run = world.run(**settings)
+    before = report(run)
+    old = {new: old for old, new in RENAMED.items()}
+    for name in ("config", "evidence"):
+        section = {old.get(key, key): value for key, value in run.section(name).items()}
+        assert {*section} & {*RENAMED}
+        run.update(**{name: section})
+    after = write_report(str(run.root))
+    assert {**after, "ledger": None} == {**before, "ledger": None}  # writing it took time too
+    assert "money at 2.5 USD an hour" in (run.root / "report.html").read_text()
+    items = sorted((run.root / "judge").rglob("*.jsonl"))
+    stamps = [path.stat().st_mtime_ns for path in items]
+    train_arms(str(run.root), world.strong, arms=["selected"])
+    world.run(**settings)
+    assert items and [path.stat().st_mtime_ns for path in items] == stamps
+    assert not {*run.section("config")} & {*RENAMED}

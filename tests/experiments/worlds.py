@@ -36,11 +36,11 @@ class World:
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """A recipe of one seed; a change of None takes a setting away."""
-        tune = {"learning_rate": 1e-3, "use_peft": False}
+        weak_train = {"learning_rate": 1e-3, "use_peft": False}
         whole = {
             "data": self.pool, "weak": self.weak, "strong": self.strong, "budget": "6rows",
             "method": "perplexity(direction=low)", "test": self.test, "metric": "loss",
-            "evidence": "quick", "seeds": 1, "tune": tune,
+            "evidence": "quick", "seeds": 1, "weak_train": weak_train,
             "train": {"max_steps": 1, "use_peft": False, "learning_rate": 1e-3},
         }  # fmt: skip
         return {key: value for key, value in {**whole, **changes}.items() if value is not None}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.config import TrainConfig, TuneConfig
+from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.config.data import Source
 from pilotfish.data import Pool, overlap_key, read
 from pilotfish.demo.models import shipped
@@ -29,7 +29,7 @@ WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger", "cloud", "piano"
 ROOM = LabelConfig(max_new_tokens=8)
 QUICK = Models(
     WEAK,
-    tune=TuneConfig(learning_rate=1e-3, use_peft=False, per_device_train_batch_size=64),
+    tune=WeakTrainConfig(learning_rate=1e-3, use_peft=False, per_device_train_batch_size=64),
     train=TrainConfig(learning_rate=1e-3, use_peft=False, max_steps=2),
 )
 

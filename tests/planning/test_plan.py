@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from pilotfish.arms.arms import grid_for
+from pilotfish.arms.price import price_lines
+from pilotfish.arms.selections import ArmSelections, method_of_recipe
 from pilotfish.config import make_recipe
 from pilotfish.errors import DataError, UsageError
-from pilotfish.planning.data import hold
-from pilotfish.planning.plan import plan
+from pilotfish.planning import plan
+from pilotfish.planning.data import counting_note, read_dataset
+from pilotfish.planning.plan import read_work
 from pilotfish.planning.result import Plan
 from pilotfish.planning.text import lines
 from pilotfish.store import Run, Store
@@ -41,7 +45,7 @@ def events(run: Run, stage: str) -> dict[str, dict[str, Any]]:
 GRID = {
     "budgets": ["6rows", "50%"],
     "methods": {"long": "longest"},
-    "equal": ["steps", "epochs", "tokens"],
+    "matched_on": ["steps", "epochs", "tokens"],
     "arms": ["base", "random", "selected", "full"],
 }
 
@@ -95,7 +99,7 @@ def test_tuning_is_planned_for_every_seed_and_takes_at_most_what_is_said(world: 
 
 
 def test_steps_are_numbered_and_totals_are_their_sums(world: World) -> None:
-    found = planned(world, seeds=2, money={"per_hour": 3600.0, "currency": "EUR"}).as_dict()
+    found = planned(world, seeds=2, pricing={"per_hour": 3600.0, "currency": "EUR"}).as_dict()
     steps = found["steps"]
     assert [step["n"] for step in steps] == list(range(1, len(steps) + 1))
     assert steps[0]["stage"] == "read" and steps[-1]["stage"] == "report"
@@ -116,6 +120,24 @@ def test_break_even_is_what_selecting_takes_over_training_on_all_rows(world: Wor
     assert even.seconds == pytest.approx(first["score"].seconds + first["select"].seconds)
     assert even.needed == pytest.approx(even.seconds / even.full)
     assert "more than" in even.sentence and f"{even.needed:.1%}" in even.sentence
+
+
+@pytest.mark.parametrize("changes", [{"evidence": "none"}, {"evidence": "full"}, GRID])
+@pytest.mark.parametrize("metric", ["loss", "exact_match"])
+def test_a_run_prints_the_models_seeds_and_flops_of_its_plan(
+    world: World, changes: dict[str, Any], metric: str
+) -> None:
+    settings = {"trusted": world.trusted, "metric": metric, "seeds": None, **changes}
+    recipe = make_recipe(world.settings(**settings))
+    work = read_work(recipe, world.folder / "read")
+    picks = ArmSelections.of(recipe, method_of_recipe(recipe)[0], grid_for(recipe))
+    head, *priced = price_lines(recipe, work.data.pool, work.data.beside, picks, metric)
+    wanted = lines(planned(world, **settings))[-len(priced) - 3 : -3]
+    assert head == "price (rough: `pilotfish plan` measures it):"
+    assert [text.partition(", about")[0] for text in priced] == [
+        text.partition(", about")[0] for text in wanted
+    ]
+    assert len(priced) == 3 and all("FLOPs, about" in text for text in priced)
 
 
 def test_a_probe_measures_and_says_so(world: World) -> None:
@@ -146,7 +168,7 @@ def test_a_probe_that_fails_leaves_a_plan_and_says_why(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA out of memory: tried to allocate 3 GiB\nmore")
 
-    monkeypatch.setattr("pilotfish.planning.benchmark.learn_some", broken)
+    monkeypatch.setattr("pilotfish.planning.probe.time_training", broken)
     found = planned(world, probing=True)
     assert found.machine["probe"]["how"] == "formula"
     assert any("CUDA out of memory: tried to allocate 3 GiB)" in note for note in found.notes)
@@ -157,16 +179,16 @@ def test_large_data_is_sampled_and_the_rest_told_by_its_size(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(Path(world.pool), rows(3000, start=1000))
-    whole = hold(make_recipe(world.settings()), Store(world.folder / "whole"))
-    assert whole.counted and whole.rows == 3000
-    monkeypatch.setattr("pilotfish.planning.data.WHOLE", 1000)
-    monkeypatch.setattr("pilotfish.planning.data.SAMPLE", 500)
-    some = hold(make_recipe(world.settings()), Store(world.folder / "some"))
-    assert not some.counted and len(some.pool) == 500
+    whole = read_dataset(make_recipe(world.settings()), Store(world.folder / "whole"))
+    assert whole.exact and whole.rows == 3000
+    monkeypatch.setattr("pilotfish.planning.data.WHOLE_BYTES", 1000)
+    monkeypatch.setattr("pilotfish.planning.data.SAMPLED_RECORDS", 500)
+    some = read_dataset(make_recipe(world.settings()), Store(world.folder / "some"))
+    assert not some.exact and len(some.pool) == 500
     assert some.rows == pytest.approx(3000, rel=0.05)
-    assert "estimated" in some.words
-    short = hold(make_recipe(world.settings(limit=100)), Store(world.folder / "short"))
-    assert short.counted and short.rows == 100
+    assert "estimated" in counting_note(some)
+    short = read_dataset(make_recipe(world.settings(limit=100)), Store(world.folder / "short"))
+    assert short.exact and short.rows == 100
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,12 @@ def grid(folder: Path) -> Run:
                 fake.trained(made, arm, seed, rows=100 if "10pct" in arm else 300)
             fake.judged(made, arm, seed, level)
     plan = {"budgets": {"": "30%", "10pct": "10%"}, "methods": {"easy": "perplexity"},
-            "equal": ["steps", "epochs", "tokens", "compute"], "choose": "fixed"}  # fmt: skip
+            "matched_on": ["steps", "epochs", "tokens", "compute"],
+            "method_selection": "fixed"}  # fmt: skip
     made.update(
         evidence={**made.section("evidence"), **plan},
         config={**made.section("config"), "gates": GATES,
-                "money": {"per_hour": 2.5, "currency": "EUR"}},
+                "pricing": {"per_hour": 2.5, "currency": "EUR"}},
     )  # fmt: skip
     for path in made.root.glob("judge/*/seed-*.jsonl"):
         named = [{**json.loads(line), "task": "ab"[at % 2]} for at, line in lines(path)]

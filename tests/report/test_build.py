@@ -148,7 +148,7 @@ def test_a_trained_but_unjudged_run_names_judge(tmp_path: Path) -> None:
     run = fake.selected(fake.scored(fake.pooled(tmp_path, 60)))
     fake.trained(run, "selected", 0)
     report = write(run)
-    assert "pilotfish judge run --test DATA" in report["verdict"]["sentence"]
+    assert "pilotfish evaluate run --test DATA" in report["verdict"]["sentence"]
     assert [arm["state"] for arm in report["arms"]] == ["trained, not judged"]
 
 

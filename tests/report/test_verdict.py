@@ -69,7 +69,7 @@ def test_a_sweep_adds_what_the_rows_are_worth(tmp_path: Path) -> None:
 def test_a_method_that_was_chosen_is_told_on_the_items_that_did_not_choose_it(
     tmp_path: Path,
 ) -> None:
-    plan = {"level": "full", "seeds": [0, 1, 2], "arms": ["selected"], "choose": "split",
+    plan = {"level": "full", "seeds": [0, 1, 2], "arms": ["selected"], "method_selection": "split",
             "budgets": {"": "30%", "10pct": "10%"}, "methods": {"ifd": "ifd"},
             "method": "perplexity"}  # fmt: skip
     told = findings_of(run_of(tmp_path, {**LEVELS, **SWEPT, "ifd": 0.9}, evidence=plan))

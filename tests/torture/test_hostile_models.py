@@ -225,7 +225,7 @@ def adapter_of_pickles(scene: Scene) -> list[str]:
     (adapter / "adapter_model.bin").write_bytes(pickle.dumps(Payload(scene.canary)))
     assert run_command(scene.score()) == 0
     return [
-        "judge", str(scene.out), "--model", str(adapter), "--test", str(scene.rows),
+        "evaluate", str(scene.out), "--model", str(adapter), "--test", str(scene.rows),
         "--items", str(scene.out / "items.jsonl"),
     ]  # fmt: skip
 

@@ -117,7 +117,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "template": (other_template, "weak model"),
     "instruction set": (other_kernels, "namely its cpu"),
     "trusted rows": (other_trusted, "trusted"),
-    "tuning": (given("--set", "tune.learning_rate=0.003"), "config"),
+    "tuning": (given("--set", "weak_train.learning_rate=0.003"), "config"),
 }
 
 
@@ -157,7 +157,7 @@ def test_a_change_reuses_nothing_and_is_named(
 ) -> None:  # fmt: skip
     mutate, word = MUTATIONS[name]
     if name in TUNED:
-        asked.more += ["--trusted", str(asked.trusted), "--set", "tune.use_peft=false"]
+        asked.more += ["--trusted", str(asked.trusted), "--set", "weak_train.use_peft=false"]
     run = tmp_path / "run"
     assert asked.run(run) == 0
     before, shards = files(run), measured(monkeypatch)

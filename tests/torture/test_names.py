@@ -37,7 +37,7 @@ def commands(run: Path, weak: str, name: str) -> dict[str, list[str]]:
         ],
         "label --as": ["label", f"{run}", "--weak", weak, "--as", name, "--classes", "a,b"],
         "train --arm": ["train", f"{run}", "--strong", weak, "--arm", name],
-        "judge --arm": ["judge", f"{run}", "--arm", name],
+        "evaluate --arm": ["evaluate", f"{run}", "--arm", name],
         "export --arms": ["export", f"{run}", "--to", "jsonl", "--arms", name],
         "export --to": ["export", f"{run}", "--to", name],
         "explain --selection": ["explain", f"{run}", "--row", "0", "--selection", name],

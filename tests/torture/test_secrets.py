@@ -33,7 +33,7 @@ ENVIRONMENT = {
 URL = f"https://me:{MARK}@example.org/rows.jsonl"
 # Secrets where settings belong, of a run that goes through
 SETTINGS = {
-    "money": {"per_hour": 1.0, "currency": ENVIRONMENT["OPENAI_API_KEY"]},
+    "pricing": {"per_hour": 1.0, "currency": ENVIRONMENT["OPENAI_API_KEY"]},
     "gates": {ENVIRONMENT["HF_TOKEN"]: {"against": "random", "margin": 9.0}},
 }
 
@@ -102,7 +102,7 @@ def test_nothing_that_a_crash_leaves_or_says_holds_one(
     def quote(*anything: object, **more: object) -> None:
         raise RuntimeError(f"{URL} {ENVIRONMENT} {SETTINGS}")
 
-    for at, place in enumerate(size(("judge_arm",), ("prepare", "begin", "judge_arm"))):
+    for at, place in enumerate(size(("evaluate_arm",), ("prepare", "begin", "evaluate_arm"))):
         with monkeypatch.context() as patch:
             patch.setattr(run, place, quote)
             out = world.folder / f"run-{at}"
@@ -149,7 +149,7 @@ def failures(world: World) -> Iterator[list[str]]:
     yield ["inspect", URL]
     yield ["inspect", world.pool, "--weak", hub]
     yield ["plan", URL, "--weak", hub, "--strong", hub]
-    yield ["judge", str(world.out), "--model", hub, "--items", "x.jsonl", "--test", world.test]
+    yield ["evaluate", str(world.out), "--model", hub, "--items", "x.jsonl", "--test", world.test]
     yield [token]
     yield ["score", f"--{token}"]
 

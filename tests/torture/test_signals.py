@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.cli.main import GRACE, listen
+from pilotfish.cli.main import GRACE, handle_signals
 from pilotfish.cli.main import run as run_command
 from pilotfish.engine import scorer
 from pilotfish.store import run_lock
@@ -74,7 +74,7 @@ def copied(words: list[str], err: Path, grace: float = GRACE) -> int:
             for number, file in ((1, err.with_name("out")), (2, err)):
                 os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
             sys.stdout, sys.stderr = (os.fdopen(n, "w", closefd=False) for n in (1, 2))
-            listen("--json" in words)
+            handle_signals("--json" in words)
             os.write(write, b"!")
             code = run_command(words)
             sys.stdout.flush()
@@ -230,7 +230,7 @@ def test_a_wait_that_swallows_signals_is_found_out(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: Reached
 ) -> None:
     """Negative control: without the thread a long step is waited for."""
-    monkeypatch.setattr(door, "_watch", lambda *args: None)
+    monkeypatch.setattr(door, "_exit_in_time", lambda *args: None)
     monkeypatch.setattr(scorer, "measure_pass", partial(deaf, tmp_path / "begun"))
     words = ["score", jobs.data, "--weak", jobs.weak, "--method", "ifd", "--out",
              str(tmp_path / "run"), "--quiet"]  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from pilotfish.config import make_weak_to_strong
 from pilotfish.errors import UsageError
 from pilotfish.store import Run
-from pilotfish.weak_to_strong.run import weak_to_strong
+from pilotfish.weak_to_strong.run import run_weak_to_strong
 from tests.experiments.worlds import write
 from tests.tiny.encoders import tiny_encoder
 from tests.weak_to_strong.worlds import manifest
@@ -49,7 +49,7 @@ class Classes:
             "test_rows": 30, "looks": 2, "weak_train": TRAIN | {"max_steps": 3}, "train": TRAIN,
         }  # fmt: skip
         recipe = make_weak_to_strong({**settings, **changes})
-        return Run(self.folder / out), weak_to_strong(recipe, str(self.folder / out))
+        return Run(self.folder / out), run_weak_to_strong(recipe, str(self.folder / out))
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +74,16 @@ def test_every_arm_is_judged_by_accuracy(done: tuple[Run, dict[str, Any]]) -> No
     assert {json.loads(line)["expected"] for line in items} == {"few", "many"}
     right = np.mean([json.loads(line)["value"] for line in items])
     seeds = run.store.read_json("report.json") or {}
-    told = next(arm for arm in seeds["arms"] if arm["name"] == "naive")["seed_means"]
-    assert told[1] == pytest.approx(right)
+    shown = next(arm for arm in seeds["arms"] if arm["name"] == "naive")["seed_means"]
+    assert shown[1] == pytest.approx(right)
 
 
-def test_filters_are_charged_for_the_true_labels_they_were_told(
+def test_filters_are_charged_for_the_true_labels_they_use(
     done: tuple[Run, dict[str, Any]],
 ) -> None:
-    told = {arm["name"]: arm["gold_rows"] for arm in done[1]["arms"]}
-    assert (told["naive"], told["near"], told["trusted"]) == (0, 0, 60)
-    assert (told["stop_honest"], told["stop_oracle"]) == (0, 60)
+    shown = {arm["name"]: arm["gold_rows"] for arm in done[1]["arms"]}
+    assert (shown["naive"], shown["near"], shown["trusted"]) == (0, 0, 60)
+    assert (shown["stop_honest"], shown["stop_oracle"]) == (0, 60)
     assert {manifest(done[0], name)["rows"] for name in FILTERS} == {18}
 
 
@@ -122,9 +122,9 @@ def test_hard_labels_teach_the_likeliest_class(
 def test_labels_below_the_least_confidence_are_not_taught(
     classes: Classes, done: tuple[Run, dict[str, Any]]
 ) -> None:
-    said = pq.read_table(done[0].root / "labels/weak/seed-0-student.parquet")["confidence"]
-    least = float(np.median(said.to_numpy()))
+    labels = pq.read_table(done[0].root / "labels/weak/seed-0-student.parquet")["confidence"]
+    least = float(np.median(labels.to_numpy()))
     run, _ = classes.run("unsure", labels={"abstain": least}, seeds=1, controls=[])
     facts = manifest(run, "naive")
-    assert facts["rows"] == int((said.to_numpy() >= least).sum()) == 30 - facts["abstained"]
+    assert facts["rows"] == int((labels.to_numpy() >= least).sum()) == 30 - facts["abstained"]
     assert 0 < facts["abstained"] < 30

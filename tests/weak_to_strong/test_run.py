@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pilotfish.cli.compare import table
+from pilotfish.cli.compare import pgr_table
 from pilotfish.errors import UsageError
 from pilotfish.store import Run
-from pilotfish.weak_to_strong import tasks
-from pilotfish.weak_to_strong.run import weak_to_strong
+from pilotfish.weak_to_strong import tasks, train
+from pilotfish.weak_to_strong.run import run_weak_to_strong
 from tests.experiments.worlds import write
 from tests.weak_to_strong.worlds import Experiment, manifest, rows
 
@@ -42,9 +42,9 @@ def test_the_report_holds_floor_ceiling_and_every_arm(done: tuple[Run, dict[str,
     run, found = done
     assert [arm["name"] for arm in found["arms"]] == ARMS
     assert found["ceiling"]["mean"] > found["weak"]["mean"]
-    told = run.store.read_json("report.json") or {}
-    assert [arm["name"] for arm in told["weak_to_strong"]["arms"]] == ARMS
-    assert {"weak", "ceiling", *ARMS} == {arm["name"] for arm in told["arms"]}
+    report = run.store.read_json("report.json") or {}
+    assert [arm["name"] for arm in report["weak_to_strong"]["arms"]] == ARMS
+    assert {"weak", "ceiling", *ARMS} == {arm["name"] for arm in report["arms"]}
     for arm in [*ARMS, "weak", "ceiling"]:
         for seed in range(2):
             lines = (run.root / f"judge/{arm}/seed-{seed}.jsonl").read_text().splitlines()
@@ -85,10 +85,10 @@ def test_a_second_run_does_nothing(
     before = files(run)
 
     def never(*_: Any, **__: Any) -> None:
-        raise AssertionError("a model was trained or asked again")
+        raise AssertionError("a model was trained or predicted again")
 
-    monkeypatch.setattr(tasks.Answers, "learn", never)
-    monkeypatch.setattr(tasks.Answers, "ask", never)
+    monkeypatch.setattr(train, "train_model", never)
+    monkeypatch.setattr(tasks.GenerationTask, "predict", never)
     assert experiment.run()[1] == found
     assert files(run) == before
 
@@ -117,7 +117,7 @@ def test_a_stopped_experiment_goes_on_to_the_same_result(
 ) -> None:
     out = tmp_path / "stopped"
     with pytest.raises(Stopped):
-        weak_to_strong(experiment.recipe(), str(out), progress=StopAt(stage))
+        run_weak_to_strong(experiment.recipe(), str(out), progress=StopAt(stage))
     assert not (out / "weak_to_strong.json").exists()
     run, found = experiment.run(out)
     assert found == done[1]
@@ -142,9 +142,9 @@ def _items(run: Run) -> list[str]:
 
 
 def _taught_weak(experiment: Experiment) -> set[str]:
-    from pilotfish.weak_to_strong.split import split_of
+    from pilotfish.weak_to_strong.split import read_split
 
-    return {row.id for row in split_of(experiment.recipe()).weak}
+    return {row.id for row in read_split(experiment.recipe()).weak}
 
 
 def test_rows_of_another_split_are_refused_by_name(
@@ -163,6 +163,6 @@ def test_an_arm_taken_out_of_the_recipe_is_not_reported_any_more(
     run, found = experiment.run(tmp_path / "run", controls=[], filters={}, **short)
     assert [arm["name"] for arm in found["arms"]] == ["naive"]
     assert not (run.root / "judge/gold_half/seed-0.json").exists()
-    # one step teaches nothing: the ceiling is not above the floor, and no number may stand there
+    # one step teaches nothing: the ceiling is not above the floor, and no number may be shown
     assert found["arms"][0]["pgr"]["raw"] is None
-    assert "undefined (" in next(line for line in table(found) if line.startswith("naive"))
+    assert "undefined (" in next(line for line in pgr_table(found) if line.startswith("naive"))

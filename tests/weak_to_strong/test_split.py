@@ -10,7 +10,7 @@ from pilotfish.data import overlap_keys
 from pilotfish.errors import DataError, UsageError
 from pilotfish.records import Example, Turn
 from pilotfish.weak_to_strong.split import PARTS, Split, check_apart, split
-from pilotfish.weak_to_strong.tasks import Answers, Classes, task_of
+from pilotfish.weak_to_strong.tasks import ClassificationTask, GenerationTask, task_of
 
 
 def recipe(**changes: Any) -> WeakToStrong:
@@ -67,6 +67,11 @@ def test_given_test_rows_are_judged_at_most_test_rows_many() -> None:
     assert len(made.test) == 10 and {one.id for one in made.test} <= {one.id for one in given}
 
 
+def test_a_curve_is_drawn_from_a_sample_of_the_test_rows() -> None:
+    test = [row(i) for i in range(1000)]
+    assert Split(test, [], [], []).curve_rows == test[:200]
+
+
 def test_too_few_rows_are_refused_with_all_the_numbers() -> None:
     with pytest.raises(UsageError, match=r"60 different rows .* 10 of test, 5 .* 40 .* 30"):
         split(ROWS, [], recipe(weak_rows=40, rows=30))
@@ -79,14 +84,14 @@ def test_a_question_in_two_parts_is_never_let_through() -> None:
 
 def test_the_kind_of_task_follows_from_the_rows() -> None:
     made = task_of(ROWS[:20], ROWS[20:], 64)
-    assert isinstance(made, Classes) and made.classes == ("0", "1")
-    asked = [
+    assert isinstance(made, ClassificationTask) and made.classes == ("0", "1")
+    prompts = [
         Example(f"q{i}", "d", i, turns=(Turn("user", f"q{i}"), Turn("assistant", f"a{i}")))
         for i in range(4)
     ]
-    assert isinstance(task_of(asked[:2], asked[2:], 64), Answers)
+    assert isinstance(task_of(prompts[:2], prompts[2:], 64), GenerationTask)
     with pytest.raises(UsageError, match="neither, or both"):
-        task_of(asked, ROWS, 64)
+        task_of(prompts, ROWS, 64)
 
 
 def test_a_class_that_the_weak_model_cannot_learn_is_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pilotfish.config import WeakToStrong, make_weak_to_strong
 from pilotfish.store import Run
-from pilotfish.weak_to_strong.run import weak_to_strong
+from pilotfish.weak_to_strong.run import run_weak_to_strong
 from tests.experiments.worlds import write
 from tests.tiny.models import tiny_gpt2, tiny_llama
 
@@ -43,7 +43,7 @@ class Experiment:
 
     def run(self, out: Path | None = None, **changes: Any) -> tuple[Run, dict[str, Any]]:
         where = out or self.out
-        found = weak_to_strong(self.recipe(**changes), str(where))
+        found = run_weak_to_strong(self.recipe(**changes), str(where))
         return Run(where), found
 
 

@@ -123,7 +123,7 @@ def grid_for(recipe: Recipe, level: str | None = None) -> list[Arm]:
     for name in recipe.methods:
         _check_own(name, "method")
         arms.append(Arm(name, "selection", name))
-    controls = [control for what, control in EQUAL.items() if what in recipe.equal]
+    controls = [control for what, control in EQUAL.items() if what in recipe.matched_on]
     known = {arm.name for arm in arms}
     needed = ["random", *controls] if controls else []
     arms += [arm_of(each, trusted=trusted) for each in needed if each not in known]
@@ -132,7 +132,7 @@ def grid_for(recipe: Recipe, level: str | None = None) -> list[Arm]:
     # variants are about how, not about how much
     swept = [arm for arm in arms if arm.spends and not arm.of]
     others = [arm.at(slug) for slug in slugs for arm in swept]
-    return [*arms, *others, *(_second_table(arms, others) if EPOCHS in recipe.equal else ())]
+    return [*arms, *others, *(_second_table(arms, others) if EPOCHS in recipe.matched_on else ())]
 
 
 def _second_table(arms: Sequence[Arm], others: Sequence[Arm]) -> list[Arm]:

@@ -82,8 +82,7 @@ def relabelled(
     examples = [example for example in pool.examples() if example.turns or example.label]
     rel, manifest = f"labels/seed-{seed}.json", f"labels/seed-{seed}-manifest.json"
     made_from = {"weak": weak.digest, "pool": pool.fingerprint}
-    found = run.store.manifest(manifest)
-    if found is None or found.get("made_from") != made_from:
+    if not run.store.holds(manifest, {"made_from": made_from}):
         progress.note(f"the weak model answers all {len(examples):,} prompts (seed {seed})")
         answers = _answers(run, weak, examples, seed)
         with run.store.attempt(manifest) as attempt:

@@ -1,6 +1,6 @@
-"""What one arm is taught: its rows, where each comes from, what it counts, and rows to stop by."""
+"""Training data of an arm: rows, their sources and weights, targets, validation rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,49 +12,72 @@ from pilotfish.data.held_out import hold_out, stored_test_rows
 from pilotfish.data.run_pool import read_extra_rows, source_of_run
 from pilotfish.errors import DataError, UsageError
 from pilotfish.progress import SILENT, Progress
-from pilotfish.records import Example
+from pilotfish.records import Example, Floats, Ints
 from pilotfish.store import Run
 
 if TYPE_CHECKING:
     from pilotfish.training.data.row_weights import RowInfo
+    from pilotfish.training.validation import Validation
 
 POOL, GOLD, REPLAY = "pool", "gold", "replay"  # as `train` calls them
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Rows and, in their order, their sources and weights (none: 1 each).
+class ClassTargets:
+    """What a classifier learns to predict.
 
-    validation: held-out rows by whose labels they bear; none of their questions is learnt.
+    Attributes:
+        classes: Names of the K classes, in the order of the model's outputs.
+        targets: [n] class indices, or [n, K] probabilities for losses that learn from a teacher.
+        validation: Held-out rows with targets of their own, to choose the weights that are kept.
     """
 
-    rows: list[Example]
-    sources: list[str]
-    weights: list[float] = field(default_factory=list)
-    validation: dict[str, list[Example]] = field(default_factory=dict)
+    classes: Sequence[str]
+    targets: Ints | Floats
+    validation: "Validation | None" = None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that one model is trained on.
+
+    Attributes:
+        rows: Training rows; a language model learns to write their answers.
+        sources: Where each row comes from (POOL, GOLD or REPLAY), in the order of the rows.
+        weights: What each row counts; empty: 1 each.
+        validation: Held-out rows by the source of their labels, "weak" or "gold". No training row
+            has the prompt of one of them.
+        labels: Targets of a classifier; None: a language model is trained.
+    """
+
+    rows: Sequence[Example]
+    sources: Sequence[str]
+    weights: Sequence[float] = ()
+    validation: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    labels: ClassTargets | None = None
 
     @property
     def known(self) -> "RowInfo | None":
-        """What training is told of the rows; None where they are all of the pool and alike."""
+        """Sources and weights for training; None where all rows are of the pool and count 1."""
         from pilotfish.training.data.row_weights import RowInfo
 
         if not self.weights and set(self.sources) <= {POOL}:
             return None
         return RowInfo(self.sources, self.weights)
 
-    def without(self, held: Sequence[Example]) -> "TrainingData":
-        """The same without the rows that ask what held-out ones ask."""
-        asked = overlap_keys(held)
-        kept = [i for i, row in enumerate(self.rows) if not overlap_keys([row]) & asked]
+    def without(self, held_out: Sequence[Example]) -> "TrainingData":
+        """Drop the rows that have the prompt of a held-out row."""
+        prompts = overlap_keys(held_out)
+        kept = [i for i, row in enumerate(self.rows) if not overlap_keys([row]) & prompts]
         return replace(
             self,
             rows=[self.rows[i] for i in kept],
             sources=[self.sources[i] for i in kept],
-            weights=[self.weights[i] for i in kept] if self.weights else [],
+            weights=[self.weights[i] for i in kept] if self.weights else (),
         )
 
     def count(self, source: str) -> int:
-        """Rows of one source."""
+        """Count the rows of one source."""
         return self.sources.count(source)
 
 
@@ -67,9 +90,11 @@ def training_data_of(
     *,
     progress: Progress = SILENT,
 ) -> TrainingData:
-    """The rows of an arm, replay rows behind them, and what its settings hold out and weigh.
+    """Collect the rows of an arm, its replay rows, and what its settings hold out and weigh.
 
-    UsageError where there is nothing to stop by, DataError for weights that are none.
+    Raises:
+        UsageError: Early stopping needs held-out rows, and there are too few.
+        DataError: A row has no usable weight in the column of weights.
     """
     rows = rows_of_arm(run, arm, seed, training, progress=progress)
     trusted = len(training.trusted) if arm.trusted else 0
@@ -86,19 +111,27 @@ def training_data_of(
 
 
 def replay_rows(run: Run, data: str, *, limit: int | None = None) -> list[Example]:
-    """The rows of `train.replay`, but those that are judged on."""
-    asked = overlap_keys(stored_test_rows(run))
-    return list(read_extra_rows(source_of_run(run), data, exclude=asked, limit=limit).examples)
+    """Read the rows of `train.replay`, without those of the run's test data."""
+    prompts = overlap_keys(stored_test_rows(run))
+    return list(read_extra_rows(source_of_run(run), data, exclude=prompts, limit=limit).examples)
 
 
 def hold_out_gold(training: TrainingPlan) -> list[Example]:
-    """A fifth of the trusted rows, the same for all arms and seeds of a comparison."""
+    """Hold out a fifth of the trusted rows, the same for all arms and seeds of a comparison."""
     count = max(1, len(training.trusted) // 5)
     return hold_out(training.trusted, count, training.stream(0))[1]
 
 
 def check_training_data(plans: Sequence[tuple[Arm, TrainConfig]], *, trusted: bool) -> None:
-    """Refuse, before anything is spent, settings that the arms or the rows at hand cannot meet."""
+    """Refuse training settings that the arms or the rows cannot meet, before anything is spent.
+
+    Args:
+        plans: Every arm with its settings.
+        trusted: Whether there are trusted rows.
+
+    Raises:
+        UsageError: A setting cannot be met.
+    """
     from pilotfish.training.data.token_selection import make_token_selection
 
     for arm, config in plans:
@@ -124,14 +157,18 @@ def check_training_data(plans: Sequence[tuple[Arm, TrainConfig]], *, trusted: bo
 
 
 def check_weights(pool: Pool, configs: Sequence[TrainConfig]) -> None:
-    """DataError, before anything is spent, for a column of weights that some row has not."""
+    """Check that every row has a weight in each column of weights, before anything is spent.
+
+    Raises:
+        DataError: A row has none, or one that is no number of at least 0.
+    """
     for column in sorted({config.weights for config in configs if config.weights}):
         for row in pool.examples():
             _weight(row, column)
 
 
 def as_oracle(arm: Arm, config: TrainConfig) -> Arm:
-    """The arm, under a name that says so where it is stopped by labels it would not have."""
+    """Rename an arm that stops by trusted labels, so that its name says it is an oracle."""
     if config.stop != "gold" or _is_oracle(arm):
         return arm
     return replace(arm, name=f"{arm.name}_oracle")
@@ -144,7 +181,7 @@ def _is_oracle(arm: Arm) -> bool:
 def _apart(
     whole: TrainingData, training: TrainingPlan, config: TrainConfig, seed: int
 ) -> TrainingData:
-    """Hold rows out of the arm's own, and gold ones where there are any; both give a curve."""
+    """Hold out rows of the arm, and trusted ones where there are any; both give a curve."""
     validation: dict[str, list[Example]] = {}
     if len(training.trusted) > 1:
         validation["gold"] = hold_out_gold(training)

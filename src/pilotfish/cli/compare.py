@@ -1,4 +1,4 @@
-"""`pilotfish compare`: arms from a recipe, from finished runs, or from files judged elsewhere."""
+"""`pilotfish compare`: the arms of a recipe, of finished runs, or of results files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pilotfish.cli.console import Console, emit, leave, out
-from pilotfish.cli.options import Force, Json, Quiet, Set
+from pilotfish.cli.console import Console, emit, exit_by_gates, out
+from pilotfish.cli.options import RECIPES, Force, Json, Quiet, Set
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
     from pilotfish.experiments.external.compare_files import CompareOptions
 
-RECIPES = (".yaml", ".yml")
+KIND = "weak_to_strong"
 
 
 def compare(
@@ -27,20 +27,20 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="ARM:SEED=FILE",
-            help="Judged items of a model trained elsewhere, ours or lm-eval's; more of the same "
-            "kind may follow.",
+            help="Items of a model that was evaluated elsewhere, in our format or lm-eval's; "
+            "may be followed by more of them.",
         ),
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which metric, where the files hold several."),
+        typer.Option(metavar="NAME", help="The metric to compare, where files hold several."),
     ] = None,
     lower_is_better: Annotated[
         bool,
-        typer.Option("--lower-is-better", help="Less is better, for a metric not known here."),
+        typer.Option("--lower-is-better", help="For an unknown metric: lower values are better."),
     ] = False,
     margin: Annotated[
-        float | None, typer.Option(help="Differences inside +- this count as equivalent.")
+        float | None, typer.Option(help="Differences inside +- margin count as equivalent.")
     ] = None,
     gate: Annotated[
         list[str] | None,
@@ -52,24 +52,25 @@ def compare(
     ] = None,
     arm: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The arm the verdict is on; default: selected."),
+        typer.Option(metavar="NAME", help="The arm that the verdict is about; default: selected."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its rival; default: random.")
+        str | None,
+        typer.Option(metavar="NAME", help="The arm to compare it with; default: random."),
     ] = None,
     out_: Annotated[
         str | None,
         typer.Option("--out", metavar="RUN", help="The run folder; default: runs/<recipe name>."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="What the split and every draw start from; default: 0.")
+        int | None, typer.Option(help="Seed of every random draw in a recipe; default: 0.")
     ] = None,
     set_: Set = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare the arms of a recipe, of runs, or of judged files.
+    """Compare the arms of a recipe, of runs, or of results files.
 
     An ordinary recipe compares its arms over seeds, `budgets` and `methods`, as `run` does, and
     prints them all. With `experiment: weak_to_strong` it compares floor, ceiling and students: a
@@ -83,52 +84,59 @@ def compare(
       pilotfish compare runs/a runs/b --out runs/both
       pilotfish compare --results selected:0=s0.jsonl random:0=r0.jsonl --out runs/elsewhere
     """
-    given = what or []
-    if results is None and len(given) == 1 and given[0].endswith(RECIPES):
-        pass
-
-        judging = {
+    arguments, folder = what or [], out_
+    if results is None and len(arguments) == 1 and arguments[0].endswith(RECIPES):
+        results_only = {
             "--metric": metric, "--lower-is-better": lower_is_better, "--margin": margin,
             "--gate": gate, "--arm": arm, "--against": against,
         }  # fmt: skip
-        _without(judging, "a recipe says that itself", "write it there, or type --set NAME=VALUE")
-        compare_recipe(
-            given[0], out_, seed=seed, set_=set_, force=force, as_json=as_json, quiet=quiet
+        _refuse(
+            results_only,
+            "a recipe sets it itself",
+            "set it in the recipe, or type --set NAME=VALUE",
         )
-        return
-    settings = {"--seed": seed, "--set": set_}
-    _without(settings, "it is for recipes", "what was judged already stays as it is")
-    pass
-    from pilotfish.experiments.external.compare_files import CompareOptions
+        report, folder, lines = _compare_recipe(
+            arguments[0], out_, seed=seed, set_=set_, force=force, progress=Console(quiet=quiet)
+        )
+    else:
+        _refuse(
+            {"--seed": seed, "--set": set_}, "it is for recipes", "leave it out to compare results"
+        )
+        from pilotfish.experiments.external.compare_files import CompareOptions
 
-    asked = CompareOptions(
-        metric=metric, lower_is_better=lower_is_better, margin=margin, gates=gate or [],
-        arm=arm, against=against,
-    )  # fmt: skip
-    compare_results(given, results or [], out_, asked=asked, force=force, as_json=as_json)
+        options = CompareOptions(
+            metric=metric, lower_is_better=lower_is_better, margin=margin, gates=gate or [],
+            arm=arm, against=against,
+        )  # fmt: skip
+        report = _compare_results(arguments, results or [], out_, options, force=force)
+        lines = verdict_lines(report)
+    if as_json:
+        emit(report)
+    else:
+        for line in lines:
+            out(line)
+        if folder:
+            out(f"report: {folder}/report.html")
+    exit_by_gates(report)
 
 
-def _without(options: Mapping[str, Any], why: str, hint: str) -> None:
-    """UsageError for an option that would be read by nothing."""
+def _refuse(options: Mapping[str, Any], why: str, hint: str) -> None:
+    """Raise UsageError for an option that would have no effect."""
     for name, value in options.items():
         if value not in (None, False, []):
-            raise UsageError(f"`compare` cannot heed {name} here: {why}", hint=hint)
+            raise UsageError(f"`compare` cannot use {name} here: {why}", hint=hint)
 
 
-KIND = "weak_to_strong"
-
-
-def compare_recipe(
+def _compare_recipe(
     recipe: str,
     folder: str | None,
     *,
     seed: int | None,
     set_: list[str] | None,
     force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Train, judge and report what a recipe asks for; ends with the exit code of its gates."""
+    progress: Console,
+) -> tuple[dict[str, Any], str, list[str]]:
+    """Run what a recipe describes; returns the report, its folder and the lines to print."""
     from pilotfish.config import read_recipe
 
     settings = read_recipe(recipe)
@@ -141,51 +149,62 @@ def compare_recipe(
     if seed is not None:
         settings["seed"] = seed
     where = folder or settings.get("out") or f"runs/{Path(recipe).stem}"
-    compare = _weak_to_strong if kind == KIND else _grid
-    report, lines = compare(settings, set_, where, force=force, progress=Console(quiet=quiet))
-    if as_json:
-        emit({"run": where, "report": f"{where}/report.html", **report})
+    if kind == KIND:
+        from pilotfish.config import make_weak_to_strong
+        from pilotfish.weak_to_strong.run import run_weak_to_strong
+
+        made = make_weak_to_strong(settings, set_)
+        found = run_weak_to_strong(made, where, force=force, progress=progress)
+        report, lines = {KIND: found}, pgr_table(found)
     else:
-        for line in lines:
-            out(line)
-        out(f"report: {where}/report.html")
-    leave(report)
+        from pilotfish.config import make_recipe
+        from pilotfish.experiments.run import run_experiment
+
+        run = run_experiment(make_recipe(settings, set_), where, force=force, progress=progress)
+        report = run.store.read_json("report.json") or {}
+        lines = grid_table(report)
+    return {"run": where, "report": f"{where}/report.html", **report}, where, lines
 
 
-def _weak_to_strong(
-    settings: dict[str, Any],
-    set_: list[str] | None,
-    where: str,
+def _compare_results(
+    arguments: Sequence[str],
+    results: Sequence[str],
+    folder: str | None,
+    options: "CompareOptions",
     *,
     force: bool,
-    progress: Console,
-) -> tuple[dict[str, Any], list[str]]:
-    from pilotfish.config import make_weak_to_strong
-    from pilotfish.weak_to_strong.run import weak_to_strong
+) -> dict[str, Any]:
+    """Report on imported files, or on finished runs."""
+    if results:
+        from pilotfish.experiments.external.compare_files import compare_files
 
-    made = make_weak_to_strong(settings, set_)
-    found = weak_to_strong(made, where, force=force, progress=progress)
-    return {KIND: found}, table(found)
+        return compare_files([*results, *arguments], folder, options, force=force)
+    if len(arguments) < 2:
+        seen = f"'{arguments[0]}' alone is" if arguments else "nothing was named:"
+        raise UsageError(
+            f"{seen} nothing to compare",
+            hint="give one recipe (.yaml), two run folders, or --results ARM:SEED=FILE ..",
+        )
+    from pilotfish.experiments.external.compare_runs import compare_runs
+
+    return compare_runs(arguments, folder, options, force=force)
 
 
-def _grid(
-    settings: dict[str, Any],
-    set_: list[str] | None,
-    where: str,
-    *,
-    force: bool,
-    progress: Console,
-) -> tuple[dict[str, Any], list[str]]:
-    from pilotfish.config import make_recipe
-    from pilotfish.experiments.run import run_experiment
-
-    run = run_experiment(make_recipe(settings, set_), where, force=force, progress=progress)
-    report = run.store.read_json("report.json") or {}
-    return report, grid_table(report)
+def verdict_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return the verdict, a table of arms and the gates, as lines of text."""
+    arms = report["arms"]
+    width = max(len(arm["name"]) for arm in arms)
+    lines = [report["verdict"]["sentence"]]
+    for arm in arms:
+        count = len(arm["seeds"])
+        seeds = f"{count} seed{'' if count == 1 else 's'}"
+        lines.append(f"{arm['name']:<{width}}  {seeds}  {_estimate(arm, digits=4)}")
+    lines += [f"gate {gate['name']}: {gate['sentence']}" for gate in report.get("gates") or ()]
+    return [*lines, *(f"warning: {text}" for text in report["warnings"])]
 
 
 def grid_table(report: Mapping[str, Any]) -> list[str]:
-    """Every arm with what it learnt and reached, the verdict first, then what to do."""
+    """Return the verdict, every arm with its rows, steps and metric, and the recommendation."""
     arms = [arm for arm in report["arms"] if arm["mean"] is not None]
     width = max([len(arm["name"]) for arm in arms] + [3])
     heads = f"{'arm':<{width}}  {'rows':>7}  {'tokens':>9}  {'steps':>6}  {'seeds':>5}"
@@ -205,91 +224,30 @@ def grid_table(report: Mapping[str, Any]) -> list[str]:
     return [*lines, *(f"warning: {text}" for text in report["warnings"])]
 
 
-def table(found: Mapping[str, Any]) -> list[str]:
-    """Floor, ceiling and arms with their PGR, as lines of text."""
+def pgr_table(found: Mapping[str, Any]) -> list[str]:
+    """Return floor, ceiling and arms with their PGR (arXiv:2312.09390), as lines of text."""
     metric, seeds, items = found["metric"], found["seeds"], found["items"]
     lines = [f"{metric} on {items:,} rows, {seeds} seed{'' if seeds == 1 else 's'}, 95% intervals"]
-    rungs = [("weak (floor)", found["weak"]), ("ceiling", found["ceiling"])]
+    ends = [("weak (floor)", found["weak"]), ("ceiling", found["ceiling"])]
     width = max(len(name) for name in [*(arm["name"] for arm in found["arms"]), "weak (floor)"])
-    head = f"{'arm':<{width}}  {metric:<22}  PGR"
-    lines += [head, *(f"{name:<{width}}  {_estimate(rung)}" for name, rung in rungs)]
+    lines.append(f"{'arm':<{width}}  {metric:<22}  PGR")
+    lines += [f"{name:<{width}}  {_estimate(end)}" for name, end in ends]
     for arm in found["arms"]:
-        lines.append(f"{arm['name']:<{width}}  {_estimate(arm):<22}  {_pgr(arm['pgr'])}")
+        pgr = arm["pgr"]
+        shown = _interval(pgr["raw"], pgr["low"], pgr["high"], f"undefined ({pgr['why']})")
+        lines.append(f"{arm['name']:<{width}}  {_estimate(arm):<22}  {shown}")
     return [*lines, *(f"note: {text}" for text in found["alarms"])]
 
 
-def _estimate(one: Mapping[str, Any]) -> str:
-    return _interval(one["mean"], one["low"], one["high"], "none could be judged")
+def _estimate(arm: Mapping[str, Any], digits: int = 3) -> str:
+    return _interval(arm["mean"], arm["low"], arm["high"], "none could be evaluated", digits)
 
 
-def _pgr(one: Mapping[str, Any]) -> str:
-    return _interval(one["raw"], one["low"], one["high"], f"undefined ({one['why']})")
-
-
-def _interval(value: float | None, low: float | None, high: float | None, none: str) -> str:
+def _interval(
+    value: float | None, low: float | None, high: float | None, missing: str, digits: int = 3
+) -> str:
     if value is None:
-        return none
+        return missing
     if low is None or high is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def compare_results(
-    given: Sequence[str],
-    results: Sequence[str],
-    folder: str | None,
-    *,
-    asked: "CompareOptions",
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Report on imported files or on finished runs; ends with the exit code of the gates."""
-    if results:
-        from pilotfish.experiments.external.compare_files import compare_files
-
-        report = compare_files([*results, *given], folder, asked, force=force)
-    else:
-        from pilotfish.experiments.external.compare_runs import compare_runs
-
-        report = compare_runs(_runs(given), folder, asked, force=force)
-    if as_json:
-        emit(report)
-    else:
-        for line in lines(report):
-            out(line)
-        if folder:
-            out(f"report: {folder}/report.html")
-    leave(report)
-
-
-def _runs(given: Sequence[str]) -> Sequence[str]:
-    if len(given) < 2:
-        seen = f"'{given[0]}' alone is" if given else "nothing was named:"
-        raise UsageError(
-            f"{seen} nothing to compare",
-            hint="give one recipe (.yaml), two run folders, or --results ARM:SEED=FILE ..",
-        )
-    return given
-
-
-def lines(report: Mapping[str, Any]) -> list[str]:
-    """The verdict, a table of arms and the gates, as lines of text."""
-    arms = report["arms"]
-    width = max(len(arm["name"]) for arm in arms)
-    told = [report["verdict"]["sentence"]]
-    told += [f"{arm['name']:<{width}}  {_seeds(arm)}  {_mean(arm)}" for arm in arms]
-    told += [f"gate {gate['name']}: {gate['sentence']}" for gate in report.get("gates") or ()]
-    return [*told, *(f"warning: {text}" for text in report["warnings"])]
-
-
-def _seeds(arm: Mapping[str, Any]) -> str:
-    count = len(arm["seeds"])
-    return f"{count} seed{'' if count == 1 else 's'}"
-
-
-def _mean(arm: Mapping[str, Any]) -> str:
-    if arm["mean"] is None:
-        return "none could be judged"
-    if arm["low"] is None or arm["high"] is None:
-        return f"{arm['mean']:.4f}"
-    return f"{arm['mean']:.4f} [{arm['low']:.4f}, {arm['high']:.4f}]"
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

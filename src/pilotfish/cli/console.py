@@ -1,5 +1,6 @@
-"""What reaches the terminal: results on stdout, progress and logs on stderr."""
+"""Everything that is printed: results on stdout, progress and logs on stderr."""
 
+import io
 import json
 import re
 import sys
@@ -9,42 +10,42 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import typer
-
 from pilotfish.errors import GateFailed
 from pilotfish.redaction import redact, redact_values
 
-# What a terminal obeys unseen: C1, marks of direction, line separators, tags, blanks of no width
+# Characters that steer a terminal unseen: C1, marks of direction, line separators, tags and blanks
+# of no width
 _UNSEEN = (
     "\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f"
 )
 _CONTROL = re.compile(rf"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f{_UNSEEN}]")
 _RAW = re.compile(f"[{_UNSEEN}]")  # what JSON leaves as it is
+_CLEAR_LINE = "\r\x1b[K"
 
 
 def plain(text: str) -> str:
-    """Text without secrets, terminal escapes, control or bidi characters: rows may hold any.
+    """Remove secrets, terminal escapes, control and bidi characters: rows may hold any of them.
 
-    A lone surrogate, which no terminal can be sent, becomes its escape.
+    A lone surrogate, which no terminal accepts, becomes its escape.
     """
     return redact(_CONTROL.sub("", text)).encode("utf-8", "backslashreplace").decode()
 
 
 def out(text: str) -> None:
-    """One line of result on stdout."""
+    """Print one line of result on stdout."""
     sys.stdout.write(plain(text) + "\n")
 
 
 def emit(value: dict[str, Any]) -> None:
-    """The one JSON object of `--json`; what could steer a terminal is written as an escape."""
+    """Print the one JSON object of `--json`; characters that steer a terminal become escapes."""
     text = json.dumps(redact_values(value), ensure_ascii=False, allow_nan=False)
     escaped = _RAW.sub(lambda found: json.dumps(found[0])[1:-1], text)
     sys.stdout.write(escaped.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
-def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:
-    """Say one error on stderr (and as JSON on stdout where asked); returns its code."""
+def print_error(message: str, code: int, hint: str | None, as_json: bool) -> int:
+    """Print one error on stderr, and with `--json` as an object on stdout; returns its code."""
     if as_json:
         with suppress(OSError):  # the error may be that nothing can be written there
             emit({"error": message, "exit": code, "hint": hint})
@@ -52,83 +53,105 @@ def tell(message: str, code: int, hint: str | None, as_json: bool) -> int:
     return code
 
 
-def fault(error: Exception) -> None:
-    """Where an error came from that nobody foresaw, on stderr."""
+def print_traceback(error: Exception) -> None:
+    """Print the traceback of an internal error on stderr."""
     _log(plain("".join(traceback.format_exception(error))))
 
 
 def _log(text: str) -> None:
-    """Write on stderr; where nobody reads it any more (`2>&1 | head`) the work goes on."""
+    """Write on stderr; the work goes on where the reader is gone (`2>&1 | head`)."""
     with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
+def exit_by_gates(report: Mapping[str, Any]) -> None:
+    """End the command with 4 where a gate of the report failed, with 5 where one is inconclusive.
+
+    Call it last: the report is written and printed by then, whatever its gates say.
+    """
+    gates = report.get("gates")
+    if not gates:
+        return
+    import typer
+
+    from pilotfish.comparison.gates import exit_code
+
+    if code := exit_code(gates):
+        outcome = "fail" if code == GateFailed.exit_code else "inconclusive"
+        names = [str(gate["name"]) for gate in gates if gate["outcome"] == outcome]
+        _log(plain(f"gate {', '.join(names)}: {outcome}") + "\n")
+        raise typer.Exit(code)
+
+
 class Console:
-    """Progress on stderr: a moving line with ETA on a terminal, a few lines when piped."""
+    """Progress on stderr: one line that rich redraws on a terminal, a few plain lines elsewhere."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._tty = sys.stderr.isatty()
+        self._on_terminal = sys.stderr.isatty()
         self._stage = ""
         self._start = 0.0
         self._shown = 0.0
         self._tenth = -1
 
     def note(self, text: str) -> None:
-        """One log line."""
+        """Print one log line."""
         if not self._quiet:
-            self._clear()
-            _log(plain(text) + "\n")
+            start = _CLEAR_LINE if self._on_terminal and self._shown else ""
+            _log(f"{start}{plain(text)}\n")
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """Show how far a stage is."""
+        """Show that `done` of `total` units of a stage are finished."""
         if self._quiet or total <= 0:
             return
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._start, self._shown, self._tenth = stage, now, 0.0, -1
-        line = f"{stage}: {done:,}/{total:,}{self._eta(now, done, total)}"
-        if self._tty:
-            self._moving(line, now, done >= total)
-        else:
-            self._piped(line, now, done, total)
-
-    def _eta(self, now: float, done: int, total: int) -> str:
-        if not 0 < done < total:
-            return "" if done < total else f"  {now - self._start:.1f} s"
-        left = (now - self._start) / done * (total - done)
-        return f"  eta {int(left) // 60}:{int(left) % 60:02d}"
-
-    def _moving(self, line: str, now: float, last: bool) -> None:
-        if last or now - self._shown > 0.1:
-            _log(f"\r\x1b[K{line}" + ("\n" if last else ""))
-            self._shown = now
-
-    def _piped(self, line: str, now: float, done: int, total: int) -> None:
-        # long stages say each tenth at most every 5 seconds; short ones only that they ended
+        last = done >= total
+        if self._on_terminal:
+            if last or now - self._shown > 0.1:
+                line = _progress_bar(plain(stage), done, total, self._time(now, done, total))
+                _log(_CLEAR_LINE + line + ("\n" if last else ""))
+                self._shown = now
+            return
+        # long stages print each tenth at most every 5 seconds; short ones only their end
         tenth = 10 * done // total
-        if (tenth != self._tenth and now - max(self._shown, self._start) > 5) or done >= total:
-            _log(line + "\n")
+        if last or (tenth != self._tenth and now - max(self._shown, self._start) > 5):
+            time_text = self._time(now, done, total)
+            _log(plain(f"{stage}: {done:,}/{total:,}{'  ' if time_text else ''}{time_text}") + "\n")
             self._shown, self._tenth = now, tenth
 
-    def _clear(self) -> None:
-        if self._tty and self._shown:
-            _log("\r\x1b[K")
+    def _time(self, now: float, done: int, total: int) -> str:
+        """Return the time left, or the time taken once the stage is finished."""
+        if done >= total:
+            return f"{now - self._start:.1f} s"
+        if done <= 0:
+            return ""
+        left = (now - self._start) / done * (total - done)
+        return f"eta {int(left) // 60}:{int(left) % 60:02d}"
 
 
-def leave(report: Mapping[str, Any]) -> None:
-    """Say on stderr which gates do not hold and end with their exit code; else go on.
+def _progress_bar(stage: str, done: int, total: int, time_text: str) -> str:
+    """Return one line with a bar, as long as the terminal is wide at most.
 
-    Called last: the report is written and told by then, and counts whatever its gates say.
+    rich is loaded here, on a terminal only. It takes colours away where NO_COLOR is set; the texts
+    are Text objects, so that square brackets in them are no markup.
     """
-    gates = report.get("gates")
-    if not gates:
-        return
-    from pilotfish.comparison.gates import exit_code
+    from rich.console import Console as Terminal
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
-    if code := exit_code(gates):
-        outcome = "fail" if code == GateFailed.exit_code else "inconclusive"
-        names = [str(gate["name"]) for gate in gates if gate["outcome"] == outcome]
-        sys.stderr.write(plain(f"gate {', '.join(names)}: {outcome}") + "\n")
-        raise typer.Exit(code)
+    grid = Table.grid(padding=(0, 1))
+    for _ in range(4):
+        grid.add_column(no_wrap=True)
+    grid.add_row(
+        Text(stage),
+        ProgressBar(total=total, completed=min(done, total), width=20),
+        Text(f"{done:,}/{total:,}"),
+        Text(time_text, style="cyan"),
+    )
+    line = io.StringIO()  # not stderr itself: rich ends the process where a reader is gone
+    Terminal(file=line, force_terminal=True).print(grid)
+    return line.getvalue().splitlines()[0].rstrip()

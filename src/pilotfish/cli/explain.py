@@ -22,7 +22,7 @@ def explain(
 ) -> None:
     """Say what happened to one row, with the numbers.
 
-    Rows that were quarantined, or dropped because they stand in the test data, are explained too.
+    Also explains rows that were quarantined, or dropped because they are in the test data.
 
     \b
     Examples:
@@ -31,8 +31,8 @@ def explain(
     """
     from pilotfish.diagnostics.explain import explain as flow
 
-    told = flow(run, id=id_, row=row, source=source, selection=selection)
+    facts = flow(run, id=id_, row=row, source=source, selection=selection)
     if as_json:
-        emit(told)
+        emit(facts)
     else:
-        out(told["sentence"])
+        out(facts["sentence"])

@@ -1,16 +1,30 @@
 """`pilotfish export`: an arm's rows and settings, written for a trainer elsewhere."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pilotfish.cli.console import Console, emit, out
-from pilotfish.cli.options import Force, Json, Quiet, RunFolder, Set, parse_names
+from pilotfish.cli.options import (
+    FieldOption,
+    Force,
+    Json,
+    Quiet,
+    RunFolder,
+    Set,
+    parse_names,
+    recipe_options,
+)
 from pilotfish.errors import UsageError
 
+if TYPE_CHECKING:
+    from pilotfish.config import Recipe
 
+
+@recipe_options(FieldOption("strong", help="The model to be trained; default: the run's."))
 def export(
     run: RunFolder,
+    recipe: "Recipe",
     to: Annotated[str, typer.Option(metavar="TARGET", help="jsonl, trl, llamafactory or axolotl.")],
     arms: Annotated[
         str,
@@ -24,10 +38,6 @@ def export(
         str | None,
         typer.Option(metavar="N,..", help="Which seeds; default: every one of the run's."),
     ] = None,
-    strong: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="The model to be trained; default: the run's."),
-    ] = None,
     set_: Set = None,
     force: Force = False,
     as_json: Json = False,
@@ -37,7 +47,7 @@ def export(
 
     Rows are in the order of training, in the trainer's own format; all arms share steps, batch
     size, learning rate and LoRA settings, so that they can be compared. README.md in the folder
-    says how the results come back.
+    explains how to bring the results back.
 
     \b
     Example:
@@ -45,17 +55,17 @@ def export(
     """
     from pilotfish.export.export import export as write
 
-    told = write(
-        run, to, arms=parse_names(arms), folder=out_, seeds=_numbers(seed), strong=strong,
-        overrides=set_ or [], force=force,
+    exported = write(
+        run, to, arms=parse_names(arms), folder=out_, seeds=_numbers(seed),
+        strong=recipe.strong or None, overrides=set_ or [], force=force,
         progress=Console(quiet=quiet),
     )  # fmt: skip
     if as_json:
-        emit(told)
+        emit(exported)
         return
-    for arm in told["arms"]:
+    for arm in exported["arms"]:
         out(f"{arm['file']}: {arm['rows']:,} rows of {arm['arm']}, seed {arm['seed']}")
-    out(f"next: {told['folder']}/README.md")
+    out(f"next: {exported['folder']}/README.md")
 
 
 def _numbers(text: str | None) -> list[int]:

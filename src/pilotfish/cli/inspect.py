@@ -1,43 +1,26 @@
 """`pilotfish inspect`: what the data looks like, before anything is spent."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from pilotfish.cli.console import emit, out, tell
-from pilotfish.cli.options import (
-    Config,
-    Data,
-    Json,
-    Limit,
-    Map,
-    MaxBadRate,
-    Quiet,
-    Revision,
-    Split,
-    TrustRemoteCode,
-    parse_map,
+from pilotfish.cli.console import emit, out, print_error
+from pilotfish.cli.options import READING, FieldOption, Json, Quiet, recipe_options
+
+if TYPE_CHECKING:
+    from pilotfish.config import Recipe
+
+
+@recipe_options(
+    "data",
+    FieldOption("weak", help="Render the row with this model's chat template."),
+    *READING,
+    "trust_remote_code",
 )
-
-
-def inspect(
-    data: Data,
-    weak: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Render with this model's own template.")
-    ] = None,
-    limit: Limit = None,
-    max_bad_rate: MaxBadRate = 0.01,
-    map_: Map = None,
-    dataset_config: Config = None,
-    split: Split = None,
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+def inspect(recipe: "Recipe", as_json: Json = False, quiet: Quiet = False) -> None:
     """Show the schema found, one rendered row, and what is bad.
 
-    What a model would learn of the row stands between [[ and ]]. Nothing is written. Ends with
+    The tokens that a model is trained on are shown between [[ and ]]. Nothing is written. Ends with
     exit 3 where a run would stop because too many records are bad.
 
     \b
@@ -45,21 +28,18 @@ def inspect(
       pilotfish inspect rows.jsonl
       pilotfish inspect qa.csv --map prompt=question,completion=answer --weak SMALL
     """
-    from pilotfish.config.data import Source
+    from pilotfish.data.held_out import source_of_recipe
     from pilotfish.diagnostics.inspect import inspect_source
 
-    source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
-    seen = inspect_source(source, model=weak)
-    trouble = seen.trouble(max_bad_rate)
+    seen = inspect_source(source_of_recipe(recipe), model=recipe.weak or None)
+    error = seen.trouble(recipe.max_bad_rate)
     if as_json:
-        found = (
-            {"error": str(trouble), "exit": trouble.exit_code, "hint": trouble.hint}
-            if trouble
-            else {}
+        failure = (
+            {"error": str(error), "exit": error.exit_code, "hint": error.hint} if error else {}
         )
-        emit(seen.as_dict() | found)
+        emit(seen.as_dict() | failure)
     else:
         for line in seen.lines():
             out(line)
-    if trouble:
-        raise typer.Exit(tell(str(trouble), trouble.exit_code, trouble.hint, as_json=False))
+    if error:
+        raise typer.Exit(print_error(str(error), error.exit_code, error.hint, as_json=False))

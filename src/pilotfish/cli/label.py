@@ -6,133 +6,52 @@ import typer
 
 from pilotfish.cli.console import Console, emit, out
 from pilotfish.cli.options import (
-    Config,
+    READING,
+    FieldOption,
     Force,
     Json,
-    Limit,
-    Map,
-    MaxBadRate,
+    Out,
     Quiet,
-    Revision,
     Set,
-    Split,
-    Trusted,
-    TrustRemoteCode,
-    Weak,
-    parse_map,
-    parse_names,
-)  # fmt: skip
+    recipe_options,
+)
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
+    from pilotfish.config import LabelConfig, Recipe
     from pilotfish.labeling.label import Labelled
 
 
+@recipe_options(
+    FieldOption("data", metavar="DATA|RUN", help="The rows, or a run that holds them."),
+    FieldOption(
+        "weak", help="The model that writes the labels: a local folder or a hub id.", required=True
+    ),
+    "trusted",
+    *READING,
+    FieldOption("seed", help="Seed of folds, samples, tuning and training."),
+    "trust_remote_code",
+    settings="LabelConfig",
+)
 def label(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA|RUN", help="The rows, or a run that holds them.")
-    ],
-    weak: Weak,
-    out_: Annotated[
-        str | None, typer.Option("--out", metavar="RUN", help="The run folder to write to.")
-    ] = None,
+    out_: Out = None,
     as_: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Their name; default: the kind.")
-    ] = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND",
-            help="hard: the greedy answer, or the likeliest class; soft: probabilities of the "
-            "classes; consistency: the most frequent of sampled answers.",
-        ),
-    ] = "hard",
-    classes: Annotated[
         str | None,
-        typer.Option(metavar="NAME,..", help="The answers there are; default: the data's labels."),
+        typer.Option("--as", metavar="NAME", help="Name of the labels; default: the kind."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Of consistency: answers per row.")] = 8,
-    temperature: Annotated[float, typer.Option(help="Of consistency.")] = 0.7,
-    abstain_below: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Set labels aside whose confidence is lower."),
-    ] = None,
-    filter_: Annotated[
-        str | None,
-        typer.Option(
-            "--filter",
-            metavar="METHOD,..",
-            help="Which labels to keep, one filter after the other: confidence(keep=0.8), "
-            "consistency(above=0.5), knn(k=20, keep=0.8), trust(keep=0.8).",
-        ),
-    ] = None,
-    folds: Annotated[
-        int,
-        typer.Option(
-            help="Tune one model per fold, on the trusted rows of the others (without --trusted: "
-            "on the pool's own answers); it labels the fold that it did not see."
-        ),
-    ] = 0,
-    trusted: Trusted = None,
-    tune: Annotated[
-        bool,
-        typer.Option(
-            "--tune/--no-tune",
-            help="Whether the weak model is tuned on the trusted rows, or they only serve the "
-            "filter trust.",
-        ),
-    ] = True,
-    head: Annotated[
-        bool | None,
-        typer.Option(
-            "--head/--no-head",
-            help="Whether the models answer by a classification head; default: those that have "
-            "one, and those that write no text.",
-        ),
-    ] = None,
-    then: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL,..",
-            help="Each is trained on the labels of the one before, in folds, and labels anew.",
-        ),
-    ] = None,
-    refill: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Train it on the labels kept, in folds; hard rows come back where it agrees.",
-        ),
-    ] = None,
-    refill_rule: Annotated[
-        str,
-        typer.Option(metavar="METHOD", help="How many, and how hard: refill(quota=.., floor=..)."),
-    ] = "refill",
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Room for a free answer; default: what the data's own take."),
-    ] = None,
-    max_length: Annotated[
-        int, typer.Option(min=2, help="Tokens of a row with a candidate answer.")
-    ] = 1024,
-    limit: Limit = None,
-    max_bad_rate: MaxBadRate = 0.01,
-    map_: Map = None,
-    dataset_config: Config = None,
-    split: Split = None,
-    revision: Revision = None,
-    seed: Annotated[int, typer.Option(help="Of folds, samples, tuning and training.")] = 0,
+    *,
+    recipe: "Recipe",
+    settings: "LabelConfig",
     set_: Set = None,
     force: Force = False,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Let the weak model write the answer of every row (label mode).
 
-    Writes RUN/labels/NAME.parquet: of every row the label, its confidence, whether it stands and
-    why not; and NAME.jsonl: the rows whose label stands, as they came, with it in the place of
-    their own answer. The same command again labels only what is missing.
+    Writes RUN/labels/NAME.parquet with the label, confidence, status and reason of every row, and
+    NAME.jsonl with the rows whose label is kept: as they came, their answer replaced by the label.
+    The same command again labels only what is missing.
 
     \b
     Examples:
@@ -144,28 +63,29 @@ def label(
         --filter 'consistency(above=0.7)' --out RUN
       pilotfish label RUN --weak SMALL --then MIDDLE --as chain
     """
-    from pilotfish.config.data import Source
+    from pilotfish.data.held_out import source_of_recipe
     from pilotfish.data.run_pool import is_run
     from pilotfish.labeling.label import label as flow
-    from pilotfish.labeling.label import settings
+    from pilotfish.labeling.label import settings as training_settings
     from pilotfish.labeling.settings import LabelConfig, Models
 
-    folder = out_ or (data if is_run(data) else None)
+    folder = out_ or (recipe.data if is_run(recipe.data) else None)
     if folder is None:
         raise UsageError("`label` needs --out RUN, the folder to write to")
-    tuning, training = settings(set_ or [])
+    weak_train, train = training_settings(set_ or [])
     how = LabelConfig(
-        kind, classes=tuple(parse_names(classes)) or None, samples=samples,
-        temperature=temperature, abstain=abstain_below, filters=_methods(filter_), folds=folds,
-        seed=seed, max_new_tokens=max_new_tokens, max_length=max_length,
+        settings.kind, classes=tuple(settings.classes) or None, samples=settings.samples,
+        temperature=settings.temperature, abstain=settings.abstain_below,
+        filters=_methods(settings.filter), folds=settings.folds, seed=recipe.seed,
+        max_new_tokens=settings.max_new_tokens, max_length=settings.max_length,
     )  # fmt: skip
     models = Models(
-        weak, tune, tuple(parse_names(then)), refill, _rule(refill_rule), tuning, training, head
-    )
-    source = Source(data, parse_map(map_), limit, max_bad_rate, dataset_config, split, revision)
+        recipe.weak, settings.tune, tuple(settings.then), settings.refill,
+        _rule(settings.refill_rule), weak_train, train, settings.head,
+    )  # fmt: skip
     found = flow(
-        source, models, folder, how, name=as_, trusted=trusted, force=force,
-        progress=Console(quiet=quiet),
+        source_of_recipe(recipe), models, folder, how, name=as_, trusted=recipe.trusted,
+        force=force, progress=Console(quiet=quiet),
     )  # fmt: skip
     if as_json:
         emit({"run": folder, "name": found.name, **_files(found), **found.facts})
@@ -213,10 +133,10 @@ def _show(found: "Labelled") -> None:
     if facts["agreement"] is not None:
         out(
             f"agreement with the rows' own answers: {facts['agreement']:.3f} of "
-            f"{facts['agreement_rows']:,} labels that stand"
+            f"{facts['agreement_rows']:,} kept labels"
         )
-    for name, told in facts["filters"].items():
-        out(f"{name}: {told}")
+    for name, summary in facts["filters"].items():
+        out(f"{name}: {summary}")
     for sentence in facts["words"]:
         out(sentence)
     out(f"rows to learn from: {found.run.root}/{_files(found)['labelled']}")

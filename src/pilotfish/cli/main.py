@@ -1,4 +1,4 @@
-"""Where every command starts and ends: signals, errors in words, exit codes."""
+"""The start and the end of every command: signals, error messages, exit codes."""
 
 import atexit
 import os
@@ -10,7 +10,7 @@ import time
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from pilotfish.cli.console import fault, tell
+from pilotfish.cli.console import print_error, print_traceback
 from pilotfish.errors import (
     DiskError,
     Interrupted,
@@ -20,31 +20,33 @@ from pilotfish.errors import (
     UsageError,
 )
 
-# Seconds from a signal to the end, whatever the main thread is in the middle of; 5 are promised,
-# and a busy machine needs some of them to put a process away.
+# Seconds from a signal to the exit, whatever the main thread is doing; 5 are promised, and a busy
+# machine needs some of them to end a process.
 GRACE = 4.0
 
 
 def main() -> NoReturn:
-    """Run the command line and leave with the contract's exit code."""
+    """Run the command line and exit with the contract's code."""
     open_streams()
-    listen("--json" in sys.argv)
+    handle_signals("--json" in sys.argv)
     code = run(sys.argv[1:])
     for number in _SIGNALS:
-        signal.signal(number, _ignore)  # all is said and done: libraries are put away in peace
+        signal.signal(
+            number, _ignore
+        )  # the command is done: nothing interrupts the libraries' cleanup
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # else Python tries again while it ends, and ends with 120
-            _to_nobody(stream)
+        except OSError:  # else Python flushes again at its end, and exits with 120
+            _discard(stream)
     _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process; one of several that trained together without taking Python apart first.
+    """Exit; under torchrun, without Python's own shutdown.
 
-    A thread of gloo that lets go of its last tensor while the interpreter ends aborts the process,
-    and torchrun would call done work failed. No call joins those threads for certain.
+    A gloo thread that frees its last tensor during the interpreter's shutdown aborts the process,
+    and torchrun would report finished work as failed. No call joins those threads for certain.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         atexit._run_exitfuncs()
@@ -53,9 +55,9 @@ def _leave(code: int) -> NoReturn:
 
 
 def open_streams() -> None:
-    """Started with closed streams (`>&-`, some services) we talk to nobody.
+    """Open stdin, stdout and stderr on the null device where they are closed (`>&-`, services).
 
-    Their numbers are taken first: a file of a run that got one would hold what libraries print.
+    Otherwise a file of the run could get one of their numbers, and receive what libraries print.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -64,42 +66,43 @@ def open_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def _to_nobody(stream: TextIO) -> None:
+def _discard(stream: TextIO) -> None:
+    """Send what is still buffered to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def listen(as_json: bool = False) -> None:
-    """From now on SIGINT and SIGTERM end a command in words, within seconds; twice means now.
+def handle_signals(as_json: bool = False) -> None:
+    """Make SIGINT and SIGTERM end the command with a message within seconds; a second one at once.
 
-    Python answers a signal between two steps of its own, and one step of a large model may be a
-    minute: a thread that the signal wakes at once sees to it that nobody waits that long.
+    Python handles a signal between two bytecodes, and one step of a large model may take a minute:
+    a thread that the signal wakes at once ends the process in time.
     """
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     for number in _SIGNALS:
         signal.signal(number, _stop)
-    threading.Thread(target=_watch, args=(read, as_json), daemon=True).start()
+    threading.Thread(target=_exit_in_time, args=(read, as_json), daemon=True).start()
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_TOLD = threading.Event()  # one sentence and one object, whichever thread says them
+_REPORTED = threading.Event()  # one message and one object, whichever thread prints them
 
 
-def _watch(read: int, as_json: bool) -> None:
-    """Leave on the second signal, or when the first was not answered in time."""
+def _exit_in_time(read: int, as_json: bool) -> None:
+    """Exit on the second signal, or when the first was not handled in time."""
     first = _next(read, None)
     signum = _next(read, time.monotonic() + GRACE) or first
     try:
-        if not _TOLD.is_set():
-            _tell(Interrupted(signum), as_json)
+        if not _REPORTED.is_set():
+            _report(Interrupted(signum), as_json)
             sys.stdout.flush()
-    finally:  # whoever should read it may be gone
+    finally:  # the reader of stdout may be gone
         os._exit(128 + signum)
 
 
 def _next(read: int, end: float | None) -> int:
-    """The next signal that means stop; 0 where none came before `end`."""
+    """Return the next SIGINT or SIGTERM; 0 where none came before `end`."""
     while True:
         left = None if end is None else max(0.0, end - time.monotonic())
         if not select.select([read], [], [], left)[0]:
@@ -110,28 +113,28 @@ def _next(read: int, end: float | None) -> int:
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
-    # what cleans up is not disturbed again: the second signal is answered by the thread
+    # cleanup is not interrupted again: the thread handles the second signal
     for number in _SIGNALS:
         signal.signal(number, _ignore)
     raise Interrupted(signum)
 
 
 def _ignore(signum: int, frame: FrameType | None) -> None:
-    """Not SIG_IGN, which the thread would not hear of."""
+    """Do nothing. SIG_IGN would not wake the thread."""
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; returns its exit code, every error told in words."""
+    """Run one command; prints every error as a message and returns the exit code."""
     as_json = "--json" in arguments
     try:
-        return _run(arguments, as_json)  # signals come while its libraries are loaded too
+        return _run(arguments, as_json)  # signals arrive while its libraries are loaded too
     except (Interrupted, KeyboardInterrupt) as stop:
-        return _tell(stop if isinstance(stop, Interrupted) else Interrupted(), as_json)
+        return _report(stop if isinstance(stop, Interrupted) else Interrupted(), as_json)
 
 
-def _tell(stopped: Interrupted, as_json: bool) -> int:
-    _TOLD.set()
-    return tell(str(stopped), stopped.exit_code, stopped.hint, as_json)
+def _report(stopped: Interrupted, as_json: bool) -> int:
+    _REPORTED.set()
+    return print_error(str(stopped), stopped.exit_code, stopped.hint, as_json)
 
 
 def _run(arguments: list[str], as_json: bool) -> int:
@@ -140,41 +143,41 @@ def _run(arguments: list[str], as_json: bool) -> int:
     from pilotfish.cli.app import app
 
     try:
-        if "" in arguments:  # as a folder it would be the one we are in
+        if "" in arguments:  # as a folder it would be the current one
             raise UsageError("an argument is empty", hint="check the variables of the command")
         result = app(arguments, standalone_mode=False, prog_name="pilotfish")
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except typer.Exit as done:
         return int(done.exit_code)
-    except _typing_errors() as error:
+    except _command_line_error() as error:
         context = getattr(error, "ctx", None)
         usage = context.command_path if context else "pilotfish"
-        return tell(error.format_message(), 2, f"{usage} --help", as_json)
+        return print_error(error.format_message(), 2, f"{usage} --help", as_json)
     except PilotfishError as error:
-        return tell(str(error), error.exit_code, error.hint, as_json)
+        return print_error(str(error), error.exit_code, error.hint, as_json)
     except typer.Abort as stop:
         raise Interrupted from stop
     except BrokenPipeError:
-        # the reader went away (`pilotfish methods | head`): nothing is left to say
-        _to_nobody(sys.stdout)
+        # the reader is gone (`pilotfish methods | head`): nothing is left to print
+        _discard(sys.stdout)
         return 0
     except SystemExit as left:
-        if isinstance(left.__context__, BrokenPipeError):  # click's way of saying the same
+        if isinstance(left.__context__, BrokenPipeError):  # click turns it into this
             return 0
         if isinstance(left.code, int):
             return left.code
         raise
     except Exception as error:
         if found := DiskError.of(error) or NoPath.of(error) or OutOfMemory.of(error):
-            return tell(str(found), found.exit_code, found.hint, as_json)
-        fault(error)
+            return print_error(str(found), found.exit_code, found.hint, as_json)
+        print_traceback(error)
         hint = "this is a fault in pilotfish: please report it with the lines above"
-        return tell(f"internal error: {type(error).__name__}: {error}", 1, hint, as_json)
+        return print_error(f"internal error: {type(error).__name__}: {error}", 1, hint, as_json)
 
 
-def _typing_errors() -> Any:
-    """The class of wrong command lines: click's own, or the copy that newer typers carry."""
+def _command_line_error() -> Any:
+    """Return the class of wrong command lines: click's, or that of typer's own copy of click."""
     import typer
 
     return next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

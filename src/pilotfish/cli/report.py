@@ -11,11 +11,11 @@ def report(run: RunFolder, as_json: Json = False) -> None:
     """
     from pilotfish.experiments.evaluate import write_report
 
-    told = write_report(run)
+    content = write_report(run)
     if as_json:
-        emit(told)
+        emit(content)
         return
-    out(told["verdict"]["sentence"])
-    for sentence in (told["scoring"] or {}).get("sentences", ()):
+    out(content["verdict"]["sentence"])
+    for sentence in (content["scoring"] or {}).get("sentences", ()):
         out(sentence)
     out(f"report: {run}/report.html")

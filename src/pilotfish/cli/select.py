@@ -1,49 +1,54 @@
 """`pilotfish select`: spend a budget on finished scores; fp32 ones need no torch."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pilotfish.cli.console import Console, emit, out
-from pilotfish.cli.options import Budget, Direction, Force, Json, Quiet, RunFolder, TrustRemoteCode
+from pilotfish.cli.options import FieldOption, Force, Json, Quiet, RunFolder, recipe_options
+
+if TYPE_CHECKING:
+    from pilotfish.config import Recipe
 
 
+@recipe_options(
+    FieldOption("method", help="A method, or a score column.", required=True),
+    FieldOption("budget", required=True),
+    "direction",
+    "allow_short",
+    FieldOption("seed", help="Seed of methods that draw, such as `random`."),
+    "trust_remote_code",
+)
 def select(
     run: RunFolder,
-    method: Annotated[str, typer.Option(metavar="METHOD", help="A method, or a score column.")],
-    budget: Budget,
+    recipe: "Recipe",
     as_: Annotated[
         str, typer.Option("--as", metavar="NAME", help="The selection's name.")
     ] = "selected",
-    direction: Direction = None,
-    allow_short: Annotated[
-        bool,
-        typer.Option("--allow-short", help="Take fewer rows than asked where fewer may be picked."),
-    ] = False,
     dedup: Annotated[
         str | None,
         typer.Option(metavar="exact|near", help="Keep only the best-ranked row of equal ones."),
     ] = None,
     quota: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Share the rows among groups: COLUMN[:balanced]."),
+        typer.Option(metavar="COLUMN", help="Share the budget among groups: COLUMN[:balanced]."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of methods that draw, such as `random`.")] = 0,
     canaries: Annotated[
         int,
-        typer.Option(min=0, metavar="N", help="Plant N rows of each attack beside the pool."),
+        typer.Option(
+            min=0, metavar="N", help="Measure how often N canary rows of each attack are selected."
+        ),
     ] = 0,
     force: Force = False,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pick rows until the budget is spent, with a reason for every row.
+    """Pick rows until the budget is spent, with a reason for each.
 
-    Exactly what was asked is delivered, or the command ends with exit 2 naming both numbers. Rows
-    without a score are never picked. Loads no model and needs no torch, unless the scores were made
-    in bf16 or int8: then the rows near the cut are measured again in fp32 first. --canaries tells
-    how often planted rows of six attacks would be kept; it loads the weak model, changes nothing.
+    The budget is met exactly, or the command ends with exit 2 naming both numbers. Rows without a
+    score are never selected. Loads no model and needs no torch, unless the scores were made in bf16
+    or int8: then the rows near the cut are measured again in fp32 first. --canaries measures how
+    often canary rows of six attacks would be selected; it loads the weak model, changes nothing.
 
     --dedup near drops texts that share four fifths of their word triples with a better-ranked one.
     --quota source gives each file its share of the budget, as large as its share of the pool;
@@ -63,26 +68,26 @@ def select(
     from pilotfish.store import Run
 
     flow(
-        run, method=parse_method(method), budget=budget, name=as_, direction=direction, seed=seed,
-        allow_short=allow_short, limits=Constraints.read(dedup, quota), force=force,
-        progress=Console(quiet=quiet),
+        run, method=parse_method(recipe.method or ""), budget=recipe.budget, name=as_,
+        direction=recipe.direction, seed=recipe.seed, allow_short=recipe.allow_short,
+        limits=Constraints.read(dedup, quota), force=force, progress=Console(quiet=quiet),
     )  # fmt: skip
     facts = Run(run).section("selections")[as_]
-    said = [*facts.get("cascade", {}).get("sentences", [])]
-    said += audit_sentences(facts["audit"]) if "audit" in facts else []
-    said += sentences_of(facts)
-    planted: dict[str, Any] = {}
+    summary = [*facts.get("cascade", {}).get("sentences", [])]
+    summary += audit_sentences(facts["audit"]) if "audit" in facts else []
+    summary += sentences_of(facts)
+    lift: dict[str, Any] = {}
     if canaries:
         from pilotfish.selection.canaries.lift import measure_canaries, sentences
 
-        planted = {
+        lift = {
             "canaries": measure_canaries(run, [as_], canaries, progress=Console(quiet=quiet))[as_]
         }
-        said += sentences(planted["canaries"])
+        summary += sentences(lift["canaries"])
     if as_json:
-        emit({"run": run, "name": as_, **facts, "sentences": said, **planted})
+        emit({"run": run, "name": as_, **facts, "sentences": summary, **lift})
         return
-    out(f"{as_}: {facts['delivered']:,} rows by {facts['method']} (budget {budget})")
-    for sentence in said:
+    out(f"{as_}: {facts['delivered']:,} rows by {facts['method']} (budget {recipe.budget})")
+    for sentence in summary:
         out(sentence)
     out(f"rows: {run}/selections/{as_}/selected.jsonl")

@@ -9,8 +9,8 @@ _SHOWN = 5
 def verify(run: RunFolder, as_json: Json = False) -> None:
     """Rehash every file of a run and make its selections again.
 
-    Damage ends with exit 6 and names every file. Files that no manifest vouches for (your own, or
-    of work cut short) are counted and named.
+    Damage ends with exit 6 and names every file. Files that belong to no manifest (your own, or of
+    interrupted work) are counted and named.
     """
     from pilotfish.diagnostics.verify import verify as flow
 
@@ -23,4 +23,4 @@ def verify(run: RunFolder, as_json: Json = False) -> None:
         out(f"{found['selections']:,} selections follow from the scores")
     if loose := found["loose"]:
         more = ", ..." if len(loose) > _SHOWN else ""
-        out(f"{len(loose):,} files are nobody's: {', '.join(loose[:_SHOWN])}{more}")
+        out(f"{len(loose):,} files belong to no manifest: {', '.join(loose[:_SHOWN])}{more}")

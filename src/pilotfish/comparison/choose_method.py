@@ -20,13 +20,13 @@ def choose_method(case: ComparisonData) -> ChosenMethod:
     """The arm of the verdict, and the items it is judged on.
 
     A method picked because it did best on the test rows is no longer judged fairly by them. So a
-    plan says `choose: split`: then half of the items, by a hash of their ids, picks the method, and
-    the other half judges it. Both halves were answered by the same trained models, so luck in seeds
-    gets through where seeds differ much (docs/statistics.md has the rates). Otherwise the verdict
-    stays on the method named beforehand, and the others are told with Holm's correction.
+    plan says `method_selection: split`: then half of the items, by a hash of their ids, picks the
+    method, and the other half judges it. Both halves were answered by the same trained models, so
+    luck in seeds gets through where seeds differ much (docs/statistics.md has the rates). Otherwise
+    the verdict stays on the method named beforehand; Holm's correction is applied to the others.
     """
     names = [name for name in ("selected", *case.methods) if case.has(name)]
-    if case.plan.get("choose") != "split" or len(names) < 2 or not case.has("random"):
+    if case.plan.get("method_selection") != "split" or len(names) < 2 or not case.has("random"):
         facts = None
         if len(names) > 1:
             facts = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pilotfish.config.training import TuneConfig
+from pilotfish.config.training import WeakTrainConfig
 
 DEFAULT_MAX_LENGTH = 1024  # tokens of a row the weak model sees where nobody says otherwise
 
@@ -16,7 +16,7 @@ class ScoreConfig:
     seed: int = 0  # which weak model of the run
     stream: int | None = None  # what tuning and drawing methods draw with; None: the seed
     token_budget: int | None = None
-    tune: TuneConfig | None = None
+    tune: WeakTrainConfig | None = None
     trusted: str | None = None  # where the rows the weak model was tuned on came from
 
     @property

@@ -1,4 +1,4 @@
-"""Settings of any recipe: overrides laid on top, and what is wrong said in words."""
+"""Settings of any recipe: overrides on top, and validation errors as messages."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -18,10 +18,17 @@ def validate(
     *,
     parts: Mapping[object, type[BaseModel]],
 ) -> Checked:
-    """`settings` with every `a.b=value` laid on top, as a `model`.
+    """Validate settings.
 
-    parts: the models of nested blocks, so that a misspelt setting is compared with its own kind.
-    UsageError says what is wrong.
+    Args:
+        model: The class of the recipe.
+        settings: Its settings as read.
+        overrides: `a.b=value` texts, applied on top.
+        parts: The classes of nested blocks by key, so that a misspelt setting is compared with the
+            settings of its own block.
+
+    Raises:
+        UsageError: A setting is missing, unknown or wrong.
     """
     merged = dict(settings)
     for override in overrides or []:
@@ -29,7 +36,7 @@ def validate(
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        raise _in_words(error, model, parts) from error
+        raise _usage_error(error, model, parts) from error
 
 
 def _set(settings: dict[str, Any], override: str) -> None:
@@ -48,7 +55,7 @@ def _set(settings: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: the value is not readable YAML") from error
 
 
-def _in_words(
+def _usage_error(
     error: ValidationError, model: type[BaseModel], parts: Mapping[object, type[BaseModel]]
 ) -> UsageError:
     first = error.errors()[0]

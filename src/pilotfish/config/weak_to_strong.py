@@ -27,68 +27,79 @@ class LabelsConfig(Block):
 
     kind: Literal["hard", "soft", "consistency"] | None = None
     """soft: probabilities of the classes; hard: the likeliest class or the greedy answer;
-    consistency: the most frequent of sampled answers. None: soft for classes, hard for answers."""
+    consistency: the most frequent of sampled answers. Default: soft for classes, hard for
+    answers."""
     samples: int = Field(8, ge=2)
-    """Answers sampled per row, for consistency."""
+    """Number of answers sampled per row, for consistency."""
     temperature: float = Field(0.7, gt=0)
-    """At which they are sampled."""
+    """Sampling temperature, for consistency."""
     abstain: float | None = Field(None, ge=0, le=1)
-    """Confidence (for consistency, share of the samples) below which a label is not taught."""
+    """Confidence (for consistency, share of the samples) below which a label is dropped."""
 
 
 class WeakToStrong(Block):
-    """Rows with true labels, two models, and what is to be tried between floor and ceiling."""
+    """Rows with true labels, two models, and the students to train (arXiv:2312.09390)."""
 
     experiment: Literal["weak_to_strong"] = "weak_to_strong"
     data: str
-    """DATA whose labels are right: texts with labels, or prompts with answers. `$NAME` in a path is
+    """DATA with true labels: texts with labels, or prompts with answers. `$NAME` in a path is
     filled in from the environment."""
     weak: str
-    """MODEL that is taught the weak half and then labels the student half."""
+    """MODEL that is trained on the weak half and then labels the student half."""
     strong: str
-    """MODEL that learns."""
+    """MODEL that is trained on those labels."""
     test: str | None = None
-    """Rows to judge on; None: a part of `data`."""
+    """Rows to evaluate on; default: a part of `data`."""
     trust_remote_code: bool = False
-    """Run the code that a model brings with it, which can do all that you can."""
+    """Run the code that a model ships with: it can do all that you can."""
     seeds: int = Field(3, ge=1, le=1000)
+    """Number of seeds of every arm."""
     weak_rows: int | None = Field(None, ge=2)
-    """Rows with true labels that the weak model learns from; None: half of what is left."""
+    """Number of rows with true labels for the weak model; default: half of what is left."""
     rows: int | None = Field(None, ge=2)
-    """Rows that every strong arm learns from; None: the rest."""
+    """Number of rows for every strong arm; default: the rest."""
     validation_rows: int = Field(200, ge=0)
-    """Rows kept apart; the trust head and the stopping oracle are told their true labels."""
+    """Number of rows kept apart; the trust head and the stopping oracle use their true labels."""
     test_rows: int = Field(1000, ge=2)
-    """Rows judged, at most."""
+    """Number of rows evaluated, at most."""
     loss: str | None = None
-    """LOSS of the naive arm, and of those that differ from it by their rows alone; None: `soft_ce`
-    for classes, `lm` for answers."""
+    """LOSS of the naive arm, and of arms that differ from it by their rows alone; default:
+    `soft_ce` for classes, `lm` for answers."""
     losses: dict[str, str] = Field(default_factory=dict)
     """Further arms on the same rows: arm name -> LOSS, as `logconf: logconf`."""
     filters: dict[str, str] = Field(default_factory=dict)
-    """Further arms on rows a filter keeps: arm name -> METHOD, as `sure: confidence(keep=0.7)`."""
+    """Arms on the rows that a filter keeps: name -> METHOD, as `sure: confidence(keep=0.7)`."""
     stopping: list[Stop] = Field([])
-    """Further arms, the naive student at the step that does best on the validation rows: by their
-    weak labels (`stop_honest`) or by their true ones, an oracle (`stop_oracle`)."""
+    """Further arms: the naive student at its best step on the validation rows, by their weak labels
+    (honest: the arm `stop_honest`) or by their true ones (oracle: `stop_oracle`)."""
     labels: LabelsConfig = LabelsConfig()
+    """How rows are labelled."""
     controls: list[Control] = Field(["self_training", "gold_half"])
+    """Control arms: trained on labels of the naive student, and on true labels of the weak half."""
     looks: int = Field(4, ge=0)
-    """Points of the error-inheritance curves, the last step among them; 0: none."""
+    """Number of points of the error-inheritance curves, the last step included; 0: none."""
     min_gap: float = Field(0.02, gt=0)
-    """Ceiling minus floor below which a recovered share of the gap means nothing."""
+    """Smallest gap between ceiling and floor for which PGR is reported."""
     out: str | None = None
+    """The run folder; default: runs/<recipe name>."""
     seed: int = 0
+    """Start of every random draw, the split included."""
     limit: int | None = Field(None, gt=0)
+    """Read only the first N records."""
     max_bad_rate: float = Field(0.01, ge=0, le=1)
+    """Share of bad records above which the command stops (exit 3)."""
     map: dict[str, str] = Field(default_factory=dict)
-    """Canonical field -> the data's column, as `text: sentence`."""
+    """Which column holds which field, as `text: sentence`."""
     dataset_config: str | None = None
+    """Configuration of a hub dataset."""
     split: str | None = None
+    """Split of a hub dataset; default: train."""
     revision: str | None = None
+    """Revision of a hub dataset."""
     weak_train: TrainConfig = TrainConfig()
     """How the weak model is trained on the weak half; its `loss` is `lm`."""
     train: TrainConfig = TrainConfig()
-    """How the strong model is trained, in every arm; the arms decide the loss."""
+    """How the strong model is trained in every arm; the arms decide the loss."""
 
     @field_validator("data", "weak", "strong", "test")
     @classmethod
@@ -127,7 +138,7 @@ class WeakToStrong(Block):
 def make_weak_to_strong(
     settings: dict[str, Any], overrides: list[str] | None = None
 ) -> WeakToStrong:
-    """Check the settings of an experiment with `--set a.b=value` laid on top."""
+    """Check the settings of an experiment, with the `a.b=value` texts of `--set` on top."""
     parts: dict[object, type[BaseModel]] = {
         "train": TrainConfig, "weak_train": TrainConfig, "labels": LabelsConfig,
     }  # fmt: skip

@@ -68,7 +68,7 @@ def test_rows(run: Run) -> list[Example]:
     """The run's stored test rows; UsageError where it has none."""
     if run.store.read_json(MANIFEST) is None:
         raise UsageError(
-            f"{run.root} holds no test rows yet", hint=f"pilotfish judge {run.root} --test DATA"
+            f"{run.root} holds no test rows yet", hint=f"pilotfish evaluate {run.root} --test DATA"
         )
     run.store.require(MANIFEST)
     lines = run.store.path(ITEMS).read_text(encoding="utf-8").split("\n")

@@ -101,6 +101,6 @@ def settings(chapter: Chapter, world: World, seed: int) -> dict[str, Any]:
         "arms": list(chapter.arms),
         "losses": dict(chapter.losses),
         "max_length": WINDOW,
-        "tune": {**shared, **weak},
+        "weak_train": {**shared, **weak},
         "train": {**shared, **strong},
     }

@@ -1,4 +1,4 @@
-"""doctor: what this machine and installation can do."""
+"""doctor: report what this machine and installation can do."""
 
 import os
 import platform
@@ -21,8 +21,12 @@ _PARTS = {
 
 
 def examine() -> dict[str, Any]:
-    """Versions, the pip line of what is missing, device, number formats, executors, threads,
-    memory, offline switches."""
+    """Examine the installation and the machine.
+
+    Returns:
+        `parts` (each package with its version, or the pip line that installs it), and the device,
+        number formats, executors, threads, memory in GiB, and offline switches.
+    """
     parts = []
     for name, (purpose, extra) in _PARTS.items():
         found = _version(name)
@@ -61,7 +65,7 @@ def _device() -> str:
 
 
 def _precisions() -> str:
-    """The number formats that scoring can use here, and why others cannot be."""
+    """Name the number formats that scoring can use here, and why it cannot use the others."""
     if _version("torch") is None:
         return "unknown (torch is not installed)"
     import torch
@@ -79,12 +83,12 @@ def _int8() -> str:
         return "int8"
     from pilotfish.engine.int8.native import kernels
 
-    told = {"compiled": "kernels compiled", "torch": "slower: no C compiler was found to build on"}
-    return f"int8 ({told[kernels().name]})"
+    speed = {"compiled": "kernels compiled", "torch": "slower: no C compiler was found to build on"}
+    return f"int8 ({speed[kernels().name]})"
 
 
 def _executors() -> str:
-    """Who can measure here; any of them leaves the same bytes."""
+    """Name the executors that can score here; all of them write the same bytes."""
     return "local, ranks, " + ("ray" if _version("ray") else f"no ray: {_hint('ray')}")
 
 

@@ -1,7 +1,7 @@
 """explain: what happened to one row, in one sentence with the numbers."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,24 +33,48 @@ _UNSCORABLE = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One row among all decisions: what a sentence is made of."""
+    """One row among all decisions of a selection."""
 
-    facts: dict[str, Any]  # the selection's line in run.json
-    decision: dict[str, Any]  # the row's decision
+    facts: dict[str, Any]  # the selection's entry in run.json
+    decision: dict[str, Any]  # the row's line in decisions.parquet
     eligible: Floats  # [m] scores that could have been picked
-    kept: Floats  # [k] scores that were
+    kept: Floats  # [k] scores that were picked
+
+    @property
+    def direction(self) -> str:
+        """Which end the selection keeps: high, low or middle."""
+        return str(self.facts.get("direction"))
+
+    @property
+    def what(self) -> str:
+        """What the selection ranks by: `superfiltering score`, `draw`, `response length`."""
+        method = str(self.facts.get("method", "selection")).partition("(")[0]
+        named = {"random": "draw", "length_matched": "draw", "longest": "response length"}
+        return named.get(method, f"{method} score")
 
     @property
     def score(self) -> str:
         """The row's score by name: `superfiltering score 0.71`."""
-        return f"{_what(self.facts)} {_number(self.decision['score'])}"
+        return f"{self.what} {_number(self.decision['score'])}"
 
     @property
-    def place(self) -> int:
-        """1-based place among the eligible rows, in the direction of the selection."""
-        own, low = self.decision["score"], self.facts.get("direction") == "low"
-        ahead = self.eligible < own if low else self.eligible > own
-        return 1 + int(ahead.sum())
+    def ranking(self) -> str:
+        """The row's place among the eligible rows, in the direction of the selection."""
+        own = self.decision["score"]
+        ahead = self.eligible < own if self.direction == "low" else self.eligible > own
+        end = {"low": ", lowest first", "middle": ", highest first"}.get(self.direction, "")
+        place = _nth(1 + int(ahead.sum()))
+        return f"its {self.score} ranks {place} of {len(self.eligible):,} eligible rows{end}"
+
+    @property
+    def budget(self) -> str:
+        """The rows that the budget bought, and where the cut fell."""
+        low, high, count = float(self.kept.min()), float(self.kept.max()), f"{len(self.kept):,}"
+        if self.direction == "middle":
+            return f"the {count} around the median (from {_number(low)} to {_number(high)})"
+        cut = high if self.direction == "low" else low
+        tied = "; equal scores go by content hash" if cut == self.decision["score"] else ""
+        return f"the first {count} (cut at {_number(cut)}{tied})"
 
 
 def explain(
@@ -61,10 +85,23 @@ def explain(
     source: str | None = None,
     selection: str = "selected",
 ) -> dict[str, Any]:
-    """`sentence` and the numbers behind it for one row, by id or by row (and source).
+    """Explain one row of a run: kept or dropped, and why.
 
-    Rows that never reached the pool (quarantined, or dropped because they stand in the test data)
-    are explained too. UsageError (exit 2) when no row, or more than one, fits.
+    Rows that never reached the pool (quarantined, or dropped because the test data has them) are
+    explained too.
+
+    Args:
+        root: The run folder.
+        id: The row's id; or give `row`.
+        row: The row's 0-based number in its source.
+        source: The file of `row`, needed where several sources have such a number.
+        selection: The selection that decided.
+
+    Returns:
+        `sentence`, and the numbers behind it.
+
+    Raises:
+        UsageError: No row fits, or more than one, or there is no such run or selection.
     """
     if (id is None) == (row is None):
         raise UsageError("name one row", hint=f"pilotfish explain {root} ID, or --row N")
@@ -86,7 +123,7 @@ def explain(
 def _decided(
     run: Run, selection: str, id: str | None, row: int | None, source: str | None
 ) -> Iterator[dict[str, Any]]:
-    """The explanations of the rows of the pool that fit."""
+    """Explain the rows of the pool that fit."""
     table = decisions_of(run, selection)
     reason = np.array(table.column("reason").to_pylist(), dtype=object)
     score, kept = table.column("score").to_numpy(), reason == KEPT
@@ -97,12 +134,59 @@ def _decided(
         if decision and source in (None, decision["source"]):
             facts = run.section("selections").get(selection, {})
             case = Case(facts, decision, eligible, score[kept])
-            sentence = f"{_name(decision)} {_fate(case)}{_again(run, case, at)}."
+            sentence = f"{_name(decision)} {_outcome(case)}{_fast_score(run, case, at)}."
             yield {**decision, "selection": selection, "sentence": sentence}
 
 
-def _again(run: Run, case: Case, at: int) -> str:
-    """What a fast number format had said of a row that was measured again in fp32, if it was."""
+def _outcome(case: Case) -> str:
+    """What the selection did with a row, and why."""
+    facts, decision, reason = case.facts, case.decision, str(case.decision["reason"])
+    code, _, detail = reason.partition(":")
+    if code == KEPT:
+        rank = _nth(decision["rank"] + 1)
+        return f"was kept as the {rank} of {len(case.kept):,}: {case.ranking}"
+    if code == UNMATCHED:
+        return (
+            "was not drawn: its source and length bin already gave as many rows as "
+            f"'{facts.get('of')}' holds there ({len(case.kept):,} rows in all)"
+        )
+    if code == IN_SELECTION:
+        return f"was left out: it is one of the rows of '{facts.get('of')}' that this is drawn to"
+    if code == OVER_BUDGET:
+        why = f"{case.ranking}; the budget of {facts.get('budget', '?')} kept {case.budget}"
+    elif code == OVER_QUOTA:
+        quota = facts["quota"]["as"]
+        why = (
+            f"{case.ranking}, and its group had given all the rows that the quota {quota} leaves it"
+        )
+    elif code == COPY:
+        like = {"exact": "a copy", "near": "a copy or near copy"}[facts["dedup"]["kind"]]
+        other = decision["nearest_kept_id"]
+        kept = (
+            f"the kept row {other}" if other else "a better-ranked row, which was not kept either"
+        )
+        why = f"it is {like} of {kept}"
+    elif code == OVER_CEILING:
+        ceiling = _number(facts.get("ceiling"))
+        why = (
+            f"its {case.score} is not below the ceiling of {ceiling}, where the prompt stops "
+            "helping the response"
+        )
+    elif code == UNDER_FLOOR:
+        why = f"its {case.score} is not above the floor"
+    elif code == UNSCORABLE:
+        cause = _UNSCORABLE.get(detail, detail or "no reason is on record")
+        why = (
+            f"it has no {case.what}, because {cause} ({detail or UNSCORABLE}); rows without a "
+            "score are never picked"
+        )
+    else:
+        return f"was {'kept' if decision['kept'] else 'dropped'}: {reason}"
+    return f"was dropped: {why}"
+
+
+def _fast_score(run: Run, case: Case, at: int) -> str:
+    """The score in a fast number format of a row that was measured again in fp32, if it was."""
     audit, column = case.facts.get("audit"), str(case.facts.get("score"))
     made_in = run.section("scores").get(column, {}).get("precision")
     if not audit or audit["precision"] != made_in:
@@ -115,127 +199,25 @@ def _again(run: Run, case: Case, at: int) -> str:
     return f"; that score is of {audit['reference']}, {made_in} had said {before}"
 
 
-def _fate(case: Case) -> str:
-    code, _, detail = str(case.decision["reason"]).partition(":")
-    return _FATES.get(code, _other)(case, detail)
-
-
-def _kept(case: Case, _: str) -> str:
-    rank = case.decision["rank"] + 1
-    return (
-        f"was kept as the {_nth(rank)} of {len(case.kept):,}: its {case.score} ranks "
-        f"{_nth(case.place)} of {len(case.eligible):,} eligible rows{_end(case)}"
-    )
-
-
-def _over_budget(case: Case, _: str) -> str:
-    return (
-        f"was dropped: its {case.score} ranks {_nth(case.place)} of {len(case.eligible):,} "
-        f"eligible rows{_end(case)}; the budget of {case.facts.get('budget', '?')} kept "
-        f"{_window(case)}"
-    )
-
-
-def _over_quota(case: Case, _: str) -> str:
-    return (
-        f"was dropped: its {case.score} ranks {_nth(case.place)} of {len(case.eligible):,} "
-        f"eligible rows{_end(case)}, and its group had given all the rows that the quota "
-        f"{case.facts['quota']['as']} leaves it"
-    )
-
-
-def _copy(case: Case, _: str) -> str:
-    like = {"exact": "a copy", "near": "a copy or near copy"}[case.facts["dedup"]["kind"]]
-    other = case.decision["nearest_kept_id"]
-    kept = f"the kept row {other}" if other else "a better-ranked row, which was not kept either"
-    return f"was dropped: it is {like} of {kept}"
-
-
-def _window(case: Case) -> str:
-    """Which rows the budget bought, and where the cut fell."""
-    low, high = float(case.kept.min()), float(case.kept.max())
-    count = f"{len(case.kept):,}"
-    if case.facts.get("direction") == "middle":
-        return f"the {count} around the median (from {_number(low)} to {_number(high)})"
-    cut = high if case.facts.get("direction") == "low" else low
-    tied = "; equal scores go by content hash" if cut == case.decision["score"] else ""
-    return f"the first {count} (cut at {_number(cut)}{tied})"
-
-
-def _end(case: Case) -> str:
-    return {"low": ", lowest first", "middle": ", highest first"}.get(
-        str(case.facts.get("direction")), ""
-    )
-
-
-def _over_ceiling(case: Case, _: str) -> str:
-    return (
-        f"was dropped: its {case.score} is not below the ceiling of "
-        f"{_number(case.facts.get('ceiling'))}, where the prompt stops helping the response"
-    )
-
-
-def _under_floor(case: Case, _: str) -> str:
-    return f"was dropped: its {case.score} is not above the floor"
-
-
-def _unscorable(case: Case, detail: str) -> str:
-    why = _UNSCORABLE.get(detail, detail or "no reason is on record")
-    return (
-        f"was dropped: it has no {_what(case.facts)}, because {why} "
-        f"({detail or UNSCORABLE}); rows without a score are never picked"
-    )
-
-
-def _unmatched(case: Case, _: str) -> str:
-    return (
-        f"was not drawn: its source and length bin already gave as many rows as "
-        f"'{case.facts.get('of')}' holds there ({len(case.kept):,} rows in all)"
-    )
-
-
-def _in_selection(case: Case, _: str) -> str:
-    return f"was left out: it is one of the rows of '{case.facts.get('of')}' that this is drawn to"
-
-
-def _other(case: Case, _: str) -> str:
-    return f"was {'kept' if case.decision['kept'] else 'dropped'}: {case.decision['reason']}"
-
-
-_FATES: dict[str, Callable[[Case, str], str]] = {
-    KEPT: _kept,
-    OVER_BUDGET: _over_budget,
-    OVER_QUOTA: _over_quota,
-    COPY: _copy,
-    OVER_CEILING: _over_ceiling,
-    UNDER_FLOOR: _under_floor,
-    UNSCORABLE: _unscorable,
-    UNMATCHED: _unmatched,
-    IN_SELECTION: _in_selection,
-}
-
-
 def _outside(
     run: Run, id: str | None, row: int | None, source: str | None
 ) -> Iterator[dict[str, Any]]:
-    """The explanations of the rows that fit and were set aside when the data was read."""
-    for name, say in (("dropped", _dropped), ("quarantine", _quarantined)):
+    """Explain the rows that fit and were set aside when the data was read."""
+    for name in ("dropped", "quarantine"):
         for line in _lines(run, f"pool/{name}.jsonl"):
             fits = line.get("id") == id if id is not None else line.get("row") == row
-            if fits and source in (None, line.get("source")):
-                yield {**line, "kept": False, "sentence": f"{_name(line)} {say(line)}."}
-
-
-def _dropped(line: dict[str, Any]) -> str:
-    return (
-        "was dropped before anything was measured: it also stands in the test data "
-        f"({line.get('reason', 'test_overlap')})"
-    )
-
-
-def _quarantined(line: dict[str, Any]) -> str:
-    excerpt = f", it begins {json.dumps(line['excerpt'][:60])}" if line.get("excerpt") else ""
-    return f"was quarantined when it was read: {line.get('reason', 'unreadable')}{excerpt}"
+            if not fits or source not in (None, line.get("source")):
+                continue
+            if name == "dropped":
+                outcome = (
+                    "was dropped before anything was measured: it also stands in the test data "
+                    f"({line.get('reason', 'test_overlap')})"
+                )
+            else:
+                excerpt = line.get("excerpt", "")[:60]
+                outcome = f"was quarantined when it was read: {line.get('reason', 'unreadable')}"
+                outcome += f", it begins {json.dumps(excerpt)}" if excerpt else ""
+            yield {**line, "kept": False, "sentence": f"{_name(line)} {outcome}."}
 
 
 def _lines(run: Run, rel: str) -> Iterator[dict[str, Any]]:
@@ -248,13 +230,6 @@ def _lines(run: Run, rel: str) -> Iterator[dict[str, Any]]:
 def _name(line: dict[str, Any]) -> str:
     tail = f" (id {line['id']})" if line.get("id") else ""
     return f"Row {line['row']} of {line['source']}{tail}"
-
-
-def _what(facts: dict[str, Any]) -> str:
-    method = str(facts.get("method", "selection")).partition("(")[0]
-    return {"random": "draw", "length_matched": "draw", "longest": "response length"}.get(
-        method, f"{method} score"
-    )
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""inspect: the schema found, one row rendered with its loss mask, the counts."""
+"""inspect: report the schema found, one row rendered with its loss mask, and the counts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,21 +8,18 @@ from pilotfish.data import Inspection
 from pilotfish.data import inspect as inspect_data
 from pilotfish.errors import DataError
 from pilotfish.extras import need_torch
-from pilotfish.records import Example
-
-PREVIEW = 5
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What `inspect` found, and one row as the weak model would see it."""
+    """The counts of some data, and one row as the weak model would see it."""
 
     found: Inspection
-    rendered: tuple[tuple[str, bool], ...]  # (text, supervised)
-    template: str
+    rendered: tuple[tuple[str, bool], ...]  # (text, supervised) pieces of the row
+    template: str  # the name of the template that rendered it
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the fields for `--json`."""
         mask = [{"text": text, "supervised": supervised} for text, supervised in self.rendered]
         found = self.found
         return {
@@ -41,11 +38,11 @@ class DataReport:
 
     @property
     def bad(self) -> int:
-        """Records that would be quarantined."""
+        """How many records would be quarantined."""
         return sum(self.found.quarantined.values())
 
     def lines(self) -> list[str]:
-        """For people: supervised text stands between [[ and ]]."""
+        """Return the summary as text, with supervised text between [[ and ]]."""
         found = self.found
         shown = "".join(f"[[{text}]]" if learn else text for text, learn in self.rendered)
         lines = [
@@ -60,7 +57,11 @@ class DataReport:
         return lines
 
     def trouble(self, max_bad_rate: float) -> DataError | None:
-        """The error (exit 3) a run would stop with, if any."""
+        """Return the error that a run would stop with, if any.
+
+        Args:
+            max_bad_rate: The share of bad records that is accepted, in [0, 1].
+        """
         if self.bad > max_bad_rate * self.found.rows_in:
             return DataError(
                 f"{self.bad:,} of {self.found.rows_in:,} records are bad, more than "
@@ -71,26 +72,31 @@ class DataReport:
 
 
 def inspect_source(source: Source, *, model: str | None = None) -> DataReport:
-    """Inspect DATA without writing anything; with a model, render by its own template."""
+    """Inspect data without writing anything.
+
+    Args:
+        source: The data, and how to read it.
+        model: Render by the template of this model; None: by the plain template.
+
+    Raises:
+        UsageError: The data or the model cannot be found.
+    """
     arguments = {**source.arguments()}
     del arguments["max_bad_rate"]
     found = inspect_data(source.data, **arguments)  # type: ignore[arg-type]
     first = found.examples[0] if found.examples else None
     if first is None:
         return DataReport(found, (), "no usable row")
+    from pilotfish.tokenization import render
+
     if model is None:
-        return DataReport(found, _plainly(first), "plain template")
-    need_torch("rendering with a model's template")
-    from pilotfish.models import load_tokenizer
-    from pilotfish.tokenization import render
+        pieces, template = render(first, None, "plain"), "plain template"
+    else:
+        need_torch("rendering with a model's template")
+        from pilotfish.models import load_tokenizer
 
-    tokenizer = load_tokenizer(model)
-    segments = tuple((piece.text, piece.supervised) for piece in render(first, tokenizer))
-    kind = "chat template" if getattr(tokenizer, "chat_template", None) else "plain template"
-    return DataReport(found, segments, f"{kind} of {model}")
-
-
-def _plainly(example: Example) -> tuple[tuple[str, bool], ...]:
-    from pilotfish.tokenization import render
-
-    return tuple((piece.text, piece.supervised) for piece in render(example, None, "plain"))
+        tokenizer = load_tokenizer(model)
+        pieces = render(first, tokenizer)
+        kind = "chat template" if getattr(tokenizer, "chat_template", None) else "plain template"
+        template = f"{kind} of {model}"
+    return DataReport(found, tuple((piece.text, piece.supervised) for piece in pieces), template)

@@ -1,7 +1,7 @@
-"""verify: every byte is what was committed, nothing named is missing, each selection follows.
+"""verify: rehash every committed file, look for missing ones, and make each selection again.
 
-A run is three kinds of files: those a manifest lists by digest, sealed JSON (manifests among it),
-and what nobody vouches for: the event log, the lock, exports, and what a user put there.
+A run has three kinds of files: those that a manifest lists by digest, sealed JSON (manifests among
+it), and files without a digest: the event log, the lock, exports, and what a user put there.
 """
 
 import re
@@ -19,8 +19,8 @@ from pilotfish.selection.select import redo_selection
 from pilotfish.store import Run, Store, sha256_file
 
 _FILES = ("decisions.parquet", "selected.jsonl")
-_UNVOUCHED = ("LOCK", "events.jsonl")
-_APART = ("leases", "exports")  # folders below a run that it does not commit
+_WITHOUT_DIGEST = ("LOCK", "events.jsonl")
+_NOT_COMMITTED = ("leases", "exports")  # folders below a run that it does not commit
 # A sealed file whose seal is broken still looks like one, whichever bit of it was flipped.
 _WAS_SEALED = re.compile(rb'"seal"|\n.{10}.[0-9a-f]{64}', re.DOTALL)
 _OURS = re.compile(r"(run|scores|manifest|report|report\.manifest|part-\d+|seed-\d+)\.json")
@@ -28,26 +28,33 @@ _OURS = re.compile(r"(run|scores|manifest|report|report\.manifest|part-\d+|seed-
 
 @dataclass
 class Found:
-    """What a walk through a run found; names are relative to the run."""
+    """The files of a run, by name relative to it."""
 
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # listed file -> its manifest
     damaged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    loose: list[str] = field(default_factory=list)  # that nothing vouches for
+    loose: list[str] = field(default_factory=list)  # without a digest anywhere
 
 
 def verify(out: str) -> dict[str, Any]:
-    """Rehash every committed file, look for what run.json names, make each selection again.
+    """Check a run against its manifests, its run.json, and its scores.
 
-    Returns counts, and `loose`: files that nothing vouches for. Raises DamagedRun (exit 6) naming
-    every file that differs or is missing, and every selection that the scores do not give.
+    Args:
+        out: The run folder.
+
+    Returns:
+        Counts of manifests, files and selections, and `loose`: the files without a digest.
+
+    Raises:
+        DamagedRun: Naming every file that differs or is missing, or every selection that the
+            scores do not give.
     """
     run = open_run(out)
     found = walk(run.store)
     bad = [*found.damaged, *(f"{rel} (missing)" for rel in found.missing)]
     if not bad:
-        bad = [f"selections/{name} ({why})" for name, why in _not_following(run)]
+        bad = [f"selections/{name} ({why})" for name, why in _changed_selections(run)]
     if bad:
         raise DamagedRun(
             f"{', '.join(bad)} in {out} are not what was committed",
@@ -64,7 +71,7 @@ def verify(out: str) -> dict[str, Any]:
 
 
 def walk(store: Store) -> Found:
-    """Every file of a run held against what vouches for it."""
+    """Check every file of a run against the digest that a manifest or its own seal holds."""
     found, unread = Found(), list[str]()
     rels = list(_files(store.root))
     for rel in rels:
@@ -102,17 +109,17 @@ def _was_ours(store: Store, rel: str) -> bool:
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Every file that this run may have committed, not those of a run inside it."""
+    """List the files that this run may have committed, without those of a run inside it."""
     for path in sorted(root.rglob("*")):
         rel = path.relative_to(root)
-        apart = rel.parts[0] in _APART or any(part.startswith(".") for part in rel.parts)
+        outside = rel.parts[0] in _NOT_COMMITTED or any(part.startswith(".") for part in rel.parts)
         inner = any((root / folder / "run.json").is_file() for folder in rel.parents[:-1])
-        if path.is_file() and not apart and not inner and str(rel) not in _UNVOUCHED:
+        if path.is_file() and not outside and not inner and str(rel) not in _WITHOUT_DIGEST:
             yield rel.as_posix()
 
 
 def _named(run: Run, found: Found) -> Iterator[str]:
-    """The manifests of all that run.json says is there."""
+    """List the manifests of everything that run.json names."""
     pool = found.manifests.get("pool/manifest.json", {})
     if run.section("pool"):
         yield from ("pool/manifest.json", "pool/quarantine.json")
@@ -123,15 +130,17 @@ def _named(run: Run, found: Found) -> Iterator[str]:
         for shard in range(len(pool.get("shards", ()))):
             yield from (f"signals/{key}/part-{shard:05d}.json" for key in sorted(keys))
     yield from (manifest_of(name) for name in run.section("selections"))
-    imported = run.section("evidence").get("level") == "imported"  # test rows of somebody else
+    imported = (
+        run.section("evidence").get("level") == "imported"
+    )  # its test rows were not committed here
     if run.section("test") and not imported:
         yield "test/manifest.json"
     if run.section("weak").get("trusted"):
         yield f"{weak_folder(0)}/manifest.json"
 
 
-def _not_following(run: Run) -> Iterator[tuple[str, str]]:
-    """Selections that are not what their method, budget and seed give on the run's scores."""
+def _changed_selections(run: Run) -> Iterator[tuple[str, str]]:
+    """List the selections that their method, budget and seed do not give on the run's scores."""
     for name, facts in run.section("selections").items():
         try:
             if why := _difference(run, name, facts):
@@ -141,7 +150,7 @@ def _not_following(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _difference(run: Run, name: str, facts: Mapping[str, Any]) -> str:
-    """What is different about a selection made again; "" where nothing is."""
+    """Make a selection again and return what differs; "" where nothing does."""
     rows, made = redo_selection(run, name)
     if made.choice.digest != facts["rows_digest"]:
         return "other rows than its method picks from the scores"

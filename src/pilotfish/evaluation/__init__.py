@@ -8,7 +8,7 @@ from pilotfish.evaluation.default_metric import default_metric
 from pilotfish.evaluation.exact_match import ExactMatch
 from pilotfish.evaluation.items import Item, Metric, read_items
 from pilotfish.evaluation.loss import Loss
-from pilotfish.evaluation.results import EvaluatedRun, evaluate_model, load_evaluated
+from pilotfish.evaluation.results import EvaluatedRun, evaluate_model, load_evaluated, load_results
 
 METRICS: dict[str, Metric] = {
     "exact_match": ExactMatch(),
@@ -26,5 +26,6 @@ __all__ = [
     "default_metric",
     "evaluate_model",
     "load_evaluated",
+    "load_results",
     "read_items",
 ]

@@ -17,6 +17,7 @@ from pilotfish.evaluation.lm_eval_samples import (
     limit_in_results,
     task_in,
 )
+from pilotfish.evaluation.results import commit_items
 from pilotfish.store import Store
 
 ArmSeed = tuple[str, int]
@@ -162,24 +163,19 @@ def keep_imported(
         imported: Its items.
         test_fingerprint: Of the questions.
     """
-    arm, seed = model
-    with store.attempt(f"judge/{arm}/seed-{seed}.json") as attempt:
-        path = attempt.path(f"judge/{arm}/seed-{seed}.jsonl")
-        text = "".join(item.line() + "\n" for item in imported.items)
-        path.write_text(text, encoding="utf-8")
-        attempt.meta = {
-            "arm": arm,
-            "seed": seed,
-            "metric": imported.metric,
-            "higher_is_better": imported.higher_is_better,
-            "items": len(imported.items),
-            "unscorable": sum(item.value is None for item in imported.items),
-            "model_digest": None,
-            "imported": imported.digest,
-            "test_fingerprint": test_fingerprint,
-            **({"limited": True} if imported.limited else {}),
-            **imported.facts,
-        }
+    facts = {
+        "arm": model[0],
+        "seed": model[1],
+        "metric": imported.metric,
+        "higher_is_better": imported.higher_is_better,
+        "items": len(imported.items),
+        "model_digest": None,
+        "imported": imported.digest,
+        "test_fingerprint": test_fingerprint,
+        **({"limited": True} if imported.limited else {}),
+        **imported.facts,
+    }
+    commit_items(store, facts, imported.items)
 
 
 def _read_file(path: Path, metric: str | None, lower_is_better: bool) -> Imported:

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pilotfish.errors import DataError, UsageError
 from pilotfish.evaluation.items import Item, Metric, item_hash, read_items, read_tasks
@@ -70,32 +73,79 @@ def evaluate_model(
         if example.id in seen:
             raise DataError(f"two test rows share the id '{example.id}'")
         seen.add(example.id)
-    manifest = f"judge/{arm}/seed-{seed}.json"
-    facts = {
+    facts = item_facts(
+        arm,
+        seed,
+        metric,
+        len(examples),
+        model_digest=loaded.digest,
+        test_fingerprint=test.fingerprint,
+    )
+    if not force and store.holds(f"judge/{arm}/seed-{seed}.json", facts):
+        return False
+    items = hashed(metric.items(loaded, examples), examples)
+    commit_items(store, facts, [replace(item, task=test.tasks.get(item.id)) for item in items])
+    return True
+
+
+def item_facts(
+    arm: str, seed: int, metric: Metric, items: int, *, model_digest: str, test_fingerprint: str
+) -> dict[str, Any]:
+    """Return what decides the items of one model: fields of their manifest.
+
+    Args:
+        arm: The arm that the model belongs to.
+        seed: Its seed.
+        metric: How each row is evaluated.
+        items: How many there are.
+        model_digest: Of the model.
+        test_fingerprint: Of the test rows.
+    """
+    return {
         "arm": arm,
         "seed": seed,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
-        "items": len(examples),
-        "model_digest": loaded.digest,
-        "test_fingerprint": test.fingerprint,
+        "items": items,
+        "model_digest": model_digest,
+        "test_fingerprint": test_fingerprint,
     }
-    found = store.manifest(manifest)
-    if not force and found is not None and {**found, **facts} == found:
-        return False
-    items = hashed(metric.items(loaded, examples), examples)
-    items = [replace(item, task=test.tasks.get(item.id)) for item in items]
-    with store.attempt(manifest) as attempt:
-        path = attempt.path(f"judge/{arm}/seed-{seed}.jsonl")
-        path.write_text("".join(item.line() + "\n" for item in items), encoding="utf-8")
+
+
+def commit_items(
+    store: Store,
+    facts: Mapping[str, Any],
+    items: Sequence[Item],
+    *,
+    predictions: pa.Table | None = None,
+) -> None:
+    """Commit the items of one model as judge/<arm>/seed-<n>.jsonl with a manifest.
+
+    Args:
+        store: The run's files.
+        facts: Manifest fields: those of `item_facts`, and more that decides the items.
+        items: One per test row, in their order.
+        predictions: A table for the .parquet file of the same name, with what items leave out.
+    """
+    name = f"judge/{facts['arm']}/seed-{facts['seed']}"
+    with store.attempt(f"{name}.json") as attempt:
+        lines = "".join(item.line() + "\n" for item in items)
+        attempt.path(f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        if predictions is not None:
+            pq.write_table(predictions, attempt.path(f"{name}.parquet"))
         attempt.meta = {**facts, "unscorable": sum(item.value is None for item in items)}
-    return True
 
 
 def hashed(items: Sequence[Item], examples: Sequence[Example]) -> list[Item]:
     """Return the items with the hash of their row, by which other tools know the question."""
     pairs = zip(items, examples, strict=True)
     return [replace(item, hash=item_hash(example)) for item, example in pairs]
+
+
+def load_results(store: Store) -> Results:
+    """Load {arm: {seed: {item id: value}}}, {} where there is none yet; see `load_evaluated`."""
+    found = load_evaluated(store)
+    return found.results if found else {}
 
 
 def load_evaluated(store: Store) -> EvaluatedRun | None:

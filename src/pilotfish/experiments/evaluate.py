@@ -1,4 +1,4 @@
-"""judge: every arm and seed answers the same held-out rows; one line per item."""
+"""judge: evaluate every arm and seed on the same held-out rows; one line per item."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,20 @@ def evaluate_arm(
     *,
     progress: Progress = SILENT,
 ) -> None:
-    """Judge one arm and seed into judge/<arm>/seed-<n>.jsonl, or reuse intact results."""
+    """Evaluate one model into judge/<arm>/seed-<n>.jsonl, or reuse intact results.
+
+    Args:
+        run: The run that the results become part of.
+        model: Arm and seed.
+        loaded: The model of that arm and seed.
+        examples: The test rows.
+        metric: Name of the metric.
+        progress: Receives the start and the end.
+
+    Raises:
+        UsageError: The metric does not fit the model.
+        DataError: There are no test rows, or two of them share an id.
+    """
     from pilotfish.evaluation import METRICS
     from pilotfish.evaluation.accuracy import head_of
     from pilotfish.evaluation.results import EvaluationSet, evaluate_model
@@ -65,9 +78,10 @@ def evaluate_arm(
 
 
 def tasks_of(run: Run, examples: Sequence[Example]) -> dict[str, str]:
-    """Example id -> its task, by the column that the run was told names it; {} without one.
+    """Map example ids to tasks, by the run's task column; {} where the run has none.
 
-    DataError for a row that lacks the column.
+    Raises:
+        DataError: A row lacks the column.
     """
     column = run.section("test").get("task_column")
     if not column:
@@ -84,12 +98,12 @@ def tasks_of(run: Run, examples: Sequence[Example]) -> dict[str, str]:
 
 
 def trained_models(run: Run) -> list[ArmSeed]:
-    """(arm, seed) of every committed model under train/, in the order of reports."""
+    """List (arm, seed) of every committed model under train/, in the order of reports."""
     return _found(run, "train/*/seed-*/manifest.json", -2)
 
 
 def evaluated_models(run: Run) -> list[ArmSeed]:
-    """(arm, seed) of everything judged, in the order of reports."""
+    """List (arm, seed) of every model with results, in the order of reports."""
     return _found(run, "judge/**/seed-*.json", -1)
 
 
@@ -101,7 +115,7 @@ def _found(run: Run, pattern: str, place: int) -> list[ArmSeed]:
 
 
 def withdraw_results(run: Run, models: Sequence[ArmSeed]) -> None:
-    """Withdraw judged results: models stay, and are judged again when they are wanted again."""
+    """Withdraw results; the models stay, and are evaluated again when they are wanted again."""
     for arm, seed in models:
         run.store.forget(f"judge/{arm}/seed-{seed}.json")
 
@@ -114,10 +128,20 @@ def evaluate_models(
     arms: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> None:
-    """Judge every model of a run, or those of the arms named.
+    """Evaluate every model of a run, or those of the arms named.
 
-    All trained ones, and of the untrained ones (base, weak) those named or judged before: what was
-    judged on other rows or by another metric could not be compared.
+    These are all trained ones, and of the untrained ones (base, weak) those named or evaluated
+    before: results on other rows or by another metric could not be compared.
+
+    Args:
+        run: The run with the models.
+        examples: The test rows.
+        metric: Name of the metric.
+        arms: Names of arms; empty: all.
+        progress: Receives the start and the end of every model.
+
+    Raises:
+        UsageError: There is no trained model, or none of an arm that is named.
     """
     need_torch("judging")
     for model in models_of(run, arms):
@@ -125,9 +149,10 @@ def evaluate_models(
 
 
 def models_of(run: Run, arms: Sequence[str] = ()) -> list[ArmSeed]:
-    """Every trained model of a run, and the untrained ones named or judged before.
+    """List every trained model of a run, and the untrained ones named or evaluated before.
 
-    UsageError where there is none, or none of an arm that is named.
+    Raises:
+        UsageError: There is no trained model, or none of an arm that is named.
     """
     models = trained_models(run)
     if not models:
@@ -146,26 +171,21 @@ def models_of(run: Run, arms: Sequence[str] = ()) -> list[ArmSeed]:
 
 
 def model_of(run: Run, arm: str, seed: int) -> "Loaded":
-    """The model of an arm and seed: the weak one, the strong one untouched, or a trained one."""
+    """Load the model of an arm and seed: weak, untrained strong (base), or trained."""
     if arm == "weak":
         return weak_of_run(run, seed)
     if arm == "base":
-        return open_model(_strong(run))
+        first = train_folder(*trained_models(run)[0])
+        return open_model(str(run.store.require(f"{first}/manifest.json")["strong"]))
     run.store.require(f"{train_folder(arm, seed)}/manifest.json")
     return open_model(str(run.root / train_folder(arm, seed)))
 
 
 def open_model(name: str) -> "Loaded":
-    """A language model, or a classifier of the classes it was trained for."""
+    """Load a language model, or a classifier with the classes it was trained for."""
     from pilotfish.models import classes_of, is_classifier, load, load_classifier
 
     return load_classifier(name, classes_of(name)) if is_classifier(name) else load(name)
-
-
-def _strong(run: Run) -> str:
-    """The strong model as it came, by the name the run's models were trained from."""
-    first = train_folder(*trained_models(run)[0])
-    return str(run.store.require(f"{first}/manifest.json")["strong"])
 
 
 def evaluate_run(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pilotfish import remote_code
 from pilotfish.arms.arms import Arm, grid_for
 from pilotfish.arms.matched_compute import matched_compute, steps_of
+from pilotfish.arms.price import price_lines
 from pilotfish.arms.rows import TrainingPlan, seed_stream
 from pilotfish.arms.selections import (
     ArmSelections,
@@ -19,7 +20,7 @@ from pilotfish.arms.selections import (
 from pilotfish.arms.training_data import check_losses, check_weights, replay_rows
 from pilotfish.budget import parse_budget
 from pilotfish.comparison.gates import check_gates, check_references
-from pilotfish.config import Recipe
+from pilotfish.config import Recipe, upgrade_settings
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool, overlap_keys
 from pilotfish.data.held_out import (
@@ -41,7 +42,6 @@ from pilotfish.experiments.evaluate import (
 from pilotfish.experiments.train import train_arm, train_folder
 from pilotfish.extras import need_torch
 from pilotfish.flops import RESUME
-from pilotfish.planning.text import price_lines
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values
 from pilotfish.scoring.score import add_scores
@@ -92,8 +92,8 @@ class StageTimer:
 
 # Settings that say which results there are, and change none of them.
 _ADDING = {
-    "evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods", "equal",
-    "choose", "gates", "money", "canaries",
+    "evidence", "seeds", "arms", "losses", "variants", "margin", "budgets", "methods", "matched_on",
+    "method_selection", "gates", "pricing", "canaries",
 }  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def _training(
         return weak_model(
             run, recipe.weak, trusted=beside.trusted, seed=seed,
             stream=seed_stream(recipe.seed, seed),
-            config=recipe.tune, precision=recipe.precision, force=force, progress=progress,
+            config=recipe.weak_train, precision=recipe.precision, force=force, progress=progress,
         )  # fmt: skip
 
     return TrainingPlan(
@@ -238,10 +238,10 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: StageTimer) -> Exper
             weak = experiment.training.weak(seed)
         _score(experiment, weak, seed, again)
     select_for_seed(run, experiment.picks, seed, **shared)
-    if seed == 0 and experiment.recipe.planted:
+    if seed == 0 and experiment.recipe.canary_rows:
         stand = run.section("selections")
         names = [each for each in experiment.picks.with_controls if each in stand]
-        measure_canaries_in(run, names, experiment.recipe.planted, progress=experiment.progress)
+        measure_canaries_in(run, names, experiment.recipe.canary_rows, progress=experiment.progress)
     experiment = experiment if seed else with_steps(experiment)
     if any(arm.steps == "compute" for arm in experiment.arms):
         compute = matched_compute(
@@ -300,8 +300,8 @@ def _beyond(experiment: Experiment) -> dict[str, Any]:
     told = {
         "budgets": picks.slugs if len(picks.slugs) > 1 else {},
         "methods": {n: m.text for n, m in picks.methods.items() if n != "selected"},
-        "equal": recipe.equal if recipe.equal != ["steps"] else [],
-        "choose": recipe.choose if recipe.choose != "fixed" else "",
+        "matched_on": recipe.matched_on if recipe.matched_on != ["steps"] else [],
+        "method_selection": recipe.method_selection if recipe.method_selection != "fixed" else "",
         "variants": {arm.name: arm.of for arm in experiment.arms if arm.of},
     }
     return {name: value for name, value in told.items() if value}
@@ -309,7 +309,8 @@ def _beyond(experiment: Experiment) -> dict[str, Any]:
 
 def _of_another_plan(experiment: Experiment, config: dict[str, Any]) -> list[ArmSeed]:
     """What was judged under other settings, or is no part of this comparison."""
-    judged, old = evaluated_models(experiment.run), experiment.run.section("config")
+    judged = evaluated_models(experiment.run)
+    old = upgrade_settings(experiment.run.section("config"))
     changed = {key for key in {*old, *config} if old.get(key) != config.get(key)} - _ADDING
     if old and changed:
         return judged

@@ -4,8 +4,9 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pilotfish.arms.arms import Arm, arms_for
 from pilotfish.arms.matched_compute import steps_of
@@ -45,10 +46,11 @@ from pilotfish.training.torchrun import follower_loop, is_follower, lead, run_on
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
+    from pilotfish.training.callbacks import StepCallback
     from pilotfish.training.checkpoint import Checkpoints
     from pilotfish.training.teacher.outputs import TeacherOutputs
 
-# Settings that decide how training is done, and not what comes out.
+# Settings that change how training runs, and not the weights.
 CHANGE_NOTHING = {
     "save_steps", "save_seconds", "parallel",
     "teacher", "teacher_kind", "teacher_top_k",  # a stored teacher is named by itself
@@ -56,53 +58,168 @@ CHANGE_NOTHING = {
 LITTLE = 0.95  # of a teacher's probability: less stored is warned of
 
 
+class TrainingRecorder(Protocol):
+    """Follows one training, and adds to what is committed with the model."""
+
+    @property
+    def callback(self) -> "StepCallback | None":
+        """What to call during training; None: nothing."""
+        ...
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """Write further files into the folder of the trained model; return manifest fields."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One model to train and commit, whatever experiment wants it.
+
+    Attributes:
+        arm: With `seed` it names the folder train/<arm>/seed-<seed>/.
+        seed: Number of the seed in the experiment.
+        model: Name or folder of the model to start from.
+        config: Training settings of this model, its loss among them.
+        data: Rows, targets and validation rows.
+        random_seed: Seed of the order of rows, of dropout and of new weights.
+        made_from: Everything that decides the weights, as JSON: a committed model is reused only
+            where its manifest has the same.
+        facts: Further fields of the manifest.
+        steps: Optimizer steps; None: as many as the rows are worth.
+        teacher: The weak model, for a loss or a token selection that needs it in memory.
+        taught: Stored outputs of the teacher by row name, in place of the teacher.
+        rate_rows: Trusted rows that choose among several learning rates.
+        recorder: Follows the training; None: nothing more is written.
+    """
+
+    arm: str
+    seed: int
+    model: str
+    config: TrainConfig
+    data: TrainingData
+    random_seed: int
+    made_from: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    teacher: "Loaded | None" = None
+    taught: "Mapping[str, TeacherOutputs] | None" = None
+    rate_rows: Sequence[Example] = ()
+    recorder: TrainingRecorder | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where the model is committed, below the run."""
+        return train_folder(self.arm, self.seed)
+
+
 def train_folder(arm: str, seed: int) -> str:
-    """Where the model of one arm and seed lies below the run."""
+    """Return the folder of the model of one arm and seed, below the run."""
     return f"train/{arm}/seed-{seed}"
 
 
-def train_arm(
-    run: Run, arm: Arm, seed: int, training: TrainingPlan, *, progress: Progress = SILENT
-) -> None:
-    """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one."""
-    need_torch("training", extra="train")
-    config = arm.config(training.config)
-    material = training_data_of(run, arm, seed, training, config, progress=progress)
-    teacher = _teacher(config, seed, training)
-    made_from = _made_from(arm, seed, training, config, material=material, teacher=teacher)
-    folder = train_folder(arm.name, seed)
-    found = run.store.manifest(f"{folder}/manifest.json")
-    if found is None or found.get("made_from") != made_from:
-        run.store.forget(f"judge/{arm.name}/seed-{seed}.json")  # another model was judged
-        selection = (
-            selection_name_of(run, arm, seed, tuned=training.tuned) if arm.selection else None
-        )
-        facts = {
-            "arm": arm.name,
-            "seed": seed,
-            "selection": selection,
-            "trusted_rows": material.count(GOLD),
-            **({"replay_rows": material.count(REPLAY)} if config.replay else {}),
-            "rows_digest": made_from["rows"],
-            "made_from": made_from,
-        }
-        taught = None
-        if "taught" in made_from and teacher is not None:
-            taught = cached_teacher_outputs(
-                run, material.rows, teacher, config, strong=training.strong, seed=training.seed,
-                progress=progress,
-            )  # fmt: skip
-            teacher = teacher if config.focus else None  # from here on it is not in memory
-        _train(
-            run, material, training, config, facts=facts, teacher=teacher, taught=taught,
-            progress=progress,
+def is_trained(run: Run, arm: str, seed: int, made_from: Mapping[str, Any]) -> bool:
+    """Whether an intact model of an arm and seed was made from exactly this."""
+    return run.store.holds(f"{train_folder(arm, seed)}/manifest.json", {"made_from": made_from})
+
+
+def train_model(run: Run, job: TrainingJob, *, progress: Progress = SILENT) -> dict[str, Any]:
+    """Train one model, commit it with its manifest, and charge its cost.
+
+    A killed training continues from its newest checkpoint. Results of an earlier model of the same
+    arm and seed are withdrawn first.
+
+    Args:
+        run: The run that the model becomes part of.
+        job: What to train, on what, and how.
+        progress: Receives steps and warnings.
+
+    Returns:
+        What training reports: rows, tokens, steps, losses and more.
+
+    Raises:
+        UsageError: A list of learning rates without trusted rows to choose on, or a loss that
+            does not fit model, teacher or targets.
+        DataError: No row has anything to learn.
+    """
+    run.store.forget(f"judge/{job.arm}/seed-{job.seed}.json")
+    start = time.monotonic()
+    rate = _learning_rate(run, job)
+    with run.store.attempt(f"{job.folder}/manifest.json") as attempt:
+        folder = attempt.folder(job.folder)
+        result = _fit(run, job, folder, rate, progress)
+        recorded = job.recorder.finish(folder) if job.recorder else {}
+        attempt.meta = {
+            **result, "arm": job.arm, "seed": job.seed, **job.facts, **recorded,
+            "made_from": job.made_from,
+        }  # fmt: skip
+    run.cost(
+        "train", f"{job.arm} seed {job.seed}", seconds=time.monotonic() - start,
+        rows=len(job.data.rows), **training_cost(result),
+    )  # fmt: skip
+    return result
+
+
+def _fit(
+    run: Run, job: TrainingJob, folder: Path, rate: float | None, progress: Progress
+) -> dict[str, Any]:
+    """Call the trainer that fits the data, on every rank of a distributed run."""
+    from pilotfish.training.classify import train_classifier
+    from pilotfish.training.trainer import train
+
+    data, name = job.data, f"train {job.arm} seed {job.seed}"
+    shared: dict[str, Any] = {
+        "seed": job.random_seed,
+        "folder": folder,
+        "steps": job.steps,
+        "learning_rate": rate,
+        "checkpoints": checkpoints_of(run, job.folder, job.config, job.made_from, progress),
+        "on_step": lambda step, steps, loss: progress.step(name, step, steps),
+        "looks": job.recorder.callback if job.recorder else None,
+    }
+    if data.labels is not None:
+        return train_classifier(
+            data.rows, job.model, job.config, classes=data.labels.classes,
+            targets=data.labels.targets, validation=data.labels.validation, **shared,
         )  # fmt: skip
-    forget_checkpoints(run, folder)
-    refresh(run, folder)
+    found: dict[str, Any] = run_on_all_ranks(
+        train, data.rows, job.model, job.config, teacher=job.teacher, taught=job.taught,
+        known=data.known, validation=data.validation, **shared,
+    )  # fmt: skip
+    return found
+
+
+def _learning_rate(run: Run, job: TrainingJob) -> float | None:
+    """Choose one of several learning rates on trusted rows; seed 0 chooses for all seeds."""
+    rates = job.config.learning_rate
+    if not isinstance(rates, list):
+        return None
+    if not job.rate_rows:
+        raise UsageError(
+            "train.learning_rate is a list, but there are no trusted rows to choose on",
+            hint="give one value, or trusted rows with --trusted",
+        )
+    first = run.store.manifest(f"{train_folder(job.arm, 0)}/manifest.json")
+    # seeds of an arm differ by what they drew alone
+    alike = ("strong", "steps", "config", "chosen_on", "taught")
+    if job.seed and first:
+        old = first["made_from"]
+        if all(old.get(key) == job.made_from.get(key) for key in alike):
+            return float(first["learning_rate"])
+    from pilotfish.training.tune import pick_learning_rate
+
+    kept = job.data.without(job.rate_rows)
+    # rates are compared by whole models, which FSDP2 leaves on no rank
+    plain = job.config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
+    picked: float = run_on_all_ranks(
+        pick_learning_rate, kept.rows, job.model, plain, rates, job.rate_rows,
+        seed=job.random_seed, steps=job.steps, teacher=job.teacher, taught=job.taught,
+        known=kept.known,
+    )  # fmt: skip
+    return picked
 
 
 def forget_checkpoints(run: Run, folder: str) -> None:
-    """Remove what a training saved on its way: its model is there, or it is to begin anew."""
+    """Remove the checkpoints of a model that is committed, or to be trained from the start."""
     if any(run.store.path(folder).glob("ckpt-*")):
         from pilotfish.training.checkpoint import Checkpoints
 
@@ -112,7 +229,7 @@ def forget_checkpoints(run: Run, folder: str) -> None:
 def checkpoints_of(
     run: Run, folder: str, config: TrainConfig, made_from: Mapping[str, Any], progress: Progress
 ) -> "Checkpoints":
-    """Where an arm saves what a kill would cost, for this training and no other one."""
+    """Open the checkpoints of one training; those of other settings or rows are never used."""
     from pilotfish.training.checkpoint import Checkpoints
 
     def say(text: str) -> None:
@@ -125,44 +242,58 @@ def checkpoints_of(
     )
 
 
-def _train(
-    run: Run,
-    material: TrainingData,
-    training: TrainingPlan,
-    config: TrainConfig,
-    *,
-    facts: Mapping[str, Any],
-    teacher: "Loaded | None",
-    taught: "Mapping[str, TeacherOutputs] | None",
-    progress: Progress,
+def train_arm(
+    run: Run, arm: Arm, seed: int, training: TrainingPlan, *, progress: Progress = SILENT
 ) -> None:
-    from pilotfish.training.trainer import train
+    """Train one arm of a comparison with one seed, or reuse an intact model.
 
-    arm, seed = facts["arm"], facts["seed"]
-    name, folder, start = f"{arm} seed {seed}", train_folder(arm, seed), time.monotonic()
-    rate = _rate(run, material, training, config, facts=facts, teacher=teacher, taught=taught)
-    with run.store.attempt(f"{folder}/manifest.json") as attempt:
-        result = run_on_all_ranks(
-            train, material.rows, training.strong, config, seed=training.stream(seed),
-            folder=attempt.folder(folder), steps=training.steps, learning_rate=rate,
-            teacher=teacher, taught=taught, known=material.known,
-            validation=material.validation,
-            checkpoints=checkpoints_of(run, folder, config, facts["made_from"], progress),
-            on_step=lambda step, steps, loss: progress.step(f"train {name}", step, steps),
+    Args:
+        run: The run with the arm's selection.
+        arm: Which rows are learnt, and how.
+        seed: Number of the seed.
+        training: What all arms share: strong model, settings, weak model, trusted rows, steps.
+        progress: Receives steps and warnings.
+    """
+    need_torch("training", extra="train")
+    config = arm.config(training.config)
+    data = training_data_of(run, arm, seed, training, config, progress=progress)
+    teacher = _teacher(config, seed, training)
+    made_from = _made_from(arm, seed, training, config, data=data, teacher=teacher)
+    if not is_trained(run, arm.name, seed, made_from):
+        taught = None
+        if "taught" in made_from and teacher is not None:
+            taught = cached_teacher_outputs(
+                run, data.rows, teacher, config, strong=training.strong, seed=training.seed,
+                progress=progress,
+            )  # fmt: skip
+            teacher = teacher if config.focus else None  # from here on it is not in memory
+        selection = (
+            selection_name_of(run, arm, seed, tuned=training.tuned) if arm.selection else None
+        )
+        facts = {
+            "selection": selection,
+            "trusted_rows": data.count(GOLD),
+            **({"replay_rows": data.count(REPLAY)} if config.replay else {}),
+            "rows_digest": made_from["rows"],
+        }
+        several = isinstance(config.learning_rate, list) and training.trusted
+        job = TrainingJob(
+            arm.name, seed, training.strong, config, data, training.stream(seed), made_from, facts,
+            training.steps, teacher, taught, rate_rows=hold_out_gold(training) if several else (),
         )  # fmt: skip
-        attempt.meta = {**result, **facts}
-    run.cost(
-        "train", name, seconds=time.monotonic() - start, rows=len(material.rows),
-        **training_cost(result),
-    )  # fmt: skip
-    _say(run, arm, result, progress)
+        _warn(run, arm.name, train_model(run, job, progress=progress), progress)
+    folder = train_folder(arm.name, seed)
+    forget_checkpoints(run, folder)
+    refresh(run, folder)
 
 
-def _say(run: Run, arm: str, result: Mapping[str, Any], progress: Progress) -> None:
-    """What a reader of the run must know about how this model came to be."""
+def _warn(run: Run, arm: str, result: Mapping[str, Any], progress: Progress) -> None:
+    """Log and keep what a reader must know about how a model was trained."""
     texts = [f"arm {arm}: {text}" for text in result.get("warnings", ())]
     if result.get("oracle"):
-        texts.append(f"the arm {arm} is an oracle: it was stopped by labels that nobody would have")
+        texts.append(
+            f"the arm {arm} is an oracle: it was stopped by labels that are unknown in practice"
+        )
     if (mass := result.get("captured_mass", 1.0)) < LITTLE:
         texts.append(
             f"the stored teacher of arm {arm} holds {mass:.1%} of its probability: raise "
@@ -179,12 +310,15 @@ def _made_from(
     training: TrainingPlan,
     config: TrainConfig,
     *,
-    material: TrainingData,
+    data: TrainingData,
     teacher: "Loaded | None",
 ) -> dict[str, Any]:
-    """All that decides the weights; models by their content, never by their names."""
-    cached = config.teacher == "cached" and _is_taught(config.loss)
-    held = {name: fingerprint(rows) for name, rows in material.validation.items()}
+    """Describe all that decides the weights; models by their content, never by their names."""
+    from pilotfish.training.parallel import world
+
+    cached = config.teacher == "cached" and _needs_teacher(config.loss)
+    several = config.learning_rate if isinstance(config.learning_rate, list) else None
+    held_out = {name: fingerprint(rows) for name, rows in data.validation.items()}
     return {
         "arm": arm.name,
         "stream": training.stream(seed),
@@ -192,78 +326,25 @@ def _made_from(
         "teacher": teacher.digest if teacher else None,
         "steps": training.steps,
         "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
-        "rows": fingerprint(material.rows),
-        **({"validation": held} if held else {}),
+        "rows": fingerprint(data.rows),
+        **({"validation": held_out} if held_out else {}),
         # trusted rows choose among several learning rates, also for arms that do not learn them
-        "chosen_on": fingerprint(training.trusted) if _several(config) else None,
+        "chosen_on": fingerprint(training.trusted) if several else None,
         **({"taught": captured_as(config, training.strong, training.seed)} if cached else {}),
-        **({"world": world} if (world := _world()) > 1 else {}),  # each rank adds rows to a step
+        **({"world": ranks} if (ranks := world()) > 1 else {}),  # each rank adds rows to a step
     }
-
-
-def _world() -> int:
-    from pilotfish.training.parallel import world
-
-    return world()
 
 
 def _teacher(config: TrainConfig, seed: int, training: TrainingPlan) -> "Loaded | None":
     """The weak model, where the loss learns from it or the focus compares with it."""
-    asked = config.focus or _is_taught(config.loss)
-    return training.weak(seed if training.tuned else 0) if asked else None
+    needed = config.focus or _needs_teacher(config.loss)
+    return training.weak(seed if training.tuned else 0) if needed else None
 
 
-def _is_taught(loss: str) -> bool:
+def _needs_teacher(loss: str) -> bool:
     from pilotfish.losses import make_loss
 
     return "teacher" in make_loss(loss).needs
-
-
-def _several(config: TrainConfig) -> list[float] | None:
-    given = config.learning_rate
-    return given if isinstance(given, list) else None
-
-
-def _rate(
-    run: Run,
-    material: TrainingData,
-    training: TrainingPlan,
-    config: TrainConfig,
-    *,
-    facts: Mapping[str, Any],
-    teacher: "Loaded | None",
-    taught: "Mapping[str, TeacherOutputs] | None",
-) -> float | None:
-    """The learning rate of a list: the best on held-out trusted rows; seed 0 chooses for all."""
-    several = _several(config)
-    if several is None:
-        return None
-    if not training.trusted:
-        raise UsageError(
-            "train.learning_rate is a list, but there are no trusted rows to choose on",
-            hint="give one value, or trusted rows with --trusted",
-        )
-    first = run.store.manifest(f"{train_folder(facts['arm'], 0)}/manifest.json")
-    if facts["seed"] and first and _alike(first["made_from"], facts["made_from"]):
-        return float(first["learning_rate"])
-    from pilotfish.training.tune import pick_learning_rate
-
-    held = hold_out_gold(training)
-    kept = material.without(held)
-    # rates are judged by whole models, which FSDP2 does not leave on any rank
-    plain = config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
-    picked: float = run_on_all_ranks(
-        pick_learning_rate, kept.rows, training.strong, plain, several, held,
-        seed=training.stream(facts["seed"]), steps=training.steps, teacher=teacher, taught=taught,
-        known=kept.known,
-    )  # fmt: skip
-    return picked
-
-
-def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two trainings of an arm differ by their seed alone, and what it drew."""
-    alike = ("strong", "steps", "config", "chosen_on", "taught")
-    return all(one.get(key) == other.get(key) for key in alike)
 
 
 def train_arms(
@@ -318,7 +399,7 @@ def _arms(names: Sequence[str], *, trusted: bool) -> list[Arm]:
     if untrained := [arm.name for arm in arms if not arm.trained]:
         raise UsageError(
             f"nothing is trained for the arm {', '.join(untrained)}: it is judged as it is",
-            hint=f"pilotfish judge RUN --arm {','.join(untrained)}",
+            hint=f"pilotfish evaluate RUN --arm {','.join(untrained)}",
         )
     return arms
 

@@ -49,7 +49,7 @@ def _back(run: str, jobs: Sequence[Job], *, judged: bool) -> list[str]:
         "Let every model answer the same questions, one line of JSON per answer: "
         '`{"id": ..., "metric": ..., "value": ..., "output": ..., "expected": ...}`. '
         "Models saved as transformers saves them are judged by pilotfish itself, on the test rows "
-        f"of the run:\n\n```\npilotfish judge {run} --model out/{first.name} "
+        f"of the run:\n\n```\npilotfish evaluate {run} --model out/{first.name} "
         f"--items {first.name}.items.jsonl\n```"
     ]
     if judged:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.config import TrainConfig, TuneConfig, make_recipe
+from pilotfish.config import TrainConfig, WeakTrainConfig, make_recipe, upgrade_overrides
 from pilotfish.config.data import Source
 from pilotfish.data import Pool, overlap_key, overlap_keys
 from pilotfish.data.held_out import stored_test_rows
@@ -85,16 +85,16 @@ def label(
     return found
 
 
-def settings(overrides: Sequence[str]) -> tuple[TuneConfig, TrainConfig]:
-    """The `tune:` and `train:` settings of `--set tune.a=value`; others are refused by name."""
-    for override in overrides:
-        if not override.strip().startswith(("tune.", "train.")):
+def settings(overrides: Sequence[str]) -> tuple[WeakTrainConfig, TrainConfig]:
+    """Return the `weak_train:` and `train:` settings of `--set`; refuse others by name."""
+    for override in upgrade_overrides(overrides):
+        if not override.strip().startswith(("weak_train.", "train.")):
             raise UsageError(
-                f"--set {override}: this command takes only settings of tune. and train.",
-                hint="write --set tune.NAME=VALUE",
+                f"--set {override}: this command takes only settings of weak_train. and train.",
+                hint="write --set weak_train.NAME=VALUE",
             )
     recipe = make_recipe({"data": "-", "weak": "-", "strong": "-"}, list(overrides))
-    return recipe.tune, recipe.train
+    return recipe.weak_train, recipe.train
 
 
 def _checked(name: str) -> str:

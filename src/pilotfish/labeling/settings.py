@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
-from pilotfish.config import TrainConfig, TuneConfig
+from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.data import Pool
 from pilotfish.errors import UsageError
 from pilotfish.labeling.filters import Refill, make_filter
@@ -167,7 +167,7 @@ class Models:
     then: tuple[str, ...] = ()
     refill: str | None = None
     rule: Refill = field(default_factory=Refill)
-    tune: TuneConfig = field(default_factory=TuneConfig)
+    tune: WeakTrainConfig = field(default_factory=WeakTrainConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     head: bool | None = None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.config import TrainConfig, TuneConfig
+from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.data import overlap_key
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.errors import UsageError
@@ -29,7 +29,7 @@ def tune_labeller(task: Task, base: str, rows: Sequence[Example]) -> str:
     config = task.models.tune
     made_from = _made_from(task, base, {"trusted": fingerprint(rows)}, config)
     if task.models.heads(base):
-        known = {name: getattr(config, name) for name in TuneConfig.model_fields}
+        known = {name: getattr(config, name) for name in WeakTrainConfig.model_fields}
         settings = TrainConfig(**known, num_train_epochs=HEAD_EPOCHS)
         return _made(task, "tune", rows, {**made_from, "classes": list(_classes(task))},
                      make=_head(task, base, rows, settings, None))  # fmt: skip
@@ -70,7 +70,7 @@ def train_student(task: Task, base: str, rows: Sequence[Example], probs: Floats 
 
 
 def _made_from(
-    task: Task, base: str, learnt: Mapping[str, Any], config: TuneConfig
+    task: Task, base: str, learnt: Mapping[str, Any], config: WeakTrainConfig
 ) -> dict[str, Any]:
     from pilotfish.models import identify
 

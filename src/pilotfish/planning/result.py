@@ -1,4 +1,4 @@
-"""What `plan` found, as nouns: the levels of evidence, and the whole of it."""
+"""The result of `plan`: the steps, the price of every evidence level, and the break-even."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,26 +7,73 @@ from typing import Any
 
 from pilotfish import flops as ledger
 from pilotfish.arms.arms import ARMS
-from pilotfish.planning.jobs import jobs_of
-from pilotfish.planning.lengths import in_view
-from pilotfish.planning.steps import Counting, Step, train_step
+from pilotfish.arms.price import Price
+from pilotfish.arms.workload import mean_context
+from pilotfish.planning.steps import CostInputs, Step, train_step
 from pilotfish.progress import duration
+
+_STEP_FIELDS = (
+    "n", "stage", "name", "rows", "tokens", "flops", "memory_bytes", "memory", "models", "steps",
+    "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Even:
-    """In seconds first. needed: share of training on all rows; saved: what the budget saves."""
+class Level:
+    """The steps of one level of evidence."""
 
-    seconds: float  # that tuning, scoring and selecting take once
+    steps: Sequence[Step]
+    seeds: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all steps, one after the other."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def flops(self) -> float | None:
+        """FLOPs of the steps that read or train; None where a model's shape is unknown."""
+        known = [step.flops for step in self.steps if step.tokens is not None]
+        return None if None in known else float(sum(each or 0.0 for each in known))
+
+    @property
+    def models(self) -> int:
+        """Strong models trained."""
+        return sum(step.models for step in self.steps if step.stage == "train")
+
+    @property
+    def price(self) -> Price:
+        """The sums over all steps."""
+        return Price(self.models, self.seeds, self.flops, self.seconds)
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """What selecting costs against training on every row."""
+
+    seconds: float  # of tuning, scoring and selecting, once
     full: float  # seconds of training on every row, for as many epochs as on the selected ones
-    needed: float
-    saved: float
-    needed_flops: float | None
-    ratio: float  # strong parameters for every weak one
-    sentence: str
+    needed: float  # seconds / full: the share of training that the selection must save
+    saved: float  # the share of training that this budget saves
+    needed_flops: float | None  # `needed` in FLOPs
+    ratio: float  # parameters of the strong model for each of the weak one
+
+    @property
+    def sentence(self) -> str:
+        """The break-even in words."""
+        flops = "" if self.needed_flops is None else f", {self.needed_flops:.1%} in FLOPs"
+        start = (
+            f"selecting takes {duration(self.seconds)}, training on all rows {duration(self.full)}:"
+            f" it pays off only if the selection saves more than {self.needed:.1%} of the strong "
+            f"model's training{flops}"
+        )
+        if self.needed >= 1:
+            return f"{start}; it cannot, for no training is dearer than all of it"
+        verb = "saves" if self.saved > self.needed else "saves only"
+        return f"{start}; this budget {verb} {self.saved:.1%}"
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the fields for `--json`."""
         return {
             "sentence": self.sentence,
             "needed": self.needed,
@@ -38,122 +85,80 @@ class Even:
         }
 
 
-def break_even(counting: Counting, steps: Sequence[Step]) -> Even:
-    """Charged to the selection: the first step of each of its stages; seeds repeat them for
-    evidence alone."""
-    first: dict[str, Step] = {}
-    for step in steps:
-        first.setdefault(step.stage, step)
+def break_even(costs: CostInputs, steps: Sequence[Step]) -> BreakEven:
+    """Charge the first step of each stage to the selection: seeds repeat them for evidence alone.
+
+    Args:
+        costs: The work of the run and the rates of this machine.
+        steps: The steps of the run.
+    """
+    from pilotfish.data_order import rows_per_step
+
+    work = costs.work
+    first = {step.stage: step for step in reversed(steps)}
     paid = sum(first[stage].seconds for stage in ledger.SELECTION_STAGES if stage in first)
-    selected, full = _trainings(counting)
-    needed, saved = paid / full.seconds, 1 - selected.seconds / full.seconds
-    flops = _in_flops(counting, full)
-    ratio = counting.strong.parameters / counting.weak.parameters
-    sentence = _sentence(paid, full.seconds, needed, flops, saved)
-    return Even(paid, full.seconds, needed, saved, flops, ratio, sentence)
-
-
-def _trainings(counting: Counting) -> tuple[Step, Step]:
-    """Training on the selected rows, and on all for as many epochs."""
-    from pilotfish.data_order import rows_per_step
-
-    recipe = counting.grounds.recipe
-    selected, full = jobs_of(counting.grounds, [ARMS["selected"], ARMS["full"]], 1)
-    size = rows_per_step(recipe.train)
-    epochs = selected.steps * size / selected.rows
+    selected, full = (work.job(ARMS[name], 0) for name in ("selected", "full"))
+    size = rows_per_step(work.recipe.train)
+    epochs = selected.steps * size / selected.rows  # all rows are trained on for as many
     whole = replace(full, steps=max(1, math.ceil(epochs * full.rows / size)))
-    return train_step(counting, selected), train_step(counting, whole)
-
-
-def _in_flops(counting: Counting, full: Step) -> float | None:
-    """The ledger's formula: passes of the weak model against epochs of the strong one."""
-    from pilotfish.data_order import rows_per_step
-
-    grounds, (weak, strong) = counting.grounds, (counting.weak.shape, counting.strong.shape)
-    if weak is None or strong is None:
-        return None
-    epochs = full.steps * rows_per_step(grounds.recipe.train) / grounds.pool
-    return ledger.break_even(
-        weak, strong, passes=len(grounds.lengths.passes), epochs=epochs,
-        context=in_view(grounds.lengths.strong), lora=counting.lora,
+    selected_seconds, full_seconds = (train_step(costs, job).seconds for job in (selected, whole))
+    weak, strong, flops = work.weak.known_shape, work.strong.known_shape, None
+    if weak and strong:
+        flops = ledger.break_even(
+            weak, strong, passes=len(work.lengths.passes),
+            epochs=whole.steps * size / work.pool_rows,
+            context=mean_context(work.lengths.strong), lora=work.lora,
+        )  # fmt: skip
+    return BreakEven(
+        paid, full_seconds, paid / full_seconds, 1 - selected_seconds / full_seconds, flops,
+        work.strong.parameters / work.weak.parameters,
     )  # fmt: skip
-
-
-def _sentence(paid: float, full: float, needed: float, flops: float | None, saved: float) -> str:
-    beside = "" if flops is None else f", {flops:.1%} in FLOPs"
-    start = (
-        f"selecting takes {duration(paid)}, training on all rows {duration(full)}: it pays off "
-        f"only if the selection saves more than {needed:.1%} of the strong model's training"
-        f"{beside}"
-    )
-    if needed >= 1:
-        return f"{start}; it cannot, for no training is dearer than all of it"
-    verb = "saves" if saved > needed else "saves only"
-    return f"{start}; this budget {verb} {saved:.1%}"
-
-
-@dataclass(frozen=True)
-class Level:
-    """What one level of evidence takes."""
-
-    steps: Sequence[Step]
-    seeds: int
-
-    @property
-    def seconds(self) -> float:
-        """All steps, one after the other."""
-        return sum(step.seconds for step in self.steps)
-
-    @property
-    def flops(self) -> float | None:
-        """Of the steps whose FLOPs are known; None where a model's shape is not."""
-        known = [step.flops for step in self.steps if step.tokens is not None]
-        return None if None in known else float(sum(each or 0.0 for each in known))
-
-    @property
-    def models(self) -> int:
-        """Strong models trained."""
-        return sum(step.models for step in self.steps if step.stage == "train")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything `plan` says."""
+    """What a run will cost."""
 
-    chosen: Level
+    level: str  # the level of evidence that the recipe asks for
     levels: Mapping[str, Level]
-    even: Even
+    even: BreakEven
     machine: Mapping[str, Any]
     notes: Sequence[str]
-    per_hour: float | None = None
+    per_hour: float | None = None  # money an hour of this machine costs
     currency: str = ""
 
+    @property
+    def chosen(self) -> Level:
+        """The level of evidence that the recipe asks for."""
+        return self.levels[self.level]
+
     def money(self, seconds: float) -> float | None:
-        """At the price of an hour, where one was given."""
+        """Return what that many seconds cost; None where an hour has no price."""
         return None if self.per_hour is None else seconds / 3600 * self.per_hour
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the plan for `--json`."""
+        steps = [
+            {name: getattr(step, name) for name in _STEP_FIELDS}
+            | {"money": self.money(step.seconds)}
+            for step in self.chosen.steps
+        ]
+        levels = {
+            name: {
+                "models": level.models,
+                "seeds": level.seeds,
+                "flops": level.flops,
+                "memory_bytes": max(step.memory_bytes or 0 for step in level.steps),
+                "seconds": level.seconds,
+                "money": self.money(level.seconds),
+            }
+            for name, level in self.levels.items()
+        }
         return {
-            "steps": [self._step(step) for step in self.chosen.steps],
-            "total": self._level(self.chosen),
+            "steps": steps,
+            "total": levels[self.level],
             "break_even": self.even.as_dict(),
-            "evidence": {name: self._level(level) for name, level in self.levels.items()},
+            "evidence": levels,
             "machine": dict(self.machine),
             "notes": list(self.notes),
-        }
-
-    def _step(self, step: Step) -> dict[str, Any]:
-        names = ("n", "stage", "name", "rows", "tokens", "flops", "memory_bytes", "memory",
-                 "models", "steps", "seconds")  # fmt: skip
-        return {**{name: getattr(step, name) for name in names}, "money": self.money(step.seconds)}
-
-    def _level(self, level: Level) -> dict[str, Any]:
-        return {
-            "models": level.models,
-            "seeds": level.seeds,
-            "flops": level.flops,
-            "memory_bytes": max(step.memory_bytes or 0 for step in level.steps),
-            "seconds": level.seconds,
-            "money": self.money(level.seconds),
         }

@@ -140,5 +140,5 @@ def next_step(run: Run, found: ArmSection) -> str:
         )
     return (
         f"Not tested: {told} and a model is trained on them, but none is judged. "
-        f"Next: pilotfish judge {name} --test DATA"
+        f"Next: pilotfish evaluate {name} --test DATA"
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pilotfish.config import upgrade_settings
 from pilotfish.report import run_files
 from pilotfish.store import Run
 
@@ -27,7 +28,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "pool": {name: read.get(name) for name in ("fingerprint", "schema")},
         "weak": run.section("weak"),
         "strong": {name: trained[name] for name in _STRONG if name in trained},
-        **{name: run.section(name) for name in _SECTIONS},
+        **{name: upgrade_settings(run.section(name)) for name in _SECTIONS},
     }
 
 

@@ -16,7 +16,7 @@ from pilotfish.comparison.gates import gates, reference_folder
 from pilotfish.comparison.recommend import recommendation
 from pilotfish.comparison.tasks import macro, tasks
 from pilotfish.comparison.verdict import AGAINST, decide
-from pilotfish.config import Gate
+from pilotfish.config import Gate, upgrade_settings
 from pilotfish.errors import UsageError
 from pilotfish.evaluation.results import EvaluatedRun, Results, load_evaluated
 from pilotfish.report import run_files
@@ -66,7 +66,8 @@ def findings(run: Run, found: ArmSection) -> dict[str, Any]:
 def case_of(run: Run, found: ArmSection, judged: EvaluatedRun) -> ComparisonData:
     """The results with what each arm learnt and what was planned."""
     margin = margin_of(judged.metric, run.section("config").get("margin"))
-    plan = {"budget": run.section("config").get("budget"), **run.section("evidence")}
+    evidence = upgrade_settings(run.section("evidence"))
+    plan = {"budget": run.section("config").get("budget"), **evidence}
     return ComparisonData(
         judged.results, judged.metric, judged.higher_is_better, margin or DEFAULT_MARGIN,
         found.trained, plan, judged.tasks,
@@ -80,7 +81,7 @@ def beyond(run: Run, case: ComparisonData, chosen: ChosenMethod, against: str) -
     told = {
         "chosen": chosen.facts,
         "curve": swept,
-        "equal": matched_table(case) if len(case.plan.get("equal", ())) > 1 else None,
+        "equal": matched_table(case) if len(case.plan.get("matched_on", ())) > 1 else None,
         "recommendation": _recommended(case, chosen) if case.plan.get("arms") else None,
         "break_even": break_even(
             case, flops.charged(events), flops.by_name(events, "train"),

@@ -1,4 +1,4 @@
-"""The weak-to-strong panel: what weak_to_strong.json says, its one sentence, and its charts."""
+"""The weak-to-strong panel of the report: its sentence, and the positions of its charts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,47 +16,46 @@ Record = Mapping[str, Any]
 
 
 def weak_to_strong(run: Run) -> dict[str, Any] | None:
-    """The experiment's own file; None in a run that is no such experiment (or not yet done)."""
+    """Read the results; None in a run that is no weak-to-strong experiment, or not yet done."""
     return run.store.read_json(FILE)
 
 
 def sentence(found: Record) -> str:
-    """The page's first sentence: what was recovered by the arm that recovered most."""
+    """Write the page's first sentence: how much the best arm recovers of the gap."""
     about = "Label mode: the weak model wrote the labels and nothing was selected."
-    told = [arm for arm in found["arms"] if arm["pgr"]["defined"]]
-    # An arm that people or the truth taught is a control, and would recover the gap by itself.
-    told = [arm for arm in told if _learnt_from_weak(arm)] or told
-    if not told:
+    defined = [arm for arm in found["arms"] if arm["pgr"]["defined"]]
+    # An arm that learns true labels, or is chosen by them, is a control and closes the gap anyway.
+    students = [
+        arm for arm in defined if arm.get("taught", "weak") == "weak" and not arm.get("oracle")
+    ]
+    if not defined:
         why = next((arm["pgr"]["why"] for arm in found["arms"]), "no arm was trained")
         return f"{about} PGR is undefined: {why}."
-    best = max(told, key=lambda arm: (arm["pgr"]["raw"], arm["name"]))
+    best = max(students or defined, key=lambda arm: (arm["pgr"]["raw"], arm["name"]))
     pgr = best["pgr"]
-    reach = "no interval"
+    interval = "no interval"
     if pgr["low"] is not None and pgr["high"] is not None:
-        low, high = (formatting.decimal(pgr[end], 2) for end in ("low", "high"))
-        reach = f"95% interval {low} to {high}"
+        low, high = formatting.decimal(pgr["low"], 2), formatting.decimal(pgr["high"], 2)
+        interval = f"95% interval {low} to {high}"
     return (
         f"{about} Of the gap between the weak model "
         f"({formatting.decimal(found['weak']['mean'])}) and "
         f"the ceiling ({formatting.decimal(found['ceiling']['mean'])}), {best['name']} recovers "
-        f"{formatting.decimal(pgr['raw'], 2)} ({reach})."
+        f"{formatting.decimal(pgr['raw'], 2)} ({interval})."
     )
 
 
-def _learnt_from_weak(arm: Record) -> bool:
-    return arm.get("taught", "weak") == "weak" and not arm.get("oracle")
-
-
 def charts(report: Record) -> dict[str, Any] | None:
-    """Positions of every mark of the panel; None where there is no panel."""
+    """Place every mark of the panel; None where the report has no panel."""
     found = report.get("weak_to_strong")
     if found is None:
         return None
-    return {"pgr": _pgr(found["arms"]), "curves": [_curve(arm) for arm in _with_curve(found)]}
+    curves = [_curve(arm) for arm in found["arms"] if arm["curve"]]
+    return {"pgr": _pgr(found["arms"]), "curves": curves}
 
 
 def _pgr(arms: Sequence[Record]) -> dict[str, Any]:
-    """One axis for all arms, from the weak model (0) to the ceiling (1) at the least."""
+    """Place all arms on one axis that spans the weak model (0) and the ceiling (1) at least."""
     numbers = [arm["pgr"][key] for arm in arms for key in ("raw", "low", "high")]
     near = [value for value in numbers if value is not None and abs(value) <= _FARTHEST]
     span = axis([*_FLOOR_TO_CEILING, *near])
@@ -64,21 +63,19 @@ def _pgr(arms: Sequence[Record]) -> dict[str, Any]:
         "ticks": span.ticks(),
         "zero": span.at(0.0),
         "band": [span.at(edge) for edge in _FLOOR_TO_CEILING],
-        "lines": [_mark(arm["pgr"], span) for arm in arms],
+        "lines": [
+            {
+                "difference": span.at(arm["pgr"]["raw"]),
+                "low": span.at(arm["pgr"]["low"]),
+                "high": span.at(arm["pgr"]["high"]),
+            }
+            for arm in arms
+        ],
     }
 
 
-def _mark(pgr: Record, span: Axis) -> dict[str, Any]:
-    places = {"difference": "raw", "low": "low", "high": "high"}
-    return {name: span.at(pgr[key]) for name, key in places.items()}
-
-
-def _with_curve(found: Record) -> list[Record]:
-    return [arm for arm in found["arms"] if arm["curve"]]
-
-
 def _curve(arm: Record) -> dict[str, Any]:
-    """Two lines over steps: agreement where the weak model is right, and where it is wrong."""
+    """Draw agreement over steps, where the weak model is right and where it is wrong."""
     points = sorted(arm["curve"], key=lambda point: point["step"])
     steps = [point["step"] for point in points]
     span = Axis(float(min(steps)), float(max(steps)))
@@ -93,10 +90,10 @@ def _curve(arm: Record) -> dict[str, Any]:
 
 
 def _segments(points: Sequence[Record], key: str, span: Axis) -> Iterator[dict[str, float | None]]:
-    """Straight pieces between known neighbours, so that a missing value leaves a gap.
+    """Connect known neighbours by straight pieces, so that a missing value leaves a gap.
 
-    x in percent, y in pixels from the top; shares run from 0 at the bottom to 1. A value with no
-    known neighbour is a piece of no length, drawn as a dot by its round ends.
+    x is in percent, y in pixels from the top; shares run from 0 at the bottom to 1. A value with no
+    known neighbour is a piece of no length, which the page draws as a dot.
     """
     known = [index for index, point in enumerate(points) if point[key] is not None]
     for index in known:

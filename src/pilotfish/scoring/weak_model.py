@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotfish.config import TuneConfig
+from pilotfish.config import WeakTrainConfig
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
@@ -32,7 +32,7 @@ def weak_model(
     trusted: Sequence[Example] = (),
     seed: int = 0,
     stream: int | None = None,
-    config: TuneConfig | None = None,
+    config: WeakTrainConfig | None = None,
     precision: str = "auto",
     force: bool = False,
     progress: Progress = SILENT,
@@ -48,7 +48,7 @@ def weak_model(
 
     if not trusted:
         return load(name, precision=precision)
-    config, folder = config or TuneConfig(), weak_folder(seed)
+    config, folder = config or WeakTrainConfig(), weak_folder(seed)
     made_from = {
         "model": identify(name),
         "trusted": fingerprint(trusted),
@@ -132,7 +132,7 @@ def _tune(
     start = time.monotonic()
     with run.store.attempt(f"{folder}/manifest.json") as attempt:
         temp: Path = attempt.folder(folder)
-        config = TuneConfig.model_validate(made_from["config"])
+        config = WeakTrainConfig.model_validate(made_from["config"])
         result = tune(trusted, name, seed=seed, folder=temp, config=config)
         attempt.meta = {"made_from": made_from, **result}
     run.cost(

@@ -5,6 +5,7 @@ group with sha256 and size; it holds no times, hosts or pids, so that a rerun is
 """
 
 import hashlib
+import json
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,6 +186,11 @@ class Store:
         if bad:
             _LOG.warning("%s in %s: damaged, not used", ", ".join(bad), self.root)
         return None if bad else found
+
+    def holds(self, rel: str, facts: Mapping[str, Any]) -> bool:
+        """Whether a group is intact and its manifest has all of `facts`, compared as JSON."""
+        found = self.manifest(rel)
+        return found is not None and {**found, **json.loads(json.dumps(facts))} == found
 
     def _look(self, rel: str) -> tuple[dict[str, Any] | None, list[str]]:
         """A manifest, and what of its group is damaged."""

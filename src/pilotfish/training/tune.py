@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pilotfish.config import TrainConfig, TuneConfig
+from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.errors import UsageError
 from pilotfish.losses import LM, make_loss
 from pilotfish.models import Loaded
@@ -44,7 +44,7 @@ class Trial:
 
 
 def tune(
-    examples: Sequence[Example], base: str, *, seed: int, folder: Path, config: TuneConfig
+    examples: Sequence[Example], base: str, *, seed: int, folder: Path, config: WeakTrainConfig
 ) -> dict[str, Any]:
     """Tune the weak model on trusted rows (LM loss), write it into `folder`, return the facts.
 
@@ -56,7 +56,7 @@ def tune(
 
     Raises DataError below two usable rows, UsageError for a model whose loss is no number.
     """
-    settings = TrainConfig(**{name: getattr(config, name) for name in TuneConfig.model_fields})
+    settings = TrainConfig(**{name: getattr(config, name) for name in WeakTrainConfig.model_fields})
     with seeded(seed):
         student = prepare(base, settings)
     rows = encode_rows(examples, student.loaded, window(settings, student.loaded))
@@ -161,7 +161,7 @@ def pick_learning_rate(
     return min(found)[1]
 
 
-def _rates(config: TuneConfig, student: Student) -> list[float]:
+def _rates(config: WeakTrainConfig, student: Student) -> list[float]:
     """The rates to try, smallest first."""
     given = config.learning_rate
     if given is None:

@@ -1,1 +1,1 @@
-"""Weak-to-strong experiments: floor, ceiling, students, PGR."""
+"""Weak-to-strong experiments: a weak model labels, a strong one learns, and PGR says how well."""

@@ -1,87 +1,79 @@
-"""Judging the arms of a weak-to-strong experiment: answers to the test rows, one line per item."""
+"""Evaluate the arms of a weak-to-strong experiment: predictions for the test rows, and items."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from pilotfish.data.run_pool import fingerprint
-from pilotfish.evaluation import Item
+from pilotfish.evaluation import METRICS, Item, load_results
+from pilotfish.evaluation.results import commit_items, item_facts
 from pilotfish.experiments.evaluate import evaluated_models, withdraw_results
-from pilotfish.records import Example, Floats, Texts
-from pilotfish.weak_to_strong.experiment import Lab, asked, digest_of, read_said, table_of
-from pilotfish.weak_to_strong.predictions import Said
+from pilotfish.records import Floats, Texts
+from pilotfish.weak_to_strong.experiment import W2SExperiment
+from pilotfish.weak_to_strong.predictions import Predictions
 
-
-def judge_w2s_arm(lab: Lab, arm: str, seed: int) -> None:
-    """Commit judge/<arm>/seed-<n>.jsonl and, beside it, the whole answers; or reuse intact ones."""
-    rel, test = f"judge/{arm}/seed-{seed}", lab.split.test
-    facts = {
-        "arm": arm, "seed": seed, "metric": lab.task.metric, "higher_is_better": True,
-        "items": len(test), "model_digest": digest_of(lab, arm, seed),
-        "test_fingerprint": fingerprint(test), "task": lab.task.described,
-    }  # fmt: skip
-    found = lab.run.store.manifest(f"{rel}.json")
-    if found is not None and {**found, **facts} == found:
-        return
-    said = asked(lab, arm, seed, test, stage="judge")
-    items = [
-        item_of(row, label, reason, lab.task.metric)
-        for row, label, reason in zip(test, said.label, said.reason, strict=True)
-    ]
-    with lab.run.store.attempt(f"{rel}.json") as attempt:
-        lines = "".join(item.line() + "\n" for item in items)
-        attempt.path(f"{rel}.jsonl").write_text(lines, encoding="utf-8")
-        pq.write_table(table_of(test, said), attempt.path(f"{rel}.parquet"))
-        attempt.meta = {**facts, "unscorable": sum(item.value is None for item in items)}
-
-
-def item_of(row: Example, label: str, reason: str, metric: str) -> Item:
-    """1 where the answer is the expected one; an empty answer is wrong, not unjudged."""
-    expected = row.response.strip()
-    if reason and reason not in ("empty_answer", "answer_cut_off"):
-        return Item(row.id, metric, None, None, expected)
-    return Item(row.id, metric, float(label == expected), label, expected)
+# reasons why a prediction is wrong, and not why there is none
+WRONG = ("empty_answer", "answer_cut_off")
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What one arm said to the test rows, seeds and items in order."""
+class ArmResults:
+    """Predictions of one arm for the n test rows, with s seeds."""
 
-    said: list[Said]  # per seed
-    right: Floats  # [s, n] in {0, 1}, nan where a row could not be judged
+    predictions: list[Predictions]  # one per seed
+    correct: Floats  # [s, n] in {0, 1}; nan where a row could not be evaluated
 
     @property
     def answers(self) -> Texts:
-        """[s * n] answers, None where there was none that could be judged."""
-        found: Texts = np.concatenate([one.label for one in self.said])
-        found[np.isnan(self.right.ravel())] = None
+        """[s * n] predictions, seeds in order; None where a row could not be evaluated."""
+        found: Texts = np.concatenate([one.label for one in self.predictions])
+        found[np.isnan(self.correct.ravel())] = None
         return found
 
 
-def judged(lab: Lab) -> Mapping[str, Judged]:
-    """Every arm, in the order of the experiment."""
-    found = {}
-    for arm in lab.arms:
-        said, right = [], []
-        for seed in range(lab.recipe.seeds):
-            rel = f"judge/{arm.name}/seed-{seed}"
-            lab.run.store.require(f"{rel}.json")
-            one = read_said(lab.run, f"{rel}.parquet")
-            items = [
-                item_of(row, label, reason, lab.task.metric).value
-                for row, label, reason in zip(lab.split.test, one.label, one.reason, strict=True)
-            ]
-            said.append(one)
-            right.append([np.nan if value is None else value for value in items])
-        found[arm.name] = Judged(said, np.array(right, dtype=np.float64))
+def evaluate_w2s_arm(experiment: W2SExperiment, arm: str, seed: int) -> None:
+    """Commit judge/<arm>/seed-<n>.jsonl and whole predictions as .parquet, or reuse intact ones."""
+    rows, metric = experiment.split.test, experiment.task.metric
+    facts = item_facts(
+        arm, seed, METRICS[metric], len(rows), model_digest=experiment.model_digest(arm, seed),
+        test_fingerprint=fingerprint(rows),
+    ) | {"task": experiment.task.settings}  # fmt: skip
+    store = experiment.run.store
+    if store.holds(f"judge/{arm}/seed-{seed}.json", facts):
+        return
+    found = experiment.predict(arm, seed, rows, stage="judge")
+    items = []
+    for row, label, reason in zip(rows, found.label, found.reason, strict=True):
+        expected = row.response.strip()
+        if reason and reason not in WRONG:
+            items.append(Item(row.id, metric, None, None, expected))
+        else:
+            items.append(Item(row.id, metric, float(label == expected), label, expected))
+    commit_items(store, facts, items, predictions=found.to_table(rows))
+
+
+def results_by_arm(experiment: W2SExperiment) -> dict[str, ArmResults]:
+    """Read the results of every arm, in the order of the experiment.
+
+    Raises:
+        DamagedRun: A committed result is not intact.
+    """
+    store, values, found = experiment.run.store, load_results(experiment.run.store), {}
+    for arm in experiment.arms:
+        predictions, correct = [], []
+        for seed in range(experiment.recipe.seeds):
+            path = store.path(f"judge/{arm.name}/seed-{seed}.parquet")
+            predictions.append(Predictions.from_table(pq.read_table(path)))
+            correct.append([values[arm.name][seed][row.id] for row in experiment.split.test])
+        found[arm.name] = ArmResults(predictions, np.array(correct, dtype=np.float64))
     return found
 
 
-def retire_others(lab: Lab) -> None:
-    """Withdraw judged results that are no part of this experiment any more."""
-    planned = {(arm.name, seed) for arm in lab.arms for seed in range(lab.recipe.seeds)}
+def retire_others(experiment: W2SExperiment) -> None:
+    """Withdraw results of arms and seeds that are not part of the experiment any more."""
+    seeds = range(experiment.recipe.seeds)
+    planned = {(arm.name, seed) for arm in experiment.arms for seed in seeds}
     withdraw_results(
-        lab.run, [model for model in evaluated_models(lab.run) if model not in planned]
+        experiment.run, [one for one in evaluated_models(experiment.run) if one not in planned]
     )

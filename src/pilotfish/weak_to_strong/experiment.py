@@ -1,12 +1,10 @@
-"""What one weak-to-strong experiment holds fixed, and what its models said, kept on disk."""
+"""One weak-to-strong experiment: what all arms share, and predictions of its models."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.arms.rows import seed_stream
@@ -17,127 +15,104 @@ from pilotfish.labeling.settings import LabelConfig
 from pilotfish.progress import Progress
 from pilotfish.records import Example
 from pilotfish.store import Run
-from pilotfish.weak_to_strong.arms import W2sArm
-from pilotfish.weak_to_strong.predictions import Said
+from pilotfish.weak_to_strong.arms import WEAK, W2SArm
+from pilotfish.weak_to_strong.predictions import Predictions
 from pilotfish.weak_to_strong.split import Split
 from pilotfish.weak_to_strong.tasks import Task
 
 
 @dataclass(frozen=True)
-class Lab:
-    """One experiment; arms and seeds go by."""
+class W2SExperiment:
+    """Everything that stays the same while arms and seeds go by."""
 
     run: Run
     recipe: WeakToStrong
     split: Split
     task: Task
-    arms: Sequence[W2sArm]
-    steps: int  # of every strong arm
-    digests: Mapping[str, str]  # of the models as they came: weak, strong
+    arms: Sequence[W2SArm]  # in the order of training
+    steps: int  # optimizer steps of every strong arm
+    digests: Mapping[str, str]  # of the untrained models, "weak" and "strong"
     progress: Progress
 
-    def stream(self, seed: int) -> int:
-        """What one seed of the experiment draws with."""
-        return seed_stream(self.recipe.seed, seed)
-
     @property
-    def kind(self) -> str:
-        """Of the labels that students learn."""
+    def label_kind(self) -> str:
+        """Kind of the labels that students learn: soft, hard or consistency."""
         return self.recipe.labels.kind or self.task.kinds[0]
 
-    def votes(self, seed: int) -> LabelConfig | None:
-        """How answers are sampled, where labels are those that most of them agree on."""
-        how = self.recipe.labels
-        if self.kind != "consistency":
-            return None
-        return LabelConfig(
-            self.kind, samples=how.samples, temperature=how.temperature, seed=self.stream(seed)
-        )
+    def random_seed(self, seed: int) -> int:
+        """Seed of everything that one seed of the experiment draws."""
+        return seed_stream(self.recipe.seed, seed)
 
-    def model(self, arm: str, seed: int) -> str:
-        """The folder of a trained model."""
+    def model_folder(self, arm: str, seed: int) -> str:
+        """Folder of a trained model."""
         return str(self.run.root / train_folder(arm, seed))
 
+    def manifest(self, arm: str, seed: int) -> dict[str, Any]:
+        """Manifest of a trained model. Raises DamagedRun where model or manifest are not intact."""
+        return self.run.store.require(f"{train_folder(arm, seed)}/manifest.json")
 
-def digest_of(lab: Lab, arm: str, seed: int) -> str:
-    """A trained model's digest, from the manifest written beside it."""
-    found = lab.run.store.require(f"{train_folder(arm, seed)}/manifest.json")
-    return str(found["model_digest"])
+    def model_digest(self, arm: str, seed: int) -> str:
+        """Digest of a trained model, from its manifest."""
+        return str(self.manifest(arm, seed)["model_digest"])
 
+    def predict(
+        self,
+        arm: str,
+        seed: int,
+        rows: Sequence[Example],
+        *,
+        stage: str,
+        states: bool = False,
+        votes: LabelConfig | None = None,
+    ) -> Predictions:
+        """Predict rows with the model of an arm, and charge the cost.
 
-def said_by(
-    lab: Lab, arm: str, seed: int, rows: Sequence[Example], part: str, *, states: bool = False
-) -> Said:
-    """What an arm's model says to a part of the rows: from labels/<arm>/, or asked now."""
-    rel = f"labels/{arm}/seed-{seed}-{part}"
-    votes = lab.votes(seed)
-    facts = {
-        "model_digest": digest_of(lab, arm, seed), "rows": fingerprint(rows), "states": states,
-        "task": lab.task.described,
-        "votes": [votes.samples, votes.temperature, votes.seed] if votes else None,
-    }  # fmt: skip
-    found = lab.run.store.manifest(f"{rel}.json")
-    if found is None or {**found, **facts} != found:
-        said = asked(lab, arm, seed, rows, stage="label", states=states, votes=votes)
-        with lab.run.store.attempt(f"{rel}.json") as attempt:
-            pq.write_table(table_of(rows, said), attempt.path(f"{rel}.parquet"))
-            attempt.meta = {**facts, "arm": arm, "seed": seed, "part": part}
-    return read_said(lab.run, f"{rel}.parquet")
+        Args:
+            arm: Whose model predicts.
+            seed: Number of the seed.
+            rows: The rows; their own answers are not shown to the model.
+            stage: "label" or "judge": what the cost is charged to.
+            states: Whether hidden states are wanted (classifiers only).
+            votes: How answers are sampled, where the most frequent one counts; None: greedy.
+        """
+        name = f"{stage} {len(rows):,} rows by {arm} seed {seed}"
+        self.progress.step(name, 0, 1)
+        start = time.monotonic()
+        model = self.task.load(self.model_folder(arm, seed))
+        found = self.task.predict(model, rows, states=states, votes=votes)
+        seconds, times = time.monotonic() - start, votes.samples if votes else 1
+        cost = {key: times * spent for key, spent in self.task.cost(model, rows).items()}
+        self.run.cost(stage, f"{arm} seed {seed}", seconds=seconds, rows=len(rows), **cost)
+        self.progress.step(name, 1, 1)
+        return found
 
+    def cached_predictions(
+        self, arm: str, seed: int, part: Literal["student", "validation"]
+    ) -> Predictions:
+        """Predict a part of the split for labelling, or read labels/<arm>/seed-<n>-<part>.parquet.
 
-def asked(
-    lab: Lab,
-    arm: str,
-    seed: int,
-    rows: Sequence[Example],
-    *,
-    stage: str,
-    states: bool = False,
-    votes: LabelConfig | None = None,
-) -> Said:
-    """Ask the model of an arm now, and charge for it."""
-    lab.progress.step(f"{stage} {len(rows):,} rows by {arm} seed {seed}", 0, 1)
-    start = time.monotonic()
-    model = lab.task.open(lab.model(arm, seed))
-    said = lab.task.ask(model, rows, states=states, votes=votes)
-    seconds, times = time.monotonic() - start, votes.samples if votes else 1
-    price = {name: times * spent for name, spent in lab.task.price(model, rows).items()}
-    lab.run.cost(stage, f"{arm} seed {seed}", seconds=seconds, rows=len(rows), **price)
-    lab.progress.step(f"{stage} {len(rows):,} rows by {arm} seed {seed}", 1, 1)
-    return said
-
-
-def table_of(rows: Sequence[Example], said: Said) -> pa.Table:
-    """Answers as columns: id, label, reason, confidence, and lists where there are any."""
-    columns: dict[str, Any] = {
-        "id": pa.array([row.id for row in rows], pa.string()),
-        "label": pa.array([str(label) for label in said.label], pa.string()),
-        "reason": pa.array([str(reason) for reason in said.reason], pa.string()),
-        "confidence": pa.array(said.confidence, pa.float64()),
-    }
-    for name, kind in (("log_probs", pa.float64()), ("states", pa.float64())):
-        values = getattr(said, name)
-        if values is not None:
-            flat = pa.array(np.asarray(values, dtype=np.float64).ravel(), kind)
-            columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    return pa.table(columns)
-
-
-def read_said(run: Run, rel: str) -> Said:
-    """The other way round."""
-    found = pq.read_table(run.store.path(rel))
-
-    def column(name: str) -> Any:
-        return np.array(found.column(name).to_pylist(), dtype=object)
-
-    def matrix(name: str) -> Any:
-        if name not in found.column_names:
-            return None
-        flat = found.column(name).combine_chunks()
-        flat = flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat
-        return flat.flatten().to_numpy(zero_copy_only=False).reshape(len(found), -1)
-
-    confidence = found.column("confidence").to_numpy()
-    return Said(
-        column("label"), column("reason"), confidence, matrix("log_probs"), matrix("states")
-    )
+        Greedy, or voted where the recipe wants labels by consistency.
+        """
+        rows, labels = getattr(self.split, part), self.recipe.labels
+        votes = None
+        if self.label_kind == "consistency":
+            votes = LabelConfig(
+                "consistency", samples=labels.samples, temperature=labels.temperature,
+                seed=self.random_seed(seed),
+            )  # fmt: skip
+        # filters of classes compare the weak model's hidden states
+        states = bool(self.recipe.filters) and bool(self.task.classes) and arm == WEAK.name
+        facts = {
+            "model_digest": self.model_digest(arm, seed),
+            "rows": fingerprint(rows),
+            "states": states,
+            "task": self.task.settings,
+            "votes": [votes.samples, votes.temperature, votes.seed] if votes else None,
+        }
+        name, store = f"labels/{arm}/seed-{seed}-{part}", self.run.store
+        if not store.holds(f"{name}.json", facts):
+            found = self.predict(arm, seed, rows, stage="label", states=states, votes=votes)
+            with store.attempt(f"{name}.json") as attempt:
+                pq.write_table(found.to_table(rows), attempt.path(f"{name}.parquet"))
+                attempt.meta = {**facts, "arm": arm, "seed": seed, "part": part}
+        return Predictions.from_table(pq.read_table(store.path(f"{name}.parquet")))

@@ -1,98 +1,62 @@
-"""What models of a weak-to-strong experiment say to rows, and rows as such labels teach them."""
+"""Predictions of a model for rows, and the same as a table on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from pilotfish.labeling.table import FAILED, OK, Labels
-from pilotfish.records import Example, Floats, Texts, Turn
+from pilotfish.records import Example, Floats, Texts
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one model says to n rows.
+class Predictions:
+    """Answers of one model to n rows."""
 
-    label [n]: the answer, "" where there is none, and reason [n] then says why. confidence [n] in
-    [0, 1], nan where unknown. log_probs [n, K] in nats, states [n, d]: of classifiers only.
-    """
+    label: Texts  # [n] "" where there is none
+    reason: Texts  # [n] why an answer is missing or not whole; "" where nothing is wrong
+    confidence: Floats  # [n] in [0, 1]; nan where unknown
+    log_probs: Floats | None = None  # [n, K] in nats, of classifiers
+    states: Floats | None = None  # [n, d] hidden states, of classifiers
 
-    label: Texts
-    reason: Texts
-    confidence: Floats
-    log_probs: Floats | None = None
-    states: Floats | None = None
+    def to_table(self, rows: Sequence[Example]) -> pa.Table:
+        """Arrange as columns: id, label, reason, confidence, and matrices as lists."""
+        columns: dict[str, Any] = {
+            "id": pa.array([row.id for row in rows], pa.string()),
+            "label": pa.array([str(label) for label in self.label], pa.string()),
+            "reason": pa.array([str(reason) for reason in self.reason], pa.string()),
+            "confidence": pa.array(self.confidence, pa.float64()),
+        }
+        for name, values in (("log_probs", self.log_probs), ("states", self.states)):
+            if values is not None:
+                flat = pa.array(np.asarray(values, dtype=np.float64).ravel(), pa.float64())
+                columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        return pa.table(columns)
 
-    def labels(
-        self, rows: Sequence[Example], classes: Sequence[str], by: str, *, voted: bool = False
-    ) -> Labels:
-        """The same as a table of labels, made by the model with the digest `by`.
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "Predictions":
+        """Read what `to_table` arranged."""
 
-        voted: whether the confidence is the share of sampled answers that agree.
-        """
-        n = len(rows)
-        return Labels(
-            ids=np.array([row.id for row in rows], dtype=object),
-            label=self.label,
-            status=np.where(self.reason == "", OK, FAILED).astype(object),
-            reason=self.reason,
-            confidence=self.confidence,
-            round=np.zeros(n, dtype=np.int64),
-            fold=np.full(n, -1, dtype=np.int64),
-            by=np.full(n, by, dtype=object),
-            classes=tuple(classes),
-            probs=None if self.log_probs is None else np.exp(self.log_probs),
-            consistency=self.confidence if voted else None,
+        def texts(name: str) -> Texts:
+            return np.array(table.column(name).to_pylist(), dtype=object)
+
+        def matrix(name: str) -> Floats | None:
+            if name not in table.column_names:
+                return None
+            lists = table.column(name).combine_chunks()
+            lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+            flat: Floats = lists.flatten().to_numpy(zero_copy_only=False)
+            return flat.reshape(len(table), -1)
+
+        confidence = table.column("confidence").to_numpy()
+        return cls(
+            texts("label"), texts("reason"), confidence, matrix("log_probs"), matrix("states")
         )
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """Rows as they are taught, and a probability per class where labels are soft."""
-
-    rows: Sequence[Example]
-    probs: Floats | None = None  # [n, K]
-    teacher: str = ""  # folder of the model that taught, for losses that ask it anew
-
-
-@dataclass(frozen=True)
-class Held:
-    """Validation rows as the weak model labels them, and the same rows with their true labels.
-
-    stop: by which of the two, "weak" or "gold", the step that is kept is chosen.
-    """
-
-    weak: Lesson
-    gold: Sequence[Example]
-    stop: str
-
-
-def lesson(
-    rows: Sequence[Example],
-    said: Said,
-    usable: NDArray[np.bool_],
-    *,
-    soft: bool = True,
-    teacher: str = "",
-) -> Lesson:
-    """The usable rows with the labels a model gave them; nothing of their own labels is left.
-
-    soft: with its probabilities, where it gave any.
-    """
-    places = np.flatnonzero(usable).tolist()
-    probs = np.exp(said.log_probs[places]) if soft and said.log_probs is not None else None
-    taught = [_labelled(rows[i], str(said.label[i])) for i in places]
-    return Lesson(taught, probs, teacher)
-
-
-def _labelled(row: Example, label: str) -> Example:
-    if row.turns:
-        return replace(row, turns=(*row.prompt, Turn("assistant", label)), raw="")
-    return replace(row, label=label, raw="")
-
-
-def right_of(rows: Sequence[Example], labels: Texts) -> NDArray[np.bool_]:
-    """[n] whether each label is the row's own, outer white space aside."""
+def is_correct(rows: Sequence[Example], labels: Texts) -> NDArray[np.bool_]:
+    """Whether each label [n] is the row's own answer, outer white space aside; [n] bool."""
     pairs = zip(rows, labels, strict=True)
     return np.array([row.response.strip() == label for row, label in pairs], dtype=bool)

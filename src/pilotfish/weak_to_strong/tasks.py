@@ -1,171 +1,69 @@
 """The two kinds of task of a weak-to-strong experiment: choose a class, or write an answer."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pilotfish.config import TrainConfig
 from pilotfish.errors import DataError, UsageError
 from pilotfish.flops import answering_flops, known
 from pilotfish.labeling.answer import predict_labels
 from pilotfish.labeling.settings import LabelConfig
-from pilotfish.records import Example, Floats, Ints, Texts
-from pilotfish.weak_to_strong.predictions import Held, Lesson, Said
+from pilotfish.records import Example
+from pilotfish.weak_to_strong.predictions import Predictions
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import StepCallback
-    from pilotfish.training.checkpoint import Checkpoints
-    from pilotfish.training.validation import Validation
-
-OnStep = Callable[[int, int, float], None]
-
-
-class Task(Protocol):
-    """How models learn and are asked."""
-
-    metric: str
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Of labels that fit; the first where the recipe names none."""
-        ...
-
-    def loss(self, kind: str) -> str:
-        """Of the naive arm, taught labels of that kind, where the recipe names none."""
-        ...
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The labels there are; () where answers are free."""
-        ...
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """All that decides an answer beside the model and the row."""
-        ...
-
-    def learn(
-        self, lesson: Lesson, model: str, config: TrainConfig, *, how: "How"
-    ) -> dict[str, Any]:
-        """Train `model` into how.folder; the facts of its manifest."""
-        ...
-
-    def open(self, folder: str) -> "Loaded":
-        """The trained model in `folder`."""
-        ...
-
-    def ask(
-        self,
-        model: "Loaded",
-        rows: Sequence[Example],
-        *,
-        states: bool = False,
-        votes: LabelConfig | None = None,
-    ) -> Said:
-        """What a trained model says; votes: the most frequent of so many sampled answers."""
-        ...
-
-    def price(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
-        """Tokens and FLOPs of asking once, as far as they are known."""
-        ...
 
 
 @dataclass(frozen=True)
-class How:
-    """What is decided for one training by the experiment, not by its recipe."""
-
-    seed: int
-    folder: Path
-    steps: int | None = None
-    on_step: OnStep | None = None
-    looks: "StepCallback | None" = None
-    checkpoints: "Checkpoints | None" = None
-    held: Held | None = None
-
-
-@dataclass(frozen=True)
-class Classes:
+class ClassificationTask:
     """Texts with labels: a classification head on any encoder or language model."""
 
     classes: tuple[str, ...]
-    max_length: int
-    metric = "accuracy"
-    kinds: ClassVar[tuple[str, ...]] = ("soft", "hard")
+    max_length: int  # tokens of a text that are read
+    metric: ClassVar[str] = "accuracy"
+    kinds: ClassVar[tuple[str, ...]] = ("soft", "hard")  # of labels; the first is the default
 
-    def loss(self, kind: str) -> str:
-        """Cross-entropy against what there is: probabilities, or classes."""
+    def default_loss(self, kind: str) -> str:
+        """LOSS of students where the recipe names none."""
         return "soft_ce" if kind == "soft" else "lm"
 
     @property
-    def described(self) -> dict[str, Any]:
-        """The classes, and how much of a text is read."""
+    def settings(self) -> dict[str, Any]:
+        """All that decides a prediction, apart from model and row."""
         return {"classes": list(self.classes), "max_length": self.max_length}
 
-    def learn(self, lesson: Lesson, model: str, config: TrainConfig, *, how: How) -> dict[str, Any]:
-        """Soft targets where the loss wants a teacher's distribution, else the labels."""
-        from pilotfish.losses import make_loss
-        from pilotfish.training.classify import train_classifier
-
-        soft = "teacher" in make_loss(config.loss).needs
-        if soft and lesson.probs is None:
-            raise UsageError(f"the loss '{config.loss}' needs soft labels")
-        facts: dict[str, Any] = train_classifier(
-            lesson.rows, model, config, classes=self.classes,
-            targets=self._targets(lesson, soft=soft), seed=how.seed, folder=how.folder,
-            steps=how.steps, on_step=how.on_step, looks=how.looks, checkpoints=how.checkpoints,
-            validation=self._validation(how.held, soft=soft) if how.held else None,
-        )  # fmt: skip
-        return facts
-
-    def _targets(self, lesson: Lesson, *, soft: bool) -> Ints | Floats:
-        if soft and lesson.probs is not None:
-            return lesson.probs
-        place = {name: at for at, name in enumerate(self.classes)}
-        return np.array([place[str(row.label)] for row in lesson.rows], dtype=np.int64)
-
-    def _validation(self, held: Held, *, soft: bool) -> "Validation":
-        from pilotfish.training.validation import Validation
-
-        labels = {
-            "weak": self._targets(held.weak, soft=soft),
-            "gold": self._targets(Lesson(held.gold), soft=False),
-        }
-        return Validation(held.weak.rows, labels, stop=held.stop)
-
-    def open(self, folder: str) -> "Loaded":
-        """A classifier of these classes."""
+    def load(self, folder: str) -> "Loaded":
+        """Load a trained classifier of these classes."""
         from pilotfish.models import load_classifier
 
         return load_classifier(folder, self.classes)
 
-    def ask(
+    def predict(
         self,
         model: "Loaded",
         rows: Sequence[Example],
         *,
         states: bool = False,
         votes: LabelConfig | None = None,
-    ) -> Said:
-        """The likeliest class of every row. Of classes nothing is sampled."""
+    ) -> Predictions:
+        """Predict the likeliest class of every row; classes are never sampled (`votes` is None)."""
         from pilotfish.engine.classify import classify
 
         found = classify(model, rows, max_length=self.max_length, states=states)
         usable = found.reason == ""
         names = np.array(self.classes, dtype=object)
         best = np.argmax(np.where(usable[:, None], found.log_probs, 0.0), axis=1)
-        sure = np.exp(np.max(found.log_probs, axis=1, initial=-np.inf))
-        return Said(
-            np.where(usable, names[best], "").astype(object), found.reason,
-            np.where(usable, np.minimum(sure, 1.0), np.nan), found.log_probs, found.states,
-        )  # fmt: skip
+        top = np.exp(np.max(found.log_probs, axis=1, initial=-np.inf))
+        label = np.where(usable, names[best], "").astype(object)
+        confidence = np.where(usable, np.minimum(top, 1.0), np.nan)
+        return Predictions(label, found.reason, confidence, found.log_probs, found.states)
 
-    def price(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
-        """Every text is read once."""
+    def cost(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
+        """Tokens and FLOPs of reading every text once, as far as they are known."""
         from pilotfish.tokenization import clamp_max_length, encode_texts
         from pilotfish.training.cost import reading
 
@@ -175,118 +73,99 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Prompts with answers: causal language models that write; judged to the letter."""
+class GenerationTask:
+    """Prompts with answers: causal language models that write, judged by exact match."""
 
-    like: tuple[str, ...]  # answers of the weak half: they say how long one may get
-    classes: tuple[str, ...] = ()
-    metric = "exact_match"
-    kinds: ClassVar[tuple[str, ...]] = ("hard", "consistency")
+    answers: tuple[str, ...]  # of the weak half: they bound how long a prediction may get
+    classes: ClassVar[tuple[str, ...]] = ()
+    metric: ClassVar[str] = "exact_match"
+    kinds: ClassVar[tuple[str, ...]] = ("hard", "consistency")  # of labels; the first by default
 
-    def loss(self, kind: str) -> str:
-        """The answers are learnt as they are."""
+    def default_loss(self, kind: str) -> str:
+        """LOSS of students where the recipe names none."""
         return "lm"
 
     @property
-    def described(self) -> dict[str, Any]:
-        """The answers that say how long one may get."""
-        return {"like": hashlib.sha256("\n".join(self.like).encode()).hexdigest()}
+    def settings(self) -> dict[str, Any]:
+        """All that decides a prediction, apart from model and row."""
+        return {"like": hashlib.sha256("\n".join(self.answers).encode()).hexdigest()}
 
-    def learn(self, lesson: Lesson, model: str, config: TrainConfig, *, how: How) -> dict[str, Any]:
-        """The answers as they stand in the rows."""
-        from pilotfish.losses import make_loss
-        from pilotfish.models import load
-        from pilotfish.training.trainer import train
-
-        asks = "teacher" in make_loss(config.loss).needs
-        if asks and not lesson.teacher:
-            raise UsageError(f"the loss '{config.loss}' needs a teacher")
-        held: dict[str, Sequence[Example]] = {}
-        if how.held and how.steps:
-            # patience without end: all arms make the same steps, and both curves are whole
-            config = config.changed({"stop": how.held.stop, "stop_patience": how.steps + 1})
-            held = {"weak": how.held.weak.rows, "gold": how.held.gold}
-        return train(
-            lesson.rows, model, config, seed=how.seed, folder=how.folder, steps=how.steps,
-            teacher=load(lesson.teacher) if asks else None, on_step=how.on_step,
-            looks=how.looks, checkpoints=how.checkpoints, validation=held,
-        )  # fmt: skip
-
-    def open(self, folder: str) -> "Loaded":
-        """A causal language model."""
+    def load(self, folder: str) -> "Loaded":
+        """Load a trained language model."""
         from pilotfish.models import load
 
         return load(folder)
 
-    def ask(
+    def predict(
         self,
         model: "Loaded",
         rows: Sequence[Example],
         *,
         states: bool = False,
         votes: LabelConfig | None = None,
-    ) -> Said:
-        """Greedy answers, or voted ones, outer white space stripped as the metric does."""
+    ) -> Predictions:
+        """Write greedy answers, or the most frequent of sampled ones, outer white space stripped.
+
+        There are no `states`: filters of free answers do not use them.
+        """
         from pilotfish.engine.generate import answer
 
         room = self._room(model)
         if votes:
-            found = predict_labels(
+            voted = predict_labels(
                 rows, model, replace(votes, classes=(), max_new_tokens=room)
             ).labels
-            return _stripped(found.label, found.reason, found.confidence)
-        written = answer(model, rows, max_new_tokens=room)
-        return _stripped(written.text, written.reason, written.confidence)
+            text, reason, confidence = voted.label, voted.reason, voted.confidence
+        else:
+            greedy = answer(model, rows, max_new_tokens=room)
+            text, reason, confidence = greedy.text, greedy.reason, greedy.confidence
+        label = np.array([str(one).strip() for one in text], dtype=object)
+        reason = np.where((label == "") & (reason == ""), "empty_answer", reason)
+        return Predictions(label, reason.astype(object), confidence)
 
-    def price(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
-        """Every answer as long as it may get."""
+    def cost(self, model: "Loaded", rows: Sequence[Example]) -> dict[str, float]:
+        """FLOPs of answers of the greatest length, as far as they are known."""
         from pilotfish.evaluation.items import UNBOUNDED
         from pilotfish.tokenization import encode_prompts
 
         room = self._room(model)
-        asked = encode_prompts(rows, model.tokenizer, model.window or UNBOUNDED, room)
-        mean = sum(len(row.ids) for row in asked) / max(len(asked), 1)
+        prompts = encode_prompts(rows, model.tokenizer, model.window or UNBOUNDED, room)
+        mean = sum(len(prompt.ids) for prompt in prompts) / max(len(prompts), 1)
         return known(flops=answering_flops(model, len(rows), mean, room))
 
     def _room(self, model: "Loaded") -> int:
         from pilotfish.evaluation.exact_match import answer_room
 
-        return answer_room(model, self.like)
+        return answer_room(model, self.answers)
 
 
-def _stripped(text: Texts, reason: Texts, confidence: Floats) -> Said:
-    label = np.array([str(one).strip() for one in text], dtype=object)
-    why = np.where((label == "") & (reason == ""), "empty_answer", reason)
-    return Said(label, why.astype(object), confidence)
+Task = ClassificationTask | GenerationTask
 
 
 def task_of(weak: Sequence[Example], others: Sequence[Example], max_length: int) -> Task:
-    """The kind of task the rows are of.
+    """Tell the kind of task from the rows of the weak half and those of all other parts.
 
-    UsageError where they have no labels or are of both kinds, DataError where a class stands in
-    other parts but not in the weak half, so that the weak model could never learn it.
+    Raises:
+        UsageError: The rows are of neither kind, or of both.
+        DataError: All labels are the same, or the weak half lacks a class of another part.
     """
-    everything = [*weak, *others]
-    labelled = [row.label is not None for row in everything]
-    if all(labelled):
-        return _classes(weak, others, max_length)
-    if any(labelled) or not all(row.turns for row in everything):
-        raise UsageError(
-            "a weak-to-strong experiment needs texts with labels, or prompts with answers; "
-            "these rows are neither, or both",
-            hint="name the columns, as map: {text: sentence, label: label}",
-        )
-    return Answers(tuple(sorted({row.response for row in weak})))
-
-
-def _classes(weak: Sequence[Example], others: Sequence[Example], max_length: int) -> Classes:
-    known = {str(row.label) for row in weak}
-    if unknown := sorted({str(row.label) for row in others} - known):
+    rows = [*weak, *others]
+    labelled = [row.label is not None for row in rows]
+    if not all(labelled):
+        if any(labelled) or not all(row.turns for row in rows):
+            raise UsageError(
+                "a weak-to-strong experiment needs texts with labels, or prompts with answers; "
+                "these rows are neither, or both",
+                hint="name the columns, as map: {text: sentence, label: label}",
+            )
+        return GenerationTask(tuple(sorted({row.response for row in weak})))
+    classes = {str(row.label) for row in weak}
+    if unknown := sorted({str(row.label) for row in others} - classes):
         raise DataError(
             f"no row of the weak half is labelled {', '.join(unknown[:5])}: "
             "the weak model could not learn it",
             hint="raise weak_rows, or leave that label out of the data",
         )
-    if len(known) < 2:
+    if len(classes) < 2:
         raise DataError("all rows have the same label: there is nothing to learn")
-    return Classes(tuple(sorted(known)), max_length)
+    return ClassificationTask(tuple(sorted(classes)), max_length)

@@ -1,259 +1,315 @@
-"""What each arm is taught, and its training: one model per arm and seed, in equal steps."""
+"""What each arm learns from, and its training: one model per arm and seed, in equal steps."""
 
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pilotfish.arms.training_data import POOL, ClassTargets, TrainingData
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.errors import DamagedRun, DataError
 from pilotfish.experiments.train import (
     CHANGE_NOTHING,
-    checkpoints_of,
+    TrainingJob,
     forget_checkpoints,
+    is_trained,
     train_folder,
+    train_model,
 )
-from pilotfish.flops import training_cost
 from pilotfish.labeling.filters import Candidates, make_filter
-from pilotfish.labeling.table import ABSTAINED, FAILED, Labels
-from pilotfish.records import Example
-from pilotfish.weak_to_strong.arms import NAIVE, WEAK, W2sArm
-from pilotfish.weak_to_strong.experiment import Lab, digest_of, said_by
-from pilotfish.weak_to_strong.predictions import Held, Lesson, Said, lesson, right_of
-from pilotfish.weak_to_strong.tasks import How
+from pilotfish.labeling.table import ABSTAINED, FAILED, OK, Labels
+from pilotfish.records import Example, Floats, Ints, Turn
+from pilotfish.weak_to_strong.arms import WEAK, W2SArm
+from pilotfish.weak_to_strong.experiment import W2SExperiment
+from pilotfish.weak_to_strong.predictions import Predictions, is_correct
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
     from pilotfish.training.callbacks import StepCallback
 
-LOOKS = "looks.json"  # in the folder of a model: step -> its answers then
-LOOKED_AT = 200  # test rows, at most: a curve is no result
-
-
-class Seen:
-    """The answers of one arm and seed by step; they outlive a kill, as its checkpoints do.
-
-    A look is written before the checkpoint of its step, and what was looked at behind the last
-    checkpoint is looked at again and overwritten.
-    """
-
-    def __init__(self, lab: Lab, arm: W2sArm, seed: int, made_from: Mapping[str, Any]) -> None:
-        self._lab, self._arm = lab, arm
-        self._rel = f"{train_folder(arm.name, seed)}/looks-so-far.json"
-        self._made_from = json.loads(json.dumps(made_from))
-        self._said: dict[str, list[str]] = self._known()
-
-    def _known(self) -> dict[str, list[str]]:
-        """What the same training saw before it was killed."""
-        try:
-            found = self._lab.run.store.read_json(self._rel)
-        except DamagedRun:
-            return {}
-        return dict(found["said"]) if found and found["made_from"] == self._made_from else {}
-
-    def looks(self) -> "StepCallback | None":
-        """What to look with while it learns; None for arms without a curve."""
-        if self._arm.taught == "gold":
-            return None
-        from pilotfish.training.callbacks import StepCallback
-
-        return StepCallback(self._lab.recipe.looks, self._look)
-
-    def _look(self, step: int, loaded: "Loaded") -> None:
-        said = self._lab.task.ask(loaded, looked_at(self._lab)).label
-        self._said[str(step)] = [str(label) for label in said]
-        found = {"made_from": self._made_from, "said": self._said}
-        self._lab.run.store.write_json(self._rel, found)
-
-    def write(self, folder: Path) -> None:
-        """Into the folder of the model, to be committed with it."""
-        (folder / LOOKS).write_text(json.dumps(self._said), encoding="utf-8")
-
-    def forget(self) -> None:
-        """The arm is committed."""
-        self._lab.run.store.remove(self._rel)
-
-
-def looked_at(lab: Lab) -> list[Example]:
-    """The test rows of the curves; they stand in the order of a hash, so they are a sample."""
-    return lab.split.test[:LOOKED_AT]
-
-
-def train_w2s_arm(lab: Lab, arm: W2sArm, seed: int) -> None:
-    """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact one.
-
-    One that was killed goes on from its newest checkpoint.
-    """
-    course = course_of(lab, arm, seed)
-    made_from = _made_from(lab, arm, seed, course)
-    folder = train_folder(arm.name, seed)
-    found = lab.run.store.manifest(f"{folder}/manifest.json")
-    seen = Seen(lab, arm, seed, made_from)
-    if found is None or found.get("made_from") != json.loads(json.dumps(made_from)):
-        lab.run.store.forget(f"judge/{arm.name}/seed-{seed}.json")  # another model was judged
-        _train(lab, arm, seed, course, made_from=made_from, seen=seen)
-    forget_checkpoints(lab.run, folder)
-    seen.forget()
+CURVE = "looks.json"  # in the folder of a model: step -> predictions of the curve's rows
 
 
 @dataclass(frozen=True)
-class Course:
-    """All that an arm learns from. held: what may choose the step that is kept."""
+class TrainingSet:
+    """Rows with the labels that are learnt in the place of their own."""
 
-    taught: Lesson
-    held: Held | None
-    about: dict[str, Any]  # what its manifest says of it
+    rows: Sequence[Example]
+    probs: Floats | None = None  # [n, K] where labels are soft
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """Digests of the rows with their labels, and of the probabilities."""
+        probs = b"" if self.probs is None else np.ascontiguousarray(self.probs).tobytes()
+        return fingerprint(self.rows), hashlib.sha256(probs).hexdigest()
 
 
-def course_of(lab: Lab, arm: W2sArm, seed: int) -> Course:
-    """The rows and labels of an arm. DataError where a weak model leaves none to teach."""
-    if arm.taught == "gold":
-        return Course(Lesson(lab.split.weak if arm.half == "weak" else lab.split.student), None, {})
-    by, rows = teacher_of(arm), lab.split.student
-    said = said_by(lab, by, seed, rows, "student", states=_states(lab, by))
-    labels = _labels(lab, by, seed, rows, said)
-    about: dict[str, Any] = {
-        "labelled_by": by,
+@dataclass(frozen=True)
+class ValidationSet:
+    """Held-out rows that choose the step that is kept, with both kinds of labels."""
+
+    weak: TrainingSet
+    gold: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class ArmData:
+    """What one arm learns from, and what its manifest says of it."""
+
+    training: TrainingSet
+    validation: ValidationSet | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train_w2s_arm(experiment: W2SExperiment, arm: W2SArm, seed: int) -> None:
+    """Train one arm with one seed into train/<arm>/seed-<n>/, or reuse an intact model.
+
+    Raises:
+        DataError: The labelling model leaves no row to learn.
+    """
+    data = arm_data(experiment, arm, seed)
+    made_from = _made_from(experiment, arm, seed, data)
+    recorder = CurveRecorder(experiment, arm, seed, made_from)
+    if not is_trained(experiment.run, arm.name, seed, made_from):
+        job = _training_job(experiment, arm, seed, data, made_from)
+        job = replace(job, recorder=recorder)
+        train_model(experiment.run, job, progress=experiment.progress)
+    forget_checkpoints(experiment.run, train_folder(arm.name, seed))
+    recorder.clear()
+
+
+def arm_data(experiment: W2SExperiment, arm: W2SArm, seed: int) -> ArmData:
+    """Collect the rows and labels that an arm learns.
+
+    Raises:
+        DataError: The labelling model leaves no row to learn.
+    """
+    split = experiment.split
+    if not arm.teacher:
+        return ArmData(TrainingSet(split.weak if arm.half == "weak" else split.student))
+    predictions, labels = weak_labels(experiment, arm.teacher, seed, "student")
+    facts: dict[str, Any] = {
+        "labelled_by": arm.teacher,
         "unlabelled": labels.counts[FAILED],
         "abstained": labels.counts[ABSTAINED],
-        "gold_rows": 0,
+        "gold_rows": 0,  # how many true labels the arm is charged for
     }
-    usable = labels.ok
+    usable, validation = labels.ok, None
     if arm.filter:
-        seen, sifter = _candidates(lab, seed, labels, said), make_filter(arm.filter)
-        usable &= sifter.sift(seen).kept
-        facts = sifter.facts(seen)
-        about |= {"filter": arm.filter, "filtered": facts}
-        about["gold_rows"] = len(lab.split.validation) if "gold_rows" in facts else 0
+        kept, about = _filtered(experiment, arm, seed, predictions, labels)
+        usable = usable & kept
+        facts |= {"filter": arm.filter, "filtered": about}
+        facts["gold_rows"] = len(split.validation) if "gold_rows" in about else 0
     if not usable.any():
-        raise _nothing_to_teach(arm, labels)
-    held = _held(lab, arm, seed) if arm.stop else None
-    if held and arm.is_oracle:
-        about["gold_rows"] = len(held.gold)
-    about["labels_right"] = float(right_of(rows, said.label)[usable].mean())
-    taught = lesson(rows, said, usable, soft=lab.kind == "soft", teacher=lab.model(by, seed))
-    return Course(taught, held, about)
+        raise _no_labels(arm, labels)
+    if arm.stop:
+        held_out, held_labels = weak_labels(experiment, WEAK.name, seed, "validation")
+        if not held_labels.ok.any():
+            raise _no_labels(arm, held_labels)
+        weak = _relabelled(experiment, split.validation, held_out, held_labels.ok)
+        pairs = zip(split.validation, held_labels.ok, strict=True)
+        validation = ValidationSet(weak, [row for row, ok in pairs if ok])
+        facts |= {"oracle": arm.is_oracle}
+        facts["gold_rows"] = len(validation.gold) if arm.is_oracle else 0
+    facts["labels_right"] = float(is_correct(split.student, predictions.label)[usable].mean())
+    training = _relabelled(experiment, split.student, predictions, usable)
+    return ArmData(training, validation, facts)
 
 
-def teacher_of(arm: W2sArm) -> str:
-    """The arm whose model labelled the rows of an arm not taught by people."""
-    return NAIVE if arm.taught == "own" else WEAK.name
+def weak_labels(
+    experiment: W2SExperiment, arm: str, seed: int, part: Literal["student", "validation"]
+) -> tuple[Predictions, Labels]:
+    """Label a part of the rows with the model of an arm.
+
+    Args:
+        experiment: Rows, models and settings.
+        arm: Whose model labels.
+        seed: Number of the seed.
+        part: Which rows.
+
+    Returns:
+        The predictions, and the same as labels with those below `labels.abstain` set aside.
+    """
+    rows, recipe = getattr(experiment.split, part), experiment.recipe
+    found, n = experiment.cached_predictions(arm, seed, part), len(rows)
+    labels = Labels(
+        ids=np.array([row.id for row in rows], dtype=object),
+        label=found.label,
+        status=np.where(found.reason == "", OK, FAILED).astype(object),
+        reason=found.reason,
+        confidence=found.confidence,
+        round=np.zeros(n, dtype=np.int64),
+        fold=np.full(n, -1, dtype=np.int64),
+        by=np.full(n, experiment.model_digest(arm, seed), dtype=object),
+        classes=experiment.task.classes,
+        probs=None if found.log_probs is None else np.exp(found.log_probs),
+        consistency=found.confidence if experiment.label_kind == "consistency" else None,
+    )
+    if recipe.labels.abstain is None:
+        return found, labels
+    with np.errstate(invalid="ignore"):
+        unsure = ~(labels.confidence >= recipe.labels.abstain)
+    return found, labels.set_aside(unsure, ABSTAINED, "confidence below labels.abstain")
 
 
-def _nothing_to_teach(arm: W2sArm, labels: Labels) -> DataError:
-    why = Counter(str(reason) for reason in labels.reason if reason).most_common(3)
-    told = "; ".join(f"{reason} ({times:,})" for reason, times in why) or "the filter kept none"
+def _filtered(
+    experiment: W2SExperiment, arm: W2SArm, seed: int, predictions: Predictions, labels: Labels
+) -> tuple[NDArray[np.bool_], Mapping[str, Any]]:
+    """Apply the filter of an arm; it may learn from validation rows whose answers are known."""
+    rows, candidates = experiment.split.validation, Candidates(labels, predictions.states)
+    if rows:
+        known, known_labels = weak_labels(experiment, WEAK.name, seed, "validation")
+        correct = is_correct(rows, known.label)
+        candidates = Candidates(labels, predictions.states, known_labels, known.states, correct)
+    label_filter = make_filter(arm.filter)
+    return label_filter.sift(candidates).kept, label_filter.facts(candidates)
+
+
+def _no_labels(arm: W2SArm, labels: Labels) -> DataError:
+    counts = Counter(str(reason) for reason in labels.reason if reason).most_common(3)
+    why = "; ".join(f"{reason} ({count:,})" for reason, count in counts)
     return DataError(
-        f"no row is left to teach the arm '{arm.name}': {told}",
+        f"no row is left to teach the arm '{arm.name}': {why or 'the filter kept none'}",
         hint="train the weak model longer (weak_train), filter less, or lower labels.abstain",
     )
 
 
-def _labels(lab: Lab, by: str, seed: int, rows: Sequence[Example], said: Said) -> Labels:
-    """What a model said as labels, those it is not sure enough of set aside."""
-    labels = said.labels(
-        rows, lab.task.classes, digest_of(lab, by, seed), voted=lab.kind == "consistency"
-    )
-    least = lab.recipe.labels.abstain
-    if least is None:
-        return labels
-    with np.errstate(invalid="ignore"):
-        unsure = ~(labels.confidence >= least)
-    return labels.set_aside(unsure, ABSTAINED, "confidence below labels.abstain")
+def _relabelled(
+    experiment: W2SExperiment,
+    rows: Sequence[Example],
+    predictions: Predictions,
+    usable: NDArray[np.bool_],
+) -> TrainingSet:
+    """Replace the labels of the usable rows by a model's; nothing of their own ones is left."""
+    places, relabelled = np.flatnonzero(usable).tolist(), []
+    for place in places:
+        row, label = rows[place], str(predictions.label[place])
+        if row.turns:
+            turns = (*row.prompt, Turn("assistant", label))
+            relabelled.append(replace(row, turns=turns, raw=""))
+        else:
+            relabelled.append(replace(row, label=label, raw=""))
+    if predictions.log_probs is None or experiment.label_kind != "soft":
+        return TrainingSet(relabelled)
+    return TrainingSet(relabelled, np.exp(predictions.log_probs[places]))
 
 
-def _validation(lab: Lab, seed: int) -> tuple[Said, Labels]:
-    """What the weak model says to the validation rows."""
-    rows = lab.split.validation
-    states = _states(lab, WEAK.name)
-    said = said_by(lab, WEAK.name, seed, rows, "validation", states=states)
-    return said, _labels(lab, WEAK.name, seed, rows, said)
-
-
-def _candidates(lab: Lab, seed: int, labels: Labels, said: Said) -> Candidates:
-    """The weak labels of the student half, and of the validation rows whose true ones are known."""
-    held = lab.split.validation
-    if not held:
-        return Candidates(labels, said.states)
-    seen, known = _validation(lab, seed)
-    return Candidates(labels, said.states, known, seen.states, right_of(held, seen.label))
-
-
-def _held(lab: Lab, arm: W2sArm, seed: int) -> Held:
-    """The validation rows that have a weak label, the same for both kinds of labels."""
-    rows = lab.split.validation
-    said, labels = _validation(lab, seed)
-    if not labels.ok.any():
-        raise _nothing_to_teach(arm, labels)
-    gold = [row for row, ok in zip(rows, labels.ok, strict=True) if ok]
-    return Held(lesson(rows, said, labels.ok, soft=lab.kind == "soft"), gold, arm.stop)
-
-
-def _states(lab: Lab, by: str) -> bool:
-    return bool(lab.recipe.filters) and bool(lab.task.classes) and by == WEAK.name
-
-
-def _made_from(lab: Lab, arm: W2sArm, seed: int, course: Course) -> dict[str, Any]:
-    """All that decides the weights; models by their content, never by their names."""
-    config = lab.recipe.weak_train if arm.model == "weak" else lab.recipe.train
-    rows, probs = _marks(course.taught)
-    return {
+def _made_from(experiment: W2SExperiment, arm: W2SArm, seed: int, data: ArmData) -> dict[str, Any]:
+    """Describe all that decides the weights; models by their content, never by their names."""
+    recipe, strong, held_out = experiment.recipe, arm.model == "strong", data.validation
+    config = recipe.train if strong else recipe.weak_train
+    rows, probs = data.training.digests
+    made_from = {
         "arm": arm.name,
-        "stream": lab.stream(seed),
-        "model": lab.digests[arm.model],
-        "teacher": None if arm.taught == "gold" else digest_of(lab, teacher_of(arm), seed),
+        "stream": experiment.random_seed(seed),
+        "model": experiment.digests[arm.model],
+        "teacher": experiment.model_digest(arm.teacher, seed) if arm.teacher else None,
         "loss": arm.loss,
-        "looks": 0 if arm.taught == "gold" else lab.recipe.looks,
-        "steps": None if arm.model == "weak" else lab.steps,
+        "looks": recipe.looks if arm.teacher else 0,
+        "steps": experiment.steps if strong else None,
         "config": config.model_dump(mode="json", exclude=CHANGE_NOTHING),
         "rows": rows,
         "probs": probs,
-        "task": lab.task.described,
-        **({"held": _marks_of_held(course.held)} if course.held else {}),
+        "task": experiment.task.settings,
     }
+    if held_out:
+        gold = fingerprint(held_out.gold)
+        made_from["held"] = {"by": arm.stop, "weak": held_out.weak.digests, "gold": gold}
+    return made_from
 
 
-def _marks(taught: Lesson) -> tuple[str, str]:
-    """(of the rows and their labels, of the probabilities)."""
-    digest = hashlib.sha256()
-    if taught.probs is not None:
-        digest.update(np.ascontiguousarray(taught.probs).tobytes())
-    return fingerprint(taught.rows), digest.hexdigest()
+def _training_job(
+    experiment: W2SExperiment, arm: W2SArm, seed: int, data: ArmData, made_from: Mapping[str, Any]
+) -> TrainingJob:
+    """Arrange what an arm learns as the trainer of its kind of task wants it."""
+    from pilotfish.losses import make_loss
+    from pilotfish.models import load
+    from pilotfish.training.validation import Validation
+
+    recipe, strong, held_out = experiment.recipe, arm.model == "strong", data.validation
+    config = (recipe.train if strong else recipe.weak_train).changed({"loss": arm.loss})
+    needs_teacher, classes = "teacher" in make_loss(arm.loss).needs, experiment.task.classes
+
+    def targets(some: TrainingSet) -> Ints | Floats:
+        if needs_teacher and some.probs is not None:
+            return some.probs
+        return np.array([classes.index(str(row.label)) for row in some.rows], dtype=np.int64)
+
+    rows, teacher = data.training.rows, None
+    training_data = TrainingData(rows, [POOL] * len(rows))
+    if classes:  # a classifier's teacher is its labels
+        labels = ClassTargets(classes, targets(data.training))
+        if held_out:
+            both = {"weak": targets(held_out.weak), "gold": targets(TrainingSet(held_out.gold))}
+            validation = Validation(held_out.weak.rows, both, stop=arm.stop)
+            labels = replace(labels, validation=validation)
+        training_data = replace(training_data, labels=labels)
+    else:
+        if needs_teacher:
+            teacher = load(experiment.model_folder(arm.teacher, seed))
+        if held_out:
+            # patience without end: all arms take the same steps, and both curves are whole
+            patience = experiment.steps + 1
+            config = config.changed({"stop": arm.stop, "stop_patience": patience})
+            both_rows = {"weak": held_out.weak.rows, "gold": held_out.gold}
+            training_data = replace(training_data, validation=both_rows)
+    return TrainingJob(
+        arm.name, seed, recipe.strong if strong else recipe.weak, config, training_data,
+        experiment.random_seed(seed), made_from, data.facts,
+        steps=experiment.steps if strong else None, teacher=teacher,
+    )  # fmt: skip
 
 
-def _marks_of_held(held: Held) -> dict[str, Any]:
-    return {"by": held.stop, "weak": _marks(held.weak), "gold": fingerprint(held.gold)}
+class CurveRecorder:
+    """Predicts some test rows a few times while an arm learns; a `TrainingRecorder`.
 
+    The predictions so far are written before the checkpoint of their step, so that they survive a
+    kill. What was predicted behind the last checkpoint is predicted again and overwritten.
+    """
 
-def _train(
-    lab: Lab, arm: W2sArm, seed: int, course: Course, *, made_from: dict[str, Any], seen: Seen
-) -> None:
-    from pilotfish.models import identify
+    def __init__(
+        self, experiment: W2SExperiment, arm: W2SArm, seed: int, made_from: Mapping[str, Any]
+    ) -> None:
+        self._experiment, self._arm = experiment, arm
+        self._path = f"{train_folder(arm.name, seed)}/looks-so-far.json"
+        self._made_from = json.loads(json.dumps(made_from))
+        self._predicted: dict[str, list[str]] = {}
+        try:
+            found = experiment.run.store.read_json(self._path)
+        except DamagedRun:
+            return
+        if found and found["made_from"] == self._made_from:
+            self._predicted = dict(found["said"])
 
-    recipe, name, folder = lab.recipe, f"{arm.name} seed {seed}", train_folder(arm.name, seed)
-    shared = recipe.weak_train if arm.model == "weak" else recipe.train
-    model = recipe.weak if arm.model == "weak" else recipe.strong
-    config = shared.changed({"loss": arm.loss})
-    start = time.monotonic()
-    with lab.run.store.attempt(f"{folder}/manifest.json") as attempt:
-        temp = attempt.folder(folder)
-        how = How(
-            lab.stream(seed), temp, None if arm.model == "weak" else lab.steps,
-            lambda step, steps, loss: lab.progress.step(f"train {name}", step, steps),
-            seen.looks(),
-            checkpoints_of(lab.run, folder, config, made_from, lab.progress),
-            course.held,
-        )  # fmt: skip
-        result = lab.task.learn(course.taught, model, config, how=how)
-        seen.write(temp)
-        own = {"arm": arm.name, "seed": seed, "model_digest": identify(str(temp))}
-        stopped = {"oracle": arm.is_oracle} if arm.stop else {}
-        attempt.meta = {**result, **course.about, **stopped, **own, "made_from": made_from}
-    seconds, rows = time.monotonic() - start, len(course.taught.rows)
-    lab.run.cost("train", name, seconds=seconds, rows=rows, **training_cost(result))
+    @property
+    def callback(self) -> "StepCallback | None":
+        """Predict at evenly spread steps; None for arms that learn true labels."""
+        from pilotfish.training.callbacks import StepCallback
+
+        if not self._arm.teacher:
+            return None
+        return StepCallback(self._experiment.recipe.looks, self._predict)
+
+    def _predict(self, step: int, model: "Loaded") -> None:
+        rows = self._experiment.split.curve_rows
+        label = self._experiment.task.predict(model, rows).label
+        self._predicted[str(step)] = [str(one) for one in label]
+        found = {"made_from": self._made_from, "said": self._predicted}
+        self._experiment.run.store.write_json(self._path, found)
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """Write the curve beside the trained model; return the digest of the model."""
+        from pilotfish.models import identify
+
+        (folder / CURVE).write_text(json.dumps(self._predicted), encoding="utf-8")
+        return {"model_digest": identify(str(folder))}
+
+    def clear(self) -> None:
+        """Remove the predictions so far: the model is committed."""
+        self._experiment.run.store.remove(self._path)

@@ -10,7 +10,7 @@ import pytest
 from pilotfish.comparison.verdict import decide
 from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import DamagedRun, DataError, UsageError
-from pilotfish.evaluation import load_evaluated
+from pilotfish.evaluation import load_results
 from pilotfish.experiments.external.compare_files import (
     CompareOptions,
     compare_files,
@@ -42,7 +42,7 @@ def results(folder: Path, *arms: str, seeds: int = 3) -> list[str]:
 def test_the_verdict_is_that_of_the_same_results_inside(tmp_path: Path) -> None:
     given = results(tmp_path, "selected", "random", "length_matched")
     report = compare_files(given, str(tmp_path / "run"), CompareOptions())
-    inside = load_evaluated(Run(tmp_path / "run").store).results
+    inside = load_results(Run(tmp_path / "run").store)
     verdict = decide(
         inside, metric="exact_match", higher_is_better=True, evidence="full", trusted=False
     )
@@ -87,7 +87,7 @@ def test_the_same_again_is_reuse_and_others_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="random:1, random:2, selected:1, selected:2 changed"):
         compare_files(fewer, out, CompareOptions())
     compare_files(fewer, out, CompareOptions(), force=True)
-    assert {arm: len(s) for arm, s in load_evaluated(Run(out).store).results.items()} == {
+    assert {arm: len(s) for arm, s in load_results(Run(out).store).items()} == {
         "random": 1, "selected": 1,
     }  # fmt: skip
 

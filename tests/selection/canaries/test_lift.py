@@ -164,7 +164,7 @@ def test_an_interrupt_leaves_nothing_half_and_the_same_command_ends_it(
 
 def test_a_plan_has_the_canaries_of_the_run(world: World) -> None:
     from pilotfish.config import make_recipe
-    from pilotfish.planning.plan import plan as planning
+    from pilotfish.planning import plan as planning
 
     arms = ["base", "random", "longest", "selected"]
     settings = world.settings(evidence="full", arms=arms, canaries=4)

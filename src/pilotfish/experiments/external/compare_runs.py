@@ -32,7 +32,7 @@ def compare_runs(
     if asked.metric or asked.lower_is_better:
         raise UsageError(
             "the metric of finished runs, and which way it goes, were settled when they judged",
-            hint="leave out --metric and --lower-is-better, or judge anew with pilotfish judge RUN",
+            hint="leave out --metric and --lower-is-better, or type pilotfish evaluate RUN",
         )
     found = joined([open_run(path) for path in runs])
     with folder_of(out) as run:
@@ -53,7 +53,7 @@ def joined(runs: Sequence[Run]) -> dict[ArmSeed, Imported]:
             raise UsageError(
                 f"{first} and {name} were judged {_TOLD[what]}: "
                 f"{tests[first][what][:_SHOWN]} and {tests[name][what][:_SHOWN]}",
-                hint="judge both on one file: pilotfish judge RUN --test DATA --metric NAME",
+                hint="judge both on one file: pilotfish evaluate RUN --test DATA --metric NAME",
             )
     same = _same_everywhere(list(parts.values()))
     found = {(arm, seed): each for (arm, seed), each in base.items() if arm in same}
@@ -78,7 +78,8 @@ def _test_of(run: Run) -> dict[str, str]:
     judged = load_evaluated(run.store)
     if judged is None:
         raise UsageError(
-            f"{run.root} holds nothing judged yet", hint=f"pilotfish judge {run.root} --test DATA"
+            f"{run.root} holds nothing judged yet",
+            hint=f"pilotfish evaluate {run.root} --test DATA",
         )
     return {"metric": judged.metric, "fingerprint": judged.test_fingerprint}
 

@@ -66,7 +66,7 @@ def _asked(run: Run, what: str) -> list[Example]:
     if not run.section("test"):
         raise UsageError(
             f"{run.root} holds no test rows yet",
-            hint=f"pilotfish judge {run.root} {what} --test DATA",
+            hint=f"pilotfish evaluate {run.root} {what} --test DATA",
         )
     return test_rows(run)
 

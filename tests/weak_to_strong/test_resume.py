@@ -1,4 +1,4 @@
-"""Weak-to-strong experiments on answers: voted labels, ways to stop, and kills inside an arm."""
+"""Weak-to-strong experiments on answers: voted labels, stopping rules, and kills inside an arm."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from pilotfish.errors import UsageError
-from pilotfish.weak_to_strong import train as w2s_looks
-from pilotfish.weak_to_strong.train import looked_at
+from pilotfish.weak_to_strong.train import CurveRecorder
 from tests.weak_to_strong.worlds import TRAIN, Experiment, manifest
 
 SHORT: dict[str, Any] = {"seeds": 1, "filters": {}, "controls": []}
@@ -51,35 +50,28 @@ def test_an_arm_killed_inside_goes_on_from_its_checkpoint_with_its_curve(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = SHORT | {"train": {**TRAIN, "save_steps": 5}, "looks": 4}
-    whole, said = experiment.run(tmp_path / "whole", **changes)
+    whole, found = experiment.run(tmp_path / "whole", **changes)
 
     class Killed(BaseException):
         pass
 
-    looks: list[int] = []
-    first_look = w2s_looks.Seen._look
+    steps: list[int] = []
+    predict = CurveRecorder._predict
 
-    def look(self: Any, step: int, loaded: Any) -> None:
-        looks.append(step)
-        if len(looks) == 3:
+    def predict_or_die(self: Any, step: int, model: Any) -> None:
+        steps.append(step)
+        if len(steps) == 3:
             raise Killed
-        first_look(self, step, loaded)
+        predict(self, step, model)
 
-    monkeypatch.setattr(w2s_looks.Seen, "_look", look)
+    monkeypatch.setattr(CurveRecorder, "_predict", predict_or_die)
     with pytest.raises(Killed):
         experiment.run(tmp_path / "killed", **changes)
     assert list((tmp_path / "killed/train/naive/seed-0").glob("ckpt-*"))
-    looks.clear()
-    looks += [0, 0, 0]  # never again
+    steps.clear()
+    steps += [0, 0, 0]  # never again
     run, again = experiment.run(tmp_path / "killed", **changes)
-    assert min(looks[3:]) > 5  # the first steps were not made anew
-    assert again == said
+    assert min(steps[3:]) > 5  # the first steps were not repeated
+    assert again == found
     assert manifest(run, "naive")["model_digest"] == manifest(whole, "naive")["model_digest"]
     assert not list((tmp_path / "killed/train").rglob("looks-so-far.json"))
-
-
-def test_a_curve_is_drawn_from_a_sample_of_the_test_rows(experiment: Experiment) -> None:
-    from types import SimpleNamespace
-
-    lab: Any = SimpleNamespace(split=SimpleNamespace(test=list(range(1000))))
-    assert looked_at(lab) == list(range(200))
