@@ -51,7 +51,7 @@ def evaluate_arm(
     """
     from pilotfish.evaluation import METRICS
     from pilotfish.evaluation.accuracy import head_of
-    from pilotfish.evaluation.results import evaluate_model
+    from pilotfish.evaluation.results import EvaluationSet, evaluate_model
 
     arm, seed = model
     if metric != "accuracy" and head_of(loaded):
@@ -61,10 +61,8 @@ def evaluate_arm(
         )
     ctx.progress.step(f"judge {arm} seed {seed}", 0, 1)
     start = time.monotonic()
-    fresh = evaluate_model(
-        ctx.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
-        test_fingerprint=fingerprint(examples), tasks=tasks_of(ctx.run, examples),
-    )  # fmt: skip
+    test = EvaluationSet(examples, fingerprint(examples), tasks_of(ctx.run, examples))
+    fresh = evaluate_model(ctx.store, loaded, test, arm=arm, seed=seed, metric=METRICS[metric])
     if not stale(ctx.run, train_folder(arm, seed)):
         refresh(ctx.run, f"judge/{arm}/seed-{seed}")
     if fresh:

@@ -48,8 +48,8 @@ from pilotfish.training.torchrun import follower_loop, is_follower, lead, run_on
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import StepCallback
     from pilotfish.training.teacher.outputs import TeacherOutputs
+    from pilotfish.training.validation import StepCallback
 
 # Settings that change how training runs, but not the weights. A stored teacher is part of
 # `made_from` by itself.
@@ -178,7 +178,7 @@ def _fit(ctx: RunContext, job: TrainingJob, folder: Path, rate: float | None) ->
         "learning_rate": rate,
         "checkpoints": checkpoints,
         "on_step": lambda step, steps, loss: ctx.progress.step(name, step, steps),
-        "looks": job.recorder.callback if job.recorder else None,
+        "callback": job.recorder.callback if job.recorder else None,
     }
     if data.labels is not None:
         return train_classifier(
@@ -186,8 +186,9 @@ def _fit(ctx: RunContext, job: TrainingJob, folder: Path, rate: float | None) ->
             targets=data.labels.targets, validation=data.labels.validation, **shared,
         )  # fmt: skip
     result: dict[str, Any] = run_on_all_ranks(
-        train, data.rows, job.model, config, teacher=job.teacher, taught=job.teacher_outputs,
-        known=data.known, validation=data.validation, **shared,
+        train, data.rows, job.model, config, teacher=job.teacher,
+        teacher_outputs=job.teacher_outputs, row_info=data.known,
+        validation=data.validation, **shared,
     )  # fmt: skip
     return result
 
@@ -216,8 +217,8 @@ def _learning_rate(run: Run, job: TrainingJob) -> float | None:
     plain = job.config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
     best: float = run_on_all_ranks(
         pick_learning_rate, kept.rows, job.model, plain, rates, job.rate_rows,
-        seed=job.random_seed, steps=job.steps, teacher=job.teacher, taught=job.teacher_outputs,
-        known=kept.known,
+        seed=job.random_seed, steps=job.steps, teacher=job.teacher,
+        teacher_outputs=job.teacher_outputs, row_info=kept.known,
     )  # fmt: skip
     return best
 
