@@ -1,6 +1,6 @@
 """Source: where rows are read from, and how."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,3 @@ class Source:
     dataset_config: str | None = None
     split: str | None = None
     revision: str | None = None
-
-    def arguments(self) -> dict[str, object]:
-        """Return every field but `data`, as keyword arguments of the readers in `data`."""
-        facts = asdict(self)
-        del facts["data"]
-        return facts
