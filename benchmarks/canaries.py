@@ -22,7 +22,7 @@ from pilotfish.demo.world import CHAPTERS, build_world
 from pilotfish.demo.world import settings as demo_settings
 from pilotfish.scoring.score import score
 from pilotfish.selection.canaries.lift import measure_canaries
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 
 SCORED = "superfiltering,ifd,perplexity(direction=low,end=true)"
@@ -70,7 +70,7 @@ POOLS: dict[str, Callable[..., Run]] = {"demo": demo, "dolly": dolly}
 def held(run: Run, rows: int, budget: str) -> dict[str, Any]:
     """What became of planted rows under every method, and the seconds it took."""
     for name, method in METHODS.items():
-        select(run.root, method=parse_method(method), budget=budget, name=name, allow_short=True)
+        select(run.root, SelectConfig(parse_method(method), budget, name=name, allow_short=True))
     begin = time.monotonic()
     found = measure_canaries(run.root, list(METHODS), rows)
     return {

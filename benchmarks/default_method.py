@@ -29,7 +29,7 @@ from pilotfish.demo.models import shipped
 from pilotfish.demo.world import CHAPTERS, DEMO, Chapter, build_world, settings
 from pilotfish.errors import UsageError
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 
 METHODS = (
     "random",
@@ -95,13 +95,7 @@ def picked_right(world: World, root: Path, method: str, *, seed: int) -> tuple[f
     """Share of the picked rows whose completion is the true answer."""
     right = list(world.right().values())  # pool order
     try:
-        selection = select(
-            str(root),
-            method=method,
-            budget=DEMO.budget,
-            seed=seed,
-            force=True,
-        )
+        selection = select(str(root), SelectConfig(method, DEMO.budget, seed=seed), force=True)
     except UsageError as error:
         return None, f"{NO_PICK}: {error}"
     return mean(right[index] for index in selection.order.tolist()), ""

@@ -21,7 +21,7 @@ from pilotfish.demo.models import shipped
 from pilotfish.demo.world import CHAPTERS, DEMO, build_world
 from pilotfish.scoring.score import score
 from pilotfish.selection.candidates import candidates_of
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 
 SEED = 1000
 METHODS = ("ifd", "superfiltering")
@@ -39,8 +39,10 @@ def main() -> None:
         truth = world.truth.read_text(encoding="utf-8").splitlines()
         noise = np.array([json.loads(row)["noise"] for row in truth])  # [n] in pool order
         for method in METHODS:
-            values = candidates_of(run).scored(method).values
-            kept = noise[select(root, method=method, budget=DEMO.budget, force=True).order]
+            values = np.concatenate(
+                [values for values, _ in candidates_of(run).score_column(method).shards()]
+            )
+            kept = noise[select(root, SelectConfig(method, DEMO.budget), force=True).order]
             for kind in dict.fromkeys(noise.tolist()):
                 print(line(method, kind, values[noise == kind], float((kept == kind).mean())))
 

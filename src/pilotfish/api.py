@@ -24,6 +24,7 @@ from pilotfish.scoring.cascade_rows import CascadeConfig
 from pilotfish.scoring.score import score as score_run
 from pilotfish.selection.cascade import score_cascade
 from pilotfish.selection.constraints import Constraints
+from pilotfish.selection.select import SelectConfig
 from pilotfish.selection.select import select as select_run
 from pilotfish.store import Run, run_lock
 
@@ -225,14 +226,16 @@ def select(
     facts = Run(scores.folder).section("scores")[scores.name]
     selection = select_run(
         str(scores.folder),
-        method=parse_method(method or facts["method"]),
-        score=scores.name,
-        budget=budget,
-        name=name,
-        direction=direction,
-        seed=seed,
-        allow_short=allow_short,
-        limits=Constraints.read(dedup, quota),
+        SelectConfig(
+            parse_method(method or facts["method"]),
+            budget,
+            score=scores.name,
+            name=name,
+            direction=direction,
+            seed=seed,
+            allow_short=allow_short,
+            constraints=Constraints.parse(dedup, quota),
+        ),
         force=True,
     )
     return Picked(scores, selection)

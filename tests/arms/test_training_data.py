@@ -16,7 +16,7 @@ from pilotfish.data import overlap_keys
 from pilotfish.errors import DataError, UsageError
 from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, manifest, rows, write
 
@@ -27,7 +27,7 @@ FULL, TRUSTED_FULL = ARMS["full"], ARMS["trusted_full"]
 @pytest.fixture
 def run(world: World) -> Run:
     found = score(str(world.out), Source(world.pool), ScoreConfig(world.weak, [METHOD]))
-    select(found.root, method=METHOD, budget="12rows")
+    select(found.root, SelectConfig(METHOD, "12rows"))
     return found
 
 

@@ -18,7 +18,7 @@ from pilotfish.experiments import train as flow
 from pilotfish.experiments.train import train_arms
 from pilotfish.progress import Silent
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, manifest
 
@@ -39,7 +39,7 @@ def ready(world: World) -> Run:
     """Scored and selected, not trained."""
     method = parse_method("perplexity(direction=low)")
     run = score(str(world.out), Source(world.pool), ScoreConfig(world.weak, [method]))
-    select(run.root, method=method, budget="6rows")
+    select(run.root, SelectConfig(method, "6rows"))
     return run
 
 

@@ -13,7 +13,7 @@ from pilotfish.errors import UsageError
 from pilotfish.experiments.evaluate import evaluate_run
 from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, manifest, report, rows, write
 from tests.tiny.models import tiny_llama
@@ -89,7 +89,7 @@ def test_run_json_names_the_weak_model_as_it_was_given(world: World) -> None:
 
 def test_distilling_on_a_scored_run_does_not_tune_its_tuned_model_once_more(world: World) -> None:
     run = scored(world, trusted=world.trusted)
-    select(run.root, method=METHOD, budget="6rows")
+    select(run.root, SelectConfig(METHOD, "6rows"))
     before = (run.root / "weak/manifest.json").read_bytes()
     train_arms(
         str(run.root), world.strong, arms=["selected", "trusted_selected"], loss="kd",
@@ -152,7 +152,7 @@ def test_a_model_trained_anew_loses_the_judgement_of_the_old_one(world: World) -
 
 def test_judging_a_stale_model_does_not_make_it_fresh(world: World) -> None:
     run = world.run(arms=["selected"])
-    select(run.root, method=METHOD, budget="5rows", force=True)
+    select(run.root, SelectConfig(METHOD, "5rows"), force=True)
     stale = ["train/selected/seed-0", "judge/selected/seed-0"]
     assert run.section("selections")["selected"]["stale"] == sorted(stale)
     evaluate_run(str(run.root))
@@ -164,7 +164,7 @@ def test_judging_a_stale_model_does_not_make_it_fresh(world: World) -> None:
 
 def test_pool_rows_in_a_test_that_came_later_are_counted(world: World) -> None:
     run = scored(world)
-    select(run.root, method=METHOD, budget="6rows")
+    select(run.root, SelectConfig(METHOD, "6rows"))
     train_arms(str(run.root), world.strong, arms=["selected"], overrides=["train.max_steps=1"])
     late = write(world.folder / "late.jsonl", [*rows(2), *rows(2, start=200)])
     evaluate_run(str(run.root), test=late, metric="loss")

@@ -133,7 +133,7 @@ def score(
         if cheaper is not None:
             from pilotfish.selection.cascade import score_cascade
 
-            flow = partial(score_cascade, cheaper=cheaper)
+            flow = partial(score_cascade, cascade=cheaper)
         run = flow(
             folder,
             source_of_recipe(recipe),

@@ -13,6 +13,7 @@ from pilotfish.arms.price import price_lines
 from pilotfish.arms.rows import TrainingPlan, seed_stream
 from pilotfish.arms.selections import (
     ArmSelections,
+    SeedDraw,
     method_of_recipe,
     select_for_seed,
     select_matched_compute,
@@ -231,28 +232,26 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: StageTimer) -> Exper
     The first one fixes what all share, the number of steps among it.
     """
     run, again = experiment.run, experiment.again(seed)
-    shared: dict[str, Any] = {
-        "draw": experiment.training.stream(seed),
-        "again": again,
-        "force": experiment.force,
-    }
+    context = RunContext(run, force=experiment.force)
+    drawn = SeedDraw(seed, experiment.training.stream(seed), again)
     if again or seed == 0:
         known = {*experiment.picks.columns(again)} <= {*run.section("scores")}
         with watch.timed(RESUME if known else "score", "loading the weak model"):
             weak = experiment.training.weak(seed)
         _score(experiment, weak, seed, again)
-    select_for_seed(run, experiment.picks, seed, **shared)
+    select_for_seed(context, experiment.picks, drawn)
     if seed == 0 and experiment.recipe.canary_rows:
         stand = run.section("selections")
         names = [each for each in experiment.picks.with_controls if each in stand]
-        measure_canaries_in(run, names, experiment.recipe.canary_rows, progress=experiment.progress)
+        reporting = RunContext(run, experiment.progress)
+        measure_canaries_in(reporting, names, experiment.recipe.canary_rows)
     experiment = experiment if seed else with_steps(experiment)
     if any(arm.steps == "compute" for arm in experiment.arms):
         compute = matched_compute(
             run, experiment.pool, experiment.recipe, experiment.picks.methods["selected"],
             steps=experiment.training.steps or 1,
         )  # fmt: skip
-        select_matched_compute(run, experiment.picks, seed, compute, **shared)
+        select_matched_compute(context, experiment.picks, drawn, compute)
     if seed == 0:
         begin(experiment)
     return experiment

@@ -25,7 +25,8 @@ from pilotfish.export.readme import readme
 from pilotfish.export.train_settings import seeds_of, train_settings_of
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
-from pilotfish.selection.controls import length_matched, longest_control, random_control
+from pilotfish.run_context import RunContext
+from pilotfish.selection.controls import Control, draw_control
 from pilotfish.selection.files import kept_of
 from pilotfish.store import Run, run_lock
 
@@ -36,7 +37,6 @@ _SHARED = {
     "weight_decay", "max_grad_norm", "max_length", "lora_r", "lora_alpha", "lora_dropout",
     "lora_target_modules", "bf16",
 }  # fmt: skip
-_DRAWN = {"random": random_control, "length_matched": length_matched}
 
 
 def export(
@@ -167,11 +167,14 @@ def _selection(run: Run, arm: Arm, seed: int, progress: Progress) -> str:
     draw = seed_stream(int(run.section("config").get("seed", 0)), seed)
     with run_lock(run.root):
         if arm.selection == "longest":
-            longest_control(run, name=name, to=picked)
-        elif control := _DRAWN.get(arm.selection.removesuffix("-{seed}")):
-            control(run, seed=draw, name=name, to=picked)
+            control = Control("longest", picked)
+        elif arm.selection == "random-{seed}":
+            control = Control("random", picked, draw)
+        elif arm.selection == "length_matched-{seed}":
+            control = Control("length_matched", picked, draw)
         else:
             return name
+        draw_control(RunContext(run), control, name)
     progress.note(f"drew the control {name}")
     return name
 

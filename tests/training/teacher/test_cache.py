@@ -20,7 +20,7 @@ from pilotfish.experiments.train import train_arms
 from pilotfish.models import load
 from pilotfish.records import Example, Turn
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from pilotfish.tokenization import encode_training
 from pilotfish.training.teacher import cache as flow
@@ -33,7 +33,7 @@ CACHED = "train.teacher=cached"
 
 def selected(world: World, out: Path) -> Run:
     run = score(str(out), Source(world.pool), ScoreConfig(world.weak, [METHOD]))
-    select(run.root, method=METHOD, budget="6rows")
+    select(run.root, SelectConfig(METHOD, "6rows"))
     return run
 
 
