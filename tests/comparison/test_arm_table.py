@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pilotfish.comparison.arm_table import arm_table, matrices
+from pilotfish.comparison.data import ComparisonData, arm_table, matrices
 from pilotfish.errors import DataError
 from pilotfish.stats import mean
 from tests.comparison.makers import arm, drawn

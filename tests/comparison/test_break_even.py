@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotfish.comparison.break_even import UNTOLD, break_even
+from pilotfish.comparison.recommend import NO_QUALITY, SelectionCost, break_even
 from pilotfish.flops import Cost
 from tests.comparison.cases import made
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pilotfish.comparison.comparisons import PAIRS, comparisons
+from pilotfish.comparison.data import ComparisonData, margin_of_placeholder
+from pilotfish.comparison.secondary import PAIRS, comparisons
 from pilotfish.stats import holm
 from tests.comparison.makers import drawn
 

@@ -3,10 +3,10 @@
 import pytest
 
 from pilotfish.comparison.arm_names import ArmName, parse_arm_name
-from pilotfish.comparison.break_even import break_even
-from pilotfish.comparison.choose_method import choose_method
+from pilotfish.comparison.recommend import SelectionCost, break_even
+from pilotfish.comparison.verdict import choose_method
 from pilotfish.comparison.curve import curve
-from pilotfish.comparison.equal import matched_table
+from pilotfish.comparison.secondary import matched_table
 from pilotfish.flops import Cost
 from tests.comparison.cases import made
 

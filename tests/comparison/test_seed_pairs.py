@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pilotfish import stats
-from pilotfish.comparison.arm_table import matrices
+from pilotfish.comparison.data import ComparisonData, matrices
 from pilotfish.comparison.verdict import decide, seed_pairs
 from tests.comparison.makers import arm, drawn
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pilotfish.comparison.tasks import macro, tasks
+from pilotfish.comparison.secondary import macro, tasks
 from pilotfish.stats import holm
 from tests.comparison.cases import made
 

@@ -4,8 +4,8 @@ import pytest
 
 from pilotfish.comparison import wording
 from pilotfish.comparison.arm_names import parse_arm_name
-from pilotfish.comparison.arm_table import in_order
-from pilotfish.comparison.equal import matched_table
+from pilotfish.comparison.arm_names import in_order
+from pilotfish.comparison.secondary import matched_table
 from tests.comparison.cases import made
 
 

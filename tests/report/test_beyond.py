@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.report import build, curve, formatting, page, write
+from pilotfish.report import build, charts, formatting, page, write
 from pilotfish.store import Run
 from tests.report import fake
 from tests.report.hostile import HOSTILE
@@ -154,9 +154,9 @@ def test_one_point_one_seed_no_full_and_no_floor_are_drawn(
             "mean": 0.5, "low": None, "high": None, "seeds": [0]}  # fmt: skip
     found = {**report["curve"], "floor": None, "full": None, "efficiency": [], "recovery": [],
              "series": [{"name": "selected", "equal": "steps", "points": [bare]}]}  # fmt: skip
-    (chart,) = curve.charts({"curve": found})
+    (chart,) = charts.curves({"curve": found})
     (series,) = chart["series"]
-    assert series["band"] == "" and series["marks"] == [{"x": 50.0, "y": curve.HEIGHT / 2}]
+    assert series["band"] == "" and series["marks"] == [{"x": 50.0, "y": charts.CURVE_HEIGHT / 2}]
     assert 'id="curve"' in page({**report, "curve": found}, run)
 
 
@@ -168,7 +168,7 @@ def test_row_counts_that_would_collide_are_left_out() -> None:
         "full": None,
         "series": [{"name": "s", "equal": "steps", "points": points}],
     }
-    (chart,) = curve.charts({"curve": made})
+    (chart,) = charts.curves({"curve": made})
     assert [tick["label"] for tick in chart["rows"]] == ["100", "1,000"]
     places = [mark["x"] for mark in chart["series"][0]["marks"]]
     assert places == sorted(places) and places[0] > 0 and places[-1] < 100
@@ -178,7 +178,7 @@ LIGHT = re.compile(r":root \{(.*?)\}", re.S)
 
 
 def test_texts_stand_out_from_their_ground_in_both_schemes() -> None:
-    css = (Path(curve.__file__).parent / "page.css").read_text()
+    css = (Path(charts.__file__).parent / "page.css").read_text()
     light, dark = LIGHT.findall(css)[:2]
     for scheme in (light, dark):
         colours = dict(re.findall(r"--([\w-]+): (#\w{6})\b", scheme))
