@@ -85,7 +85,7 @@ def test_every_panel_is_there_and_nothing_of_it_where_there_is_nothing(
     bare = {key: value for key, value in report.items() if key not in (*ids, "recommendation")}
     left = page(bare, run)
     assert not any(f'id="{name}"' in left for name in ids)
-    assert "<b>What to do</b>" in html and "<b>What to do</b>" not in left
+    assert "<b>Recommendation</b>" in html and "<b>Recommendation</b>" not in left
 
 
 def test_a_gate_says_its_outcome_in_a_word_and_a_mark(report: dict[str, Any], html: str) -> None:
@@ -210,7 +210,7 @@ def test_each_pair_of_one_seed_stands_with_what_it_does_not_say(
 ) -> None:
     verdict = report["verdict"]
     table = html[html.index('id="seed-pairs"') :].partition("</table>")[0]
-    assert "speaks of those two models and of no others" in table
+    assert "is about these two models only" in table
     shown = re.findall(r'<tr><th scope="row">(\d+)</th>(.*?)</tr>', table)
     pairs = verdict["seed_pairs"]
     assert [int(seed) for seed, _ in shown] == [pair["seed"] for pair in pairs] == [0, 1, 2]

@@ -163,8 +163,8 @@ def _advice(choice: str, budget: str, decisive: Contrast) -> str:
         gap += " (no interval)"
     return {
         "selected": f"Select {budget}: the selection's difference from random rows is {gap}.",
-        "undecided": f"Undecided at {budget}: the selection's difference from random rows is {gap}. This run "
-        "shows neither that selecting pays nor that it does not.",
+        "undecided": f"Undecided at {budget}: the selection's difference from random rows is "
+        f"{gap}. This run shows neither that selecting pays nor that it does not.",
         "random": f"Take random rows: the selection's difference from them at {budget} is {gap}, "
         "and they cost nothing to pick.",
         "trusted": "Train on the trusted rows only: the selection's difference from them is "
