@@ -168,8 +168,8 @@ def _matched_lines(data: ComparisonData) -> Iterator[tuple[str, str, str, str]]:
         yield "tokens", selected, ArmName("random_tokens", slug).name, budget
         yield "compute", selected, ArmName("random_compute", slug).name, budget
         if slug:
-            names = (ArmName(arm, slug, EPOCHS).name for arm in ("selected", "random"))
-            yield "epochs", *names, budget
+            equal, random = (ArmName(arm, slug, EPOCHS).name for arm in ("selected", "random"))
+            yield "epochs", equal, random, budget
         else:
             yield "epochs", "selected", ArmName("full", "", EPOCHS).name, budget
 
