@@ -43,8 +43,12 @@ class Axis:
         """Return round values inside the range with their positions and labels."""
         values = _decades(self.low, self.high) if self.log else _round(self.low, self.high)
         shown = formatting.power if self.log else _label(values, plus=plus)
-        ticks = [{"x": self.at(value), "label": shown(value)} for value in values]
-        return ticks[:: _every([str(tick["label"]) for tick in ticks])]
+        labels = [shown(value) for value in values]
+        # Every n-th, so that the labels fit side by side on a phone.
+        longest = max((len(label) for label in labels), default=0)
+        every = max(1, math.ceil(len(labels) * (longest + 2) / _CHARACTERS))
+        ticks = [{"x": self.at(v), "label": label} for v, label in zip(values, labels, strict=True)]
+        return ticks[::every]
 
 
 def axis(values: Sequence[float | None]) -> Axis:
@@ -57,23 +61,13 @@ def axis(values: Sequence[float | None]) -> Axis:
     return Axis(low - pad, high + pad)
 
 
-def _every(labels: Sequence[str]) -> int:
-    """Return n so that every n-th label fits below the plot on a phone."""
-    longest = max((len(label) for label in labels), default=0)
-    return max(1, math.ceil(len(labels) * (longest + 2) / _CHARACTERS))
-
-
-def _step(low: float, high: float) -> float:
-    """Return the round step (1, 2 or 5 times a power of ten) that is nearest to five ticks."""
-    rough = (high / _TICKS) - (low / _TICKS)
-    power = 10.0 ** math.floor(math.log10(rough))
-    return power * min((1, 2, 5, 10), key=lambda nice: abs(math.log(power * nice / rough)))
-
-
 def _round(low: float, high: float) -> list[float]:
+    """Return multiples in the range of the round step (1, 2, 5 x 10^k) nearest to five ticks."""
     if not high > low or not math.isfinite(high / 2 - low / 2):
         return [low]
-    step = _step(low, high)
+    rough = (high / _TICKS) - (low / _TICKS)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * min((1, 2, 5, 10), key=lambda nice: abs(math.log(power * nice / rough)))
     first, last = math.ceil(low / step), math.floor(high / step)
     # Multiplying whole numbers keeps 0.3 from becoming 0.30000000000000004.
     digits = max(0, 1 - math.floor(math.log10(step)))
