@@ -11,7 +11,7 @@ from pilotfish.comparison.contrast import advice
 from pilotfish.comparison.data import ComparisonData, matrices
 from pilotfish.config import Gate
 from pilotfish.errors import GateFailed, GateInconclusive, UsageError
-from pilotfish.evaluation.results import EvaluatedRun, Results, load_evaluated
+from pilotfish.evaluation.results import Results, load_evaluated
 from pilotfish.stats import NonInferior
 from pilotfish.store import Run, Store
 
@@ -118,32 +118,34 @@ def check_references(
                 hint=f"the tasks are {', '.join(sorted({*tasks}))}",
             )
         if elsewhere := reference_folder(arms, gate.against):
-            folder, arm = elsewhere
-            other = load_reference(name, folder, test["metric"], test["fingerprint"])
-            if arm not in other.results:
-                raise UsageError(
-                    f"the gate '{name}' finds no evaluated arm '{arm}' in {folder}",
-                    hint=f"evaluated there: {', '.join(other.results)}",
-                )
+            load_reference(name, elsewhere, test["metric"], test["fingerprint"])
 
 
-def load_reference(name: str, folder: str, metric: str, test_fingerprint: str) -> EvaluatedRun:
+def load_reference(
+    name: str, reference: tuple[str, str], metric: str, test_fingerprint: str
+) -> Results:
     """Load the results of another run that a gate refers to.
 
     Args:
         name: The gate.
-        folder: The other run's folder.
+        reference: The other run's folder and the arm in it (see `reference_folder`).
         metric: The metric of this run.
         test_fingerprint: The fingerprint of this run's test rows.
 
     Raises:
-        UsageError: It has no results, or they are of other test rows or another metric.
+        UsageError: It has no results of the arm, or they are of other test rows or another metric.
     """
+    folder, arm = reference
     other = load_evaluated(Store(Path(folder))) if Path(folder).is_dir() else None
     if other is None:
         raise UsageError(
             f"the gate '{name}' refers to {folder}, which is not a run with evaluated arms",
             hint="evaluate it first: pilotfish evaluate FOLDER --test DATA",
+        )
+    if arm not in other.results:
+        raise UsageError(
+            f"the gate '{name}' finds no evaluated arm '{arm}' in {folder}",
+            hint=f"evaluated there: {', '.join(other.results)}",
         )
     if (other.metric, other.test_fingerprint) != (metric, test_fingerprint):
         raise UsageError(
@@ -151,7 +153,7 @@ def load_reference(name: str, folder: str, metric: str, test_fingerprint: str) -
             "other rows",
             hint="evaluate both with the same --test and --metric",
         )
-    return other
+    return other.results
 
 
 def gates(

@@ -139,9 +139,9 @@ def _gates(run: Run, data: ComparisonData, evaluated: EvaluatedRun) -> list[dict
     for name, gate in guards.items():
         elsewhere = reference_folder(list(data.results), gate.against)
         if elsewhere and elsewhere[0] not in others:
-            folder = elsewhere[0]
-            other = load_reference(name, folder, data.metric, evaluated.test_fingerprint)
-            others[folder] = other.results
+            others[elsewhere[0]] = load_reference(
+                name, elsewhere, data.metric, evaluated.test_fingerprint
+            )
     return gates(data, guards, others)
 
 
