@@ -11,7 +11,7 @@ import pytest
 
 from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.config.data import Source
-from pilotfish.data import Pool, overlap_key, read
+from pilotfish.data import Pool, overlap_key
 from pilotfish.demo.models import shipped
 from pilotfish.errors import DataError, UsageError
 from pilotfish.labeling import shards
@@ -23,6 +23,7 @@ from pilotfish.labeling.settings import LabelConfig, Models
 from pilotfish.labeling.table import FAILED, FILTERED, OK
 from pilotfish.models import identify, load
 from pilotfish.store import Run, Store
+from tests.reading import read
 
 WEAK, STRONG = str(shipped("weak")), str(shipped("strong"))
 WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger", "cloud", "piano", "apple")

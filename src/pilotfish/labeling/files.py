@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.data import Pool
-from pilotfish.data.formats import FORMATS, answered_record
+from pilotfish.data.detect import answered_record
+from pilotfish.data.formats import FORMATS
 from pilotfish.labeling.filtering import agrees
 from pilotfish.labeling.settings import Task
 from pilotfish.labeling.shards import labels_in, table_columns

@@ -24,7 +24,7 @@ from pilotfish.config.scoring import DEFAULT_MAX_LENGTH
 from pilotfish.data_order import rows_per_step
 from pilotfish.engine.batch_plan import distinct, plan
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.generate import ConfidenceObserver, _default_budget, decode, encode_batch
+from pilotfish.engine.generate import ConfidenceObserver, decode, encode_batch, generation_budget
 from pilotfish.engine.in_memory import InMemoryScorer
 from pilotfish.engine.scorer import LENGTHS, by_pass, run_pass
 from pilotfish.engine.token_budget import find_budget
@@ -52,7 +52,7 @@ from pilotfish.tokenization import clamp_max_length, encode_needs, encode_scorin
 from pilotfish.training.data.dataset import training_set_of
 from pilotfish.training.data.rows import TokenizedRows
 from pilotfish.training.loop import Plan, TrainerModule, steps
-from pilotfish.training.setup import accelerator, prepare, seeded
+from pilotfish.training.setup import prepare, seeded
 from pilotfish.training.trainer import build_learner
 from pilotfish.training.validation import held_out_loss
 
@@ -373,7 +373,7 @@ def time_answers(
     if not prompts.ids:
         return EvalRate(load_seconds, encoding, encoding, 0.0, 0.0)
     lengths = [len(ids) for ids in prompts.ids]
-    budget = _default_budget(loaded.device)
+    budget = generation_budget(loaded.device)
     batches = plan([n + room for n in lengths], budget, tie=prompts.found.key)
     largest, ends = max(batches, key=len), end_ids(loaded.tokenizer)
 
@@ -383,9 +383,7 @@ def time_answers(
         def read(chosen: Ints) -> object:
             some = [prompts.ids[int(largest[i])] for i in chosen]
             keys = [str(i).encode() for i in chosen]
-            return decode(
-                loaded, some, keys, room=new, batch_tokens=2**40, watch=lambda *_: _Endless(ends)
-            )
+            return decode(loaded, some, keys, _Endless(ends), room=new, batch_tokens=2**40)
 
         ones = np.ones(len(largest))
         return time_forward(read, ones, first=2, seconds=seconds / 2).pace
@@ -437,7 +435,7 @@ def time_training(
             lambda: training_set_of(rows, student, loss, config, teacher=teacher)
         )
         building, learner = timed(lambda: build_learner(student, loss, lesson.rows, teacher))
-        state = TrainerModule.begin(learner, config, accelerator())
+        state = TrainerModule.begin(learner, config)
         pace = _time_steps(state, lesson.rows, config, bf16=student.bf16, seconds=seconds)
         some = lesson.rows.take(range(min(16, len(lesson.rows))))
         held_out = timed(lambda: held_out_loss(student, some))[0] / sum(some.lengths)
@@ -462,10 +460,7 @@ def _time_steps(
 
     def take(chosen: Ints) -> float:
         made = Plan(steps=1, learning_rate=1e-6, seed=0, bf16=bf16)
-        moving = steps(
-            state.learner, rows.take([int(i) for i in chosen]), made, config,
-            accelerator=accelerator(), work=state,
-        )  # fmt: skip
+        moving = steps(state, rows.take([int(i) for i in chosen]), made, config)
         return timed(lambda: next(moving))[0]
 
     drawn = [np.resize(rng.permutation(len(rows)), size) for _ in range(DRAWN_STEPS)]
