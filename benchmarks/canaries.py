@@ -41,11 +41,15 @@ def demo(folder: Path, seed: int, *, quick: bool) -> Run:
     """The demo's dirty pool, read by its weak model, tuned on the trusted rows."""
     world = build_world(CHAPTERS[0], folder / "world", seed=seed)
     made = demo_settings(CHAPTERS[0], world, seed)
-    how = ScoreConfig(max_length=made["max_length"], tune=WeakTrainConfig(**made["weak_train"]))
-    return score(
-        str(folder / "run"), Source(made["data"], limit=400 if quick else None), made["weak"],
-        parse_methods(SCORED), trusted=made["trusted"], measuring=how,
-    )  # fmt: skip
+    config = ScoreConfig(
+        made["weak"],
+        parse_methods(SCORED),
+        trusted=made["trusted"],
+        max_length=made["max_length"],
+        weak_train=WeakTrainConfig(**made["weak_train"]),
+    )
+    source = Source(made["data"], limit=400 if quick else None)
+    return score(str(folder / "run"), source, config)
 
 
 def dolly(folder: Path, seed: int, *, quick: bool) -> Run:
@@ -56,10 +60,8 @@ def dolly(folder: Path, seed: int, *, quick: bool) -> Run:
     convert(parts / "checkpoint_v1.bin", parts / "tokenizer.bin", folder / "weak")
     rows = [row for row in source.sample(3 * count, seed) if short(row.asked + row.response)]
     data = write_rows(rows[:count], folder / "dolly.jsonl")
-    return score(
-        str(folder / "run"), Source(str(data)), str(folder / "weak"),
-        parse_methods(SCORED), measuring=ScoreConfig(max_length=512),
-    )  # fmt: skip
+    config = ScoreConfig(str(folder / "weak"), parse_methods(SCORED), max_length=512)
+    return score(str(folder / "run"), Source(str(data)), config)
 
 
 POOLS: dict[str, Callable[..., Run]] = {"demo": demo, "dolly": dolly}

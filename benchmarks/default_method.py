@@ -79,15 +79,15 @@ def compare(seeds: int, folder: Path, *, train: bool) -> Iterator[Result]:
 def measured(world: World, root: Path, *, trusted: bool, seed: int) -> Path:
     """Score the pool by every method in one go; the weak model is tuned where rows are trusted."""
     tune = settings(CHAPTERS[0], world, seed)["weak_train"]
-    score(
-        str(root),
-        Source(str(world.pool)),
+    config = ScoreConfig(
         str(shipped("weak")),
-        # random needs no score, and draws anew for each seed when it picks
+        # random needs no score: it draws for each seed when it picks
         [parse_method(method) for method in METHODS if method != "random"],
         trusted=str(world.trusted) if trusted else None,
-        measuring=ScoreConfig(seed=seed, tune=TrainConfig(**tune)),
+        seed=seed,
+        weak_train=TrainConfig(**tune),
     )
+    score(str(root), Source(str(world.pool)), config)
     return root
 
 

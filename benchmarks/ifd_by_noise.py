@@ -16,6 +16,7 @@ import numpy as np
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.demo.models import shipped
 from pilotfish.demo.world import CHAPTERS, DEMO, build_world
 from pilotfish.scoring.score import score
@@ -33,7 +34,8 @@ def main() -> None:
         world = build_world(CHAPTERS[0], Path(folder) / "world", seed=SEED)
         root = Path(folder) / "run"
         methods = [parse_method(name) for name in METHODS]
-        run = score(str(root), Source(str(world.pool)), str(shipped("weak")), methods)
+        config = ScoreConfig(str(shipped("weak")), methods)
+        run = score(str(root), Source(str(world.pool)), config)
         truth = world.truth.read_text(encoding="utf-8").splitlines()
         noise = np.array([json.loads(row)["noise"] for row in truth])  # [n] in pool order
         for method in METHODS:

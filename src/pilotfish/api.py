@@ -166,18 +166,23 @@ def score(
         >>> scores.values.mean()
     """
     parsed = parse_method(method)
-    root, names = str(pool.store.root), [name] if name else []
-    config = ScoreConfig(max_length, precision, seed)
+    root = str(pool.store.root)
+    config = ScoreConfig(
+        str(weak),
+        [parsed],
+        [name] if name else [],
+        max_length=max_length,
+        precision=precision,
+        seed=seed,
+    )
     if (cascade is None) != (budget is None):
         raise UsageError("cascade and budget go together: which model reads all, for which picks")
     with remote_code.allowing(trust_remote_code):
         if cascade is None or budget is None:
-            score_run(root, Source(root), str(weak), [parsed], names=names, measuring=config)
+            score_run(root, Source(root), config)
         else:
             cheap = CascadeConfig(str(cascade), parse_budget(budget), recall)
-            score_cascade(
-                root, Source(root), str(weak), [parsed], cheap, names=names, measuring=config
-            )
+            score_cascade(root, Source(root), config, cheap)
     return Scores(pool, name or parsed.text)
 
 

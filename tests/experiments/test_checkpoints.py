@@ -12,6 +12,7 @@ import pytest
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.errors import DamagedRun
 from pilotfish.experiments import train as flow
 from pilotfish.experiments.train import train_arms
@@ -37,7 +38,7 @@ class Notes(Silent):
 def ready(world: World) -> Run:
     """Scored and selected, not trained."""
     method = parse_method("perplexity(direction=low)")
-    run = score(str(world.out), Source(world.pool), world.weak, [method])
+    run = score(str(world.out), Source(world.pool), ScoreConfig(world.weak, [method]))
     select(run.root, method=method, budget="6rows")
     return run
 

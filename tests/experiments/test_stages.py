@@ -21,21 +21,24 @@ from tests.tiny.models import tiny_llama
 METHOD = parse_method("perplexity(direction=low)")
 
 
-def scored(world: World, source: Source | None = None, **how: Any) -> Run:
-    return score(str(world.out), source or Source(world.pool), world.weak, [METHOD], **how)
+def scored(
+    world: World, source: Source | None = None, *, force: bool = False, **settings: Any
+) -> Run:
+    config = ScoreConfig(world.weak, [METHOD], **settings)
+    return score(str(world.out), source or Source(world.pool), config, force=force)
 
 
 def test_a_changed_seed_length_or_trusted_set_is_refused_by_name(world: World) -> None:
     scored(world, trusted=world.trusted)
     tuned = (world.out / "weak/model.safetensors").read_bytes()
     with pytest.raises(UsageError, match="max_length"):
-        scored(world, trusted=world.trusted, measuring=ScoreConfig(max_length=30))
+        scored(world, trusted=world.trusted, max_length=30)
     with pytest.raises(UsageError, match="seed"):
-        scored(world, trusted=world.trusted, measuring=ScoreConfig(seed=1))
+        scored(world, trusted=world.trusted, seed=1)
     with pytest.raises(UsageError, match="weak model"):
         scored(world)
     other = write(world.folder / "other.jsonl", rows(8, start=300))
-    with pytest.raises(UsageError, match="tuned otherwise: another trusted"):
+    with pytest.raises(UsageError, match="tuned with another trusted"):
         scored(world, trusted=other)
     assert (world.out / "weak/model.safetensors").read_bytes() == tuned
 
@@ -44,7 +47,9 @@ def test_a_misspelt_method_or_column_stops_before_the_weak_model_is_tuned(world:
     with pytest.raises(UsageError, match="--as gives 2 names"):
         scored(world, trusted=world.trusted, names=["a", "b"])
     with pytest.raises(UsageError, match="did you mean 'perplexity'"):
-        score(str(world.out), Source(world.pool), world.weak, [parse_method("perplexit")])
+        score(
+            str(world.out), Source(world.pool), ScoreConfig(world.weak, [parse_method("perplexit")])
+        )
     assert not world.out.exists()
 
 
@@ -60,7 +65,7 @@ def test_scores_of_another_pool_do_not_stay_beside_the_new_ones(world: World) ->
 def test_token_counts_follow_the_only_score_when_it_is_replaced(world: World) -> None:
     scored(world)
     before = pq.read_table(world.out / "scores.parquet").column("n_response_tokens").to_pylist()
-    scored(world, measuring=ScoreConfig(max_length=14), force=True)
+    scored(world, max_length=14, force=True)
     table = pq.read_table(world.out / "scores.parquet")
     assert table.column("n_response_tokens").to_pylist() != before
     assert any(table.column("truncated").to_pylist())
@@ -69,7 +74,7 @@ def test_token_counts_follow_the_only_score_when_it_is_replaced(world: World) ->
 def test_scores_go_to_the_run_that_holds_their_rows(world: World) -> None:
     run = scored(world)
     with pytest.raises(UsageError, match="kept in the run of their rows"):
-        score(str(world.folder / "else"), Source(str(run.root)), world.weak, [METHOD])
+        score(str(world.folder / "else"), Source(str(run.root)), ScoreConfig(world.weak, [METHOD]))
     with pytest.raises(UsageError, match="come too late"):
         scored(world, Source(str(run.root), limit=3), names=["few"])
     # the data itself need not be there any more

@@ -39,7 +39,7 @@ def test_the_audit_is_told_in_its_own_sentences(told: dict[str, Any]) -> None:
     assert audit["selection"] == "selected" and audit["bound"] == 0.00994
     text = " ".join(told["sentences"])
     assert "90 of 1,000 rows (9.0%) were re-measured in fp32 outward from the cut" in text
-    assert "Of 300 random rows outside the walk, 0 flipped: with 95% confidence" in text
+    assert "Of 300 random rows elsewhere, 0 flipped: with 95% confidence" in text
 
 
 def test_the_page_has_the_panel_and_never_says_certified(run: Run) -> None:

@@ -74,8 +74,9 @@ def cascaded(out: Path, data: str, models: tuple[str, str], **how: Any) -> Run:
     cheaper = CascadeConfig(
         models[0], parse_budget(how.pop("budget", "10%")), how.pop("recall", 0.95)
     )
-    method = parse_methods(how.pop("method", METHOD))
-    return score_cascade(str(out), Source(data), models[1], method, cheaper, **how)
+    executor = how.pop("executor", ExecutorConfig())
+    config = ScoreConfig(models[1], parse_methods(how.pop("method", METHOD)), **how)
+    return score_cascade(str(out), Source(data), config, cheaper, executor=executor)
 
 
 def column(run: Run, name: str = METHOD) -> np.ndarray:
@@ -95,7 +96,9 @@ def done(tmp_path_factory: pytest.TempPathFactory, data: str, cheap: str, intend
 def test_the_picks_are_those_of_the_intended_model_as_far_as_promised(
     tmp_path: Path, done: Run, data: str, intended: str
 ) -> None:
-    whole = score(str(tmp_path / "whole"), Source(data), intended, parse_methods(METHOD))
+    whole = score(
+        str(tmp_path / "whole"), Source(data), ScoreConfig(intended, parse_methods(METHOD))
+    )
     for run in (whole, done):
         select(run.root, method=METHOD, budget="10%", name="tenth", force=True)
     found = len(kept(whole, "tenth") & kept(done, "tenth")) / (ROWS // 10)
@@ -192,7 +195,7 @@ def test_where_it_is_interrupted_changes_nothing(
 def test_several_processes_leave_the_same_bytes(
     tmp_path: Path, done: Run, data: str, cheap: str, intended: str
 ) -> None:
-    run = cascaded(tmp_path / "run", data, (cheap, intended), spread=ExecutorConfig(workers=2))
+    run = cascaded(tmp_path / "run", data, (cheap, intended), executor=ExecutorConfig(workers=2))
     scores = "scores.parquet"
     assert (run.root / scores).read_bytes() == (done.root / scores).read_bytes()
 
@@ -231,7 +234,7 @@ def test_the_report_and_the_commands_say_it_and_never_say_identical(done: Run) -
         ({"method": "perplexity", "direction": "middle"}, "one cut at one end"),
         ({"method": "random"}, "needs no model"),
         ({"recall": 1.0}, "between 0 and 1"),
-        ({"spread": ExecutorConfig("ranks", rank=0, world=1)}, "ranks cannot agree"),
+        ({"executor": ExecutorConfig("ranks", rank=0, world=1)}, "ranks cannot agree"),
     ],
 )
 def test_what_cannot_be_promised_is_refused_before_anything_is_read(
@@ -252,7 +255,7 @@ def test_the_same_name_by_another_cascade_or_none_is_refused(
     with pytest.raises(UsageError, match=r"made with another cascade"):
         cascaded(done.root, data, (intended, intended))
     with pytest.raises(UsageError, match=r"made with another cascade"):
-        score(str(done.root), Source(data), intended, parse_methods(METHOD))
+        score(str(done.root), Source(data), ScoreConfig(intended, parse_methods(METHOD)))
 
 
 def test_a_pool_too_small_to_promise_anything_is_scored_whole(
@@ -268,7 +271,9 @@ def test_tokenizers_may_differ_and_the_intended_one_counts(
     tmp_path: Path, data: str, intended: str
 ) -> None:
     other = str(tiny_llama(tmp_path / "other", hidden=32, layers=2, bos=True, chat=True))
-    whole = score(str(tmp_path / "whole"), Source(data), intended, parse_methods(METHOD))
+    whole = score(
+        str(tmp_path / "whole"), Source(data), ScoreConfig(intended, parse_methods(METHOD))
+    )
     run = cascaded(tmp_path / "run", data, (other, intended))
     counts = ["n_prompt_tokens", "n_response_tokens", "truncated"]
     a, b = (pq.read_table(each.root / "scores.parquet", columns=counts) for each in (run, whole))
@@ -282,8 +287,7 @@ def test_tokenizers_may_differ_and_the_intended_one_counts(
 def test_int8_is_put_right_in_fp32_among_the_rows_passed_on(
     tmp_path: Path, data: str, cheap: str, intended: str
 ) -> None:
-    how = ScoreConfig(precision="int8")
-    run = cascaded(tmp_path / "run", data, (cheap, intended), measuring=how)
+    run = cascaded(tmp_path / "run", data, (cheap, intended), precision="int8")
     select(run.root, method=METHOD, budget="10%")
     facts = run.section("selections")["selected"]
     skipped = run.section("scores")[METHOD]["unscorable"]["cascade_skipped"]
@@ -318,13 +322,13 @@ def _never(*_: Any) -> None:
 def receipts_of(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is measured from now on."""
     found: list[Any] = []
-    real = launch.ShardProgress.after
+    real = launch.ShardProgress.shard_done
 
     def listening(self: launch.ShardProgress, receipt: Any) -> Any:
         found.append(receipt)
         return real(self, receipt)
 
-    monkeypatch.setattr(launch.ShardProgress, "after", listening)
+    monkeypatch.setattr(launch.ShardProgress, "shard_done", listening)
     return found
 
 
@@ -335,10 +339,10 @@ def _break(patch: pytest.MonkeyPatch, where: str) -> None:
         raise KeyboardInterrupt
 
     if where == "cheap":
-        patch.setattr(launch.ShardProgress, "after", stop)
+        patch.setattr(launch.ShardProgress, "shard_done", stop)
     elif where == "calibration":
         patch.setattr(flow, "_look", stop)
     elif where == "shard":
-        patch.setattr(flow, "score_shards", stop)
+        patch.setattr(flow, "measure", stop)
     else:
         patch.setattr(flow, "_tell", stop)

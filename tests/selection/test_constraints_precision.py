@@ -11,7 +11,7 @@ from pilotfish.errors import UsageError
 from pilotfish.number_formats import int8_supported
 from pilotfish.selection.constraints import Constraints
 from pilotfish.selection.select import select
-from tests.scoring.test_precision_check import kept, scored
+from tests.scoring.test_precision import kept, scored
 from tests.tiny.models import tiny_llama
 
 pytestmark = pytest.mark.skipif(not int8_supported(), reason="this CPU has no int8 dot products")

@@ -9,6 +9,7 @@ import pytest
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
 from pilotfish.selection.select import select
@@ -33,7 +34,7 @@ class Jobs:
         """Read, score and select; a line in `measured` for each shard that is written."""
         if measured is not None:
             _log_shards(measured)
-        score(str(run), Source(self.data), self.weak, [parse_method(METHOD)])
+        score(str(run), Source(self.data), ScoreConfig(self.weak, [parse_method(METHOD)]))
         select(run, method=METHOD, budget="6rows")
         # over an older one: what is withdrawn and written anew is swept too
         select(run, method=METHOD, budget="6rows", name="again", force=True)

@@ -203,15 +203,15 @@ Scored = Callable[[str, str, tuple[str, str]], Run]
 
 def at(precision: str) -> Scored:
     def scored(out: str, data: str, models: tuple[str, str]) -> Run:
-        how = ScoreConfig(precision=precision)
-        return score(out, Source(data), models[0], parse_methods(METHOD), measuring=how)
+        config = ScoreConfig(models[0], parse_methods(METHOD), precision=precision)
+        return score(out, Source(data), config)
 
     return scored
 
 
 def cascaded(out: str, data: str, models: tuple[str, str]) -> Run:
     cheaper = CascadeConfig(models[1], parse_budget("10%"), 0.9)
-    return score_cascade(out, Source(data), models[0], parse_methods(METHOD), cheaper)
+    return score_cascade(out, Source(data), ScoreConfig(models[0], parse_methods(METHOD)), cheaper)
 
 
 WAYS: dict[str, Scored] = {"fp32": at("fp32"), "int8": at("int8"), "cascade": cascaded}

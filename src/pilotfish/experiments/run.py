@@ -44,6 +44,7 @@ from pilotfish.extras import need_torch
 from pilotfish.flops import RESUME
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.score import add_scores
 from pilotfish.scoring.weak_model import weak_model
 from pilotfish.selection.canaries.lift import measure_canaries_in
@@ -201,11 +202,14 @@ def _training(
     from pilotfish.models import identify
 
     def weak(seed: int) -> "Loaded":
-        return weak_model(
-            run, recipe.weak, trusted=beside.trusted, seed=seed,
+        config = ScoreConfig(
+            recipe.weak,
+            precision=recipe.precision,
+            seed=seed,
             stream=seed_stream(recipe.seed, seed),
-            config=recipe.weak_train, precision=recipe.precision, force=force, progress=progress,
-        )  # fmt: skip
+            weak_train=recipe.weak_train,
+        )
+        return weak_model(RunContext(run, progress, force), config, beside.trusted)
 
     return TrainingPlan(
         recipe.strong, identify(recipe.strong), recipe.train, weak, beside.trusted,
@@ -257,14 +261,20 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: StageTimer) -> Exper
 def _score(experiment: Experiment, weak: "Loaded", seed: int, again: str) -> None:
     """All methods in one pass."""
     recipe, training = experiment.recipe, experiment.training
-    how = ScoreConfig(
-        recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
+    columns = experiment.picks.columns(again)
+    config = ScoreConfig(
+        recipe.weak,
+        [*columns.values()],
+        [*columns],
+        direction=recipe.direction,
+        trusted=recipe.trusted,
+        max_length=recipe.max_length,
+        precision=recipe.precision,
+        seed=seed,
+        stream=training.stream(seed),
     )
-    add_scores(
-        experiment.run, experiment.pool, weak, experiment.picks.columns(again),
-        how=how, direction=recipe.direction, force=experiment.force,
-        progress=experiment.progress,
-    )  # fmt: skip
+    ctx = RunContext(experiment.run, experiment.progress, experiment.force)
+    add_scores(ctx, experiment.pool, weak, config)
 
 
 def with_steps(experiment: Experiment) -> Experiment:

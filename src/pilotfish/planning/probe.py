@@ -46,7 +46,7 @@ from pilotfish.planning.throughput import (
 )
 from pilotfish.progress import Progress
 from pilotfish.records import Example, Floats, Ints, Need
-from pilotfish.scoring.precision_check import fast_format
+from pilotfish.scoring.weak_model import fast_format
 from pilotfish.store import Store
 from pilotfish.tokenization import clamp_max_length, encode_needs, encode_scoring, end_ids
 from pilotfish.training.data.dataset import training_set_of

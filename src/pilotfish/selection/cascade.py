@@ -7,7 +7,6 @@ a run taken up again goes on with the very same rows.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,34 +18,27 @@ from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import warn
-from pilotfish.engine.executors.launch import (
-    LOCAL,
-    ExecutorConfig,
-    ScoreJob,
-    passes,
-    score_shards,
-    threads_of,
-)
+from pilotfish.engine.executors.launch import LOCAL, ExecutorConfig, passes, threads_of
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
 from pilotfish.flops import known, reading_flops
 from pilotfish.methods import Selector, make
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Floats, Ints
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.audit import Cuts, cascade_facts, cuts_of, spearman
 from pilotfish.scoring.audit import cascade as maths
 from pilotfish.scoring.cascade_rows import (
+    CASCADE,
     CascadeConfig,
     CascadeRows,
     read_cascade_rows,
     write_cascade_rows,
 )
-from pilotfish.scoring.cost_events import CostTracker
-from pilotfish.scoring.score import add_scores, name_columns
-from pilotfish.scoring.score_plan import CASCADE, check_columns
-from pilotfish.scoring.setup import ScoreSetup, open_inputs, prepare_scoring
+from pilotfish.scoring.score import add_scores, measure
+from pilotfish.scoring.setup import ScoreSetup, check_columns, open_inputs, prepare_scoring
 from pilotfish.scoring.weak_model import weak_model
-from pilotfish.scoring.write import write_scores
+from pilotfish.scoring.write import CostTracker, write_scores
 from pilotfish.selection.candidates import candidates_of
 from pilotfish.selection.topk import GatheredScores, gathered
 from pilotfish.store import Run, run_lock
@@ -89,15 +81,10 @@ def cheap_name(name: str) -> str:
 def score_cascade(
     out: str,
     source: Source,
-    weak: str,
-    methods: Sequence[Method],
+    config: ScoreConfig,
     cheaper: CascadeConfig,
     *,
-    names: Sequence[str] = (),
-    trusted: str | None = None,
-    direction: str | None = None,
-    measuring: ScoreConfig | None = None,
-    spread: ExecutorConfig = LOCAL,
+    executor: ExecutorConfig = LOCAL,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
@@ -107,28 +94,22 @@ def score_cascade(
     model alone. UsageError (exit 2) for what has no fixed number of picks from one end.
     """
     need_torch("scoring")
-    how = replace(measuring or ScoreConfig(), trusted=trusted)
-    columns = name_columns(methods, names)
+    direction, columns = config.direction, config.columns()
     cuts = {name: _cuts(method, direction, cheaper) for name, method in columns.items()}
-    _check_spread(spread)
+    _check_executor(executor)
+    seed = config.seed if config.stream is None else config.stream
     with run_lock(out) as store:
-        run = Run(store.root)
-        pool, loaded = open_inputs(run, source, weak, how, force=force, progress=progress)
-        made_from = _add_cheap(
-            run, pool, loaded, columns, cheaper, how=how, direction=direction, spread=spread,
-            force=force, progress=progress,
-        )  # fmt: skip
+        ctx = RunContext(Run(store.root), progress, force)
+        pool, weak = open_inputs(ctx, source, config)
+        made_from = _add_cheap(ctx, pool, weak, config, cheaper, executor)
         for name, method in columns.items():
-            column = _Column(
-                run, pool, name, make(method, direction), cuts[name], cheaper, how.drawn_with
-            )
-            begun = prepare_scoring(
-                run, pool, loaded, {name: method}, how=how, direction=direction, force=force,
-                processes=spread.processes(loaded), cascade=made_from, progress=progress,
-            )  # fmt: skip
-            _add_passed(column, begun, spread, force=force, progress=progress)
-        run.update(status="scored")
-    return run
+            selector = make(method, direction)
+            column = _Column(ctx.run, pool, name, selector, cuts[name], cheaper, seed)
+            one = replace(config, methods=[method], names=[name], cascade=made_from)
+            begun = prepare_scoring(ctx, pool, weak, one, executor.processes(weak))
+            _add_passed(column, begun, executor)
+        ctx.run.update(status="scored")
+    return ctx.run
 
 
 def _cuts(method: Method, direction: str | None, cheaper: CascadeConfig) -> Cuts:
@@ -146,9 +127,9 @@ def _cuts(method: Method, direction: str | None, cheaper: CascadeConfig) -> Cuts
     return cuts
 
 
-def _check_spread(spread: ExecutorConfig) -> None:
-    spread.check()
-    if spread.executor == "ranks":
+def _check_executor(executor: ExecutorConfig) -> None:
+    executor.check()
+    if executor.executor == "ranks":
         raise UsageError(
             "a cascade is planned between two measurements, which ranks cannot agree on",
             hint="use --executor local (with --workers N) or ray",
@@ -156,66 +137,61 @@ def _check_spread(spread: ExecutorConfig) -> None:
 
 
 def _add_cheap(
-    run: Run,
+    ctx: RunContext,
     pool: Pool,
     weak: "Loaded",
-    columns: Mapping[str, Method],
+    config: ScoreConfig,
     cheaper: CascadeConfig,
-    *,
-    how: ScoreConfig,
-    direction: str | None,
-    spread: ExecutorConfig,
-    force: bool,
-    progress: Progress,
+    executor: ExecutorConfig,
 ) -> dict[str, Any]:
     """Score all rows with the cheaper model; what decides the rows passed on, for run.json.
 
     Its format is not checked against fp32: the calibration sees whatever it gets wrong.
     """
-    cheap = weak_model(run, cheaper.model, precision=how.precision)
+    columns = config.columns()
+    cheap_config = replace(
+        config,
+        weak=cheaper.model,
+        names=[cheap_name(name) for name in columns],
+        trusted=None,
+        section="cheap",
+    )
+    cheap = weak_model(ctx, cheap_config)
     made_from = {
         "cheap": cheap.digest, "budget": cheaper.budget.text, "recall": cheaper.recall,
     }  # fmt: skip
     planned = {name: {"weak": weak.digest, CASCADE: made_from} for name in columns}
-    check_columns(run, planned, force=force)
+    check_columns(ctx, planned)
     if cheap.parameters > weak.parameters:
         warn(
-            run,
+            ctx.run,
             [f"the cascade's {cheap.name} has more parameters ({cheap.parameters:,}) than "
              f"{weak.name} ({weak.parameters:,}), which it is to spare"],
         )  # fmt: skip
-    progress.note(f"scoring every row with {cheap.name}")
-    add_scores(
-        run, pool, cheap, {cheap_name(name): method for name, method in columns.items()},
-        how=replace(how, trusted=None), direction=direction, spread=spread, section="cheap",
-        force=force, progress=progress,
-    )  # fmt: skip
+    ctx.progress.note(f"scoring every row with {cheap.name}")
+    add_scores(ctx, pool, cheap, cheap_config, executor)
     return made_from
 
 
-def _add_passed(
-    column: _Column, begun: ScoreSetup, spread: ExecutorConfig, *, force: bool, progress: Progress
-) -> None:
+def _add_passed(column: _Column, begun: ScoreSetup, executor: ExecutorConfig) -> None:
     """Calibrate, score the rows passed on, and measure the recall."""
-    run, pool = column.run, column.pool
-    bill = CostTracker(run, pool, [column.name])
+    ctx, run = begun.ctx, column.run
+    costs = CostTracker(run, [column.name])
     some = gathered(
         candidates_of(run), candidates_of(run).scored(column.cheap), column.cuts.ranker, None
     )
-    passing, calibrated = _passing(column, begun, some, progress)
+    passing, calibrated = _passing(column, begun, some, ctx.progress)
     # the plan's own batches: the calibration was measured in them
     spec = replace(
         begun.spec, only=passing.name, token_budget=passing.token_budget, threads=passing.threads
     )
     if calibrated:
-        bill.charge(rows=0, **calibrated)
-    progress.note(f"{column.name}: {begun.weak.name} reads {passing.scored.mean():.0%} of the rows")
-    opened = score_shards(
-        ScoreJob(pool, begun.weak, spec), spread, progress,
-        lambda opened: bill.begin(begun.weak, opened.keys, passing.scored), bill.after,
-    )  # fmt: skip
-    write_scores(run, pool, begun.planned.opened(opened), force=force)
-    bill.rest()
+        costs.record(rows=0, **calibrated)
+    share = passing.scored.mean()
+    ctx.progress.note(f"{column.name}: {begun.weak.name} reads {share:.0%} of the rows")
+    plan = measure(replace(begun, spec=spec), executor, costs, passing.scored)
+    write_scores(ctx, column.pool, plan)
+    costs.record_rest()
     _tell(column, begun, passing, some)
 
 
@@ -231,7 +207,7 @@ def _passing(
         "precision": begun.weak.precision,
         "device": begun.weak.device.type,
         "max_length": begun.spec.max_length,
-        "method": begun.planned.columns[column.name]["method"],
+        "method": begun.plan.columns[column.name]["method"],
         "ranker": repr(column.cuts.ranker),
         "budget": column.cheaper.budget.text,
         "recall": column.cheaper.recall,

@@ -17,11 +17,9 @@ from pilotfish.methods import Selector
 from pilotfish.methods.rankers import UNSCORABLE, Gate, Ranker
 from pilotfish.methods.rankers.base import OPEN
 from pilotfish.progress import SILENT, Progress
-from pilotfish.records import SKIPPED, Floats, Ints, Texts
+from pilotfish.records import SKIPPED, Floats, Ints, Mask, Texts
 from pilotfish.scoring.audit import Remeasured, Rule, cut_facts, cuts_of, remeasure_near_cuts
-from pilotfish.scoring.audit.strata import Mask
-from pilotfish.scoring.precision_check import precision_of, unaudited
-from pilotfish.scoring.weak_model import weak_by_digest
+from pilotfish.scoring.weak_model import precision_of, unaudited, weak_by_digest
 from pilotfish.selection.candidates import Candidates, ScoredRow, ScoreShard
 from pilotfish.selection.constraints import NONE, Constraints, duplicates_in
 from pilotfish.selection.group_columns import groups_of

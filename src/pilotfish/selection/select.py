@@ -11,7 +11,7 @@ from pilotfish.flops import RESUME
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Selection
 from pilotfish.scoring.cascade_rows import promise
-from pilotfish.scoring.precision_check import precision_of
+from pilotfish.scoring.weak_model import precision_of
 from pilotfish.selection.candidates import Candidates, candidates_of
 from pilotfish.selection.constraints import NONE, Constraints, describe, spend
 from pilotfish.selection.controls import control_again

@@ -10,6 +10,7 @@ import pytest
 
 from pilotfish.config import parse_methods
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.scoring.score import score
 from pilotfish.selection.files import decisions_of
 from pilotfish.selection.select import select
@@ -34,11 +35,16 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def made(
-    folder: Path, rows: list[dict[str, Any]], weak: str, methods: str = METHOD_TEXTS, **how: Any
+    folder: Path,
+    rows: list[dict[str, Any]],
+    weak: str,
+    methods: str = METHOD_TEXTS,
+    **settings: Any,
 ) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     data = write(folder / "pool.jsonl", rows)
-    return score(str(folder / "run"), Source(data), weak, parse_methods(methods), **how)
+    config = ScoreConfig(weak, parse_methods(methods), **settings)
+    return score(str(folder / "run"), Source(data), config)
 
 
 def lines(run: Run, name: str = "selected") -> list[dict[str, Any]]:

@@ -95,8 +95,9 @@ def test_a_tuned_weak_model_is_found(tmp_path: Path, weak: str) -> None:
 
     trusted = write(tmp_path / "trusted.jsonl", records(8, seed=9))
     tune = WeakTrainConfig(learning_rate=1e-3, use_peft=False)
-    run = made(tmp_path / "a", records(40), weak, "ifd(ceiling=9)", trusted=trusted,
-               measuring=ScoreConfig(tune=tune))  # fmt: skip
+    run = made(
+        tmp_path / "a", records(40), weak, "ifd(ceiling=9)", trusted=trusted, weak_train=tune
+    )
     select(run.root, method="ifd(ceiling=9)", budget="20%")
     measure_canaries(run.root, ["selected"], 6)
     assert agree(run) == 6
@@ -114,8 +115,7 @@ def test_a_weak_model_that_is_gone_is_named(tmp_path: Path, weak: str) -> None:
 
 
 def test_fast_scores_are_held_to_their_audited_cut(tmp_path: Path, weak: str) -> None:
-    how = ScoreConfig(precision="bf16")
-    run = made(tmp_path / "a", records(60), weak, "ifd(ceiling=9)", measuring=how)
+    run = made(tmp_path / "a", records(60), weak, "ifd(ceiling=9)", precision="bf16")
     select(run.root, method="ifd(ceiling=9)", budget="20%")
     assert run.section("selections")["selected"]["audit"]["precision"] == "bf16"
     measure_canaries(run.root, ["selected"], 6)
@@ -130,7 +130,7 @@ def test_a_cascade_shows_planted_rows_to_its_cheaper_model_first(tmp_path: Path,
     data, method = write(tmp_path / "pool.jsonl", rows), "perplexity(direction=low)"
     cheaper = CascadeConfig(weak, parse_budget("10%"))
     out = str(tmp_path / "run")
-    run = score_cascade(out, Source(data), weak, parse_methods(method), cheaper)
+    run = score_cascade(out, Source(data), ScoreConfig(weak, parse_methods(method)), cheaper)
     assert run.section("scores")[method]["cascade"]["scored"] < 0.9 * len(rows)
     select(run.root, method=method, budget="10%")
     measure_canaries(run.root, ["selected"], 60)
@@ -230,8 +230,9 @@ def test_int8_scores_are_held_to_their_audited_cut(tmp_path: Path) -> None:
     from tests.tiny.models import tiny_llama
 
     wide = str(tiny_llama(tmp_path / "wide", hidden=64, bos=True))
-    how = ScoreConfig(precision="int8", max_length=96)
-    run = made(tmp_path / "a", records(120), wide, "ifd(ceiling=9)", measuring=how)
+    run = made(
+        tmp_path / "a", records(120), wide, "ifd(ceiling=9)", precision="int8", max_length=96
+    )
     select(run.root, method="ifd(ceiling=9)", budget="20%")
     assert run.section("selections")["selected"]["audit"]["precision"] == "int8"
     measure_canaries(run.root, ["selected"], 10)

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from pilotfish.config import TrainConfig, make_weak_to_strong, parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data.run_pool import pool_of
 from pilotfish.errors import UsageError
 from pilotfish.experiments import train as training
@@ -31,7 +32,7 @@ CACHED = "train.teacher=cached"
 
 
 def selected(world: World, out: Path) -> Run:
-    run = score(str(out), Source(world.pool), world.weak, [METHOD])
+    run = score(str(out), Source(world.pool), ScoreConfig(world.weak, [METHOD]))
     select(run.root, method=METHOD, budget="6rows")
     return run
 

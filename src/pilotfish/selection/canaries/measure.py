@@ -15,8 +15,7 @@ from pilotfish.flops import known, reading_flops
 from pilotfish.methods import Selector, make
 from pilotfish.methods.rankers.random import draws
 from pilotfish.records import Example, Ints, Measured, Need, Ragged, RowFeatures
-from pilotfish.scoring.cascade_rows import read_cascade_rows
-from pilotfish.scoring.score_plan import CASCADE
+from pilotfish.scoring.cascade_rows import CASCADE, read_cascade_rows
 from pilotfish.scoring.weak_model import weak_by_digest
 from pilotfish.selection.canaries.attacks import canary_rows
 from pilotfish.selection.candidates import Candidates

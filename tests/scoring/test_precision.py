@@ -15,7 +15,7 @@ from pilotfish.diagnostics.explain import explain
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Gate, Top
 from pilotfish.number_formats import int8_supported
-from pilotfish.scoring import precision_check as flow
+from pilotfish.scoring import weak_model as flow
 from pilotfish.scoring.score import score
 from pilotfish.selection import precision_audit
 from pilotfish.selection.select import select
@@ -45,8 +45,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def scored(out: Path, data: str, weak: str, word: str, method: str = "ifd") -> Run:
-    how = ScoreConfig(max_length=96, precision=word)
-    return score(str(out), Source(data), weak, parse_methods(method), measuring=how)
+    config = ScoreConfig(weak, parse_methods(method), max_length=96, precision=word)
+    return score(str(out), Source(data), config)
 
 
 def kept(run: Run, name: str = "selected") -> set[str]:
@@ -235,7 +235,7 @@ def test_the_sample_is_the_same_whatever_the_order(tmp_path: Path, data: str, we
         from pilotfish.data.run_pool import pool_of
 
         run = scored(tmp_path / name, source, weak, "fp32", "longest")
-        found.append({row.digest for row in flow._sample(pool_of(run))})
+        found.append({row.digest for row in flow.sample_rows(pool_of(run))})
     assert found[0] == found[1]
     assert len(found[0]) == flow.SAMPLE
 
