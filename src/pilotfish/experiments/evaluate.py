@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pilotfish.comparison.arm_table import UNTRAINED, in_order
+from pilotfish.comparison.arm_names import UNTRAINED, in_order
 from pilotfish.config.data import Source
 from pilotfish.data import overlap_key, overlap_keys
 from pilotfish.data.held_out import store_test_rows, test_rows

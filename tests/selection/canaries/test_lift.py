@@ -111,7 +111,7 @@ def test_a_run_at_full_evidence_plants_and_prints(world: World) -> None:
     assert [one["selection"] for one in told["canaries"]] == ["longest", "random-0", "selected"]
     assert "canaries" in {stage["stage"] for stage in told["ledger"]["stages"]}
     assert "canaries" not in told["ledger"]["sentence"]  # evidence is not charged to the arm
-    assert "Planted rows" in (run.root / "report.html").read_text()
+    assert "Canary rows" in (run.root / "report.html").read_text()
 
 
 def test_other_canaries_withdraw_no_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
