@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pilotfish.arms.arms import Arm
-from pilotfish.config import TrainConfig
+from pilotfish.config import LabelConfig, TrainConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import pool_of
 from pilotfish.flops import answering_flops, known
-from pilotfish.labeling.answer import is_answered, predict_labels
-from pilotfish.labeling.settings import LONGEST_ANSWER, LabelConfig, token_lengths
+from pilotfish.labeling.predict import predict_labels, with_answer
+from pilotfish.labeling.settings import LONGEST_ANSWER, token_lengths
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
 from pilotfish.selection.files import kept_of
@@ -90,14 +90,14 @@ def relabelled(
             attempt.meta = {"made_from": made_from}
     answers = json.loads(run.store.path(rel).read_text(encoding="utf-8"))
     pairs = zip(examples, answers, strict=True)
-    return [is_answered(example, answer) for example, answer in pairs if answer]
+    return [with_answer(example, answer) for example, answer in pairs if answer]
 
 
 def _answers(run: Run, weak: "Loaded", examples: Sequence[Example], seed: int) -> list[str]:
     start = time.monotonic()
     lengths = _lengths([example.response for example in examples], weak)
     room = min(lengths[int(0.99 * (len(lengths) - 1))] + 4, LONGEST_ANSWER) if lengths else 1
-    how = LabelConfig("hard", classes=(), max_new_tokens=room)
+    how = LabelConfig(kind="hard", classes=[], max_new_tokens=room)
     answers = [str(label) for label in predict_labels(examples, weak, how).labels.label]
     asked = _lengths(["".join(turn.content for turn in e.prompt) for e in examples], weak)
     flops = answering_flops(weak, len(examples), sum(asked) / max(len(asked), 1), room)

@@ -407,7 +407,7 @@ def _arms(names: Sequence[str], *, trusted: bool) -> list[Arm]:
 def train_config(run: Run, overrides: Sequence[str], loss: str | None = None) -> TrainConfig:
     """The recipe's `train:` settings with `--set train.a=value` and `--loss` laid on top."""
     known = run.section("config").get("train", {})
-    recipe = command_settings(overrides, only="train", train=known)
+    recipe = command_settings(overrides, only=("train",), train=known)
     return recipe.train.model_copy(update={"loss": loss}) if loss else recipe.train
 
 

@@ -8,10 +8,9 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 
 from pilotfish.arms.rows import seed_stream
-from pilotfish.config import WeakToStrong
+from pilotfish.config import LabelConfig, WeakToStrong
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.experiments.train import train_folder
-from pilotfish.labeling.settings import LabelConfig
 from pilotfish.progress import Progress
 from pilotfish.records import Example
 from pilotfish.store import Run
@@ -97,7 +96,7 @@ class W2SExperiment:
         votes = None
         if self.label_kind == "consistency":
             votes = LabelConfig(
-                "consistency", samples=labels.samples, temperature=labels.temperature,
+                kind="consistency", samples=labels.samples, temperature=labels.temperature,
                 seed=self.random_seed(seed),
             )  # fmt: skip
         # filters of classes compare the weak model's hidden states

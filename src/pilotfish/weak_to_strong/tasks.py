@@ -2,15 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from pilotfish.config import LabelConfig
 from pilotfish.errors import DataError, UsageError
 from pilotfish.flops import answering_flops, known
-from pilotfish.labeling.answer import predict_labels
-from pilotfish.labeling.settings import LabelConfig
+from pilotfish.labeling.predict import predict_labels
 from pilotfish.records import Example
 from pilotfish.weak_to_strong.predictions import Predictions
 
@@ -113,7 +113,7 @@ class GenerationTask:
         room = self._room(model)
         if votes:
             voted = predict_labels(
-                rows, model, replace(votes, classes=(), max_new_tokens=room)
+                rows, model, votes.model_copy(update={"classes": [], "max_new_tokens": room})
             ).labels
             text, reason, confidence = voted.label, voted.reason, voted.confidence
         else:

@@ -168,7 +168,7 @@ def _filtered(
         correct = is_correct(rows, known.label)
         candidates = Candidates(labels, predictions.states, known_labels, known.states, correct)
     label_filter = make_filter(arm.filter)
-    return label_filter.sift(candidates).kept, label_filter.facts(candidates)
+    return label_filter.apply(candidates).kept, label_filter.facts(candidates)
 
 
 def _no_labels(arm: W2SArm, labels: Labels) -> DataError:
