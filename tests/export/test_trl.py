@@ -12,7 +12,7 @@ from pilotfish.data import held_out
 from pilotfish.experiments.evaluate import evaluate_arm, open_model
 from pilotfish.experiments.external.compare_files import CompareOptions, compare_files
 from pilotfish.experiments.external.evaluate_model import evaluate_model_folder
-from pilotfish.export.export import export
+from pilotfish.export.export import ExportOptions, export
 from pilotfish.report import write
 from pilotfish.store import Run
 from tests.experiments.worlds import World
@@ -55,15 +55,15 @@ def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
         "per_device_train_batch_size": 4, "bf16": False,
     })  # fmt: skip
     folder = tmp_path / "x"
-    told = export(str(run.root), "trl", arms=ARMS, folder=str(folder))
-    assert len(told["arms"]) == len(ARMS) * len(SEEDS)
+    evidence = export(str(run.root), "trl", ExportOptions(arms=ARMS), folder=str(folder))
+    assert len(evidence["arms"]) == len(ARMS) * len(SEEDS)
     config = yaml.safe_load((folder / "selected-seed-0.yaml").read_text())
     assert (config["max_steps"], config["max_length"]) == (2, 256)
     results, own, asked = [], Run(tmp_path / "inside"), held_out.test_rows(run)
     facts = {"data": None, "held_out": "test", "metric": "loss"}
     held_out.store_test_rows(own, asked, facts, force=False)
     with inside(folder, monkeypatch):
-        for arm in told["arms"]:
+        for arm in evidence["arms"]:
             name, seed = arm["arm"], arm["seed"]
             model = folder / train(f"{name}-seed-{seed}.yaml")
             items = folder / f"{name}-{seed}.jsonl"
@@ -95,7 +95,7 @@ def test_trl_learns_the_answer_alone_and_all_of_it(
 
     run = world.run(evidence="none")
     strong = str(tiny_llama(tmp_path / "m", chat=chat, hidden=16, layers=1))
-    export(str(run.root), "trl", folder=str(tmp_path / "x"), strong=strong)
+    export(str(run.root), "trl", ExportOptions(strong=strong), folder=str(tmp_path / "x"))
     data = load_dataset("json", data_files=str(tmp_path / "x/selected-seed-0.jsonl"))["train"]
     assert isinstance(data[0]["prompt"], list) == chat
     config = SFTConfig(

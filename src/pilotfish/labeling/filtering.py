@@ -1,4 +1,4 @@
-"""Which predicted labels are kept: abstention first, then filters, some of which use trusted rows."""
+"""Which labels are kept: abstention first, then filters, some of which use trusted rows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

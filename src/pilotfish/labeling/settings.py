@@ -1,4 +1,4 @@
-"""What all steps of one labelling share, and the classes and answer length that the data decides."""
+"""What all steps of a labelling share; classes and answer length as decided from the data."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Predict a whole pool shard by shard, so that an interrupted command redoes only missing shards."""
+"""Predict a whole pool by shards, so that an interrupted command redoes only missing ones."""
 
 import hashlib
 import time
