@@ -64,7 +64,7 @@ def test_exact_match_compares_what_the_model_says(loaded, monkeypatch):
         asked_for.update(model=model, room=max_new_tokens)
         return [" abc\n", "zz", "", "anything"]
 
-    monkeypatch.setattr("pilotfish.engine.generate", parrot)
+    monkeypatch.setattr("pilotfish.engine.generate.generate", parrot)
     said = METRICS["exact_match"].items(loaded, ROWS)
     assert asked_for == {"model": loaded, "room": len("too long") + ROOM}
     assert [item.id for item in said] == [row.id for row in ROWS]

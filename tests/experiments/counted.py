@@ -1,4 +1,6 @@
-"""`python -m tests.flows.counted LOG KILL ARGS`: pilotfish, which says what every model is run for.
+"""pilotfish, which logs what every model is run for.
+
+`python -m tests.experiments.counted LOG KILL ARGS`.
 
 As a unit of work begins, a line of LOG names it: a shard measured for one key, a tuning, a
 training, a model judged. The process is killed by SIGKILL as its unit number KILL begins; 0: never.

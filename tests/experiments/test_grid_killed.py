@@ -39,7 +39,7 @@ class Grid:
         log = self._folder / f"{name}-{kill}.log"
         words = ["compare", self._recipe, "--out", self.out(name), "--quiet"]
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.flows.counted", *map(str, [log, kill, *words])],
+            [sys.executable, "-m", "tests.experiments.counted", *map(str, [log, kill, *words])],
             env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, timeout=300, text=True,
         )  # fmt: skip
         assert ended.returncode == (-signal.SIGKILL if kill else 0), ended.stderr

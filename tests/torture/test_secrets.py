@@ -102,7 +102,7 @@ def test_nothing_that_a_crash_leaves_or_says_holds_one(
     def quote(*anything: object, **more: object) -> None:
         raise RuntimeError(f"{URL} {ENVIRONMENT} {SETTINGS}")
 
-    for at, place in enumerate(size(("judge_arm",), ("prepare", "begin", "judge_arm"))):
+    for at, place in enumerate(size(("evaluate_arm",), ("prepare", "begin", "evaluate_arm"))):
         with monkeypatch.context() as patch:
             patch.setattr(run, place, quote)
             out = world.folder / f"run-{at}"

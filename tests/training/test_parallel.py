@@ -48,7 +48,7 @@ def models(folder: Path) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def two(folder: Path, models: tuple[str, str]) -> dict[str, Any]:
-    torchrun("-m", "tests.train.courses", *models, folder)
+    torchrun("-m", "tests.training.courses", *models, folder)
     found: dict[str, Any] = torch.load(folder / "told.pt")
     return found
 

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 from pathlib import Path
 from pilotfish.config import TrainConfig
 from pilotfish.training import Known, train
-from tests.train.words import backwards
+from tests.training.words import backwards
 config = TrainConfig.model_validate_json(sys.argv[2])
 held = {"weak": backwards(6, seed=5)}
 train(
@@ -50,7 +50,7 @@ torch.set_num_threads(1)
 from pathlib import Path
 from pilotfish.config import TrainConfig
 from pilotfish.training import train_classifier
-from tests.train.test_classify import CLASSES, soft, texts
+from tests.training.test_classify import CLASSES, soft, texts
 config = TrainConfig.model_validate_json(sys.argv[2])
 train_classifier(
     texts(16), sys.argv[1], config, classes=CLASSES, targets=soft(16), seed=0,

@@ -1,4 +1,6 @@
-"""Scores on a real Ray, in a process apart: `python -m tests.flows.ray_apart WHAT FOLDER WEAK`.
+"""Score on a real Ray, in a process apart.
+
+`python -m tests.engine.executors.ray_apart WHAT FOLDER WEAK`.
 
 Ray's library reads its settings once, on import, and leaves processes and warnings behind; none of
 that belongs into the process of the tests. Prints what it found as one JSON object.

@@ -28,7 +28,7 @@ def weak(models: tuple[str, str]) -> str:
 
 def apart(what: str, folder: Path, weak: str, **env: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.flows.ray_apart", what, str(folder), weak],
+        [sys.executable, "-m", "tests.engine.executors.ray_apart", what, str(folder), weak],
         capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[3],
         env={**os.environ, **env},
     )  # fmt: skip

@@ -193,7 +193,9 @@ class Plain(Relative):
 def test_own_methods_that_look_at_the_pool_are_picked_again_whole(
     tmp_path: Path, weak: str
 ) -> None:
-    methods = ",".join(f"tests.flows.test_planting:{name}" for name in ("Relative", "Plain"))
+    methods = ",".join(
+        f"tests.selection.canaries.test_measure:{name}" for name in ("Relative", "Plain")
+    )
     run = made(tmp_path / "a", records(80), weak, methods, names=["relative", "plain"])
     found: dict[str, Mapping[str, Any]] = {}
     for name in ("relative", "plain"):
@@ -216,7 +218,7 @@ class Counted:
 
 
 def test_own_methods_that_only_count_tokens(run: Run) -> None:
-    method = "tests.flows.test_planting:Counted"
+    method = "tests.selection.canaries.test_measure:Counted"
     select(run.root, method=method, budget="25%", name="counted")
     found = measure_canaries(run.root, ["counted"], 6)["counted"]
     assert found["together"] and agree(run, "counted") == 6
