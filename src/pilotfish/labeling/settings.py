@@ -82,7 +82,7 @@ def resolve_config(
         UsageError: Soft labels are wanted, and the rows' own answers are not classes.
     """
     classes, room = config.classes, config.max_new_tokens
-    if classes is None:
+    if classes is None or (config.kind == "soft" and not classes):
         classes = [] if config.kind == "consistency" else _classes_of(config, labels, answers)
     if room is None and not classes:
         own = [label for label in labels if label]
