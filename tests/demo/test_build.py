@@ -38,7 +38,7 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_does_not(tmp_pa
         assert getattr(one, name).read_bytes() != getattr(other, name).read_bytes()
 
 
-def test_rows_carry_nothing_but_what_was_asked_and_answered(world: World) -> None:
+def test_rows_carry_nothing_but_question_and_answer(world: World) -> None:
     for path, size in ((world.pool, 600), (world.trusted, 80), (world.test, 120)):
         found = rows(path)
         assert len(found) == size == len({row["id"] for row in found})

@@ -7,7 +7,7 @@ from pilotfish.engine.int8 import native
 
 
 @pytest.mark.parametrize(("compiler", "expected"), [(True, "compiled"), (False, "no C compiler")])
-def test_int8_says_whether_its_kernels_were_compiled(
+def test_int8_names_whether_its_kernels_were_compiled(
     monkeypatch: pytest.MonkeyPatch, compiler: bool, expected: str
 ) -> None:
     monkeypatch.setattr("pilotfish.number_formats.int8_supported", lambda: True)

@@ -69,7 +69,7 @@ def test_the_numbers_come_with_the_sentence(run: Run) -> None:
     assert explain(run.root, id=found["id"]) == found
 
 
-def test_low_and_middle_say_which_end(run: Run) -> None:
+def test_low_and_middle_name_the_end(run: Run) -> None:
     how = {"method": "superfiltering", "budget": "3rows"}
     select(run.root, direction="low", name="low", **how)
     assert sentence(run, 1, selection="low").endswith(

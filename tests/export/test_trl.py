@@ -29,7 +29,7 @@ ARMS, SEEDS = ("selected", "random", "length_matched"), (0, 1, 2)
 
 @contextmanager
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The configs name files beside them, so they are used in their folder."""
+    """The configs name files in their folder."""
     with monkeypatch.context() as patch:
         patch.chdir(folder)
         yield
@@ -59,9 +59,9 @@ def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
     assert len(evidence["arms"]) == len(ARMS) * len(SEEDS)
     config = yaml.safe_load((folder / "selected-seed-0.yaml").read_text())
     assert (config["max_steps"], config["max_length"]) == (2, 256)
-    results, own, asked = [], Run(tmp_path / "inside"), held_out.test_rows(run)
+    results, own, test_rows = [], Run(tmp_path / "inside"), held_out.test_rows(run)
     facts = {"data": None, "held_out": "test", "metric": "loss"}
-    held_out.store_test_rows(own, asked, facts, force=False)
+    held_out.store_test_rows(own, test_rows, facts, force=False)
     with inside(folder, monkeypatch):
         for arm in evidence["arms"]:
             name, seed = arm["arm"], arm["seed"]
@@ -69,7 +69,7 @@ def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
             items = folder / f"{name}-{seed}.jsonl"
             evaluate_model_folder(str(run.root), str(model), str(items))
             results.append(f"{name}:{seed}={items}")
-            evaluate_arm(own, (name, seed), open_model(str(model)), asked, "loss")
+            evaluate_arm(own, (name, seed), open_model(str(model)), test_rows, "loss")
     there = compare_files(results, str(tmp_path / "verdict"), CompareOptions())
     here = write(own)
     assert there["verdict"] == here["verdict"]

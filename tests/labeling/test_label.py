@@ -100,36 +100,36 @@ def test_shards_change_no_label_and_a_killed_run_redoes_only_what_is_missing(
     small = read(data, run.store, shard_rows=3)
     assert small.shards == 4
     run.update(pool={"rows": 10}, data={"data": data})
-    asked: list[int] = []
+    counts: list[int] = []
 
     def dies(examples: Any, *rest: Any, **how: Any) -> Any:
-        if len(asked) == 2:
+        if len(counts) == 2:
             raise KeyboardInterrupt
-        asked.append(len(examples))
-        return look(examples, *rest, **how)
+        counts.append(len(examples))
+        return predict(examples, *rest, **how)
 
-    look = shards.predict_labels
+    predict = shards.predict_labels
     monkeypatch.setattr(shards, "predict_labels", dies)
     with pytest.raises(KeyboardInterrupt):
         done(str(run.root), run.root)
-    assert asked == [3, 3]
+    assert counts == [3, 3]
     monkeypatch.setattr(
         shards,
         "predict_labels",
-        lambda rows, *a, **k: asked.append(len(rows)) or look(rows, *a, **k),
+        lambda rows, *a, **k: counts.append(len(rows)) or predict(rows, *a, **k),
     )
     found = done(str(run.root), run.root)
-    assert asked == [3, 3, 3, 1]
+    assert counts == [3, 3, 3, 1]
     done(str(run.root), run.root)
     # another threshold needs no model; nor does another name
     done(str(run.root), run.root, LabelConfig(max_new_tokens=8, abstain_below=0.5), name="sure")
-    assert asked == [3, 3, 3, 1]
+    assert counts == [3, 3, 3, 1]
     assert list(found.labels.label) == list(whole.label)
     assert found.labels.confidence == pytest.approx(whole.confidence, abs=1e-5)
     part = next(run.root.glob("labels/raw/*/part-00001.parquet"))
     part.write_bytes(b"damaged")
     done(str(run.root), run.root, force=True, name="again")
-    assert asked == [3, 3, 3, 1, 3]
+    assert counts == [3, 3, 3, 1, 3]
 
 
 def test_reuse_is_refused_by_name_of_what_changed(data: str, tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def folder_rows(found: Labelled) -> dict[str, set[str]]:
     """Digest of every model that was made -> what its training rows ask, as recorded."""
     found_keys = {}
     for path in found.run.root.glob("labels/models/*/rows.jsonl"):
-        asked = {json.loads(line)["asks"] for line in path.read_text().splitlines()}
-        found_keys[load(str(path.parent)).digest] = asked
+        keys = {json.loads(line)["asks"] for line in path.read_text().splitlines()}
+        found_keys[load(str(path.parent)).digest] = keys
     return found_keys
 
 
@@ -264,7 +264,7 @@ def test_bad_rows_are_quarantined_counted_and_refused_beyond_the_rate(tmp_path: 
     assert [json.loads(line)["row"] for line in quarantined] == [10, 11]
 
 
-def test_a_label_for_nobody_is_an_error_that_says_why(data: str, tmp_path: Path) -> None:
+def test_a_pool_without_labels_is_an_error_that_names_the_reason(data: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none of the 10 rows .* answer_cut_off 10"):
         done(data, tmp_path / "run", LabelConfig(max_new_tokens=1))
     assert read_labels(Run(tmp_path / "run"), "hard").counts[FAILED] == 10
@@ -323,7 +323,7 @@ def learnt_by_heads(found: Labelled) -> dict[str, set[str]]:
     return found_keys
 
 
-def test_a_trained_head_says_its_own_classes_of_texts_without_labels(tmp_path: Path) -> None:
+def test_a_trained_head_has_its_own_classes_of_texts_without_labels(tmp_path: Path) -> None:
     trusted = write(tmp_path / "trusted.jsonl", texts(*WORDS))
     bare = write(tmp_path / "bare.jsonl", [{"text": f"{word}s"} for word in WORDS])
     first = done(bare, tmp_path / "run", HEAD, trusted=trusted)
@@ -338,7 +338,7 @@ def test_a_trained_head_says_its_own_classes_of_texts_without_labels(tmp_path: P
     assert done(bare, tmp_path / "again", knn, weak=str(folder), name="knn").labels.counts[OK] == 5
 
 
-def test_a_head_that_nobody_trained_and_votes_of_heads_are_refused(tmp_path: Path) -> None:
+def test_a_head_that_was_not_trained_and_votes_of_heads_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "pool.jsonl", texts(*WORDS))
     with pytest.raises(UsageError, match="no trained classification head"):
         done(data, tmp_path / "run", HEAD)

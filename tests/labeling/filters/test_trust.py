@@ -90,18 +90,18 @@ def test_held_out_auroc_of_pure_noise_is_a_coin():
 
 
 @pytest.mark.parametrize(
-    ("gold", "right", "said"),
+    ("gold", "right", "message"),
     [
         (40, None, "40 usable trusted rows"),
         (90, True, "90 of them labelled right"),
         (90, False, "0 of them labelled right"),
     ],
 )
-def test_too_little_gold_is_refused(gold, right, said):
+def test_too_few_trusted_rows_are_refused(gold, right, message):
     seen, _ = drawn(7, gold=gold)
     if right is not None:
         seen = dataclasses.replace(seen, trusted_correct=np.full(gold, right))
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         Trust().apply(seen)
 
 
