@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 from pilotfish.config import TrainConfig
+from pilotfish.config.data import Source
 from pilotfish.data import read_rows
 from pilotfish.demo.build import build
 from pilotfish.demo.models import WINDOW, shipped
@@ -32,7 +33,9 @@ def main() -> None:
         world = build(
             Path(folder), seed=SEED, pool_rows=2000, dirty="dirty", trusted_rows=200, test_rows=2
         )
-        pool, trusted = (list(read_rows(path).examples) for path in (world.pool, world.trusted))
+        pool, trusted = (
+            list(read_rows(Source(str(path))).examples) for path in (world.pool, world.trusted)
+        )
         right = world.right()
         arms = {
             "random": Random(SEED).sample(pool, 600),

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.rank import Floats
+from pilotfish.config.data import Source
 from pilotfish.data import read
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.scorer import ShardScorer
@@ -49,7 +50,7 @@ class Ours:
         self.loaded = load(str(model), device=device, precision=precision)
         self.token_budget = find_budget(self.loaded)
         self._store = Store(work)
-        self._pool = read(data, self._store)
+        self._pool = read(Source(str(data)), self._store)
         self._place = np.argsort(self._pool.columns("row")["row"])
         self._scorer = ShardScorer(
             self._pool,

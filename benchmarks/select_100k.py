@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pilotfish.config.data import Source
 from pilotfish.data import read
 from pilotfish.store import Run
 
@@ -48,7 +49,7 @@ def make_run(root: Path, rows: int, seed: int) -> None:
             record = {"instruction": f"Question {i}", "input": "", "output": "word " * lengths[i]}
             handle.write(json.dumps(record) + "\n")
     run = Run(root / "run")
-    pool = read(data, run.store)
+    pool = read(Source(str(data)), run.store)
     scores = np.exp(rng.normal(-0.3, 0.3, rows)).round(4)
     bad = rng.random(rows) < 0.02
     found = pool.columns("id", "source", "row")

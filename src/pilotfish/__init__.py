@@ -17,3 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'pilotfish' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

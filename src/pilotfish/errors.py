@@ -1,6 +1,6 @@
-"""One small tree of errors, each with the exit code the command line ends with.
+"""The errors of pilotfish, each with the exit code of the command line.
 
-Errors are written for the person: what was wrong, what was seen, what to type.
+A message says what was wrong and what was seen; the hint says what to type.
 """
 
 import difflib
@@ -16,10 +16,7 @@ _DISK = {
 
 
 class PilotfishError(Exception):
-    """Base of every error pilotfish raises on purpose.
-
-    `hint` says what to type next; the command line prints it on its own line.
-    """
+    """Base of every error that pilotfish raises on purpose; `hint` says what to type next."""
 
     exit_code = 1
 
@@ -29,35 +26,35 @@ class PilotfishError(Exception):
 
 
 class UsageError(PilotfishError):
-    """Wrong words, config, refused reuse, unloadable model, or a budget that cannot be met."""
+    """A wrong argument or config, refused reuse, an unloadable model, or an unmet budget."""
 
     exit_code = 2
 
 
 class NoPath(UsageError):
-    """Text that no disk can take for a path."""
+    """A text that cannot be a path."""
 
     @classmethod
     def of(cls, error: Exception) -> "NoPath | None":
-        """That error, where `error` is what Python says of such a path; None for others."""
-        long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        """Return this error if `error` is what Python raises for such a path, else None."""
+        too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
         nul = isinstance(error, ValueError) and "embedded null" in str(error)
         lone = isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed"
-        if not (long or nul or lone):
+        if not (too_long or nul or lone):
             return None
-        why = "is too long" if long else "holds characters that no path can hold"
+        why = "is too long" if too_long else "holds characters that no path can hold"
         return cls(f"a name or path {why}", hint="check the names in the command and the recipe")
 
 
 class OutOfMemory(UsageError):
-    """The device or the machine has no memory left, where nothing can be halved any more."""
+    """The device or the machine has no memory left, and batches cannot be halved any more."""
 
     @classmethod
     def of(cls, error: BaseException) -> "OutOfMemory | None":
-        """That error, where `error` is what a library or Python says of it; None for others."""
+        """Return this error if `error` is a library's or Python's out of memory, else None."""
         words = ("out of memory", "not enough memory", "can't allocate memory")
-        said = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-        if not (said or isinstance(error, MemoryError)):
+        text = str(error).lower() if isinstance(error, RuntimeError) else ""
+        if not (any(each in text for each in words) or isinstance(error, MemoryError)):
             return None
         return cls(
             "out of memory: the device or the machine has none left for this step",
@@ -67,11 +64,11 @@ class OutOfMemory(UsageError):
 
 
 class MissingExtra(UsageError):
-    """A heavy dependency is absent; the hint is the pip line that brings it."""
+    """A feature needs packages that are not installed; the hint is the pip line of the extra."""
 
-    def __init__(self, what: str, extra: str) -> None:
+    def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs packages that are not installed",
+            f"{feature} needs packages that are not installed",
             hint=f"pip install 'pilotfish[{extra}]'",
         )
 
@@ -89,13 +86,13 @@ class GateFailed(PilotfishError):
 
 
 class GateInconclusive(PilotfishError):
-    """A gate could not be decided with the rows and seeds at hand; not a pass."""
+    """A gate could not be decided with the available rows and seeds; not a pass."""
 
     exit_code = 5
 
 
 class DamagedRun(PilotfishError):
-    """A committed file is missing or its digest differs; never silently continued from."""
+    """A committed file is missing or its digest differs; such a run is never continued silently."""
 
     exit_code = 6
 
@@ -107,12 +104,15 @@ class DiskError(PilotfishError):
 
     @classmethod
     def of(cls, error: Exception) -> "DiskError | None":
-        """The disk error that `error` is, if it is one; libraries in Rust say it in words only."""
+        """Return this error if `error` is one of the disk, else None.
+
+        Libraries written in Rust report the error number only in their message.
+        """
         if isinstance(error, OSError):
             code, path = error.errno, error.filename
         else:
-            said = re.search(r"\(os error (\d+)\)", str(error))
-            code, path = int(said[1]) if said else None, None
+            match = re.search(r"\(os error (\d+)\)", str(error))
+            code, path = int(match[1]) if match else None, None
         if isinstance(error, PilotfishError) or code not in _DISK:
             return None
         return cls(
@@ -123,7 +123,7 @@ class DiskError(PilotfishError):
 
 
 class RunBusy(PilotfishError):
-    """Another process plans this run."""
+    """Another process is working on this run."""
 
     exit_code = 75
 
@@ -131,8 +131,8 @@ class RunBusy(PilotfishError):
 class Interrupted(BaseException):
     """SIGINT (130) or SIGTERM (143) arrived; everything finished is kept.
 
-    No Exception: code that catches every one of those, ours or a library's, must let it through;
-    and no KeyboardInterrupt, which typer ends without a word.
+    Not an Exception, because code that catches every Exception must let it through; not a
+    KeyboardInterrupt, because typer ends that without a message.
     """
 
     def __init__(self, signum: int = 2) -> None:
@@ -142,7 +142,7 @@ class Interrupted(BaseException):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is in no table, with the nearest known one."""
+    """Return the error for an unknown name of some kind ("method"), with the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     guess = f"; did you mean '{near[0]}'?" if near else "."

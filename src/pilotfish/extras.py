@@ -1,17 +1,21 @@
-"""Ask for a heavy dependency where it is first needed, with the pip line when it is absent."""
+"""Check for an optional dependency where it is first needed."""
 
 from importlib.util import find_spec
 
 from pilotfish.errors import MissingExtra
 
-_NEEDS = {
+_PACKAGES = {
     "models": ("torch", "transformers"),
     "train": ("torch", "transformers", "accelerate", "peft"),
     "lm-eval": ("torch", "transformers", "accelerate", "lm_eval"),
 }
 
 
-def need_torch(what: str, *, extra: str = "models") -> None:
-    """Raise MissingExtra unless the packages of `extra` can be imported."""
-    if any(find_spec(package) is None for package in _NEEDS[extra]):
-        raise MissingExtra(what, extra)
+def need_torch(feature: str, *, extra: str = "models") -> None:
+    """Check that the packages of an extra are installed, which a feature ("training") needs.
+
+    Raises:
+        MissingExtra: They are not; the hint is the pip line.
+    """
+    if any(find_spec(package) is None for package in _PACKAGES[extra]):
+        raise MissingExtra(feature, extra)

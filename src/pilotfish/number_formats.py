@@ -1,6 +1,6 @@
-"""The words for a number format, the dtype of the weights, and what a CPU must have for int8.
+"""Number formats: their names, their dtypes, and whether a device can compute in int8.
 
-int8 weights are loaded as fp32 and narrowed by `engine.int8`, so both formats stand side by side.
+int8 weights are loaded as fp32 and quantized by `engine.int8`.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     import torch
 
 # Exact sums of int8 products, by torch's names: x86 first, then Arm.
-_DOTS = ("avx512_vnni", "avx_vnni", "dot", "neon_dot", "dotprod", "i8mm")
+_DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "dot", "neon_dot", "dotprod", "i8mm")
 
 
 def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
-    """The dtype of weights and activations. Raises UsageError for a format we do not have."""
+    """Return the dtype of weights and activations for "auto", "fp32", "bf16" or "int8".
+
+    Raises:
+        UsageError: Unknown precision, or one that the device cannot compute in.
+    """
     import torch
 
     if precision == "auto":
@@ -33,27 +37,30 @@ def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
 
 
 def name_of(precision: str, dtype: "torch.dtype") -> str:
-    """The word a model loaded as `precision` goes by: "fp32", "bf16" or "int8", never "auto"."""
+    """Return the precision of a loaded model: "fp32", "bf16", "fp16" or "int8", never "auto"."""
     words = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
     plain = str(dtype).removeprefix("torch.")
     return "int8" if precision == "int8" else words.get(plain, plain)
 
 
 def int8_supported() -> bool:
-    """Whether this CPU sums products of int8 exactly and fast, and torch knows how to ask it to.
+    """Return whether this CPU sums int8 products exactly and fast, and torch can use that.
 
     Without such instructions the kernels fall back to loops or to sums that saturate at 16 bits.
     """
     import torch
 
-    ask = getattr(torch.cpu, "get_capabilities", dict)  # since torch 2.11
-    has: Mapping[str, Any] = ask()
-    library: bool = torch._C._has_mkldnn
-    return library and any(has.get(name) for name in _DOTS)
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since 2.11
+    has_library: bool = torch._C._has_mkldnn
+    return has_library and any(capabilities.get(name) for name in _DOT_PRODUCTS)
 
 
 def check_int8(device: "torch.device") -> None:
-    """Raises UsageError where int8 was asked for and this device or CPU cannot do it."""
+    """Check that a device can compute in int8.
+
+    Raises:
+        UsageError: It cannot.
+    """
     if device.type != "cpu":
         raise UsageError(
             f"precision int8 runs on the CPU only, not on {device.type}",

@@ -1,20 +1,20 @@
-"""Progress of long work, reported to the caller; only the command line prints."""
+"""How long work reports progress to its caller: notes and steps, never print."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives log lines and progress; the command line prints them."""
+    """Receives notes and steps. The command line shows them; tests stay silent."""
 
     def note(self, text: str) -> None:
-        """Report one log line."""
+        """Report one line of text."""
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """Report that `done` of `total` units of `stage` are finished; 0 starts it."""
+        """Report that `done` of `total` units of a stage are finished; 0 of total opens it."""
 
 
 class Silent:
-    """Reports nothing."""
+    """A Progress that shows nothing."""
 
     def note(self, text: str) -> None:
         """Ignore a line."""
@@ -27,7 +27,7 @@ SILENT = Silent()
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words of at most three digits."""
+    """Return a duration as text with at most three digits: "1.5 s", "12 min"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 90:

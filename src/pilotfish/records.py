@@ -1,7 +1,7 @@
-"""The nouns that travel down the stream: frozen and inert, no torch, no I/O.
+"""The records that all rooms exchange: frozen, without torch and without I/O.
 
-Axis letters used all over the package: n examples, t tokens, d features, b batch, k classes or
-budget rows (said where), s steps.
+Axis letters of the package: n examples, t tokens, d features, b batch, k classes or budget rows
+(stated where used), s steps.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message: who speaks and what is said, whitespace untouched."""
+    """One message: a role and its content, white space unchanged."""
 
     role: str
     content: str
@@ -34,17 +34,17 @@ class Example:
 
     Exactly one of three shapes: `turns` (instruction data; a response is an assistant turn), `text`
     with `label` (classification), or `text` alone (plain text, all of it the response).
-    `raw` is the record as it came, one line of JSON; `meta` holds the columns nobody here uses.
     """
 
-    id: str
+    id: str  # unique in its pool
     source: str  # path relative to DATA
-    row: int  # 0-based ordinal of the record in its source
+    row: int  # 0-based number of the record in its source
     turns: tuple[Turn, ...] = ()
     text: str | None = None
-    label: str | None = None
+    label: str | None = None  # the class of the text
+    # the columns that the format does not use
     meta: Mapping[str, Any] = field(default_factory=dict)
-    raw: str = ""
+    raw: str = ""  # the record as it came, one line of JSON
 
     @property
     def digest(self) -> str:
@@ -58,7 +58,7 @@ class Example:
 
     @property
     def response(self) -> str:
-        """What the model should learn to say: last assistant turn, label, or the plain text."""
+        """The text to learn: the last assistant turn, the label, or the plain text."""
         if self.turns:
             last = self.turns[-1]
             return last.content if last.role == "assistant" else ""
@@ -68,7 +68,7 @@ class Example:
 def content_digest(
     turns: Sequence[Turn], text: str | None, label: str | None, meta: Mapping[str, Any]
 ) -> str:
-    """32 hex digits over the canonical JSON of a row's content."""
+    """Return 32 hex digits over the canonical JSON of a row's content; see `Example`."""
     canonical = {
         "turns": [[turn.role, turn.content] for turn in turns],
         "text": text,
@@ -81,43 +81,38 @@ def content_digest(
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing a selector asks to have measured for every row.
+    """One measurement that a ranker needs for every row."""
 
-    signal: a name in the table of signals ("nll"); `size` is its k, where it has one ("topk").
-    text: the text form ("template": chat template or the plain one; "superfiltering": published).
-    given: what the response is conditioned on, "prompt" or "nothing".
-    span: which tokens are scored, "response" or "full"; or "supervised", what training learns:
-    every reply with its end mark, cut as training cuts it. seed: of a signal that draws.
-    aligned: score only tokens that a model can score with the prompt and without it. Without a
-    start token that leaves out the first response token; a need that stands alone keeps it.
-    end: score the token that ends the response too, where the template writes one.
-    """
-
-    signal: str
+    signal: str  # a name in the table of signals ("nll")
+    # the text form ("template": chat template or the plain one; "superfiltering")
     text: str = "template"
-    given: Literal["prompt", "nothing"] = "prompt"
+    given: Literal["prompt", "nothing"] = "prompt"  # condition of the response
+    # which tokens are scored: the response, the full text, or those that training supervises, which
+    # are every reply with its end marker
     span: Literal["response", "full", "supervised"] = "response"
+    # score only tokens that can be scored with the prompt and without it. Without a start token
+    # that leaves out the first response token; an unaligned need keeps it.
     aligned: bool = True
-    end: bool = False
-    size: int = 0
-    seed: int = 0
+    end: bool = False  # also score the token that ends the response, where the template writes one
+    size: int = 0  # the k of the signal, where it has one ("topk")
+    seed: int = 0  # the seed of a signal that draws
 
     @property
     def name(self) -> str:
-        """A file-safe name, also the key of what was seen: `nll.template.prompt.response`."""
+        """A file-safe name, also the key of the measurement: `nll.template.prompt.response`."""
         more = ("" if self.aligned else ".every") + (".end" if self.end else "")
         more += f".seed{self.seed}" if self.seed else ""
         return f"{self.signal}{self.size or ''}.{self.text}.{self.given}.{self.span}{more}"
 
     @property
     def pools(self) -> bool:
-        """Whether states are pooled (every token has one) and not tokens predicted."""
+        """Whether hidden states are pooled (every token has one), not tokens predicted."""
         return self.signal == "hidden"
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Per row a stretch of values: those of row i are flat[offsets[i]:offsets[i + 1]]."""
+    """Values of varying number per row: those of row i are flat[offsets[i]:offsets[i + 1]]."""
 
     flat: NDArray[Any]
     offsets: Ints  # [n + 1]
@@ -131,16 +126,15 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Measured:
-    """One Need, measured. A row with a reason holds nan in `total` and must not be used.
+    """One Need, measured. A row with a reason holds nan in `total` and must not be used."""
 
-    total: nats for `nll`, `token_nll`, `topk` and `entropy`, hits for `top1`, the length of the
-    pooled state for `hidden`. values: what is more than one number per row, by name: [n, d]
-    arrays (nan where unmeasured) or Ragged (empty where unmeasured).
-    """
-
-    total: Floats  # [n] summed over the counted tokens
+    # [n] summed over the counted tokens: nats for `nll`, `token_nll`, `topk` and `entropy`, hits
+    # for `top1`, the length of the pooled state for `hidden`
+    total: Floats
     count: Ints  # [n] tokens
     reason: Texts  # [n] "" where measured, else why not
+    # more than one number per row, by name: [n, d] arrays (nan where unmeasured) or Ragged (empty
+    # where unmeasured)
     values: Mapping[str, "NDArray[Any] | Ragged"] = field(default_factory=dict)
 
     @property
@@ -152,7 +146,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class RowFeatures:
-    """All that selectors may look at, one entry per row of the pool, in pool order."""
+    """The measurements that rankers use, one entry per row of the pool, in pool order."""
 
     ids: Texts  # [n]
     n_prompt_tokens: Ints  # [n] after truncation, weak tokenizer
@@ -168,7 +162,7 @@ class RowFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What happened to one row, and why."""
+    """Whether one row was kept, and why."""
 
     id: str
     source: str
@@ -183,7 +177,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Selection:
-    """The kept rows in pick order; for every row of the pool the reason, read when asked for."""
+    """The kept rows in pick order. The reasons of all rows are read on first use."""
 
     name: str
     order: Ints  # [k] pool indices, best first

@@ -1,7 +1,7 @@
-"""Keys, tokens and passwords taken out of text before it is shown or kept.
+"""Remove keys, tokens and passwords from text before it is shown or stored.
 
-Two ways to know one: by its looks (the forms that services give their tokens, a password in an
-address), and by its value, where this process has it in an environment variable named like one.
+A secret is recognised by its form (the token formats of services, a password in a URL), or by its
+value, where this process has it in an environment variable with a name like TOKEN or PASSWORD.
 """
 
 import os
@@ -22,21 +22,21 @@ _SECRETS = (
 _NAMED = re.compile(
     r"(?i)(^|_)(token|secret|password|passwd|credentials?|(api|access|secret)_?key)(_|$)"
 )
-_LEAST = 12  # characters: a shorter value stands in too many texts by chance
+_MIN_LENGTH = 12  # characters: a shorter value is in too many texts by chance
 
 
 def redact(text: str) -> str:
-    """The same text without what looks like a secret, or is one of this process's environment."""
+    """Return the text without anything that looks like a secret or is one of the environment."""
     for pattern, kept in _SECRETS:
         text = pattern.sub(kept, text)
-    known = _known(tuple(value for name, value in os.environ.items() if _NAMED.search(name)))
-    return known.sub("…", text) if known else text
+    secrets = _pattern(tuple(value for name, value in os.environ.items() if _NAMED.search(name)))
+    return secrets.sub("…", text) if secrets else text
 
 
 def redact_values(value: Any) -> Any:
-    """A JSON value to be kept: every text in it redacted, but for paths, which must lead on."""
+    """Return a JSON value with every text redacted, except paths, which must stay usable."""
     if isinstance(value, str):
-        return value if _leads_somewhere(value) else redact(value)
+        return value if _is_existing_path(value) else redact(value)
     if isinstance(value, Mapping):
         return {redact_values(key): redact_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -44,13 +44,13 @@ def redact_values(value: Any) -> Any:
     return value
 
 
-def _leads_somewhere(text: str) -> bool:
-    """Whether a text begins with a folder or file that is there."""
+def _is_existing_path(text: str) -> bool:
+    """Return whether a text begins with an existing folder or file."""
     parts = Path(text).parts
     return bool(parts) and os.path.exists(Path(*parts[: 2 if parts[0] == "/" else 1]))
 
 
 @lru_cache(maxsize=8)
-def _known(values: tuple[str, ...]) -> re.Pattern[str] | None:
-    long = sorted({value for value in values if len(value) >= _LEAST}, key=len, reverse=True)
+def _pattern(values: tuple[str, ...]) -> re.Pattern[str] | None:
+    long = sorted({value for value in values if len(value) >= _MIN_LENGTH}, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, long))) if long else None

@@ -1,31 +1,30 @@
-"""Whether the code that a model brings may be run: no, unless asked for, command by command.
+"""Whether code that a model brings along may run: no, unless a command allows it.
 
-A switch and no argument, because a model is loaded in many places and one forgotten argument would
-open the door, or close it half-way. It says what the person asked; what a model brings, `models`
-finds out.
+A switch and no argument, because models are loaded in many places and one forgotten argument would
+allow the code, or forbid half of it. Whether a model brings code is checked in `models`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_asked = False
+_allowed = False
 
 
 def allow(on: bool) -> None:
-    """Set what holds from here on, in this process."""
-    global _asked
-    _asked = on
+    """Allow or forbid remote code from here on, in this process."""
+    global _allowed
+    _allowed = on
 
 
 def allowed() -> bool:
-    """Whether the person asked for remote code."""
-    return _asked
+    """Return whether remote code may run."""
+    return _allowed
 
 
 @contextmanager
 def allowing(on: bool) -> Iterator[None]:
-    """Remote code may be run inside where `on`, or where it may be already."""
-    before = _asked
+    """Allow remote code inside the context if `on`, or if it is allowed already."""
+    before = _allowed
     allow(before or on)
     try:
         yield

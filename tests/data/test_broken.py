@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.data import inspect, read, read_rows
 from pilotfish.data.formats import FormatMismatch
-from pilotfish.data.parse import parse_piece
-from pilotfish.data.readers.jsonl import line_pieces
+from pilotfish.data.parse import parse_record
+from pilotfish.data.readers.jsonl import read_lines
 from pilotfish.data.readers.raw_record import RawRecord
 from pilotfish.data.readers.strict_json import MAX_DEPTH, parse_object
 from pilotfish.errors import DataError, UsageError
 from pilotfish.store import Store
 from tests.data.conftest import rows
+from tests.reading import inspect, read, read_rows
 
 Jsonl = Callable[..., Path]
 
@@ -135,18 +135,18 @@ def test_a_last_line_that_is_whole_but_wrong_keeps_its_own_reason(jsonl: Jsonl) 
 def test_a_line_over_the_cap_is_skipped_without_being_kept() -> None:
     long = b'"' + b"x" * 3_000_000 + b'"'
     stream = b"{}\n" + long + b'\n{"a": 1}\n' + long
-    pieces = list(line_pieces(io.BytesIO(stream), 1000))
+    pieces = list(read_lines(io.BytesIO(stream), 1000))
     assert [piece.problem for piece in pieces] == ["", "too_long", "", "too_long"]
     assert [piece.offset for piece in pieces] == [0, 3, 3 + len(long) + 1, 3 + len(long) + 10]
-    assert len(pieces[1].found) <= 200
-    assert pieces[1].bytes_long == len(long)
+    assert len(pieces[1].raw) <= 200
+    assert pieces[1].size == len(long)
     assert pieces[1].digest == pieces[3].digest == hashlib.sha256(long).hexdigest()
 
 
 @pytest.mark.parametrize("length", [9, 10, 11])
 def test_the_cap_counts_the_record_without_its_newline(length: int) -> None:
     for end in (b"\n", b""):
-        piece = next(line_pieces(io.BytesIO(b"x" * length + end), 10))
+        piece = next(read_lines(io.BytesIO(b"x" * length + end), 10))
         assert piece.problem == ("too_long" if length > 10 else "")
 
 
@@ -216,9 +216,9 @@ def test_nothing_usable_is_a_data_error_whatever_the_rate(
     | st.text(alphabet='{}[]":,\\u0dn1eE+-. \x00é', max_size=60).map(str.encode)
 )
 def test_any_bytes_parse_or_have_a_reason(data: bytes) -> None:
-    for tail in (False, True):
+    for at_end in (False, True):
         try:
-            value = parse_piece(RawRecord(0, data, tail=tail))
+            value = parse_record(RawRecord(0, data, at_end=at_end))
         except FormatMismatch as unfit:
             assert unfit.reason
         else:

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from pilotfish.data import read, read_rows
 from pilotfish.errors import DataError, MissingExtra, UsageError
 from pilotfish.store import Store
 from tests.data.conftest import rows
+from tests.reading import read, read_rows
 
 datasets = pytest.importorskip("datasets", reason="needs the extra 'hub'")
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """load_dataset answers with two splits and remembers what it was asked."""
+    """load_dataset answers with two splits and records its arguments."""
     made: list[tuple[Any, ...]] = []
 
     def load(name: str, config: Any = None, *, split: Any = None, revision: Any = None) -> Any:
@@ -74,7 +74,7 @@ def test_a_local_file_of_a_hub_like_name_wins(
     assert calls == []
 
 
-def test_what_the_hub_refuses_is_told_in_words(calls: list[tuple[Any, ...]]) -> None:
+def test_a_hub_error_is_reported_in_words(calls: list[tuple[Any, ...]]) -> None:
     with pytest.raises(UsageError, match="no such dataset"):
         read_rows("some/missing")
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotfish.data import Pool, ingest, overlap_key, overlap_keys, read, read_rows
+from pilotfish.data import Pool, ingest, overlap_key, overlap_keys
 from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.records import Example, Turn
 from pilotfish.store import Store, fs_ops, run_lock
 from tests.data.conftest import rows
+from tests.reading import read, read_rows
 
 Jsonl = Callable[..., Path]
 
@@ -59,7 +60,7 @@ def test_without_an_id_column_there_is_nothing_to_warn_about(jsonl: Jsonl) -> No
     assert read_rows(jsonl(rows(2))).warnings == ()
 
 
-def test_equal_rows_are_told_apart_by_occurrence(jsonl: Jsonl) -> None:
+def test_equal_rows_differ_by_occurrence(jsonl: Jsonl) -> None:
     first, second = rows(2)
     found = ids_of(jsonl([first, second, first, first]))
     assert [name.split("-")[1] for name in found] == ["0", "0", "1", "2"]
@@ -106,7 +107,7 @@ def test_the_same_question_overlaps_whatever_case_space_system_or_answer() -> No
 def test_texts_overlap_by_text_and_empty_prompts_by_their_answer() -> None:
     one = Example("x", "s", 0, text="A b", label="1")
     assert overlap_key(one) == overlap_key(Example("y", "s", 1, text="a  B", label="0"))
-    silent = [talk(("user", " "), ("assistant", said)) for said in ("a", "b")]
+    silent = [talk(("user", " "), ("assistant", reply)) for reply in ("a", "b")]
     assert overlap_key(silent[0]) != overlap_key(silent[1])
 
 
@@ -114,7 +115,7 @@ def test_an_alpaca_prompt_meets_the_same_question_in_another_shape(jsonl: Jsonl)
     alpaca = jsonl([{"instruction": "Sort.", "input": "b a", "output": "a b"}], "pool.jsonl")
     test = jsonl([{"prompt": "sort. b a", "completion": "?"}], "test.jsonl")
     keys = overlap_keys(read_rows(test).examples)
-    with pytest.raises(DataError, match="stand in the test data"):
+    with pytest.raises(DataError, match="also in the test data"):
         read_rows(alpaca, exclude=keys)
 
 
@@ -166,7 +167,7 @@ def test_classification_and_plain_text_survive_the_disk(jsonl: Jsonl, tmp_path: 
 
 
 @pytest.mark.parametrize("wanted", [[], [5], [9, 0, 9, 4, 3], list(range(10))[::-1]])
-def test_take_and_raw_keep_the_order_asked_for(
+def test_take_and_raw_keep_the_requested_order(
     jsonl: Jsonl, store: Store, wanted: list[int]
 ) -> None:
     pool = read(jsonl(rows(10)), store, shard_rows=3)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.data import inspect, overlap_keys, read, read_rows
+from pilotfish.data import overlap_keys
 from pilotfish.errors import UsageError
 from pilotfish.store import Store
+from tests.reading import inspect, read, read_rows
 
 QA = {"prompt": "question", "completion": "answer"}
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.data import inspect, read_rows
-from pilotfish.data.readers.jsonl import array_pieces, array_start
+from pilotfish.data.readers.jsonl import find_array, read_array
 from pilotfish.errors import DataError, MissingExtra, PilotfishError, UsageError
 from tests.data.conftest import rows
+from tests.reading import inspect, read_rows
 
 Jsonl = Callable[..., Path]
 
@@ -185,7 +185,7 @@ def test_an_empty_json_list_holds_no_record(text: str, tmp_path: Path) -> None:
 
 def test_elements_over_the_cap_are_too_long() -> None:
     buffer = b'[{"a": "' + b"x" * 50 + b'"}, {}]'
-    pieces = list(array_pieces(buffer, array_start(buffer) or 0, max_bytes=20))
+    pieces = list(read_array(buffer, find_array(buffer) or 0, max_bytes=20))
     assert [piece.problem for piece in pieces] == ["too_long", ""]
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotfish.data import overlap_keys, read_rows
+from pilotfish.data import overlap_keys
 from pilotfish.diagnostics.explain import explain
 from pilotfish.errors import UsageError
 from pilotfish.selection.controls import length_matched, random_control
 from pilotfish.selection.select import select
 from pilotfish.store import Run
 from tests.experiments.runs import decisions, pool_run, records, score_run, scored_run, write
+from tests.reading import read_rows
 
 # Ten rows whose scores are easy to rank by eye; row 9 is gated, rows 7 and 8 cannot be scored.
 VALUES = [0.1, 0.9, 0.3, 0.7, 0.5, 0.2, 0.8, 0.6, 0.4, 1.25]

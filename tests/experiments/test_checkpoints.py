@@ -53,7 +53,7 @@ def kill(world: World, at: int, **how: Any) -> None:
     if child == 0:
         from pilotfish.training import loop
 
-        real, calls = loop._move, [0]
+        real, calls = loop.optimizer_step, [0]
 
         def moving(*args: Any) -> None:
             calls[0] += 1
@@ -61,7 +61,7 @@ def kill(world: World, at: int, **how: Any) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             real(*args)
 
-        loop._move = moving
+        loop.optimizer_step = moving
         try:
             go(world, **how)
         finally:
@@ -95,7 +95,7 @@ def test_another_setting_does_not_go_on_from_the_old_ones(world: World, ready: R
     kill(world, at=5)
     heard = Notes()
     go(world, overrides=[*SETTINGS, "train.weight_decay=0.3"], progress=heard)
-    assert sum("not gone on from" in text for text in heard.said) == 2
+    assert sum("not resumed" in text for text in heard.said) == 2
     assert manifest(ready, "selected")["made_from"]["config"]["weight_decay"] == 0.3
     assert saved(ready) == []
 

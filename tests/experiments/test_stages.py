@@ -68,7 +68,7 @@ def test_token_counts_follow_the_only_score_when_it_is_replaced(world: World) ->
 
 def test_scores_go_to_the_run_that_holds_their_rows(world: World) -> None:
     run = scored(world)
-    with pytest.raises(UsageError, match="stand beside their rows"):
+    with pytest.raises(UsageError, match="kept in the run of their rows"):
         score(str(world.folder / "else"), Source(str(run.root)), world.weak, [METHOD])
     with pytest.raises(UsageError, match="come too late"):
         scored(world, Source(str(run.root), limit=3), names=["few"])

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from pilotfish.config import TrainConfig
-from pilotfish.data import read_rows
 from pilotfish.errors import DataError
 from pilotfish.export import TARGETS, Job, TrainSettings, Written
 from pilotfish.records import Example
 from pilotfish.tokenization.render import turns_of
 from tests.export import documented
+from tests.reading import read_rows
 
 Records = list[dict[str, Any]]
 

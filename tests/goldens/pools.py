@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pilotfish.data import read
 from pilotfish.store import Store
+from tests.reading import read
 
 _TALK = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello — 水"}]
 _MESSAGES = [

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pilotfish.config import LabelConfig, Recipe, TrainConfig, WeakTrainConfig
-from pilotfish.data import Pool, overlap_key, read
+from pilotfish.data import Pool, overlap_key
 from pilotfish.demo.models import shipped
 from pilotfish.errors import DataError, UsageError
 from pilotfish.labeling import shards
@@ -20,6 +20,7 @@ from pilotfish.labeling.labellers import fold_of
 from pilotfish.labeling.table import FAILED, FILTERED, OK
 from pilotfish.models import identify, load
 from pilotfish.store import Run, Store
+from tests.reading import read
 
 WEAK, STRONG = str(shipped("weak")), str(shipped("strong"))
 WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger", "cloud", "piano", "apple")

@@ -299,8 +299,8 @@ def test_knobs_that_mean_nothing_are_refused_by_name(text: str) -> None:
 def test_lm_on_gold_learns_no_other_answer() -> None:
     logits, given = draw("dense")
     gold = torch.arange(len(logits)) % 3 == 0
-    got = make_loss("mix(lm=2, kd=0.5, lm_on=gold)")(logits, replace(given, gold=gold))
+    got = make_loss("mix(lm=2, kd=0.5, lm_on=gold)")(logits, replace(given, trusted=gold))
     lm, kd = (make_loss(text)(logits, given) for text in ("lm", "kd"))
     torch.testing.assert_close(got, 2 * lm * gold + 0.5 * kd)
-    with pytest.raises(ValueError, match="which targets are gold"):
-        make_loss("mix(lm_on=gold)")(logits, replace(given, gold=None))
+    with pytest.raises(ValueError, match="which targets are trusted"):
+        make_loss("mix(lm_on=gold)")(logits, replace(given, trusted=None))

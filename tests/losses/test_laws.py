@@ -30,7 +30,7 @@ def test_every_loss_is_under_the_laws() -> None:
 
 
 def test_losses_learn_from_the_teachers_they_say() -> None:
-    said = {
+    forms = {
         "lm": {"none"},
         "dft": {"none"},
         "logconf_tokens": {"none"},
@@ -40,8 +40,9 @@ def test_losses_learn_from_the_teachers_they_say() -> None:
         "logconf": {"dense"},
         "product": {"dense"},
     }
-    assert said == {
-        name: {case.form for case in CASES if case.name == name and not case.knobs} for name in said
+    assert forms == {
+        name: {case.form for case in CASES if case.name == name and not case.knobs}
+        for name in forms
     }
 
 

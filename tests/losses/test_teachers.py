@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pilotfish.losses import Dense, LossInputs, Sampled, TopK, make_loss
-from pilotfish.losses.corrected import corrected
+from pilotfish.losses.kd import corrected
 from tests.losses.cases import P, Q, V, draw, logs, teacher_of, value
 
 
@@ -39,7 +39,7 @@ def test_a_teacher_of_a_gold_row_gives_way_by_the_margin_and_no_more() -> None:
 
 
 def test_a_top_k_teacher_is_corrected_too() -> None:
-    # stored: token 0 with .4, token 1 with .1; the rest holds .5 and is nobody's rival
+    # stored: token 0 with .4, token 1 with .1; the rest holds .5 and competes with no token
     top = TopK(torch.tensor([[0, 1]]), logs([0.4, 0.1]), torch.tensor([0.5]))
     p, gold = logs([0.25, 0.25, 0.4, 0.1]), torch.tensor([True])
     for target, own in [(1, 0.1), (2, 0.0)]:
@@ -47,11 +47,11 @@ def test_a_top_k_teacher_is_corrected_too() -> None:
         moved = [0.4, 0.1, 0.0, 0.5]  # tokens 0, 1, 2 and what is left
         moved = [(1 - share) * q for q in moved]
         moved[target] += share
-        given = LossInputs(torch.tensor([target]), top, gold=gold)
+        given = LossInputs(torch.tensor([target]), top, trusted=gold)
         student = [0.25, 0.25, 0.4, 0.1] if target == 2 else [0.25, 0.25, 0.0, 0.5]
         by_hand = sum(q * math.log(q / s) for q, s in zip(moved, student, strict=True) if q)
         assert float(make_loss("kd(correct=0.2)")(p, given)) == pytest.approx(by_hand)
-        as_is = replace(given, gold=~gold)
+        as_is = replace(given, trusted=~gold)
         if target == 1:
             assert make_loss("kd(correct=0.2)")(p, as_is) == make_loss("kd")(p, as_is)
 

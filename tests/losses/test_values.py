@@ -106,10 +106,12 @@ def test_padding_of_the_head_weighs_nothing_on_either_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "said"), [(None, "heads of 6 and 8 columns"), (7, "no vocabulary of 7")]
+    ("vocabulary", "message"), [(None, "heads of 6 and 8 columns"), (7, "no vocabulary of 7")]
 )
-def test_heads_without_a_common_vocabulary_are_refused(vocabulary: int | None, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_heads_without_a_common_vocabulary_are_refused(
+    vocabulary: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         kd(torch.zeros(1, 6), torch.zeros(1, 8), vocabulary=vocabulary)
 
 
@@ -129,7 +131,7 @@ def test_a_missing_teacher_is_an_error_not_a_zero(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "says"),
+    ("name", "knobs", "message"),
     [
         ("mixx", {}, "did you mean 'mix'"),
         ("lm", {"temperature": 1}, "has no temperature; it knows smoothing"),
@@ -142,8 +144,8 @@ def test_a_missing_teacher_is_an_error_not_a_zero(name: str) -> None:
         ("mix", {"lm": 0, "kd": 0}, "learns nothing"),
     ],
 )
-def test_mistakes_meet_a_sentence(name: str, knobs: dict[str, object], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+def test_mistakes_meet_a_sentence(name: str, knobs: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         build_loss(name, knobs)
 
 

@@ -1,4 +1,4 @@
-"""Loading: what is refused and how it is said, and what the digests name."""
+"""Loading: what is refused and in which words, and what the digests cover."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ import torch
 
 from pilotfish import models
 from pilotfish.errors import UsageError
+from pilotfish.number_formats import pick_dtype
 from tests.tiny.models import byte_tokenizer, tiny_gpt2, tiny_llama
 
 
@@ -114,7 +115,7 @@ def test_missing_tensors_are_refused_instead_of_made_up(copy: Path) -> None:
         models.load(str(copy))
 
 
-def test_what_cannot_be_loaded_is_said_in_words(copy: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_loaded_is_reported_in_words(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no model folder"):
         models.load(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
@@ -131,7 +132,7 @@ def test_what_cannot_be_loaded_is_said_in_words(copy: Path, tmp_path: Path) -> N
         models.load_tokenizer(str(copy))
 
 
-def test_a_hub_model_without_a_hub_is_said_in_words() -> None:
+def test_a_hub_model_without_a_hub_is_reported_in_words() -> None:
     with pytest.raises(UsageError, match="no such folder, and the hub says") as refused:
         models.load("pilotfish-tests/no-such-model")
     assert "HF_HUB_OFFLINE" in str(refused.value.hint)
@@ -140,12 +141,12 @@ def test_a_hub_model_without_a_hub_is_said_in_words() -> None:
 @pytest.mark.parametrize("precision", ["int4", "fp16", "half"])
 def test_precisions_we_do_not_have_are_refused(precision: str) -> None:
     with pytest.raises(UsageError, match=precision):
-        models.pick_dtype(precision, torch.device("cpu"))
+        pick_dtype(precision, torch.device("cpu"))
 
 
 def test_device_and_dtype() -> None:
-    assert models.pick_dtype("auto", torch.device("cpu")) == torch.float32
-    assert models.pick_dtype("bf16", torch.device("cpu")) == torch.bfloat16
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    assert pick_dtype("bf16", torch.device("cpu")) == torch.bfloat16
     assert models.pick_device("cpu").type == "cpu"
     with pytest.raises(UsageError, match="no device is called 'gpu'"):
         models.pick_device("gpu")
@@ -189,7 +190,7 @@ def test_models_without_torch_name_the_extra() -> None:
 def test_a_tiny_model_takes_one_thread_and_a_larger_one_gets_them_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pilotfish.models.loading._denied", [])
+    monkeypatch.setattr("pilotfish.models.loading._threads_before", [])
     before = torch.get_num_threads()
     try:
         for threads in (3, 1):

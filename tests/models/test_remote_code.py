@@ -1,4 +1,4 @@
-"""Remote code: off unless asked for, then pinned and recorded; hub models by their commit."""
+"""Remote code: off unless allowed, then pinned and recorded; hub models by their commit."""
 
 import json
 import secrets
@@ -70,14 +70,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     _commit.cache_clear()
 
 
-def test_code_is_not_run_unless_asked_for(own: str, canary: Path) -> None:
+def test_code_is_not_run_unless_allowed(own: str, canary: Path) -> None:
     with pytest.raises(UsageError, match="brings its own code, which is not run") as refused:
         models.load(own)
     assert "--trust-remote-code" in str(refused.value.hint)
     assert not canary.exists()
 
 
-def test_code_that_was_asked_for_runs_and_is_told(own: str, canary: Path) -> None:
+def test_allowed_code_runs_and_is_recorded(own: str, canary: Path) -> None:
     with remote_code.allowing(True):
         loaded = models.load(own, device="cpu")
         assert models.count_parameters(own) == loaded.parameters
@@ -107,7 +107,7 @@ def test_asking_changes_nothing_for_a_model_without_code(tmp_path: Path) -> None
     assert (after.digest, after.origin) == (before.digest, {})
 
 
-def test_code_of_another_repository_is_refused_even_if_asked_for(own: str, canary: Path) -> None:
+def test_code_of_another_repository_is_refused_even_if_allowed(own: str, canary: Path) -> None:
     config = json.loads((Path(own) / "config.json").read_text())
     config["auto_map"]["AutoConfig"] = "tests/elsewhere--own.OwnConfig"
     (Path(own) / "config.json").write_text(json.dumps(config))
@@ -133,7 +133,7 @@ def test_a_hub_model_is_pinned_to_the_commit_it_is_at(hub: Path, tmp_path: Path)
     assert second.digest != first.digest
 
 
-def test_code_of_a_hub_model_is_asked_for_and_pinned_alike(hub: Path, canary: Path) -> None:
+def test_code_of_a_hub_model_is_allowed_and_pinned_alike(hub: Path, canary: Path) -> None:
     own_model(hub / "snapshots" / COMMIT, canary)
     with pytest.raises(UsageError, match="brings its own code"):
         models.load("tests/own")

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.data import Pool, read
+from pilotfish.data import Pool
 from pilotfish.store import Run
+from tests.reading import read
 
 ARMS = {
     "base": 0.05,

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pilotfish.config.data import Source
-from pilotfish.data import read
 from pilotfish.store import Run
 from tests.experiments.worlds import rows, write
+from tests.reading import read
 
 
 def sharded(root: Path, *, count: int = 40, shard_rows: int = 6) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.data import Pool, read, row_groups, row_ids
+from pilotfish.data import Pool, first_pass, row_groups
 from pilotfish.methods import METHODS
 from pilotfish.records import RowFeatures
 from pilotfish.scoring.write import Column, View, write_columns
@@ -21,6 +21,7 @@ from pilotfish.selection.controls import length_matched
 from pilotfish.selection.select import select
 from pilotfish.store import Run, Store
 from tests.experiments.runs import pool_run, records, score_run, write
+from tests.reading import read
 
 SHARD = 500
 SMALL, LARGE = 2_000, 12_000
@@ -52,7 +53,7 @@ def growth(work: Callable[[int], Callable[[], object]], small: int, large: int) 
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of rows that are held together are small here, like the pools."""
     monkeypatch.setattr(row_groups, "GROUP_ROWS", SHARD)
-    monkeypatch.setattr(row_ids, "RECENT", SHARD)
+    monkeypatch.setattr(first_pass, "RECENT", SHARD)
 
 
 @pytest.fixture(scope="module")

@@ -34,14 +34,14 @@ def test_a_group_becomes_visible_as_one(tmp_path: Path) -> None:
     assert found is not None and found["rows"] == 2 and len(found["files"]) == 2
 
 
-def test_files_of_an_older_group_do_not_stay_beside_the_new_one(tmp_path: Path) -> None:
+def test_files_of_an_older_group_are_removed_with_the_new_one(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for names in (("weights", "chat_template"), ("weights",)):
         with store.attempt("model/manifest.json") as attempt:
             folder = attempt.folder("model")
             for name in names:
                 (folder / name).write_text(name)
-    (tmp_path / "model" / "mine.txt").write_text("of nobody's group")
+    (tmp_path / "model" / "mine.txt").write_text("in no group")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "manifest.json", "mine.txt", "weights",
     ]  # fmt: skip
@@ -211,12 +211,12 @@ def test_a_full_disk_that_a_rust_library_tells_in_words_is_a_disk_error_too(tmp_
     class SafetensorError(Exception):
         pass
 
-    said = "Error while serializing: I/O error: No space left on device (os error 28)"
+    message = "Error while serializing: I/O error: No space left on device (os error 28)"
     with pytest.raises(DiskError, match="No space left"), Store(tmp_path).attempt("m.json"):
-        raise SafetensorError(said)
-    said = "I/O error: No such file or directory (os error 2)"
+        raise SafetensorError(message)
+    message = "I/O error: No such file or directory (os error 2)"
     with pytest.raises(SafetensorError), Store(tmp_path).attempt("m.json"):
-        raise SafetensorError(said)
+        raise SafetensorError(message)
 
 
 @pytest.mark.parametrize("failure", [errno.EROFS, errno.EACCES, errno.ENOSPC])
@@ -257,23 +257,23 @@ def test_a_manifest_with_a_changed_entry_vouches_for_nothing(tmp_path: Path) -> 
 
 def test_a_sync_reaches_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweeps count our steps; that a step asks the disk for what its name says is held here."""
-    asked: list[int] = []
+    synced: list[int] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda number: (asked.append(os.fstat(number).st_ino),
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.append(os.fstat(number).st_ino),
                                                      real(number)))  # fmt: skip
     file = tmp_path / "file"
     file.write_bytes(b"x")
     fs_ops.fsync_file(file)
     fs_ops.fsync_dir(tmp_path)
-    assert asked == [file.stat().st_ino, tmp_path.stat().st_ino]
-    asked.clear()
+    assert synced == [file.stat().st_ino, tmp_path.stat().st_ino]
+    synced.clear()
     with Store(tmp_path).attempt("a/group.json") as attempt:
         attempt.path("a/data").write_bytes(b"y")
     folder = tmp_path / "a"
     data, group = ((folder / name).stat().st_ino for name in ("data", "group.json"))
     inside, above = folder.stat().st_ino, tmp_path.stat().st_ino
     # the data, the new folder's name, the data's name, and only then the manifest and its name
-    assert asked == [data, above, inside, group, inside]
+    assert synced == [data, above, inside, group, inside]
 
 
 def test_an_old_manifest_never_vouches_for_new_data(

@@ -1,4 +1,4 @@
-"""What is trained on, and what a model is asked."""
+"""Which tokens are trained on, and which prompt a model answers."""
 
 from pilotfish.records import Example, Turn
 from pilotfish.tokenization import encode_prompts, encode_training, end_ids, end_marker
@@ -34,7 +34,7 @@ def test_reasons() -> None:
         asked("a", "p", ""),
         asked("b", "p" * 20, "xy"),
         asked("c", "p", "x" * 20),
-        Example("d", "s", 0, turns=(Turn("user", "only asked"),)),
+        Example("d", "s", 0, turns=(Turn("user", "no answer"),)),
     ]
     encoded = encode_training(rows, byte_tokenizer(), 10)
     assert [row.reason for row in encoded] == [
@@ -55,15 +55,15 @@ def test_the_question_is_how_the_training_row_begins() -> None:
     for bos in (False, True):
         for chat in (False, True):
             tokenizer = byte_tokenizer(bos=bos, chat=chat)
-            asked_ids = encode_prompts(examples, tokenizer, 64, 4)
+            prompts = encode_prompts(examples, tokenizer, 64, 4)
             trained = encode_training(examples, tokenizer, 64)
-            for question, row in zip(asked_ids, trained, strict=True):
+            for question, row in zip(prompts, trained, strict=True):
                 begins = row.ids[: len(question.ids)]
                 assert question.ids.tolist() == begins.tolist()
                 assert row.target[len(question.ids)]
 
 
-def test_a_question_without_room_for_its_answer_is_not_asked() -> None:
+def test_a_prompt_without_room_for_its_answer_is_left_out() -> None:
     tokenizer = byte_tokenizer()
     rows = [asked("a", "p" * 10, "x"), Example("b", "s", 0, text="plain")]
     assert [r.reason for r in encode_prompts(rows, tokenizer, 16, 4)] == ["", "empty_prompt"]

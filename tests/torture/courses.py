@@ -67,13 +67,16 @@ def kinds(folder: Path) -> dict[str, Teach]:
         "kd until surpassed": (
             {"loss": "mix(lm=0.5, kd=0.5, kd_schedule=until_surpass)"}, {"teacher": at_hand}
         ),
-        "kd stored": ({"loss": "kd", "teacher": "cached"}, {"taught": stored(at_hand, "topk")}),
+        "kd stored": (
+            {"loss": "kd", "teacher": "cached"},
+            {"teacher_outputs": stored(at_hand, "topk")},
+        ),
         "kd sampled": (
             {"loss": "kd", "teacher": "cached", "teacher_kind": "sampled"},
-            {"taught": stored(at_hand, "sampled")},
+            {"teacher_outputs": stored(at_hand, "sampled")},
         ),
         "focus": ({"focus": "excess(keep=0.5)"}, {"teacher": at_hand}),
-        "mixed": ({"gold_share": 0.3, "normalize": "rows"}, {"known": weighed}),
+        "mixed": ({"gold_share": 0.3, "normalize": "rows"}, {"row_info": weighed}),
         "warmed, stopping": (
             {"warmup_lm": 2, "stop": "weak", "stop_every": 2, "stop_patience": 9},
             {"validation": held},

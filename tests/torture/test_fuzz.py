@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.data import read_rows
 from pilotfish.errors import PilotfishError
 from tests.data.test_sources import KINDS, TALKS
 from tests.figures import Reached, size
+from tests.reading import read_rows
 
 pytestmark = pytest.mark.torture
 

@@ -337,13 +337,13 @@ def test_ctrl_c_ends_a_template_that_never_would(
     command = template_without_end(scene)
     before = outside(scene)
     rendering, begun = importlib.import_module("pilotfish.tokenization.render"), tmp_path / "begun"
-    apply = rendering._apply
+    apply = rendering._apply_template
 
     def watched(*arguments: Any, **options: Any) -> str:
         begun.touch()
         return str(apply(*arguments, **options))
 
-    monkeypatch.setattr(rendering, "_apply", watched)
+    monkeypatch.setattr(rendering, "_apply_template", watched)
     child = copied(command, tmp_path / "err")
     deadline = time.monotonic() + 60
     while not begun.exists():

@@ -68,7 +68,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ]
     broken = [f'{{"prompt": {text!r}' for text in UTF8]
     (data / FILE).write_text("\n".join([*lines, *broken]) + "\n", encoding="utf-8")
-    from pilotfish.data import read
+    from tests.reading import read
 
     run = Run(folder / "run")
     pool = read(data, run.store, max_bad_rate=1.0)

@@ -121,7 +121,7 @@ def manifest_first(self: Store, attempt: Any, manifest: str) -> None:
         for temp, target in attempt.files()
     }  # fmt: skip
     self.write_json(manifest, {**attempt.meta, "files": found})
-    commit._land(attempt.files())
+    commit._rename(attempt.files())
 
 
 def test_a_manifest_written_first_is_found_out(

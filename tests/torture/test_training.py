@@ -52,7 +52,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Course]:
 
 def stop_at_move(number: int) -> None:
     """Kill this process in optimizer step `number`, its gradients there, its weights not moved."""
-    real, made = loop._move, [0]
+    real, made = loop.optimizer_step, [0]
 
     def move(*args: object) -> None:
         made[0] += 1
@@ -60,7 +60,7 @@ def stop_at_move(number: int) -> None:
             die()
         real(*args)  # type: ignore[arg-type]
 
-    loop._move = move  # type: ignore[assignment]
+    loop.optimizer_step = move  # type: ignore[assignment]
 
 
 def cut_short(teach: Teach, run: Path, stop: Callable[[], None]) -> int:

@@ -33,9 +33,7 @@ def listed(name: str, text: str) -> list[str]:
 
 def written(name: str, trace: Trace, text: str) -> str:
     """Return the page with the list of a command replaced by what a trace entered."""
-    lines = [
-        f"{at}. `{file}`: {purpose(file)}\n" for at, file in enumerate(trace.files, 1)
-    ]
+    lines = [f"{at}. `{file}`: {purpose(file)}\n" for at, file in enumerate(trace.files, 1)]
     count = f"{len(trace.files)} files, {len(trace.functions)} functions:\n\n"
     block = f"<!-- way: {name} -->\n{count}{''.join(lines)}<!-- end -->"
     return re.sub(_BLOCK.format(name=name), lambda _: block, text, flags=re.DOTALL)

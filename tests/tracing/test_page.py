@@ -20,4 +20,6 @@ def test_the_page_lists_the_files_that_each_command_enters(tmp_path: Path) -> No
         assert sorted(listed(name, page)) == sorted(trace.files), (
             f"run: python -m tests.tracing.page  ({name})"
         )
-    assert {name: len(trace.files) for name, trace in found.items() if len(trace.files) > MOST[name]} == {}
+    assert {
+        name: len(trace.files) for name, trace in found.items() if len(trace.files) > MOST[name]
+    } == {}

@@ -1,4 +1,4 @@
-"""Short trainings whose every loss, gradient and weight is told, in one process or as a rank."""
+"""Short trainings that return every loss, gradient and weight, in one process or as a rank."""
 
 import os
 import sys
@@ -57,34 +57,32 @@ def course(name: str, model: str, teacher: str, *, how: str, **changes: Any) -> 
         taught = plain(taught, dtype) if "kd" in text else None
         learner = LMWithLoss(student.causal, make_loss(text), teacher=taught)
         learner._block = 16  # so that the head is called many times
-        work = loop.TrainerModule.begin(learner, config, accelerator())
-        check_wrapped(work, how)
+        module = loop.TrainerModule.begin(learner, config)
+        check_wrapped(module, how)
         plan = loop.Plan(STEPS, 1e-3, seed=0)
-        told: dict[str, Tensor] = {}
+        results: dict[str, Tensor] = {}
         real = loop.clip
 
         def clip(parameters: list[nn.Parameter], limit: float) -> None:
-            gradients = {**gradients_of(learner, "before")} if "loss 1" not in told else {}
+            gradients = {**gradients_of(learner, "before")} if "loss 1" not in results else {}
             real(parameters, limit)
             if gradients:
-                told.update(gradients, **gradients_of(learner, "after"))
+                results.update(gradients, **gradients_of(learner, "after"))
 
         loop.clip = clip
         try:
-            for step in loop.steps(
-                learner, rows, plan, config, accelerator=accelerator(), work=work
-            ):
-                told[f"loss {step.step}"] = accelerator().reduce(step.loss, "sum")
+            for step in loop.steps(module, rows, plan, config):
+                results[f"loss {step.step}"] = accelerator().reduce(step.loss, "sum")
         finally:
             loop.clip = real
     return {
-        **told,
+        **results,
         **{f"weight {key}": value for key, value in trained_parameters(learner).items()},
     }
 
 
 def plain(model: Any, dtype: torch.dtype) -> Any:
-    """Without dropout, whose draws differ between ranks, and as exact as asked."""
+    """Without dropout, whose draws differ between ranks, and in the precision given."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -99,19 +97,19 @@ def gradients_of(learner: nn.Module, when: str) -> dict[str, Tensor]:
     }
 
 
-def check_wrapped(work: loop.TrainerModule, how: str) -> None:
-    """The ranks share the model in the way that was asked for, and no other one."""
+def check_wrapped(module: loop.TrainerModule, how: str) -> None:
+    """The ranks share the model in the given way, and no other."""
     if world() == 1:
-        assert work.model is work.learner
+        assert module.model is module.learner
         return
-    weights = list(work.learner.parameters())
+    weights = list(module.learner.parameters())
     if how == "ddp":
-        assert type(work.model) is DistributedDataParallel
+        assert type(module.model) is DistributedDataParallel
         assert not any(isinstance(weight, DTensor) for weight in weights)
         return
-    assert work.model is work.learner and isinstance(work.model, FSDPModule)
+    assert module.model is module.learner and isinstance(module.model, FSDPModule)
     assert all(isinstance(weight, DTensor) for weight in weights)
-    assert all(isinstance(block, FSDPModule) for block in work.learner.model.transformer.h)
+    assert all(isinstance(block, FSDPModule) for block in module.learner.model.transformer.h)
     held = sum(weight.to_local().numel() for weight in weights)  # type: ignore[attr-defined]
     assert held <= 0.6 * sum(weight.numel() for weight in weights)
 
@@ -124,10 +122,10 @@ def gathers(model: str, block: int) -> int:
     rows = encode_rows(backwards(8), student.loaded, 64)
     learner = LMWithLoss(student.causal, make_loss("lm"))
     learner._block = block
-    work = loop.TrainerModule.begin(learner, config, accelerator())
+    module = loop.TrainerModule.begin(learner, config)
     batch = learner.collate(rows)
     with Counting() as counted:
-        loop.accumulate(work.model, [batch], 1.0, bf16=False, accelerator=accelerator())
+        loop.accumulate(module.model, [batch], 1.0, bf16=False, accelerator=accelerator())
     return counted.gathers
 
 
@@ -156,7 +154,7 @@ def resumed(model: str, root: Path, how: str, peft: bool) -> None:
         )
 
     call("whole")
-    real = loop._move
+    real = loop.optimizer_step
     count = [0]
 
     def moving(*args: Any) -> None:
@@ -165,17 +163,17 @@ def resumed(model: str, root: Path, how: str, peft: bool) -> None:
             raise Stopped
         real(*args)
 
-    loop._move = moving
+    loop.optimizer_step = moving
     with suppress(Stopped):
         call("cut", checkpoints=where)
-    loop._move = real
+    loop.optimizer_step = real
     call("again", checkpoints=where)
 
 
 def main(model: str, teacher: str, root: Path) -> None:
     torch.set_num_threads(1)
     accelerator()  # the ranks meet
-    told = {
+    results = {
         f"{how} {name}": course(name, model, teacher, how=how)
         for how in ("ddp", "fsdp")
         for name in COURSES
@@ -186,7 +184,7 @@ def main(model: str, teacher: str, root: Path) -> None:
     resumed_full = settings(parallel="fsdp", learning_rate=1e-3)
     train(backwards(ROWS), model, resumed_full, seed=1, folder=root / "full", steps=STEPS)
     if rank() == 0:
-        torch.save({"told": told, "gathers": counts}, root / "told.pt")
+        torch.save({"results": results, "gathers": counts}, root / "results.pt")
     dist.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""A training killed anywhere goes on bit for bit; a damaged checkpoint is never gone on from."""
+"""A killed training resumes bit for bit; a damaged checkpoint is never resumed from."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def kill_at(owner: Any, name: str, call: int) -> None:
 
 @pytest.fixture(scope="module")
 def whole(gpt2: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
-    """What trainings leave that nobody disturbed, and that save nothing on their way."""
+    """Return the files of trainings that were not killed, and that save no checkpoint."""
     found = {}
     for name, config in (("full", FULL), ("lora", LORA)):
         folder = tmp_path_factory.mktemp("whole") / name
@@ -91,7 +91,7 @@ def test_killed_at_a_step_it_ends_as_if_never_killed(
     name: str, config: TrainConfig, step: int, gpt2: str, whole: Any, tmp_path: Path
 ) -> None:
     def work() -> None:
-        kill_at(loop, "_move", step)
+        kill_at(loop, "optimizer_step", step)
         trained(gpt2, config, tmp_path / "cut", where(tmp_path))
 
     assert killed(work)
@@ -191,7 +191,7 @@ def torn(gpt2: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("torn")
 
     def work() -> None:
-        kill_at(loop, "_move", STEPS)
+        kill_at(loop, "optimizer_step", STEPS)
         trained(gpt2, FULL, run / "cut", where(run))
 
     assert killed(work)
@@ -206,14 +206,14 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(
     shutil.copytree(torn / "train", tmp_path / "train")
     name, damage = MUTATIONS[number]
     damage(tmp_path / ARM / NEWEST / name)
-    said: list[str] = []
-    begun = steps_taken(gpt2, tmp_path, said)
+    warned: list[str] = []
+    begun = steps_taken(gpt2, tmp_path, warned)
     assert begun == [7, 8, 9]
-    assert len(said) == 1 and f"{NEWEST} is damaged" in said[0] and BEFORE in said[0]
+    assert len(warned) == 1 and f"{NEWEST} is damaged" in warned[0] and BEFORE in warned[0]
     assert folder_bytes(tmp_path / "model") == whole["full"]
 
 
-def steps_taken(model: str, run: Path, said: list[str], **changes: Any) -> list[int]:
+def steps_taken(model: str, run: Path, warned: list[str], **changes: Any) -> list[int]:
     """Train on, and tell which steps were taken."""
     taken: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -224,7 +224,7 @@ def steps_taken(model: str, run: Path, said: list[str], **changes: Any) -> list[
             return real(number, *rest)
 
         patch.setattr(loop, "Step", step)
-        trained(model, FULL, run / "model", where(run, warn=said.append, **changes))
+        trained(model, FULL, run / "model", where(run, warn=warned.append, **changes))
     return taken
 
 
@@ -251,12 +251,12 @@ def of_another_arm(run: Path) -> None:
     """The same step of a training with the same key, whole and all."""
     shutil.copytree(run / ARM / NEWEST, run / "train/other/seed-0" / NEWEST)
     path = run / ARM / NEWEST / "manifest.json"
-    told = json.loads(path.read_text())
-    del told["seal"]
-    told["files"] = {
-        name.replace(ARM, "train/other/seed-0"): at for name, at in told["files"].items()
+    manifest = json.loads(path.read_text())
+    del manifest["seal"]
+    manifest["files"] = {
+        name.replace(ARM, "train/other/seed-0"): at for name, at in manifest["files"].items()
     }
-    Store(run).write_json(str(path.relative_to(run)), told)
+    Store(run).write_json(str(path.relative_to(run)), manifest)
 
 
 def of_no_checkpoint(run: Path) -> None:
@@ -269,9 +269,9 @@ def test_a_whole_manifest_of_something_else_is_no_checkpoint(
 ) -> None:
     shutil.copytree(torn / "train", tmp_path / "train")
     put(tmp_path)
-    said: list[str] = []
-    assert steps_taken(gpt2, tmp_path, said) == [7, 8, 9]
-    assert len(said) == 1 and f"{NEWEST} is damaged" in said[0]
+    warned: list[str] = []
+    assert steps_taken(gpt2, tmp_path, warned) == [7, 8, 9]
+    assert len(warned) == 1 and f"{NEWEST} is damaged" in warned[0]
     assert folder_bytes(tmp_path / "model") == whole["full"]
 
 
@@ -290,10 +290,10 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(
     torn: Path, gpt2: str, whole: Any, tmp_path: Path
 ) -> None:
     shutil.copytree(torn / "train", tmp_path / "train")
-    said: list[str] = []
-    begun = steps_taken(gpt2, tmp_path, said, key="other rows")
+    warned: list[str] = []
+    begun = steps_taken(gpt2, tmp_path, warned, key="other rows")
     assert begun == list(range(1, STEPS + 1))
-    assert len(said) == 2 and all("other rows, settings or models" in text for text in said)
+    assert len(warned) == 2 and all("other rows, settings or models" in text for text in warned)
     assert folder_bytes(tmp_path / "model") == whole["full"]
     # its own two have taken their place
     assert steps_taken(gpt2, tmp_path, [], key="other rows") == [9]
@@ -304,12 +304,12 @@ def test_another_length_or_seed_makes_another_training(
 ) -> None:
     shutil.copytree(torn / "train", tmp_path / "train")
     for change in ({"steps": STEPS + 1, "seed": 3}, {"steps": STEPS, "seed": 4}):
-        said: list[str] = []
+        warned: list[str] = []
         train(
             backwards(20), gpt2, FULL, folder=tmp_path / "model", **change,
-            checkpoints=where(tmp_path, warn=said.append, steps=None),
+            checkpoints=where(tmp_path, warn=warned.append, steps=None),
         )  # fmt: skip
-        assert len(said) == 2
+        assert len(warned) == 2
 
 
 def test_only_the_newest_two_are_kept_and_nothing_but_json_and_safetensors(
@@ -334,16 +334,16 @@ def test_what_a_loss_carries_across_steps_goes_on_too(gpt2: str, tmp_path: Path)
     from pilotfish.training.lm_module import LMWithLoss
 
     with pytest.MonkeyPatch.context() as patch:
-        heard: list[dict[str, torch.Tensor]] = []
+        loaded: list[dict[str, torch.Tensor]] = []
         counted = {"steps": torch.zeros(2)}
         patch.setattr(LMWithLoss, "state", lambda self: counted, raising=False)
         patch.setattr(
-            LMWithLoss, "load_state", lambda self, state: heard.append(state), raising=False
+            LMWithLoss, "load_state", lambda self, state: loaded.append(state), raising=False
         )
         patch.setattr(
             LMWithLoss, "after_step", lambda self: counted["steps"].add_(1), raising=False
         )
         trained(gpt2, FULL, tmp_path / "a", where(tmp_path, steps=4))
-        assert not heard and counted["steps"].tolist() == [STEPS, STEPS]
+        assert not loaded and counted["steps"].tolist() == [STEPS, STEPS]
         trained(gpt2, FULL, tmp_path / "b", where(tmp_path, steps=4))
-    assert [state["steps"].tolist() for state in heard] == [[8, 8]]
+    assert [state["steps"].tolist() for state in loaded] == [[8, 8]]

@@ -132,13 +132,13 @@ def test_the_window_of_logconf_sees_a_whole_step_before_it_is_learnt(
     pupil.train()
     torch.manual_seed(5)
     drawn = torch.get_rng_state()
-    told: list[torch.Tensor | None] = []
+    seen: list[torch.Tensor | None] = []
     real = pupil.loss
-    pupil.loss = lambda logits, given: (told.append(given.bias), real(logits, given))[1]
+    pupil.loss = lambda logits, inputs: (seen.append(inputs.bias), real(logits, inputs))[1]
     gradient(pupil, [rows.take([0, 1, 2]), rows.take([3, 4])], 5)
-    assert pupil.training and not pupil.looking
-    assert len(told) == 2 and told[0] is not None and told[1] is not None
-    assert torch.equal(told[0], told[1]), "both micro-batches are told the same"
+    assert pupil.training and not pupil.previewing
+    assert len(seen) == 2 and seen[0] is not None and seen[1] is not None
+    assert torch.equal(seen[0], seen[1]), "both micro-batches get the same bias"
     np.testing.assert_allclose(pupil.state()["window_q"], rows.soft[:5], atol=1e-6)
     other, _ = pupil_of(models["bert"], "logconf", 8, soft(8))
     other.load_state(pupil.state())
@@ -165,8 +165,8 @@ def test_logconf_in_short_trainings_keeps_to_the_teachers_shares(
         texts(64), models["bert"], config, classes=CLASSES, targets=targets, seed=3,
         folder=tmp_path,
     )  # fmt: skip
-    said = predictions(tmp_path).argmax(1)
-    assert (said == hard(16)).mean() > 0.9
+    predicted = predictions(tmp_path).argmax(1)
+    assert (predicted == hard(16)).mean() > 0.9
 
 
 def test_reading_a_step_before_learning_it_is_in_the_ledger(
@@ -235,7 +235,7 @@ def test_a_classifier_learns_and_says_so_from_its_folder(
     assert facts["final_loss"] < 0.1
     assert (predictions(tmp_path).argmax(1) == hard(16)).all()
     again = teach(str(tmp_path), tmp_path / "on", config=settings(max_steps=1))
-    assert again["first_loss"] < 0.1  # a trained head is gone on with, not made anew
+    assert again["first_loss"] < 0.1  # a trained head is gone on with, not made again
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "llama", "gpt2"])
@@ -292,7 +292,7 @@ def test_long_texts_are_cut_and_counted(models: dict[str, str], tmp_path: Path) 
 def test_losses_that_need_what_classes_do_not_have_are_refused(
     loss: str, models: dict[str, str], tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="asks for"):
+    with pytest.raises(UsageError, match="which no class has"):
         teach(models["bert"], tmp_path, targets=soft(16), config=settings(loss=loss))
 
 

@@ -32,7 +32,7 @@ def as_the_command_line() -> Iterator[None]:
 
 def signal_in_step(patch: pytest.MonkeyPatch, at: int, signum: int, *, then: float = 0) -> None:
     """Send the signal to this process in the middle of a step, which goes on for `then` seconds."""
-    real, calls = loop._move, [0]
+    real, calls = loop.optimizer_step, [0]
 
     def moving(*args: Any) -> None:
         calls[0] += 1
@@ -41,7 +41,7 @@ def signal_in_step(patch: pytest.MonkeyPatch, at: int, signum: int, *, then: flo
             time.sleep(then)
         real(*args)
 
-    patch.setattr(loop, "_move", moving)
+    patch.setattr(loop, "optimizer_step", moving)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

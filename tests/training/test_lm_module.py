@@ -159,7 +159,7 @@ def test_a_soft_capped_head_is_read_through_the_model() -> None:
         )
     ).eval()
     reader, batch = LMForward(model), collate([row([1, 2, 3], [0, 1, 1])])
-    assert not reader.apart
+    assert not reader.separate
     with torch.no_grad():
         ours = reader.logits(reader.rows(batch))
         torch.testing.assert_close(ours, model(batch.ids).logits[0, :2])
@@ -168,7 +168,7 @@ def test_a_soft_capped_head_is_read_through_the_model() -> None:
 def test_a_plain_head_is_run_on_supervised_positions_only(llama: str) -> None:
     model = prepare(llama, TrainConfig()).model
     reader, batch = LMForward(model), collate([row([1, 2, 3, 4], [0, 0, 0, 1])])
-    assert reader.apart
+    assert reader.separate
     with torch.no_grad():
         logits = reader.logits(reader.rows(batch))
         assert logits.shape == (1, 257)

@@ -49,15 +49,15 @@ def models(folder: Path) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def two(folder: Path, models: tuple[str, str]) -> dict[str, Any]:
     torchrun("-m", "tests.training.courses", *models, folder)
-    found: dict[str, Any] = torch.load(folder / "told.pt")
+    found: dict[str, Any] = torch.load(folder / "results.pt")
     return found
 
 
 def farthest(one: dict[str, Any], other: dict[str, Any], what: tuple[str, ...]) -> float:
     """The largest difference of any loss or gradient, by the larger of its size and 1."""
-    told = [key for key in one if key.startswith(what)]
-    assert told
-    apart = [(one[key] - other[key]).abs() / one[key].abs().clamp(min=1) for key in told]
+    results = [key for key in one if key.startswith(what)]
+    assert results
+    apart = [(one[key] - other[key]).abs() / one[key].abs().clamp(min=1) for key in results]
     return max(float(each.max()) for each in apart)
 
 
@@ -67,13 +67,13 @@ def farthest(one: dict[str, Any], other: dict[str, Any], what: tuple[str, ...]) 
 def test_two_processes_learn_what_one_learns(
     name: str, how: str, models: tuple[str, str], two: dict[str, Any], reached: Reached
 ) -> None:
-    one, both = course(name, *models, how="auto"), two["told"][f"{how} {name}"]
+    one, both = course(name, *models, how="auto"), two["results"][f"{how} {name}"]
     assert one.keys() == both.keys()
     exact = "64" in name
     within = 1e-12 if exact else 1e-6
-    told = farthest(one, both, ("loss", "gradient"))
+    results = farthest(one, both, ("loss", "gradient"))
     reached("R14", f"{name}, {how} on two gloo processes (wrapper asserted), six steps: losses and "
-            f"gradients apart by {told:.0e} at most ({within:.0e} promised)")  # fmt: skip
+            f"gradients apart by {results:.0e} at most ({within:.0e} promised)")  # fmt: skip
     for key, value in one.items():
         if key.startswith("weight") and not exact:
             continue  # Adam divides rounding by rounding where a gradient is 0, so at 1e-8 here
@@ -92,13 +92,13 @@ CUTS = ((8, 1), (4, 2), (2, 4), (1, 8))  # rows at once, times a step
 def test_how_a_step_is_cut_changes_no_loss_and_no_gradient(
     name: str, models: tuple[str, str], reached: Reached
 ) -> None:
-    told = [
+    results = [
         course(name, *models, how="auto", per_device_train_batch_size=rows,
                gradient_accumulation_steps=times)
         for rows, times in CUTS
     ]  # fmt: skip
     within = 1e-12 if "64" in name else 1e-6
-    apart = max(farthest(told[0], other, ("loss", "gradient")) for other in told[1:])
+    apart = max(farthest(results[0], other, ("loss", "gradient")) for other in results[1:])
     assert apart <= within
     reached("R14", f"{name}, eight rows a step cut in {len(CUTS)} ways: losses and gradients apart "
             f"by {apart:.0e} at most ({within:.0e} promised)")  # fmt: skip
@@ -116,12 +116,12 @@ def test_a_mean_of_means_is_found_out(models: tuple[str, str]) -> None:
     """Negative control: divided by the tokens of each cut, not of the step, the cuts disagree."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "accumulate", _mean_of_means(loop.accumulate))
-        told = [
+        results = [
             course("fp32", *models, how="auto", per_device_train_batch_size=rows,
                    gradient_accumulation_steps=times)
             for rows, times in (CUTS[0], CUTS[2])
         ]  # fmt: skip
-    assert farthest(told[0], told[1], ("loss", "gradient")) > 1e-3
+    assert farthest(results[0], results[1], ("loss", "gradient")) > 1e-3
 
 
 def test_the_head_is_gathered_once_however_often_it_is_called(two: dict[str, Any]) -> None:

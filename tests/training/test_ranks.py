@@ -24,13 +24,14 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from pilotfish.config import TrainConfig
-from pilotfish.training import Known, train
+from pilotfish.training.data.row_weights import RowInfo
+from pilotfish.training.trainer import train
 from tests.training.words import backwards
 config = TrainConfig.model_validate_json(sys.argv[2])
 held = {"weak": backwards(6, seed=5)}
 train(
     backwards(20), sys.argv[1], config, seed=0, folder=Path(sys.argv[3]), validation=held,
-    known=Known(sources=["pool"] * 16 + ["gold"] * 4),
+    row_info=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
 )
 torch.distributed.destroy_process_group()
 os._exit(0)  # as the command line ends: see cli.main._leave
@@ -49,7 +50,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from pilotfish.config import TrainConfig
-from pilotfish.training import train_classifier
+from pilotfish.training.classify import train_classifier
 from tests.training.test_classify import CLASSES, soft, texts
 config = TrainConfig.model_validate_json(sys.argv[2])
 train_classifier(
@@ -120,7 +121,7 @@ def test_two_ranks_of_fsdp_keep_the_best_weights_that_one_process_keeps(
     )  # fmt: skip
     facts = train(
         backwards(20), llama, alone, seed=0, folder=tmp_path / "one",
-        known=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
+        row_info=RowInfo(sources=["pool"] * 16 + ["gold"] * 4),
         validation={"weak": backwards(6, seed=5)},
     )  # fmt: skip
     assert 0 < facts["kept_step"] < facts["steps"]

@@ -15,9 +15,8 @@ from pilotfish.training import loop
 from pilotfish.training.checkpoint import Checkpoints
 from pilotfish.training.data.rows import encode_rows
 from pilotfish.training.setup import Student
-from pilotfish.training.stopping import Rule, Stopping
 from pilotfish.training.trainer import train
-from pilotfish.training.validation import held_out_loss
+from pilotfish.training.validation import EarlyStopping, StopRule, held_out_loss
 from tests.training.conftest import weights
 from tests.training.words import backwards
 
@@ -90,7 +89,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 ) -> None:
     whole = call(llama, tmp_path / "whole")
     where = Checkpoints(Store(tmp_path / "store"), "train/a/seed-0", "k", steps=1)
-    real, count = loop._move, [0]
+    real, count = loop.optimizer_step, [0]
 
     def moving(*args: Any) -> None:
         count[0] += 1
@@ -98,10 +97,10 @@ def test_a_killed_training_goes_on_to_the_same_bits(
             raise Killed
         real(*args)
 
-    monkeypatch.setattr(loop, "_move", moving)
+    monkeypatch.setattr(loop, "optimizer_step", moving)
     with suppress(Killed):
         call(llama, tmp_path / "cut", checkpoints=where)
-    monkeypatch.setattr(loop, "_move", real)
+    monkeypatch.setattr(loop, "optimizer_step", real)
     again = call(llama, tmp_path / "again", checkpoints=where)
     assert again == whole
     assert weights(tmp_path / "again") == weights(tmp_path / "whole")
@@ -118,15 +117,15 @@ def test_one_killed_after_its_end_makes_no_further_step(
     def moving(*args: Any) -> None:
         raise AssertionError("a step was made")
 
-    monkeypatch.setattr(loop, "_move", moving)
+    monkeypatch.setattr(loop, "optimizer_step", moving)
     assert call(llama, tmp_path / "again", checkpoints=where) == whole
 
 
-class Scripted(Stopping):
+class Scripted(EarlyStopping):
     """Sees losses that were written down beforehand."""
 
     def __init__(self, losses: list[float], patience: int) -> None:
-        super().__init__(Nothing(), {"weak": None}, Rule("weak", 1, patience), bf16=False)  # type: ignore[arg-type, dict-item]
+        super().__init__(Nothing(), {"weak": None}, StopRule("weak", 1, patience), bf16=False)  # type: ignore[arg-type, dict-item]
         self.script = iter(losses)
 
     def _loss(self, rows: Any) -> float:
@@ -154,16 +153,16 @@ def test_when_it_ends_and_what_is_kept(losses: list[float], ends: int, kept: int
     watch = Scripted(losses, patience=2)
     looks = 0
     while not watch.over:
-        watch.look(looks)
+        watch.evaluate(looks)
         looks += 1
     assert looks - 1 == ends
     assert watch._kept == kept
-    json.dumps(watch._told(watch._looks[-1]), allow_nan=False)
+    json.dumps(watch._by_name(watch._history[-1]), allow_nan=False)
 
 
 def test_a_look_every_twentieth_of_the_steps_and_at_the_end() -> None:
-    rule = Rule.of("weak", 130, every=None, patience=1)
-    assert rule.every == 6 and Rule.of("weak", 5, every=None, patience=1).every == 1
+    rule = StopRule.of("weak", 130, every=None, patience=1)
+    assert rule.every == 6 and StopRule.of("weak", 5, every=None, patience=1).every == 1
     watch = Scripted([], patience=1)
     watch._rule = rule
     due = [step for step in range(1, 131) if watch.due(step, 130)]

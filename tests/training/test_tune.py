@@ -87,7 +87,7 @@ def test_a_fifth_is_held_out_whatever_the_order(n: int, held: int, llama: str) -
     contents = [name.split("\0")[1] for name in judged.names]
     again = split_fifth(turned, seed=1)
     assert contents == [name.split("\0")[1] for name in again[1].names]
-    # Rows that say the same are told apart by id, so that the file order decides nothing.
+    # Rows of equal content differ by id, so that the file order decides nothing.
     assert learned.names == again[0].names
     assert judged.names == split_fifth(turned, seed=1)[1].names
 

@@ -1,6 +1,6 @@
 """Where rows are read from."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,3 @@ class Source:
     dataset_config: str | None = None
     split: str | None = None
     revision: str | None = None
-
-    def arguments(self) -> dict[str, object]:
-        """Everything but `data`, as the pool's readers take it."""
-        facts = asdict(self)
-        del facts["data"]
-        return facts

@@ -1,22 +1,19 @@
-"""read and read_rows: two passes over DATA, so that nothing is committed before all is known.
+"""Read DATA into a pool or into memory, in two passes so that nothing is committed too early.
 
-The first pass counts, quarantines and settles the ids; the second writes the shards. Memory grows
-with the rows by digests of 16 bytes, of the content and of the user's id, not by their text.
+The first pass counts, quarantines and decides the ids; the second writes the shards. Memory grows
+by digests of 16 bytes a row, of the content and of the user's id, not by the text.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
-from pilotfish.data.decontaminate import overlap_key
+from pilotfish.config.data import Source
 from pilotfish.data.first_pass import ChangedData, FirstPass, bad_rate, check_any, check_rate
-from pilotfish.data.parse import BadRecord, Parser, prepare
-from pilotfish.data.pool import MANIFEST, Pool
-from pilotfish.data.readers.locate import HubOptions, Source, locate
-from pilotfish.data.shards import write_shard
+from pilotfish.data.parse import BadRecord, Parser
+from pilotfish.data.pool import MANIFEST, Pool, write_shard
 from pilotfish.errors import DataError, UsageError
 from pilotfish.records import Example
 from pilotfish.store import Store
@@ -27,7 +24,6 @@ DROPPED = "pool/dropped.jsonl"
 SHARD_ROWS = 2000  # the unit of commit and of what a crash may cost
 SHARD_BYTES = 256 * 2**20  # of raw text; a shard is closed at this or at shard_rows
 NAMED = 3  # bad records named in an error where there is no quarantine file
-NOTHING: frozenset[str] = frozenset()
 
 POOL_FORMAT = 1
 """Version of how records become rows, and of the shards that hold them; part of a pool's key.
@@ -39,125 +35,107 @@ or columns: pools read before are then read again. tests/goldens/pools.json hold
 
 @dataclass(frozen=True)
 class Rows:
-    """Some data in memory: trusted or test rows, read exactly like a pool.
-
-    quarantined: reason -> records. dropped_ids: the rows that also stand in the test data.
-    sources: path -> sha256.
-    """
+    """Some data in memory: trusted or test rows, read exactly like a pool."""
 
     examples: list[Example]
-    rows_in: int
-    quarantined: dict[str, int]
-    dropped: int
-    dropped_ids: tuple[str, ...]
-    schema: str
-    sources: dict[str, str]
-    fingerprint: str
-    warnings: tuple[str, ...]
+    rows_in: int  # records read
+    quarantined: dict[str, int]  # reason -> records
+    dropped: int  # rows left out because they are also in the test data
+    dropped_ids: tuple[str, ...]  # their ids
+    schema: str  # name of the format
+    sources: dict[str, str]  # path -> sha256
+    fingerprint: str  # sha256 over ids and content digests, in order
+    warnings: tuple[str, ...]  # about how the data was read
 
 
 def read(
-    data: str | Path,
+    source: Source,
     store: Store,
     *,
-    mapping: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    max_bad_rate: float = 0.01,
-    exclude: frozenset[str] = NOTHING,
+    exclude: frozenset[str] = frozenset(),
     shard_rows: int = SHARD_ROWS,
     replace: bool = True,
-    dataset_config: str | None = None,
-    split: str | None = None,
-    revision: str | None = None,
 ) -> Pool:
     """Commit DATA as canonical shards, reusing what an earlier, equal read left intact.
 
-    mapping: canonical field -> the user's column. limit: records read at most, bad ones included.
-    exclude: `overlap_keys` of the test data; rows asking the same are dropped, counted and named.
-    replace: whether the pool of other data may be overwritten.
-    Raises UsageError (path, mapping, schema, another pool in the way) and DataError (too many bad
-    records, no row left; the quarantine file is written before).
+    Args:
+        source: DATA and how to read it.
+        store: The run that gets the pool.
+        exclude: `overlap_keys` of the test data; rows that match are dropped, counted and named.
+        shard_rows: Rows of one shard.
+        replace: Whether a pool of other data may be overwritten.
+
+    Raises:
+        UsageError: Wrong path, mapping or format, or another pool in the run.
+        DataError: Too many bad records (after the quarantine file is written), or no row left.
     """
     if shard_rows < 1:
         raise UsageError(f"shard_rows is {shard_rows}; it must be at least 1")
-    bad_rate(max_bad_rate)
-    sources = locate(data, HubOptions(dataset_config, split, revision))
-    scan, _ = prepare(sources, mapping, limit)
-    facts = _facts(scan, exclude, shard_rows)
-    pool = _finished(store, facts)
+    bad_rate(source.max_bad_rate)
+    parser = Parser.open(source)
+    facts = _facts(parser, exclude, shard_rows)
+    where = f"Each is named in {store.root / QUARANTINE}."
+    pool = _reusable(store, facts)
     if pool is None:
         if not replace:
             _refuse_other(store, facts)
         store.forget(MANIFEST)
-        census = _quarantine(store, scan, exclude, facts["key"])
-        _check(census, max_bad_rate, str(data), _where(store))
-        pool = _commit(store, scan, census, facts)
+        first = FirstPass(parser, exclude)
+        _write_quarantine(store, first, facts["key"])
+        _check(first, source, where)
+        pool = _write_pool(store, first, facts)
     found = pool.manifest
-    check_rate(found["quarantined"], found["rows_in"], max_bad_rate, _where(store))
+    check_rate(found["quarantined"], found["rows_in"], source.max_bad_rate, where)
     return pool
 
 
-def read_rows(
-    data: str | Path,
-    *,
-    mapping: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    max_bad_rate: float = 0.01,
-    exclude: frozenset[str] = NOTHING,
-    dataset_config: str | None = None,
-    split: str | None = None,
-    revision: str | None = None,
-) -> Rows:
-    """The rows of DATA in memory; same parsing, ids, counting and errors as `read`."""
-    bad_rate(max_bad_rate)
-    sources = locate(data, HubOptions(dataset_config, split, revision))
-    scan, _ = prepare(sources, mapping, limit)
-    census, first, found = new_census(scan), list[BadRecord](), list[Example]()
-    for item in count(scan, census, exclude):
+def read_rows(source: Source, *, exclude: frozenset[str] = frozenset()) -> Rows:
+    """Read the rows of DATA into memory; parsing, ids, counting and errors are those of `read`.
+
+    Args:
+        source: DATA and how to read it.
+        exclude: `overlap_keys` of the test data; rows that match are dropped, counted and named.
+    """
+    bad_rate(source.max_bad_rate)
+    parser = Parser.open(source)
+    first, bad, good = FirstPass(parser, exclude), list[BadRecord](), list[Example]()
+    for item in first.run():
         if isinstance(item, Example):
-            found.append(item)
-        elif len(first) < NAMED:
-            first.append(item)
-    named = "; ".join(f"{bad.source} row {bad.row}: {bad.detail}" for bad in first)
-    _check(census, max_bad_rate, str(data), f"First: {named}.")
-    marks = list(census.identified(found))
+            good.append(item)
+        elif len(bad) < NAMED:
+            bad.append(item)
+    named = "; ".join(f"{each.source} row {each.row}: {each.detail}" for each in bad)
+    _check(first, source, f"First: {named}.")
+    identified = list(first.identify(good))
     return Rows(
-        examples=[example for example, kept in marks if kept],
-        rows_in=census.rows_in,
-        quarantined=dict(sorted(census.quarantined.items())),
-        dropped=census.dropped,
-        dropped_ids=tuple(example.id for example, kept in marks if not kept),
-        schema=scan.schema.name if scan.schema else "",
-        sources=_digests(sources),
-        fingerprint=census.fingerprint(),
-        warnings=tuple(census.warnings()),
+        examples=[example for example, kept in identified if kept],
+        rows_in=first.rows_in,
+        quarantined=first.reasons,
+        dropped=first.dropped,
+        dropped_ids=tuple(example.id for example, kept in identified if not kept),
+        schema=parser.schema,
+        sources=_digests(parser),
+        fingerprint=first.fingerprint(),
+        warnings=tuple(first.warnings()),
     )
 
 
-def new_census(scan: Parser) -> FirstPass:
-    """An empty census that looks for ids in the column the mapping names."""
-    return FirstPass(id_column=scan.mapping.get("id", "id"))
+def _check(first: FirstPass, source: Source, where: str) -> None:
+    check_rate(first.quarantined, first.rows_in, source.max_bad_rate, where)
+    check_any(first, source.data)
 
 
-def count(
-    scan: Parser, census: FirstPass, exclude: frozenset[str]
-) -> Iterator[Example | BadRecord]:
-    """Walk through the data, entering every record into the census on its way."""
-    for item in scan.walk():
-        if isinstance(item, BadRecord):
-            census.quarantined[item.reason] += 1
-        else:
-            census.add(item, kept=not exclude or overlap_key(item) not in exclude)
-        yield item
+def _digests(parser: Parser) -> dict[str, str]:
+    return {source.name: source.sha256() for source in parser.sources}
 
 
-def _facts(scan: Parser, exclude: frozenset[str], shard_rows: int) -> dict[str, Any]:
-    """All that decides what the shards hold, and its hash: equal key, equal bytes."""
+def _facts(parser: Parser, exclude: frozenset[str], shard_rows: int) -> dict[str, Any]:
+    """Return everything that decides the shards' content, and its hash: equal key, equal bytes."""
     facts: dict[str, Any] = {
-        "schema": scan.schema.name if scan.schema else "",
-        "sources": _digests(scan.sources),
-        "mapping": dict(scan.mapping),
-        "limit": scan.limit,
+        "schema": parser.schema,
+        "sources": _digests(parser),
+        "mapping": dict(parser.mapping),
+        "limit": parser.limit,
         "shard_rows": shard_rows,
         "excluded": hashlib.sha256("".join(sorted(exclude)).encode()).hexdigest(),
         "format": POOL_FORMAT,
@@ -166,12 +144,8 @@ def _facts(scan: Parser, exclude: frozenset[str], shard_rows: int) -> dict[str, 
     return {**facts, "key": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _digests(sources: Sequence[Source]) -> dict[str, str]:
-    return {source.name: source.sha256() for source in sources}
-
-
-def _finished(store: Store, facts: Mapping[str, Any]) -> Pool | None:
-    """Return the pool that is already there if it was read from `facts` and is intact."""
+def _reusable(store: Store, facts: Mapping[str, Any]) -> Pool | None:
+    """Return the existing pool if it was read from `facts` and is intact."""
     manifest = store.manifest(MANIFEST)
     if manifest is None or _changed_facts(manifest, facts):
         return None
@@ -192,7 +166,7 @@ def _changed_facts(manifest: Mapping[str, Any], facts: Mapping[str, Any]) -> lis
 
 
 def _refuse_other(store: Store, facts: Mapping[str, Any]) -> None:
-    """Scores and selections rest on the pool that is there: it must not vanish unasked."""
+    """Refuse to replace another pool, because scores and selections depend on it."""
     changed = _changed_facts(store.manifest(MANIFEST) or facts, facts)
     if changed:
         raise UsageError(
@@ -202,78 +176,59 @@ def _refuse_other(store: Store, facts: Mapping[str, Any]) -> None:
         )
 
 
-def _quarantine(store: Store, scan: Parser, exclude: frozenset[str], key: str) -> FirstPass:
-    """First pass: fill a census and commit pool/quarantine.jsonl."""
-    census = new_census(scan)
+def _write_quarantine(store: Store, first: FirstPass, key: str) -> None:
+    """Make the first pass, and commit pool/quarantine.jsonl."""
     with store.attempt(QUARANTINE_MANIFEST) as attempt:
         with attempt.path(QUARANTINE).open("w", encoding="utf-8") as handle:
-            for item in count(scan, census, exclude):
+            for item in first.run():
                 if isinstance(item, BadRecord):
                     _write_line(handle, item.line())
-        counts = dict(sorted(census.quarantined.items()))
-        attempt.meta = {"key": key, "rows_in": census.rows_in, "quarantined": counts}
-    return census
+        attempt.meta = {"key": key, "rows_in": first.rows_in, "quarantined": first.reasons}
 
 
-def _check(census: FirstPass, max_bad_rate: float, data: str, where: str) -> None:
-    check_rate(census.quarantined, census.rows_in, max_bad_rate, where)
-    check_any(census.rows, census.dropped, census.rows_in, data)
-
-
-def _where(store: Store) -> str:
-    return f"Each is named in {store.root / QUARANTINE}."
-
-
-def _commit(store: Store, scan: Parser, census: FirstPass, facts: dict[str, Any]) -> Pool:
-    """Second pass: write the shards that are not there yet, then the manifest."""
+def _write_pool(store: Store, first: FirstPass, facts: dict[str, Any]) -> Pool:
+    """Make the second pass: write the shards that are missing, then the manifest."""
     with store.attempt(MANIFEST) as attempt:
         with attempt.path(DROPPED).open("w", encoding="utf-8") as handle:
-            kept = _kept(scan, census, handle)
-            groups = enumerate(_cut(kept, facts["shard_rows"]))
-            shards = [_shard(store, i, group, facts["key"]) for i, group in groups]
-        _forget_beyond(store, len(shards))
+            groups = enumerate(_groups(_kept_rows(first, handle), facts["shard_rows"]))
+            shards = [_commit_shard(store, i, group, facts["key"]) for i, group in groups]
+        _remove_shards_beyond(store, len(shards))
         attempt.meta = {
             **facts,
-            "rows": census.rows,
-            "rows_in": census.rows_in,
-            "quarantined": dict(sorted(census.quarantined.items())),
-            "dropped": census.dropped,
-            "fingerprint": census.fingerprint(),
-            "warnings": census.warnings(),
+            "rows": first.rows,
+            "rows_in": first.rows_in,
+            "quarantined": first.reasons,
+            "dropped": first.dropped,
+            "fingerprint": first.fingerprint(),
+            "warnings": first.warnings(),
             "shards": shards,
         }
     return Pool.open(store)
 
 
-def _kept(scan: Parser, census: FirstPass, dropped: TextIO) -> Iterator[Example]:
-    """The rows that stay, with their ids; a line in `dropped` for each that does not."""
+def _kept_rows(first: FirstPass, dropped: TextIO) -> Iterator[Example]:
+    """Yield the kept rows with their ids; write a line to `dropped` for each of the others."""
     counted = 0
+    valid = (item for item in first.parser.parse() if not isinstance(item, BadRecord))
     try:
-        for example, kept in census.identified(_valid(scan)):
+        for example, kept in first.identify(valid):
             counted += 1
             if kept:
                 yield example
             else:
                 origin = {"id": example.id, "source": example.source, "row": example.row}
                 _write_line(dropped, {**origin, "reason": "in_test"})
+        if counted != first.rows + first.dropped:
+            raise ChangedData(first.parser.sources[-1].name)
     except ChangedData as error:
-        raise _changed(str(error)) from error
-    if counted != census.rows + census.dropped:
-        raise _changed(scan.sources[-1].name)
+        raise DataError(
+            f"{error} changed while it was being read",
+            hint="run again when no process writes to it",
+        ) from error
 
 
-def _valid(scan: Parser) -> Iterator[Example]:
-    return (item for item in scan.walk() if not isinstance(item, BadRecord))
-
-
-def _changed(name: str) -> DataError:
-    return DataError(
-        f"{name} changed while it was being read", hint="run again when nobody writes to it"
-    )
-
-
-def _cut(examples: Iterable[Example], shard_rows: int) -> Iterator[list[Example]]:
-    """Groups of `shard_rows` examples, fewer where their text grows too big for one shard."""
+def _groups(examples: Iterable[Example], shard_rows: int) -> Iterator[list[Example]]:
+    """Yield groups of `shard_rows` examples, fewer where their text is too big for one shard."""
     group: list[Example] = []
     size = 0
     for example in examples:
@@ -286,8 +241,8 @@ def _cut(examples: Iterable[Example], shard_rows: int) -> Iterator[list[Example]
         yield group
 
 
-def _shard(store: Store, i: int, group: Sequence[Example], key: str) -> dict[str, Any]:
-    """Commit one shard unless it is there and intact; its entry in the pool's manifest."""
+def _commit_shard(store: Store, i: int, group: Sequence[Example], key: str) -> dict[str, Any]:
+    """Commit one shard unless it exists and is intact; return its entry for the pool's manifest."""
     name, file = f"pool/part-{i:05d}.json", f"pool/part-{i:05d}.parquet"
     found = store.manifest(name)
     if found is None or found.get("key") != key:
@@ -303,7 +258,7 @@ def _shard(store: Store, i: int, group: Sequence[Example], key: str) -> dict[str
     }
 
 
-def _forget_beyond(store: Store, shards: int) -> None:
+def _remove_shards_beyond(store: Store, shards: int) -> None:
     """Remove the shards of an earlier, longer read: readers glob for part-*.parquet."""
     for path in sorted(store.root.glob("pool/part-*.parquet")):
         if int(path.stem.removeprefix("part-")) >= shards:

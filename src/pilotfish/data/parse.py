@@ -1,68 +1,103 @@
-"""Sources -> examples, one after the other; a bad record becomes a quarantine line and no more."""
+"""Parse sources into examples. A bad record becomes one quarantine line and costs nothing else."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from pilotfish.data.formats import Format, FormatMismatch, detect, split_record
-from pilotfish.data.readers.locate import Source
-from pilotfish.data.readers.raw_record import RawRecord
+from pilotfish.config.data import Source
+from pilotfish.data.detect import detect, split_record
+from pilotfish.data.formats import Format, FormatMismatch
+from pilotfish.data.readers.locate import locate
+from pilotfish.data.readers.raw_record import RawRecord, RecordSource
 from pilotfish.data.readers.strict_json import parse_object
 from pilotfish.data.readers.tables import json_of
 from pilotfish.errors import UsageError
 from pilotfish.records import Example
 
-SAMPLE = 256  # valid records that vote on the schema
+SAMPLE = 256  # valid records that vote on the format
 
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """One record that is no row: a line of quarantine.jsonl."""
+    """A record that cannot become a row."""
 
     source: str
     row: int
-    piece: RawRecord
+    raw: RawRecord
     reason: str
     detail: str
 
     def line(self) -> dict[str, Any]:
-        """The quarantine contract: where it lies, how to recognise it, why, and how it looks."""
+        """Return its line of quarantine.jsonl: position, digest, reason and a safe excerpt."""
         return {
             "source": self.source,
             "row": self.row,
-            "byte_offset": self.piece.offset,
-            "length": self.piece.bytes_long,
-            "sha256": self.piece.digest,
+            "byte_offset": self.raw.offset,
+            "length": self.raw.size,
+            "sha256": self.raw.digest,
             "reason": self.reason,
             "detail": self.detail,
-            "excerpt": self.piece.excerpt,
+            "excerpt": self.raw.excerpt,
         }
 
 
 @dataclass(frozen=True)
 class Parser:
-    """How to read some sources: the same every time it is walked through."""
+    """Reads some sources with one format; every pass over them gives the same examples."""
 
-    sources: Sequence[Source]
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    limit: int | None = None
-    schema: Format | None = None  # None only where no record at all can be parsed
+    sources: Sequence[RecordSource]  # where the records are, in reading order
+    mapping: Mapping[str, str] = field(default_factory=dict)  # canonical field -> the user's column
+    limit: int | None = None  # records to read at most, bad ones included
+    # the format of the rows; None only where no record could be parsed at all
+    format: Format | None = None
+    # columns of the first valid records, which chose the format, in the order met
+    columns: tuple[str, ...] = ()
 
-    def walk(self) -> Iterator[Example | BadRecord]:
-        """Every record as an Example (its id still "") or as Bad, in order."""
-        for source, row, piece in _records(self.sources, self.limit):
+    @classmethod
+    def open(cls, source: Source) -> "Parser":
+        """Locate DATA and detect its format.
+
+        Raises:
+            UsageError: A limit below 1, a missing path, preference data, an unknown format, or a
+                mapping that does not fit.
+        """
+        sources = locate(source)
+        if source.limit is not None and source.limit < 1:
+            raise UsageError(
+                f"limit is {source.limit}; it is the number of records to read, at least 1"
+            )
+        sample: list[dict[str, Any]] = []
+        for _, _, raw in _raw_records(sources, source.limit):
+            with suppress(FormatMismatch):
+                sample.append(parse_record(raw))
+            if len(sample) == SAMPLE:
+                break
+        format = detect(sample, source.mapping) if sample else None
+        columns = tuple(dict.fromkeys(column for record in sample for column in record))
+        return cls(sources, dict(source.mapping), source.limit, format, columns)
+
+    @property
+    def schema(self) -> str:
+        """The name of the format, "" where there is none."""
+        return self.format.name if self.format else ""
+
+    def parse(self) -> Iterator[Example | BadRecord]:
+        """Yield every record in order, as an Example (its id still "") or as a BadRecord."""
+        for source, row, raw in _raw_records(self.sources, self.limit):
             try:
-                yield self._example(parse_piece(piece), source, row, piece)
-            except FormatMismatch as unfit:
-                yield BadRecord(source, row, piece, unfit.reason, unfit.detail)
+                yield self._example(source, row, raw)
+            except FormatMismatch as error:
+                yield BadRecord(source, row, raw, error.reason, error.detail)
 
-    def _example(self, record: dict[str, Any], source: str, row: int, piece: RawRecord) -> Example:
-        if self.schema is None:
+    def _example(self, source: str, row: int, raw: RawRecord) -> Example:
+        record = parse_record(raw)
+        if self.format is None:
             raise FormatMismatch("missing_field", "no schema was found in the first records")
-        content, meta = split_record(record, self.mapping, self.schema)
-        raw = piece.data.decode()
+        content, meta = split_record(record, self.mapping, self.format)
+        line = raw.data.decode()
         return Example(
             id="",
             source=source,
@@ -71,49 +106,32 @@ class Parser:
             text=content.text,
             label=content.label,
             meta=meta,
-            raw=raw if "\n" not in raw else json_of(record),  # a pretty-printed list
+            raw=line if "\n" not in line else json_of(record),  # a pretty-printed list
         )
 
 
-def prepare(
-    sources: Sequence[Source], mapping: Mapping[str, str] | None, limit: int | None
-) -> tuple[Parser, list[dict[str, Any]]]:
-    """A Scan whose schema the first valid records chose, and those records.
+def parse_record(raw: RawRecord) -> dict[str, Any]:
+    """Parse one record.
 
-    Raises UsageError: a limit below 1, preference data, an unknown schema, a mapping that fits not.
+    Raises:
+        FormatMismatch: With the quarantine code of what is wrong.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit is {limit}; it is the number of records to read, at least 1")
-    chosen = dict(mapping or {})
-    sample = list(islice(_valid(sources, limit), SAMPLE))
-    schema = detect(sample, chosen) if sample else None
-    return Parser(sources, chosen, limit, schema), sample
-
-
-def parse_piece(piece: RawRecord) -> dict[str, Any]:
-    """The record of a piece; raises Unfit with its quarantine code."""
-    if piece.problem:
-        raise FormatMismatch(piece.problem, piece.detail)
+    if raw.problem:
+        raise FormatMismatch(raw.problem, raw.detail)
     try:
-        return parse_object(piece.data)
-    except FormatMismatch as unfit:
-        if piece.tail and unfit.reason in ("invalid_json", "invalid_utf8"):
+        return parse_object(raw.data)
+    except FormatMismatch as error:
+        if raw.at_end and error.reason in ("invalid_json", "invalid_utf8"):
             raise FormatMismatch(
-                "truncated_tail", f"the source ends here: {unfit.detail}"
-            ) from unfit
+                "truncated_tail", f"the source ends here: {error.detail}"
+            ) from error
         raise
 
 
-def _records(sources: Sequence[Source], limit: int | None) -> Iterator[tuple[str, int, RawRecord]]:
+def _raw_records(
+    sources: Sequence[RecordSource], limit: int | None
+) -> Iterator[tuple[str, int, RawRecord]]:
     everything = (
-        (source.name, row, piece) for source in sources for row, piece in enumerate(source.pieces())
+        (source.name, row, raw) for source in sources for row, raw in enumerate(source.records())
     )
     return islice(everything, None if limit is None else min(limit, sys.maxsize))
-
-
-def _valid(sources: Sequence[Source], limit: int | None) -> Iterator[dict[str, Any]]:
-    for _, _, piece in _records(sources, limit):
-        try:
-            yield parse_piece(piece)
-        except FormatMismatch:
-            continue

@@ -1,24 +1,40 @@
-"""A Pool: ordered examples on disk as canonical shards, verified before they are used."""
+"""A pool: ordered examples on disk as canonical shards, verified before they are used."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pilotfish.data.shards import SCHEMA, read_column, read_rows_of, read_table
 from pilotfish.errors import DamagedRun
-from pilotfish.records import Example
+from pilotfish.records import Example, Turn
 from pilotfish.store import Store
 
 MANIFEST = "pool/manifest.json"
 Item = TypeVar("Item")
 
+_TEXT = pa.large_string()  # a shard may hold more than 2 GiB of one column
+SCHEMA = pa.schema(
+    [
+        ("id", _TEXT),
+        ("source", _TEXT),
+        ("row", pa.int64()),
+        ("turns", pa.list_(pa.struct([("role", pa.string()), ("content", _TEXT)]))),
+        ("text", _TEXT),
+        ("label", _TEXT),
+        ("meta", _TEXT),
+        ("raw", _TEXT),
+        ("digest", pa.string()),
+    ]
+)
+
 
 class Pool:
-    """The rows of a run, in order; positions are 0-based over all shards.
+    """The rows of a run, in order. Positions are 0-based over all shards.
 
     A shard's digest is checked when it is first touched, so a worker reads only what it needs.
     """
@@ -31,7 +47,11 @@ class Pool:
 
     @classmethod
     def open(cls, store: Store) -> "Pool":
-        """The pool of a run; DamagedRun when there is none or its manifest is not intact."""
+        """Open the pool of a run.
+
+        Raises:
+            DamagedRun: There is none, or its manifest is not intact.
+        """
         return cls(store, store.require(MANIFEST))
 
     def __len__(self) -> int:
@@ -49,17 +69,13 @@ class Pool:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know about how the data was read."""
+        """Sentences about how the data was read."""
         return list(self.manifest["warnings"])
 
     @property
     def shards(self) -> int:
-        """How many shards there are."""
+        """Number of shards."""
         return len(self.manifest["shards"])
-
-    def bounds(self, i: int) -> tuple[int, int]:
-        """Positions [start, stop) of shard i in the pool."""
-        return int(self._starts[i]), int(self._starts[i + 1])
 
     @property
     def sizes(self) -> list[int]:
@@ -71,41 +87,53 @@ class Pool:
         """Positions [start, stop) of every shard."""
         return [self.bounds(i) for i in range(self.shards)]
 
+    def bounds(self, i: int) -> tuple[int, int]:
+        """Return the positions [start, stop) of shard i in the pool."""
+        return int(self._starts[i]), int(self._starts[i + 1])
+
     def shard(self, i: int) -> list[Example]:
-        """The examples of one shard, in order."""
-        return read_rows_of(self._path(i))
+        """Return the examples of one shard, in order."""
+        return _read_examples(self._path(i))
 
     def examples(self) -> Iterator[Example]:
-        """Every example in order, one shard in memory at a time."""
+        """Yield every example in order, with one shard in memory at a time."""
         for i in range(self.shards):
             yield from self.shard(i)
 
     def table(self, i: int, *names: str) -> pa.Table:
-        """Columns of shard i as they lie on disk, without reading the others.
+        """Return columns of shard i as they are on disk, without reading the others.
 
-        names: any column of a shard but `turns`.
+        Args:
+            i: The shard.
+            *names: Any column but `turns`.
         """
-        _check_plain(names)
-        return read_table(self._path(i), names)
+        for name in names:
+            if name not in SCHEMA.names or name == "turns":
+                raise KeyError(f"'{name}' is no plain column of a shard: {SCHEMA.names}")
+        return _read_table(self._path(i), names)
 
     def columns(self, *names: str) -> dict[str, NDArray[Any]]:
-        """Whole columns, [n] each, without reading the others: int64 for `row`, else text objects.
+        """Return whole columns without reading the others.
 
-        names: any column of a shard but `turns`.
+        Args:
+            *names: Any column but `turns`.
+
+        Returns:
+            Name -> [n]: int64 for `row`, else text objects.
         """
-        _check_plain(names)
-        paths = [self._path(i) for i in range(self.shards)]
-        return {name: np.concatenate([read_column(p, name) for p in paths]) for name in names}
+        shards = range(self.shards)
+        return {n: np.concatenate([_array(self.table(i, n), n) for i in shards]) for n in names}
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> list[Example]:
-        """The examples at some positions, in the order given."""
-        return self._gather(indices, read_rows_of)
+        """Return the examples at some positions, in the order given."""
+        return self._gather(indices, _read_examples)
 
     def raw(self, indices: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """The records at some positions as they came, one line each, in the order given."""
+        """Return the records at some positions as they came, one line each, in the order given."""
 
         def lines(path: Path, rows: Sequence[int]) -> list[str]:
-            return [str(line) for line in read_column(path, "raw")[list(rows)]]
+            column = _read_table(path, ["raw"])["raw"].to_pylist()
+            return [str(column[row]) for row in rows]
 
         return self._gather(indices, lines)
 
@@ -114,20 +142,20 @@ class Pool:
         indices: Sequence[int] | NDArray[np.int64],
         read: Callable[[Path, Sequence[int]], list[Item]],
     ) -> list[Item]:
-        """Read each shard at most once, then restore the order asked for."""
+        """Read each shard at most once, then restore the order of `indices`."""
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"positions must lie in [0, {len(self)})")
-        home = np.searchsorted(self._starts, wanted, side="right") - 1
+        shard_of = np.searchsorted(self._starts, wanted, side="right") - 1
         found: dict[int, Item] = {}
-        for i in np.unique(home):
-            places = np.flatnonzero(home == i)
+        for i in np.unique(shard_of):
+            places = np.flatnonzero(shard_of == i)
             rows = (wanted[places] - self._starts[i]).tolist()
             found.update(zip(places.tolist(), read(self._path(int(i)), rows), strict=True))
         return [found[place] for place in range(wanted.size)]
 
     def _path(self, i: int) -> Path:
-        """The parquet file of shard i, its digest checked once."""
+        """Return the parquet file of shard i, its digest checked once."""
         shard = self.manifest["shards"][i]
         if i not in self._verified:
             found = self.store.require(shard["manifest"])
@@ -140,7 +168,56 @@ class Pool:
         return self.store.path(shard["file"])
 
 
-def _check_plain(names: Sequence[str]) -> None:
-    for name in names:
-        if name not in SCHEMA.names or name == "turns":
-            raise KeyError(f"'{name}' is no plain column of a shard: {SCHEMA.names}")
+def write_shard(path: Path, examples: Sequence[Example]) -> None:
+    """Write one shard: the same bytes for the same rows, with no time, host or library in it."""
+    rows = [
+        {
+            "id": example.id,
+            "source": example.source,
+            "row": example.row,
+            "turns": [{"role": turn.role, "content": turn.content} for turn in example.turns],
+            "text": example.text,
+            "label": example.label,
+            "meta": json.dumps(example.meta, ensure_ascii=False, separators=(",", ":")),
+            "raw": example.raw,
+            "digest": example.digest,
+        }
+        for example in examples
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    pq.write_table(table, path, compression="zstd", write_statistics=False)
+
+
+def _read_examples(path: Path, rows: Sequence[int] | None = None) -> list[Example]:
+    """Return the examples of a shard, all or those at some positions, in the order given."""
+    table = pq.read_table(path, partitioning=None)
+    if rows is not None:
+        table = table.take(pa.array(rows, pa.int64()))
+    return [
+        Example(
+            id=row["id"],
+            source=row["source"],
+            row=row["row"],
+            turns=tuple(Turn(turn["role"], turn["content"]) for turn in row["turns"]),
+            text=row["text"],
+            label=row["label"],
+            meta=json.loads(row["meta"]),
+            raw=row["raw"],
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def _read_table(path: Path, names: Sequence[str]) -> pa.Table:
+    """Return some columns of a shard; no threads, because the read takes a millisecond."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(names), use_threads=False)
+
+
+def _array(table: pa.Table, name: str) -> NDArray[Any]:
+    column = table.column(name)
+    if name == "row":
+        return np.asarray(column.to_numpy(), dtype=np.int64)
+    array = np.empty(len(column), dtype=object)
+    array[:] = column.to_pylist()
+    return array

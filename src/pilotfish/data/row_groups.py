@@ -1,4 +1,4 @@
-"""Parquet of more rows than one wants in memory: written by row groups, read piece by piece."""
+"""Parquet files of more rows than fit in memory: write by row groups, read piece by piece."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ GROUP_ROWS = 1 << 14  # many small groups would make a footer that takes memory 
 
 
 class GroupedWriter:
-    """Takes tables of any size and writes row groups of GROUP_ROWS, so equal rows, equal bytes."""
+    """Takes tables of any size and writes row groups of GROUP_ROWS: equal rows, equal bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,9 +49,9 @@ class GroupedWriter:
 
 
 def groups(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
-    """Columns of a file, row group by row group.
+    """Yield columns of a file, row group by row group.
 
-    Not `iter_batches`: what it holds grows with the row groups of the whole file (pyarrow 26).
+    Not `iter_batches`: its memory grows with the row groups of the whole file (pyarrow 26).
     """
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
@@ -59,7 +59,7 @@ def groups(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def pieces(path: Path, names: Sequence[str], sizes: Iterable[int]) -> Iterator[pa.Table]:
-    """Columns of a file in tables of these sizes, one after the other; the file may hold more."""
+    """Yield columns of a file in consecutive tables of these sizes; the file may hold more rows."""
     tables, waiting = groups(path, names), pq.read_schema(path).empty_table().select(names)
     for size in sizes:
         parts = [waiting]
@@ -71,5 +71,5 @@ def pieces(path: Path, names: Sequence[str], sizes: Iterable[int]) -> Iterator[p
 
 
 def rows_in(path: Path) -> int:
-    """How many rows a file says it has."""
+    """Return the number of rows in a file."""
     return int(pq.read_metadata(path).num_rows)

@@ -1,9 +1,9 @@
-"""read: DATA becomes the run's pool; trusted and test rows are read beside it."""
+"""The pool of a run: open it, read DATA into it, and read trusted or test rows alongside."""
 
 import hashlib
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pilotfish.config.data import Source
@@ -17,12 +17,16 @@ from pilotfish.store import Run, Store
 
 
 def is_run(path: str) -> bool:
-    """Whether a DATA|RUN argument names a run folder."""
+    """Return whether a DATA|RUN argument names a run folder."""
     return (Path(path) / "run.json").is_file()
 
 
 def open_run(root: str | Path) -> Run:
-    """The run in a folder; UsageError, with the command that makes one, where there is none."""
+    """Open the run in a folder.
+
+    Raises:
+        UsageError: There is none; the hint is the command that makes one.
+    """
     if not is_run(str(root)):
         raise UsageError(
             f"there is no run at {root} (no run.json)",
@@ -32,7 +36,11 @@ def open_run(root: str | Path) -> Run:
 
 
 def pool_of(run: Run) -> Pool:
-    """The run's pool; UsageError, naming the missing step, where it holds none."""
+    """Open the run's pool.
+
+    Raises:
+        UsageError: The run has none yet; the hint is the missing step.
+    """
     if run.store.read_json("pool/manifest.json") is None:
         raise UsageError(
             f"{run.root} holds no pool yet",
@@ -42,24 +50,29 @@ def pool_of(run: Run) -> Pool:
 
 
 def source_of_run(run: Run) -> Source:
-    """The reading options the run's pool was made with."""
+    """Return the reading options that the run's pool was made with."""
     pool_of(run)
     facts = run.section("data")
     return Source(**{key: facts[key] for key in Source.__dataclass_fields__ if key in facts})
 
 
 def recorded_source(run: Run, source: Source) -> Source:
-    """The reading options in force: a RUN in the place of DATA stands for what it was read from."""
+    """Resolve the reading options of a command: a RUN given as DATA means what it was read from.
+
+    Raises:
+        UsageError: DATA is another run, or a run together with options about reading.
+    """
     if not is_run(source.data):
         return source
     if Path(source.data).resolve() != run.root.resolve():
         raise UsageError(
-            f"scores stand beside their rows, and those of {source.data} are not in {run.root}",
+            f"scores are kept in the run of their rows, and the rows of {source.data} are not in"
+            f" {run.root}",
             hint=f"leave out --out to add to {source.data}, or name the DATA itself",
         )
     if source != Source(source.data):
         raise UsageError(
-            f"{source.data} was read already: options about reading come too late",
+            f"{source.data} has been read already: options about reading come too late",
             hint="leave them out, or read DATA into another --out",
         )
     return source_of_run(run)
@@ -73,42 +86,48 @@ def open_pool(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Pool:
-    """The run's pool, read now or reused; other DATA in the same run is refused by name.
+    """Read DATA into the run's pool, or reuse the pool that an equal read left.
 
-    Until a pool was read nothing stands in the way of mended options.
+    Args:
+        run: The run.
+        source: DATA and how to read it.
+        exclude: `overlap_keys` of the test data; rows that match are dropped.
+        force: Replace a pool of other data.
+        progress: Receives notes.
+
+    Raises:
+        UsageError: The run holds other data, and `force` is off. Until a pool has been read, the
+            options may change freely.
     """
     progress.note(f"reading {source.data}")
     exclude_digest = hashlib.sha256("\n".join(sorted(exclude)).encode()).hexdigest()
     facts = redact_values({**asdict(source), "exclude": exclude_digest if exclude else None})
     free = force or not run.section("pool")
-    if old := run.section("data"):  # how many bad records are borne changes no row
+    if old := run.section("data"):  # how many bad records are tolerated changes no row
         run.update(data={**old, "max_bad_rate": source.max_bad_rate})
     run.fix("data", facts, force=free)
-    pool = read(source.data, run.store, exclude=exclude, replace=free, **source.arguments())  # type: ignore[arg-type]
-    kept = {key: pool.manifest[key] for key in ("fingerprint", "rows", "schema", "dropped")}
-    run.fix("pool", {**kept, "quarantined": pool.manifest["quarantined"]}, force=free)
+    pool = read(source, run.store, exclude=exclude, replace=free)
+    found = {key: pool.manifest[key] for key in ("fingerprint", "rows", "schema", "dropped")}
+    run.fix("pool", {**found, "quarantined": pool.manifest["quarantined"]}, force=free)
     warn(run, pool.warnings)
-    progress.note(f"pool: {len(pool):,} rows ({pool.manifest['schema']}), {bad_rows(pool)}")
+    quarantined = sum(pool.manifest["quarantined"].values())
+    progress.note(
+        f"pool: {len(pool):,} rows ({pool.schema}), {quarantined:,} quarantined,"
+        f" {found['dropped']:,} dropped: a test row has the same prompt"
+    )
     return pool
 
 
 def read_temporary(source: Source, store: Store, *, exclude: frozenset[str] = frozenset()) -> Pool:
-    """A pool in a folder that does not stay, so no error names the file of bad records there."""
+    """Read DATA into a folder that will be deleted, so that no error points into it."""
     try:
-        return read(source.data, store, exclude=exclude, **source.arguments())  # type: ignore[arg-type]
+        return read(source, store, exclude=exclude)
     except DataError as error:
-        said, found, _ = str(error).partition(f" Each is named in {store.root}")
+        message, found, _ = str(error).partition(f" Each is named in {store.root}")
         if not found:
             raise
         see = f"`pilotfish inspect {shlex.quote(source.data)}` counts them by reason"
-        raise DataError(said, hint=f"{see}; {error.hint}") from error
-
-
-def bad_rows(pool: Pool) -> str:
-    """What did not enter the pool, in words."""
-    quarantined = sum(pool.manifest["quarantined"].values())
-    dropped = pool.manifest["dropped"]
-    return f"{quarantined:,} quarantined, {dropped:,} dropped: a test row asks the same"
+        raise DataError(message, hint=f"{see}; {error.hint}") from error
 
 
 def read_extra_rows(
@@ -118,23 +137,29 @@ def read_extra_rows(
     exclude: frozenset[str] = frozenset(),
     limit: int | None = None,
 ) -> Rows:
-    """Trusted or test rows, in memory, read with the same options as the pool, its limit aside."""
-    arguments = {**source.arguments(), "limit": limit}
-    if not Path(data).exists():
-        return read_rows(data, exclude=exclude, **arguments)  # type: ignore[arg-type]
-    local = ("dataset_config", "split", "revision")
-    plain = {key: value for key, value in arguments.items() if key not in local}
-    return read_rows(data, exclude=exclude, **plain)  # type: ignore[arg-type]
+    """Read trusted or test rows into memory, with the pool's reading options except its limit.
+
+    Args:
+        source: The reading options of the pool. Those about hub datasets do not apply to local
+            `data`.
+        data: The rows to read.
+        exclude: `overlap_keys` of the test data; rows that match are dropped.
+        limit: Records to read at most.
+    """
+    options = replace(source, data=data, limit=limit)
+    if Path(data).exists():
+        options = replace(options, dataset_config=None, split=None, revision=None)
+    return read_rows(options, exclude=exclude)
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """sha256 over ids and contents, in order."""
+    """Return sha256 over ids and contents, in order."""
     lines = "\n".join(f"{example.id}\t{example.digest}" for example in examples)
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def warn(run: Run, texts: Sequence[str]) -> None:
-    """Add warnings to run.json, each once, for the report."""
+    """Add warnings to run.json for the report, each once."""
     known = list(run.manifest.get("warnings", []))
     fresh = [text for text in texts if redact(text) not in known]
     if fresh:

@@ -1,13 +1,11 @@
-"""inspect: what reading DATA would find, without writing anything."""
+"""Inspect DATA: report what reading it would find, without writing anything."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pilotfish.data.ingest import NOTHING, count, new_census
-from pilotfish.data.parse import BadRecord, prepare
-from pilotfish.data.readers.locate import HubOptions, locate
+from pilotfish.config.data import Source
+from pilotfish.data.first_pass import FirstPass
+from pilotfish.data.parse import BadRecord, Parser
 from pilotfish.records import Example
 
 SHOWN_BAD = 10
@@ -16,54 +14,45 @@ SHOWN_GOOD = 3
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found. `schema` is "" where no record could be parsed at all.
+    """The findings of reading DATA once."""
 
-    columns: of the first records, in the order met. quarantined: reason -> records.
-    quarantine: the first lines quarantine.jsonl would hold. examples: the first rows.
-    """
-
-    schema: str
-    columns: tuple[str, ...]
+    schema: str  # name of the format, "" where no record could be parsed at all
+    columns: tuple[str, ...]  # columns of the first records, in the order met
     sources: tuple[str, ...]
-    rows_in: int
-    rows: int
-    quarantined: dict[str, int]
-    quarantine: tuple[dict[str, Any], ...]
-    examples: tuple[Example, ...]
+    rows_in: int  # records read
+    rows: int  # records that become rows
+    quarantined: dict[str, int]  # reason -> records
+    quarantine: tuple[dict[str, Any], ...]  # the first lines that quarantine.jsonl would hold
+    examples: tuple[Example, ...]  # the first rows
     fingerprint: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # about how the data was read
 
 
-def inspect(
-    data: str | Path,
-    *,
-    mapping: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    dataset_config: str | None = None,
-    split: str | None = None,
-    revision: str | None = None,
-) -> Inspection:
-    """Read DATA once and say what is there; too many bad records are shown, not refused.
+def inspect(source: Source) -> Inspection:
+    """Read DATA once and report its content. Too many bad records are shown, not refused.
 
-    Raises UsageError like `read` (path, mapping, schema).
+    Args:
+        source: DATA and how to read it; `max_bad_rate` is not used.
+
+    Raises:
+        UsageError: Wrong path, mapping or format, as for `read`.
     """
-    sources = locate(data, HubOptions(dataset_config, split, revision))
-    scan, sample = prepare(sources, mapping, limit)
-    census, good, bad = new_census(scan), list[Example](), list[BadRecord]()
-    for item in count(scan, census, NOTHING):
+    parser = Parser.open(source)
+    first, good, bad = FirstPass(parser), list[Example](), list[BadRecord]()
+    for item in first.run():
         if isinstance(item, BadRecord):
             bad += [item] if len(bad) < SHOWN_BAD else []
         elif len(good) < SHOWN_GOOD:
             good.append(item)
     return Inspection(
-        schema=scan.schema.name if scan.schema else "",
-        columns=tuple(dict.fromkeys(column for record in sample for column in record)),
-        sources=tuple(source.name for source in sources),
-        rows_in=census.rows_in,
-        rows=census.rows,
-        quarantined=dict(sorted(census.quarantined.items())),
-        quarantine=tuple(item.line() for item in bad),
-        examples=tuple(example for example, _ in census.identified(good)),
-        fingerprint=census.fingerprint(),
-        warnings=tuple(census.warnings()),
+        schema=parser.schema,
+        columns=parser.columns,
+        sources=tuple(each.name for each in parser.sources),
+        rows_in=first.rows_in,
+        rows=first.rows,
+        quarantined=first.reasons,
+        quarantine=tuple(each.line() for each in bad),
+        examples=tuple(example for example, _ in first.identify(good)),
+        fingerprint=first.fingerprint(),
+        warnings=tuple(first.warnings()),
     )

@@ -81,9 +81,7 @@ def inspect_source(source: Source, *, model: str | None = None) -> DataReport:
     Raises:
         UsageError: The data or the model cannot be found.
     """
-    arguments = {**source.arguments()}
-    del arguments["max_bad_rate"]
-    found = inspect_data(source.data, **arguments)  # type: ignore[arg-type]
+    found = inspect_data(source)
     first = found.examples[0] if found.examples else None
     if first is None:
         return DataReport(found, (), "no usable row")

@@ -46,9 +46,9 @@ from pilotfish.training.torchrun import follower_loop, is_follower, lead, run_on
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import StepCallback
     from pilotfish.training.checkpoint import Checkpoints
     from pilotfish.training.teacher.outputs import TeacherOutputs
+    from pilotfish.training.validation import StepCallback
 
 # Settings that change how training runs, and not the weights.
 CHANGE_NOTHING = {
@@ -174,7 +174,7 @@ def _fit(
         "learning_rate": rate,
         "checkpoints": checkpoints_of(run, job.folder, job.config, job.made_from, progress),
         "on_step": lambda step, steps, loss: progress.step(name, step, steps),
-        "looks": job.recorder.callback if job.recorder else None,
+        "callback": job.recorder.callback if job.recorder else None,
     }
     if data.labels is not None:
         return train_classifier(
@@ -182,8 +182,8 @@ def _fit(
             targets=data.labels.targets, validation=data.labels.validation, **shared,
         )  # fmt: skip
     found: dict[str, Any] = run_on_all_ranks(
-        train, data.rows, job.model, job.config, teacher=job.teacher, taught=job.taught,
-        known=data.known, validation=data.validation, **shared,
+        train, data.rows, job.model, job.config, teacher=job.teacher, teacher_outputs=job.taught,
+        row_info=data.known, validation=data.validation, **shared,
     )  # fmt: skip
     return found
 
@@ -212,8 +212,8 @@ def _learning_rate(run: Run, job: TrainingJob) -> float | None:
     plain = job.config.model_copy(update={"learning_rate": None, "parallel": "ddp"})
     picked: float = run_on_all_ranks(
         pick_learning_rate, kept.rows, job.model, plain, rates, job.rate_rows,
-        seed=job.random_seed, steps=job.steps, teacher=job.teacher, taught=job.taught,
-        known=kept.known,
+        seed=job.random_seed, steps=job.steps, teacher=job.teacher, teacher_outputs=job.taught,
+        row_info=kept.known,
     )  # fmt: skip
     return picked
 

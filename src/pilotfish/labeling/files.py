@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.data.formats import FORMATS, answered_record
+from pilotfish.data.detect import answered_record
+from pilotfish.data.formats import FORMATS
 from pilotfish.labeling.predict import LabelPredictions
 from pilotfish.labeling.settings import LabelTask
 from pilotfish.labeling.table import Labels

@@ -1,6 +1,6 @@
-"""What the strong model minimises: one file per loss, pure functions on gathered token rows.
+"""The losses of the strong model: one file per loss, pure functions on gathered token rows.
 
-Every loss gives nats per row; the trainer divides their sum by the *global* number of supervised
+Every loss returns nats per row. The trainer divides their sum by the *global* number of supervised
 tokens, so that no micro-batch, rank or short answer weighs more than another.
 """
 
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from pilotfish.config import parse_method
 from pilotfish.errors import UsageError, unknown_name
-from pilotfish.losses.blocks import summed
 from pilotfish.losses.class_bias import Window, fit_bias
 from pilotfish.losses.dft import DFT
-from pilotfish.losses.inputs import Dense, LossInputs, Sampled, Teacher, TopK
+from pilotfish.losses.inputs import Dense, LossInputs, Sampled, Teacher, TopK, summed
 from pilotfish.losses.kd import KD, kd
 from pilotfish.losses.lm import LM, lm
 from pilotfish.losses.logconf import LogConf
@@ -49,31 +48,24 @@ __all__ = [
     "summed",
 ]
 
-HELPERS = {
-    "align",
-    "anchor",
-    "blocks",
-    "class_bias",
-    "corrected",
-    "divergences",
-    "inputs",
-    "schedules",
-    "validate",
-}
+HELPERS = {"align", "class_bias", "divergences", "inputs"}
 
 
 class Loss(Protocol):
-    """A frozen value: its fields are the knobs, calling it gives nats per row."""
+    """A frozen value: its fields are the settings, calling it returns nats per row."""
 
     @property
     def needs(self) -> frozenset[str]:
         """The fields of `LossInputs` that it needs besides `targets`: {"teacher"}, {"base"}, ..."""
 
-    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
-        """[m, v] logits, m rows given -> [m] nats. ValueError where something needed is absent."""
+    def __call__(self, logits: Tensor, inputs: LossInputs) -> Tensor:
+        """Return [m] nats of logits [m, v] and the inputs of m rows.
+
+        Raises ValueError where a needed input is missing.
+        """
 
     def describe(self) -> str:
-        """The loss in words."""
+        """Describe the loss in words."""
 
 
 LOSSES: dict[str, Callable[..., Loss]] = {
@@ -89,20 +81,20 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 
 
 def make_loss(text: str) -> Loss:
-    """The loss of a LOSS text: `lm`, `kd(temperature=2)`, `mix(lm=0.7, kd=0.3, temperature=1)`."""
+    """Build the loss of a LOSS text: `lm`, `kd(temperature=2)`, `mix(lm=0.7, kd=0.3)`."""
     method = parse_method(text)
     return build_loss(method.name, method.args)
 
 
-def build_loss(name: str, knobs: Mapping[str, Any]) -> Loss:
-    """The loss called `name` with these knobs; UsageError for a name or knob that is unknown."""
+def build_loss(name: str, settings: Mapping[str, Any]) -> Loss:
+    """Build a loss by name; raise UsageError for an unknown name, setting or value."""
     if name not in LOSSES:
         raise unknown_name("loss", name, LOSSES)
     known = list(signature(LOSSES[name]).parameters)
-    if wrong := sorted(set(knobs) - set(known)):
+    if wrong := sorted(set(settings) - set(known)):
         raise UsageError(
             f"the loss '{name}' has no {', '.join(wrong)}; "
-            f"it knows {', '.join(known) or 'no knobs'}",
+            f"it knows {', '.join(known) or 'no settings'}",
             hint="write lm, kd(temperature=1) or mix(lm=0.7, kd=0.3, temperature=1)",
         )
-    return LOSSES[name](**knobs)
+    return LOSSES[name](**settings)

@@ -1,4 +1,4 @@
-"""DFT: the language-model loss, each token weighted by how likely the student finds it already."""
+"""DFT: the language-model loss, each token weighted by the probability the student gives it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,20 +11,20 @@ from pilotfish.losses.lm import lm
 
 @dataclass(frozen=True)
 class DFT:
-    """-p[target] log p[target], no gradient through the weight: noise is learnt slowly.
+    """Dynamic fine-tuning (arXiv:2508.05629): -sg(p[target]) log p[target], sg without gradient.
 
-    Source: dynamic fine-tuning, arXiv:2508.05629.
+    Tokens that the student finds unlikely, noise among them, are learnt slowly.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
-        """[m, v], targets [m] -> [m] nats."""
-        if given.targets is None:
+    def __call__(self, logits: Tensor, inputs: LossInputs) -> Tensor:
+        """Return [m] nats >= 0 of logits [m, v] and targets [m]."""
+        if inputs.targets is None:
             raise ValueError("dft needs the targets")
-        plain = lm(logits, given.targets)
+        plain = lm(logits, inputs.targets)
         return (-plain).detach().exp() * plain
 
     def describe(self) -> str:
-        """The loss in words."""
+        """Describe the loss in words."""
         return "cross-entropy of the data's own next token times its probability (held fixed)"

@@ -1,4 +1,4 @@
-"""Knowledge distillation: the student's whole next-token distribution follows the teacher's."""
+"""Knowledge distillation: the student's next-token distribution follows the teacher's."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pilotfish.errors import UsageError
 from pilotfish.losses.align import both_logs, student_logs, target_column, with_target
-from pilotfish.losses.corrected import corrected
 from pilotfish.losses.divergences import (
     Divergence,
+    floored,
     forward_kl,
     jsd,
     reverse_kl,
@@ -19,9 +19,16 @@ from pilotfish.losses.divergences import (
     skew_reverse_kl,
     total_variation,
 )
-from pilotfish.losses.inputs import Dense, LossInputs, Sampled, TopK
+from pilotfish.losses.inputs import (
+    Dense,
+    LossInputs,
+    Sampled,
+    TopK,
+    check_choice,
+    check_flag,
+    check_number,
+)
 from pilotfish.losses.soft_ce import sampled_ce
-from pilotfish.losses.validate import check_choice, check_flag, check_number
 
 DIVERGENCES: dict[str, tuple[Divergence, str]] = {
     "forward": (
@@ -42,26 +49,71 @@ DIVERGENCES: dict[str, tuple[Divergence, str]] = {
 def kd(
     logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0, vocabulary: int | None
 ) -> Tensor:
-    """Forward KL(q_T || p_T) * T^2; q the teacher, p the student. [m, v], [m, u] -> [m] nats >= 0.
+    """KL(q_T || p_T) * T^2 of Hinton et al. 2015 (arXiv:1503.02531), q the teacher, p the student.
 
-    Source: Hinton et al. 2015, arXiv:1503.02531; the weak model as teacher: arXiv:2501.09223.
-    Raises ValueError where the heads do not both hold the vocabulary.
+    With the weak model as teacher: arXiv:2501.09223.
+
+    Args:
+        logits: [m, v] of the student.
+        teacher_logits: [m, u].
+        temperature: T > 0.
+        vocabulary: Number of real columns in both heads; None: all, v = u.
+
+    Returns:
+        [m] nats >= 0.
+
+    Raises:
+        ValueError: One of the heads does not hold the vocabulary.
     """
     return KD(temperature=temperature)(
         logits, LossInputs(teacher=Dense(teacher_logits), vocabulary=vocabulary)
     )
 
 
+def corrected(
+    log_q: Tensor, column: Tensor, trusted: Tensor, *, margin: float, tokens: int | None = None
+) -> Tensor:
+    """Move a teacher towards trusted targets that are not its own first choice.
+
+    q' = (1 - s) q + s * target, with the smallest s for which the target leads every other token
+    by `margin` in probability. The idea is margin-corrected fine-tuning of NVIDIA's
+    Model-Optimizer; the formula is ours.
+
+    Args:
+        log_q: [m, w] nats of the teacher.
+        column: [m] the column of each target.
+        trusted: [m] bool. Rows without it, and rows whose first choice is the target, are kept.
+        margin: Lead in probability, in (0, 1).
+        tokens: Columns from here on hold many tokens each (the rest of a top-k teacher), and do
+            not compete with the target.
+
+    Returns:
+        [m, w] nats.
+    """
+    q, at = log_q.exp(), column[:, None]
+    own = q.gather(-1, at)
+    rival = q.scatter(-1, at, -1.0)[:, :tokens].amax(-1, keepdim=True)
+    share = (margin + rival - own) / (1 + rival - own)
+    moved = ((1 - share) * q).scatter_add(-1, at, share)
+    wrong = trusted[:, None] & (rival > own)
+    return torch.where(wrong, floored(moved.clamp(min=0).log()), log_q)
+
+
 @dataclass(frozen=True)
 class KD:
-    """Learn the teacher's distribution and nothing else.
+    """A divergence of the student from the teacher at temperature T, times T^2.
 
-    temperature: T > 0; 1 leaves the distributions as they are. t2_scale: times T^2, which keeps the
-    size of the gradient as T grows. divergence: forward, reverse, jsd, skew, skew_reverse or tv.
-    beta, normalize: of jsd. skew: of the skewed ones, in [0, 1). correct: the margin in probability
-    by which a gold target leads in a teacher whose first choice it was not; 0 is off. gate: learn
-    from the teacher only at tokens where it gives the target more probability than the student
-    (a target that a top-k teacher does not name is one that it does not know better).
+    Attributes:
+        temperature: T > 0; 1 leaves the distributions as they are.
+        divergence: forward, reverse, jsd, skew, skew_reverse or tv.
+        beta: Of jsd, in [0, 1].
+        normalize: Of jsd: whether to divide by beta (1 - beta).
+        skew: Of skew and skew_reverse, in [0, 0.99].
+        t2_scale: Whether to multiply by T^2, which keeps the size of the gradient as T grows.
+        correct: Margin in probability by which a trusted target leads in a teacher whose first
+            choice it was not; 0 is off.
+        gate: Learn only at tokens where the teacher gives the target more probability than the
+            student does. A target that a top-k teacher did not store has probability 0.
     """
 
     temperature: float = 1.0
@@ -74,42 +126,59 @@ class KD:
     gate: bool = False
 
     def __post_init__(self) -> None:
-        check_number("kd", "temperature", self.temperature, open_=True)
+        check_number("kd", "temperature", self.temperature, above=True)
         check_choice("kd", "divergence", self.divergence, tuple(DIVERGENCES))
         check_number("kd", "beta", self.beta, high=1)
         check_number("kd", "skew", self.skew, high=0.99)
         check_number("kd", "correct", self.correct, high=0.99)
-        for knob in ("normalize", "t2_scale", "gate"):
-            check_flag("kd", knob, getattr(self, knob))
+        for setting in ("normalize", "t2_scale", "gate"):
+            check_flag("kd", setting, getattr(self, setting))
 
     @property
     def needs(self) -> frozenset[str]:
-        """The teacher, and which targets are gold where it is corrected."""
-        return frozenset({"teacher", "gold"} if self.correct else {"teacher"})
+        """The teacher, and where it is corrected, which targets are trusted."""
+        return frozenset({"teacher", "trusted"} if self.correct else {"teacher"})
 
-    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
-        """[m, v], a teacher -> [m] nats >= 0. ValueError where something needed is absent.
+    def __call__(self, logits: Tensor, inputs: LossInputs) -> Tensor:
+        """Return [m] nats >= 0 of logits [m, v] and a teacher.
 
-        A sampled teacher is learnt by forward KL only, up to the entropy of the teacher, which
-        draws do not tell: the value is that of soft_ce. UsageError for knobs that a stored teacher
-        cannot serve.
+        A sampled teacher gives forward KL plus the entropy of the teacher, which draws do not
+        hold: the value is that of soft_ce.
+
+        Raises:
+            ValueError: The teacher is missing, or targets or trusted marks that the settings need.
+            UsageError: A stored teacher does not support the settings.
         """
-        if isinstance(given.teacher, Sampled):
-            self._check_sampled()
-            return sampled_ce(student_logs(logits, given), given.teacher)
+        if isinstance(inputs.teacher, Sampled):
+            if self != KD(t2_scale=self.t2_scale):
+                raise UsageError(
+                    "a sampled teacher serves kd(divergence=forward) at temperature 1 and nothing "
+                    "else",
+                    hint="store its top-k, or train with an online teacher",
+                )
+            return sampled_ce(student_logs(logits, inputs), inputs.teacher)
         if self.correct or self.gate:
-            given = with_target(given)
-        log_q, log_p = both_logs(logits, given, self.temperature)
+            inputs = with_target(inputs)
+        log_q, log_p = both_logs(logits, inputs, self.temperature)
         if self.correct:
-            log_q = self._corrected(log_q, given)
-        found = self._divergence()(log_q, log_p)
+            if inputs.trusted is None:
+                raise ValueError("kd(correct=...) needs to know which targets are trusted")
+            log_q = corrected(
+                log_q,
+                target_column(inputs),
+                inputs.trusted,
+                margin=self.correct,
+                tokens=-1 if isinstance(inputs.teacher, TopK) else None,
+            )
+        divergence = partial(DIVERGENCES[self.divergence][0], **self._divergence_settings())
+        found = divergence(log_q, log_p)
         if self.t2_scale:
             found = found * self.temperature**2
-        return found * self._open(logits, given) if self.gate else found
+        return found * self._gate(logits, inputs) if self.gate else found
 
     def describe(self) -> str:
-        """The loss in words, with the direction of the divergence."""
-        knobs = {
+        """Describe the loss in words, with the direction of the divergence."""
+        settings = {
             "jsd": f", beta {self.beta:g}" + (", normalised" if self.normalize else ""),
             "skew": f", skew {self.skew:g}",
             "skew_reverse": f", skew {self.skew:g}",
@@ -118,38 +187,21 @@ class KD:
         more = f"; gold targets lead by {self.correct:g}" if self.correct else ""
         gate = "; only where the teacher finds the target likelier" if self.gate else ""
         ends = {0.0: "forward", 1.0: "reverse"} if self.divergence == "jsd" else {}
-        named = ends.get(self.beta, self.divergence)  # by definition, so it is said as what it is
+        name = ends.get(self.beta, self.divergence)  # at its ends, jsd is defined as a KL
         return (
-            f"{DIVERGENCES[named][1]}{knobs.get(self.divergence, '')}, "
+            f"{DIVERGENCES[name][1]}{settings.get(self.divergence, '')}, "
             f"at temperature {self.temperature:g}{times}{more}{gate}"
         )
 
-    def _divergence(self) -> Divergence:
-        knobs: dict[str, dict[str, Any]] = {
-            "jsd": {"beta": self.beta, "normalize": self.normalize},
-            "skew": {"skew": self.skew},
-            "skew_reverse": {"skew": self.skew},
-        }
-        return partial(DIVERGENCES[self.divergence][0], **knobs.get(self.divergence, {}))
-
-    def _check_sampled(self) -> None:
-        plain = KD(t2_scale=self.t2_scale)
-        if self != plain:
-            raise UsageError(
-                "a sampled teacher serves kd(divergence=forward) at temperature 1 and nothing else",
-                hint="store its top-k, or train with an online teacher",
-            )
-
-    def _corrected(self, log_q: Tensor, given: LossInputs) -> Tensor:
-        if given.gold is None:
-            raise ValueError("kd(correct=...) needs to know which targets are gold")
-        named = -1 if isinstance(given.teacher, TopK) else None
-        return corrected(log_q, target_column(given), given.gold, margin=self.correct, tokens=named)
+    def _divergence_settings(self) -> dict[str, Any]:
+        if self.divergence == "jsd":
+            return {"beta": self.beta, "normalize": self.normalize}
+        return {"skew": self.skew} if self.divergence.startswith("skew") else {}
 
     @staticmethod
     @torch.no_grad()
-    def _open(logits: Tensor, given: LossInputs) -> Tensor:
-        """[m] 1 where the teacher gives the target more than the student does, else 0."""
-        log_q, log_p = both_logs(logits, given)
-        at = target_column(given)[:, None]
+    def _gate(logits: Tensor, inputs: LossInputs) -> Tensor:
+        """Return [m] 1 where the teacher gives the target more than the student does, else 0."""
+        log_q, log_p = both_logs(logits, inputs)
+        at = target_column(inputs)[:, None]
         return (log_q.gather(-1, at) > log_p.gather(-1, at)).squeeze(-1).to(log_p.dtype)

@@ -1,4 +1,4 @@
-"""logconf: the student may side with its own confident belief against its weak teacher."""
+"""logconf: the student may prefer its own confident belief to that of its weak teacher."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.losses.align import dense_logs, student_logs
-from pilotfish.losses.inputs import LossInputs
-from pilotfish.losses.validate import check_choice, check_number
+from pilotfish.losses.inputs import LossInputs, check_choice, check_number
 
 PRIORS = ("match", "none")
 
@@ -20,14 +19,25 @@ def ramp(progress: float, *, alpha: float, warmup: float) -> float:
     return alpha * (min(1.0, progress / warmup) if warmup else 1.0)
 
 
+@torch.no_grad()
+def hardened(log_p: Tensor, bias: Tensor | None) -> Tensor:
+    """Return [m, w] 1 at argmax(log p + bias), else 0; no gradient."""
+    leaning = log_p if bias is None else log_p + bias[: log_p.shape[-1]].to(log_p)
+    return torch.zeros_like(log_p).scatter_(-1, leaning.argmax(-1, keepdim=True), 1.0)
+
+
 @dataclass(frozen=True)
 class LogConf:
-    """Cross-entropy towards (1 - a) * teacher + a * the student's own hardened class.
+    """Auxiliary confidence loss (arXiv:2312.09390): -sum ((1 - a) q + a h) log p.
 
-    alpha: the largest a, in [0, 1]. warmup: share of the steps over which a rises from 0. prior:
-    `match` hardens to argmax(log p + bias), the bias fitted so that hardened shares match the
-    teacher's mean (`fit_bias`); `none` to argmax p. Source: auxiliary confidence loss,
-    arXiv:2312.09390; more than two classes are our generalisation.
+    q is the teacher, p the student and h the student's hardened class. More than two classes are
+    our generalisation.
+
+    Attributes:
+        alpha: The largest a, in [0, 1].
+        warmup: Share of the steps over which a rises from 0.
+        prior: `match` hardens to argmax(log p + bias), the bias fitted so that the shares of
+            hardened classes match the teacher's mean (`fit_bias`); `none` hardens to argmax p.
     """
 
     alpha: float = 0.5
@@ -41,30 +51,26 @@ class LogConf:
 
     @property
     def needs(self) -> frozenset[str]:
-        """The teacher, and the bias where hardened shares are to match."""
+        """The teacher, and the bias where hardened shares must match."""
         return frozenset({"teacher", "bias"} if self.prior == "match" else {"teacher"})
 
-    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
-        """[m, v], a dense teacher, bias [v] (None: 0) -> [m] nats. ValueError without a teacher."""
-        log_q, log_p = dense_logs(logits, given), student_logs(logits, given)
-        share = ramp(given.progress, alpha=self.alpha, warmup=self.warmup)
+    def __call__(self, logits: Tensor, inputs: LossInputs) -> Tensor:
+        """Return [m] nats of logits [m, v], a dense teacher and a bias [v] (None: 0).
+
+        Raises ValueError without a teacher.
+        """
+        log_q, log_p = dense_logs(logits, inputs), student_logs(logits, inputs)
+        share = ramp(inputs.progress, alpha=self.alpha, warmup=self.warmup)
         target = (1 - share) * log_q.exp()
         if share:
-            bias = given.bias if self.prior == "match" else None
+            bias = inputs.bias if self.prior == "match" else None
             target = target + share * hardened(log_p, bias)
         return -(target * log_p).sum(-1)
 
     def describe(self) -> str:
-        """The loss in words."""
+        """Describe the loss in words."""
         how = ", its shares matched to the teacher's" if self.prior == "match" else ""
         return (
             f"cross-entropy towards the teacher, up to {self.alpha:g} of it the student's own "
             f"first choice{how} (rising over the first {self.warmup:.0%} of the steps)"
         )
-
-
-@torch.no_grad()
-def hardened(log_p: Tensor, bias: Tensor | None) -> Tensor:
-    """[m, w] 1 at argmax(log p + bias), else 0; no gradient."""
-    leaning = log_p if bias is None else log_p + bias[: log_p.shape[-1]].to(log_p)
-    return torch.zeros_like(log_p).scatter_(-1, leaning.argmax(-1, keepdim=True), 1.0)

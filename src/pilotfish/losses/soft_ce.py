@@ -7,26 +7,26 @@ import torch
 from torch import Tensor
 
 from pilotfish.losses.align import both_logs, student_logs
-from pilotfish.losses.inputs import LossInputs, Sampled
-from pilotfish.losses.validate import check_number
+from pilotfish.losses.inputs import LossInputs, Sampled, check_number
 
 
-def soft_ce(logits: Tensor, given: LossInputs) -> Tensor:
-    """-sum q log p of every row; gradient p - q. [m, v], a teacher -> [m] nats >= 0.
+def soft_ce(logits: Tensor, inputs: LossInputs) -> Tensor:
+    """-sum q log p of every row, with gradient p - q. [m, v], a teacher -> [m] nats >= 0.
 
-    Differs from KL(q || p) by the entropy of q, which no student changes. A sampled teacher gives
-    an unbiased estimate of it (arXiv:2503.16870).
+    It differs from KL(q || p) by the entropy of q, which does not depend on the student. A sampled
+    teacher gives an unbiased estimate (arXiv:2503.16870).
     """
-    if isinstance(given.teacher, Sampled):
-        return sampled_ce(student_logs(logits, given), given.teacher)
-    log_q, log_p = both_logs(logits, given)
+    if isinstance(inputs.teacher, Sampled):
+        return sampled_ce(student_logs(logits, inputs), inputs.teacher)
+    log_q, log_p = both_logs(logits, inputs)
     return -(log_q.exp() * log_p).sum(-1)
 
 
 def sampled_ce(log_p: Tensor, teacher: Sampled) -> Tensor:
     """-sum of the draws' weights times log p. [m, w], draws [m, k] -> [m] nats.
 
-    Draws of tokens that pad the teacher's head are left out, and the others' weights add up to 1.
+    Draws of tokens that pad the teacher's head are left out, and the weights of the others are
+    scaled to sum to 1.
     """
     width = log_p.shape[-1]
     known = teacher.ids < width
@@ -37,9 +37,10 @@ def sampled_ce(log_p: Tensor, teacher: Sampled) -> Tensor:
 
 @dataclass(frozen=True)
 class SoftCE:
-    """Learn the teacher's probabilities as targets.
+    """Cross-entropy of the teacher's probabilities: (1 - s) * -sum q log p + s * mean of -log p.
 
-    smoothing: in [0, 1); the share of the target spread evenly over all (real) outcomes.
+    Attributes:
+        smoothing: s in [0, 1], the share of the target spread evenly over all real outcomes.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
@@ -49,15 +50,15 @@ class SoftCE:
     def __post_init__(self) -> None:
         check_number("soft_ce", "smoothing", self.smoothing, high=1)
 
-    def __call__(self, logits: Tensor, given: LossInputs) -> Tensor:
-        """[m, v], a teacher of any form -> [m] nats. ValueError without one."""
-        soft = soft_ce(logits, given)
+    def __call__(self, logits: Tensor, inputs: LossInputs) -> Tensor:
+        """Return [m] nats of logits [m, v] and a teacher of any form; ValueError without one."""
+        soft = soft_ce(logits, inputs)
         if not self.smoothing:
             return soft
-        evenly: Tensor = -torch.mean(student_logs(logits, given), -1)
+        evenly: Tensor = -torch.mean(student_logs(logits, inputs), -1)
         return (1 - self.smoothing) * soft + self.smoothing * evenly
 
     def describe(self) -> str:
-        """The loss in words."""
+        """Describe the loss in words."""
         more = f", {self.smoothing:g} of them spread evenly" if self.smoothing else ""
         return f"cross-entropy of the teacher's probabilities{more}"

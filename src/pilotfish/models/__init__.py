@@ -1,4 +1,4 @@
-"""Safe loading of models and what names them; nothing else knows a device.
+"""Load models safely and identify them; no other room chooses a device.
 
 Importing this room without torch or transformers raises MissingExtra with the pip line, so callers
 import it inside functions.
@@ -13,7 +13,6 @@ except ModuleNotFoundError as error:
     raise MissingExtra("running a model", "models") from error
 
 from pilotfish.models.classifier import classes_of, load_classifier
-from pilotfish.models.configs import config_of, is_classifier
 from pilotfish.models.digests import identify, model_digest, tokenizer_digest
 from pilotfish.models.file_checks import silence_loading
 from pilotfish.models.loading import (
@@ -26,8 +25,7 @@ from pilotfish.models.loading import (
     set_threads,
     window_of,
 )
-from pilotfish.models.provenance import origin
-from pilotfish.number_formats import pick_dtype
+from pilotfish.models.provenance import config_of, is_classifier, origin
 
 __all__ = [
     "TINY",
@@ -43,7 +41,6 @@ __all__ = [
     "model_digest",
     "origin",
     "pick_device",
-    "pick_dtype",
     "set_threads",
     "silence_loading",
     "tokenizer_digest",

@@ -1,26 +1,32 @@
-"""What names a model and its tokenizer: digests of content, never of a path."""
+"""Identify a model and its tokenizer by digests of content, never by a path."""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from pilotfish.models.configs import config_of
 from pilotfish.models.file_checks import is_local
-from pilotfish.models.provenance import commit_of, own_code
+from pilotfish.models.provenance import commit_of, config_of, own_code
 from pilotfish.store import sha256_file
 
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt",
-    "vocab.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-)  # fmt: skip
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
 _IDENTITY = ("config.json", "*.safetensors", *TOKENIZER_FILES)
 
 
 def model_digest(name: str) -> str:
-    """sha256 that names a model: of its files for a folder, of name and commit for the hub.
+    """Return the sha256 of a model: of its files for a folder, of name and commit for the hub.
 
-    A model that runs code of its own is another one than the same files without it.
+    A model that runs code of its own differs from the same files without that code.
     """
     own = own_code(name)
     if not is_local(name):
@@ -31,16 +37,20 @@ def model_digest(name: str) -> str:
 
 
 def identify(name: str) -> str:
-    """`Loaded.digest` of a model, without loading its weights."""
-    config_of(name)  # a name that is no model is no name
+    """Return `Loaded.digest` of a model without loading its weights.
+
+    Raises:
+        UsageError: There is no such model.
+    """
+    config_of(name)
     return model_digest(name)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """sha256 of how text becomes ids: vocabulary, merges, pipeline, added tokens.
+    """Return the sha256 of how text becomes ids: vocabulary, merges, pipeline, added tokens.
 
-    Which token plays EOS or PAD, padding state and the chat template are left out on purpose:
-    two tokenizers with equal digests give equal ids for equal text.
+    Which token is EOS or PAD, the padding state and the chat template are left out on purpose: two
+    tokenizers with equal digests give equal ids for equal text.
     """
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda pair: (pair[1], pair[0]))
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -58,5 +68,5 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def sha(value: Any) -> str:
-    """sha256 of a value's JSON."""
+    """Return the sha256 of a value's JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What may be loaded: safetensors only; and the words for what may not."""
+"""Check that a model folder holds safetensors, and explain in words what cannot be loaded."""
 
 import logging
 import os
@@ -14,7 +14,11 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def check_folder(name: str) -> None:
-    """UsageError unless a local folder holds a model as safetensors."""
+    """Check that a local folder holds a model as safetensors.
+
+    Raises:
+        UsageError: It does not; weights as a pickle are named.
+    """
     folder = Path(name)
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a model folder")
@@ -32,9 +36,9 @@ def check_folder(name: str) -> None:
     )
 
 
-def unloadable(name: str, what: str, error: Exception) -> UsageError:
-    """One sentence for the many ways transformers fails to load something."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def unloadable(name: str, part: str, error: Exception) -> UsageError:
+    """Return one sentence for an error of transformers while it loaded a part ("tokenizer")."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if "trust_remote_code" in str(error):
         return UsageError(
             f"{name} brings its own code, which is not run unless you ask for it",
@@ -42,15 +46,19 @@ def unloadable(name: str, what: str, error: Exception) -> UsageError:
             "you trust it pass --trust-remote-code (in a recipe: trust_remote_code: true)",
         )
     if is_local(name):
-        return UsageError(f"cannot load the {what} in {name}: {first}")
+        return UsageError(f"cannot load the {part} in {name}: {first_line}")
     return UsageError(
-        f"cannot load the {what} '{name}': there is no such folder, and the hub says: {first}",
+        f"cannot load the {part} '{name}': there is no such folder, and the hub says: {first_line}",
         hint="check the spelling, the network and HF_HUB_OFFLINE, or give a local folder",
     )
 
 
 def is_local(name: str) -> bool:
-    """Whether a model is a folder here; UsageError for a path that leads nowhere."""
+    """Return whether a model is a folder on this machine.
+
+    Raises:
+        UsageError: The name is a path, and nothing exists there.
+    """
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if not Path(name).exists() and looks_like_path:
         raise UsageError(f"there is no model folder {name}", hint="check the path")
@@ -59,7 +67,7 @@ def is_local(name: str) -> bool:
 
 @contextmanager
 def silence_loading() -> Iterator[None]:
-    """transformers says nothing inside, unless TRANSFORMERS_VERBOSITY asks it to."""
+    """Silence transformers inside the context, unless TRANSFORMERS_VERBOSITY is set."""
     log = transformers.utils.logging
     hub = logging.getLogger("huggingface_hub")
     before = log.get_verbosity(), log.is_progress_bar_enabled(), hub.level

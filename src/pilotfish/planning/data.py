@@ -12,7 +12,7 @@ from pilotfish.config.data import Source
 from pilotfish.data import overlap_keys
 from pilotfish.data.held_out import load_eval_rows, source_of_recipe
 from pilotfish.data.readers.files import FileSource
-from pilotfish.data.readers.locate import HubOptions, locate
+from pilotfish.data.readers.locate import locate
 from pilotfish.data.run_pool import read_temporary
 from pilotfish.store import Store
 
@@ -59,7 +59,7 @@ def counting_note(data: DatasetSize) -> str:
 
 def _estimated_records(recipe: Recipe, source: Source) -> int | None:
     """Return the records of data too large to be read for a plan; None for smaller data."""
-    found = locate(source.data, HubOptions(source.dataset_config, source.split, source.revision))
+    found = locate(source)
     files = [each for each in found if isinstance(each, FileSource)]
     size = sum(file.path.stat().st_size for file in files)
     # a hub dataset is on this disk once it was opened, and has no files to measure
@@ -75,7 +75,7 @@ def _records_in_file(file: FileSource) -> int:
     path = file.path
     if path.suffix == ".parquet":
         return int(pq.read_metadata(path).num_rows)
-    first = [piece.data for piece, _ in zip(file.pieces(), range(SAMPLED_RECORDS), strict=False)]
+    first = [piece.data for piece, _ in zip(file.records(), range(SAMPLED_RECORDS), strict=False)]
     text = b"\n".join(first)
     packed = gzip.compress(text) if path.name.lower().endswith(".gz") else text
     return max(1, round(path.stat().st_size * max(len(first), 1) / max(len(packed), 1)))

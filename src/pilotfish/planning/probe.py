@@ -52,7 +52,7 @@ from pilotfish.tokenization import clamp_max_length, encode_needs, encode_scorin
 from pilotfish.training.data.dataset import training_set_of
 from pilotfish.training.data.rows import TokenizedRows
 from pilotfish.training.loop import Plan, TrainerModule, steps
-from pilotfish.training.setup import accelerator, prepare, seeded
+from pilotfish.training.setup import prepare, seeded
 from pilotfish.training.trainer import build_learner
 from pilotfish.training.validation import held_out_loss
 
@@ -437,7 +437,7 @@ def time_training(
             lambda: training_set_of(rows, student, loss, config, teacher=teacher)
         )
         building, module = timed(lambda: build_learner(student, loss, dataset.rows, teacher))
-        state = TrainerModule.begin(module, config, accelerator())
+        state = TrainerModule.begin(module, config)
         pace = _time_steps(state, dataset.rows, config, bf16=student.bf16, seconds=seconds)
         some = dataset.rows.take(range(min(16, len(dataset.rows))))
         held_out = timed(lambda: held_out_loss(student, some))[0] / sum(some.lengths)
@@ -459,10 +459,7 @@ def _time_steps(
 
     def take(chosen: Ints) -> float:
         made = Plan(steps=1, learning_rate=1e-6, seed=0, bf16=bf16)
-        moving = steps(
-            state.learner, rows.take([int(i) for i in chosen]), made, config,
-            accelerator=accelerator(), work=state,
-        )  # fmt: skip
+        moving = steps(state, rows.take([int(i) for i in chosen]), made, config)
         return timed(lambda: next(moving))[0]
 
     drawn = [np.resize(rng.permutation(len(rows)), size) for _ in range(DRAWN_STEPS)]

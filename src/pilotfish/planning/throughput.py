@@ -166,7 +166,7 @@ def step_positions(lengths: Ints, config: TrainConfig, *, draws: int = 64) -> fl
 
 def padded_positions(lengths: Sequence[int], config: TrainConfig) -> float:
     """Count the positions of one step, padding included, cut into micro-batches as in training."""
-    from pilotfish.training.data.order import micro_batches
+    from pilotfish.data_order import micro_batches
 
     cut = micro_batches(range(len(lengths)), lengths, config.per_device_train_batch_size)
     return float(sum(len(part) * max(lengths[i] for i in part) for part in cut))

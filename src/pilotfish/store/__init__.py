@@ -1,8 +1,7 @@
-"""The only room that commits: temp file, fsync, rename, manifest last, lock."""
+"""Commit files to a run folder: temp file, fsync, rename, manifest last, under a lock."""
 
 from pilotfish.store.commit import Attempt, Store, sha256_file
-from pilotfish.store.leases import Leases, has_workers, tidy, working
-from pilotfish.store.lock import run_lock, sweep_if_idle
+from pilotfish.store.locks import Leases, has_workers, run_lock, sweep_if_idle, tidy, working
 from pilotfish.store.run import Run
 
 __all__ = [

@@ -1,8 +1,7 @@
-"""JSON that vouches for itself: strict, the same bytes for the same value, a digest over it all.
+"""JSON with a checksum of itself: strict, the same bytes for the same value.
 
-A manifest holds the digests of its files, and nothing holds its own: a bit flipped in a count, a
-name or a score key would be believed. So each file of JSON bears a seal: the digest of its bytes as
-they are with the seal left blank.
+A manifest holds the digests of its files, but a bit flipped in the manifest itself would go
+unnoticed. So each JSON file holds a seal: the digest of its own bytes with the seal left blank.
 """
 
 import hashlib
@@ -15,22 +14,30 @@ from pilotfish.errors import DamagedRun
 
 SEAL = "seal"
 
-
-def dump_json(value: Any) -> bytes:
-    """Strict (no NaN), sorted, readable JSON bytes: the same value gives the same bytes."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    # a lone surrogate becomes its JSON escape instead of an error
-    return (text + "\n").encode("utf-8", "backslashreplace")
+# Only the outermost object's keys are indented by two; a line feed inside a text is escaped.
+_LINE = re.compile(rb'\n  "seal": "([0-9a-f]{64}|)"')
 
 
 def with_checksum(value: Mapping[str, Any]) -> bytes:
-    """The bytes of a JSON object with its seal; ValueError for what strict JSON cannot say."""
-    blank = dump_json({**value, SEAL: ""})
+    """Return the bytes of a JSON object with its seal.
+
+    Raises:
+        ValueError: Strict JSON cannot hold the value (NaN).
+    """
+    text = json.dumps(
+        {**value, SEAL: ""}, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
+    # a lone surrogate becomes its JSON escape instead of an error
+    blank = (text + "\n").encode("utf-8", "backslashreplace")
     return _LINE.sub(_line(hashlib.sha256(blank).hexdigest()), blank, count=1)
 
 
 def checked_json(data: bytes, name: str) -> dict[str, Any]:
-    """What was sealed, without its seal; DamagedRun, naming the file, for any other bytes."""
+    """Return a sealed JSON object without its seal.
+
+    Raises:
+        DamagedRun: The bytes are not those that were written; says `name`.
+    """
     line = _LINE.search(data)
     blank = _LINE.sub(_line(""), data, count=1)
     if line is None or line[1].decode() != hashlib.sha256(blank).hexdigest():
@@ -45,7 +52,3 @@ def checked_json(data: bytes, name: str) -> dict[str, Any]:
 
 def _line(digest: str) -> bytes:
     return f'\n  "{SEAL}": "{digest}"'.encode()
-
-
-# Only the outermost object's keys are indented by two; a line feed inside a text is escaped.
-_LINE = re.compile(rb'\n  "seal": "([0-9a-f]{64}|)"')

@@ -22,17 +22,13 @@ _LOG = logging.getLogger(__name__)
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
+    """Return the hex sha256 of a file, read in blocks."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _rel(root: Path, target: Path) -> str:
-    return str(target.relative_to(root))
-
-
 class Attempt:
-    """One try at writing a group of files; nothing is visible until it ends well."""
+    """An attempt to write a group of files; nothing is visible until it succeeds."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root = root
@@ -41,17 +37,17 @@ class Attempt:
         self._pending: list[tuple[Path, Path]] = []
 
     def path(self, rel: str) -> Path:
-        """A temp path to write; it gets the name `rel` (below the run) at commit."""
+        """Return a temp path to write; it gets the name `rel` (below the run) at commit."""
         temp = self._folder / f"{len(self._pending):04d}-{Path(rel).name}"
         self._pending.append((temp, self._root / rel))
         return temp
 
     def scratch(self, name: str) -> Path:
-        """A temp path that is not committed: it is gone when the attempt ends."""
+        """Return a temp path that is not committed and is deleted when the attempt ends."""
         return self._folder / f"scratch-{name}"
 
     def folder(self, rel: str) -> Path:
-        """A temp folder to fill; each file in it lands below `rel` at commit."""
+        """Return a temp folder to fill; its files are moved below `rel` at commit."""
         temp = self._folder / f"{len(self._pending):04d}-dir"
         fs_ops.make_dir(temp)
         self._pending.append((temp, self._root / rel))
@@ -62,7 +58,7 @@ class Attempt:
         self.path(rel).write_bytes(with_checksum(value))
 
     def files(self) -> list[tuple[Path, Path]]:
-        """(temp, target) of every file written, folders opened up."""
+        """Return (temp, target) of every file written, folders expanded."""
         pairs: list[tuple[Path, Path]] = []
         for temp, target in self._pending:
             if temp.is_dir():
@@ -80,7 +76,11 @@ class Store:
         self.root = Path(root)
 
     def path(self, rel: str) -> Path:
-        """Absolute path of a name below the run; refuses to leave it."""
+        """Return the path of a name below the run.
+
+        Raises:
+            UsageError: The name leads out of the run folder.
+        """
         target = (self.root / rel).resolve()
         if not target.is_relative_to(self.root.resolve()):
             raise UsageError(
@@ -91,9 +91,18 @@ class Store:
 
     @contextmanager
     def attempt(self, manifest: str) -> Iterator[Attempt]:
-        """Write a group: fill `attempt.path(...)`, set `attempt.meta`; committed on clean exit.
+        """Write a group of files that is committed when the context ends without an error.
 
         Order on disk: every data file (fsync, rename, fsync of its folder), then the manifest.
+
+        Args:
+            manifest: Name of the group's manifest, below the run.
+
+        Yields:
+            The attempt: write to `attempt.path(...)`, and set `attempt.meta`.
+
+        Raises:
+            DiskError: The disk is full, or another I/O error.
         """
         with fs_ops.disk_errors():
             fs_ops.make_dirs(self.root)
@@ -107,29 +116,28 @@ class Store:
                 fs_ops.remove_tree(folder)
 
     def _commit(self, attempt: Attempt, manifest: str) -> None:
-        files = [(temp, target, _rel(self.root, target)) for temp, target in attempt.files()]
+        files = attempt.files()
         listed = {
-            rel: {"sha256": sha256_file(temp), "bytes": temp.stat().st_size}
-            for temp, _, rel in files
+            str(target.relative_to(self.root)): {
+                "sha256": sha256_file(temp),
+                "bytes": temp.stat().st_size,
+            }
+            for temp, target in files
         }
         value = {**attempt.meta, "files": listed}
-        if self._stands(manifest, value):
-            return
-        self._drop_leftovers(manifest, {*listed})
-        # An old manifest must not vouch for new data, not even for a moment.
+        found, bad = self._read_group(manifest)
+        if found is not None and not bad and with_checksum(found) == with_checksum(value):
+            return  # the same is committed already, so a late worker withdraws nothing
+        self._remove_leftovers(manifest, {*listed})
+        # An old manifest must not name new data, not even for a moment.
         self.forget(manifest)
-        _land([(temp, target) for temp, target, _ in files])
+        _rename(files)
         self.write_json(manifest, value)
 
-    def _stands(self, manifest: str, value: Mapping[str, Any]) -> bool:
-        """Whether the same is there already, so that a late worker withdraws nothing."""
-        found, bad = self._look(manifest)
-        return found is not None and not bad and with_checksum(found) == with_checksum(value)
-
-    def _drop_leftovers(self, manifest: str, fresh: set[str]) -> None:
+    def _remove_leftovers(self, manifest: str, fresh: set[str]) -> None:
         """Remove files of the old group that the new one lacks: loaders of folders would see them.
 
-        While the old manifest still names them, so that a crash in between is made good.
+        The old manifest still names them, so a rerun repairs a crash in between.
         """
         try:
             old = (self.read_json(manifest) or {}).get("files")
@@ -139,11 +147,11 @@ class Store:
             self.remove(rel)
 
     def forget(self, manifest: str) -> None:
-        """Withdraw a manifest: its files are garbage from now on."""
+        """Withdraw a manifest, which makes its files garbage."""
         self.remove(manifest)
 
     def remove(self, rel: str) -> None:
-        """Delete one file for good; another worker may do the same."""
+        """Delete one file durably; another worker may do the same."""
         path = self.path(rel)
         if path.exists():
             with fs_ops.disk_errors():
@@ -151,7 +159,7 @@ class Store:
                 fs_ops.fsync_dir(path.parent)
 
     def remove_folder(self, rel: str) -> None:
-        """Delete a folder of files that no manifest vouches for any more."""
+        """Delete a folder of files that no manifest names any more."""
         path = self.path(rel)
         if path.is_dir():
             with fs_ops.disk_errors():
@@ -159,7 +167,7 @@ class Store:
                 fs_ops.fsync_dir(path.parent)
 
     def write_json(self, rel: str, value: Mapping[str, Any]) -> None:
-        """Atomically write one sealed JSON file."""
+        """Write one sealed JSON file atomically."""
         data = with_checksum(value)
         with fs_ops.disk_errors():
             target = self.path(rel)
@@ -167,33 +175,37 @@ class Store:
             temp = target.parent / f"{TEMP}{secrets.token_hex(8)}"
             try:
                 fs_ops.write_bytes(temp, data)
-                _land([(temp, target)])
+                _rename([(temp, target)])
             finally:
                 if temp.exists():
                     fs_ops.unlink(temp)
 
     def read_json(self, rel: str) -> dict[str, Any] | None:
-        """A sealed JSON object below the run; None when absent; DamagedRun when not as written."""
+        """Return a sealed JSON object below the run, None when absent.
+
+        Raises:
+            DamagedRun: It is not as it was written.
+        """
         path = self.path(rel)
         return checked_json(path.read_bytes(), rel) if path.exists() else None
 
     def manifest(self, rel: str) -> dict[str, Any] | None:
-        """A group's manifest where it and every file it names are intact, else None.
+        """Return a group's manifest where it and every file it names are intact, else None.
 
-        What is there and damaged is named in a warning of the log: whoever asks makes it again.
+        Damaged files are named in a warning of the log; the caller makes them again.
         """
-        found, bad = self._look(rel)
+        found, bad = self._read_group(rel)
         if bad:
             _LOG.warning("%s in %s: damaged, not used", ", ".join(bad), self.root)
         return None if bad else found
 
     def holds(self, rel: str, facts: Mapping[str, Any]) -> bool:
-        """Whether a group is intact and its manifest has all of `facts`, compared as JSON."""
+        """Return whether a group is intact and its manifest has all of `facts`, as JSON."""
         found = self.manifest(rel)
         return found is not None and {**found, **json.loads(json.dumps(facts))} == found
 
-    def _look(self, rel: str) -> tuple[dict[str, Any] | None, list[str]]:
-        """A manifest, and what of its group is damaged."""
+    def _read_group(self, rel: str) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return a manifest, and the damaged files of its group."""
         try:
             found = self.read_json(rel)
         except DamagedRun:
@@ -205,7 +217,7 @@ class Store:
         return found, self.damage(found)
 
     def damage(self, manifest: Mapping[str, Any]) -> list[str]:
-        """The files of a manifest that are missing or changed, by name."""
+        """Return the files of a manifest that are missing or changed, by name."""
         return [rel for rel, facts in manifest["files"].items() if not self._intact(rel, facts)]
 
     def _intact(self, rel: str, facts: Any) -> bool:
@@ -216,7 +228,11 @@ class Store:
         return path.is_file() and path.stat().st_size == size and sha256_file(path) == digest
 
     def require(self, rel: str) -> dict[str, Any]:
-        """A manifest that must be there and intact; DamagedRun names what is not."""
+        """Return a manifest that must exist and be intact.
+
+        Raises:
+            DamagedRun: It is missing, or files of its group are damaged; names them.
+        """
         found = self.read_json(rel)
         if found is None:
             raise DamagedRun(f"{rel} is missing from {self.root}")
@@ -228,7 +244,7 @@ class Store:
         return found
 
     def sweep(self) -> None:
-        """Remove what interrupted attempts left behind; only under the run's lock."""
+        """Remove what interrupted attempts left behind. Call it under the run's lock."""
         for left in self.root.rglob(f"{TEMP}*"):
             if left.is_dir():
                 fs_ops.remove_tree(left)
@@ -236,8 +252,8 @@ class Store:
                 fs_ops.unlink(left)
 
 
-def _land(files: Sequence[tuple[Path, Path]]) -> None:
-    """Give finished temp files their names, all of it durable before this returns."""
+def _rename(files: Sequence[tuple[Path, Path]]) -> None:
+    """Give finished temp files their names; everything is durable when this returns."""
     for temp, _ in files:
         fs_ops.fsync_file(temp)
     folders = dict.fromkeys(target.parent for _, target in files)

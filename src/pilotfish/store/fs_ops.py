@@ -1,6 +1,6 @@
-"""Every step that changes a run on disk, one function each, so that a test can fail any of them.
+"""The steps that change a run on disk, one function each, so that tests can make any of them fail.
 
-What a library writes goes to a temp file first: it counts with the `fsync_file` that ends it.
+Libraries write to a temp file first; that write counts with the `fsync_file` that ends it.
 """
 
 import os
@@ -14,7 +14,7 @@ from pilotfish.errors import DiskError
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn a full, failing or forbidden disk into exit code 74 with a sentence."""
+    """Turn a full, failing or forbidden disk into a DiskError (exit code 74)."""
     try:
         yield
     except Exception as error:
@@ -24,7 +24,7 @@ def disk_errors() -> Iterator[None]:
 
 
 def fsync_file(path: Path) -> None:
-    """Push one file's bytes to the disk."""
+    """Flush one file's bytes to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -33,7 +33,7 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_dir(path: Path) -> None:
-    """Push a folder's names to the disk, so that a rename survives power loss."""
+    """Flush a folder's names to the disk, so that a rename survives power loss."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(descriptor)
@@ -42,7 +42,7 @@ def fsync_dir(path: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Atomically give `source` the name `target`."""
+    """Give `source` the name `target` atomically."""
     os.replace(source, target)
 
 
@@ -63,7 +63,7 @@ def make_dir(path: Path) -> None:
 
 
 def make_dirs(path: Path) -> None:
-    """Create the folders on the way to `path` that are missing, their names durable."""
+    """Create the missing folders on the way to `path`, their names durable."""
     missing = [each for each in (path, *path.parents) if not each.exists()]
     for each in reversed(missing):
         try:
@@ -75,10 +75,10 @@ def make_dirs(path: Path) -> None:
 
 
 def unlink(path: Path) -> None:
-    """Remove a file's name; nothing where it is gone already."""
+    """Remove a file; do nothing where it is gone already."""
     path.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all in it, as far as that goes: what is left is swept later."""
+    """Remove a folder with its content as far as possible; a later sweep removes the rest."""
     shutil.rmtree(path, ignore_errors=True)

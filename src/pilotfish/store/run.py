@@ -1,4 +1,4 @@
-"""run.json: what a run is made of, so that reuse can be refused by name of what changed."""
+"""A run folder and run.json, which records what a run is made of so that reuse can be refused."""
 
 import json
 import os
@@ -17,22 +17,22 @@ class Run:
     """A run folder: its store, its manifest run.json and its event log.
 
     Sections of run.json: `data`, `pool`, `weak`, `scores` {NAME: ...}, `selections` {NAME: ...},
-    `test`, `evidence`, `warnings`, `config`, `status` (docs/architecture.md says what is in them).
-    No times and no hosts: those go to events.jsonl, which resume never reads.
+    `test`, `evidence`, `warnings`, `config`, `status` (see docs/architecture.md). No times and no
+    hosts: those go to events.jsonl, which resume never reads.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.store = Store(root)
         self.root = Path(root)
-        self.spent = 0.0  # seconds that cost events of this object told of
+        self.spent = 0.0  # seconds in the cost events of this object
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """run.json as it stands ({} for a new run)."""
+        """The current run.json ({} for a new run)."""
         return self.store.read_json("run.json") or {}
 
     def section(self, name: str) -> dict[str, Any]:
-        """One section of run.json, {} when absent."""
+        """Return one section of run.json, {} when absent."""
         found = self.manifest.get(name, {})
         return found if isinstance(found, dict) else {}
 
@@ -41,9 +41,18 @@ class Run:
         self.store.write_json("run.json", {**self.manifest, "pilotfish": __version__, **sections})
 
     def fix(self, section: str, value: Mapping[str, Any], *, force: bool = False) -> bool:
-        """Write a section once. The same value again is reuse (False); another one is refused.
+        """Write a section once; another value later is refused.
 
-        Raises UsageError naming each key that changed, unless `force`.
+        Args:
+            section: The section of run.json.
+            value: Its content.
+            force: Replace another value.
+
+        Returns:
+            Whether it was written: False where the same value is there already.
+
+        Raises:
+            UsageError: The section holds another value; names each key that changed.
         """
         plain = json.loads(json.dumps(value))
         old = self.section(section)
@@ -64,8 +73,8 @@ class Run:
         path = self.root / "events.jsonl"
         with fs_ops.disk_errors():
             fs_ops.make_dirs(self.root)
-            # a line that a crash tore must not swallow the one after it
-            fs_ops.append(path, (_torn(path) * "\n" + line).encode())
+            # a line that a crash cut short must not swallow the one after it
+            fs_ops.append(path, (_ends_mid_line(path) * "\n" + line).encode())
 
     def cost(self, stage: str, name: str, **facts: float) -> None:
         """Record what a stage cost: seconds, and rows, tokens, flops where known."""
@@ -73,8 +82,8 @@ class Run:
         self.event("cost", stage=stage, name=name, **facts)
 
 
-def _torn(path: Path) -> bool:
-    """Whether a file's last line has no end."""
+def _ends_mid_line(path: Path) -> bool:
+    """Return whether a file's last line has no newline."""
     if not path.is_file() or not path.stat().st_size:
         return False
     with path.open("rb") as handle:

@@ -1,14 +1,19 @@
-"""Example -> token ids and which of them count; the only room that knows templates.
+"""Turn examples into token ids and mask them; the only room that knows templates.
 
-What is scored: the *last* assistant turn, given everything before it; its end marker is not.
-What is trained on: *every* assistant turn with its end marker.
+Scored: the *last* assistant turn, given everything before it, without its end marker.
+Trained on: *every* assistant turn with its end marker.
 """
 
 from pilotfish.tokenization.render import Segment, preview, render, template_digest
 from pilotfish.tokenization.scoring import encode_needs, encode_scoring
-from pilotfish.tokenization.texts import encode_texts
 from pilotfish.tokenization.tokens import Encoded, Passage, clamp_max_length
-from pilotfish.tokenization.training import encode_prompts, encode_training, end_ids, end_marker
+from pilotfish.tokenization.training import (
+    encode_prompts,
+    encode_texts,
+    encode_training,
+    end_ids,
+    end_marker,
+)
 
 __all__ = [
     "Encoded",

@@ -1,13 +1,13 @@
-"""Checkpoints inside an arm: all that changes while training, so that a killed one goes on.
+"""Checkpoints inside a training: all that changes while it runs, so that a killed one can go on.
 
-On a CPU what goes on is bit for bit what was never killed. A checkpoint counts once its manifest
-stands, sealed, with the sha256 of every file.
+On a CPU, a resumed training equals one that was never killed, bit for bit. A checkpoint counts once
+its manifest is written, with the sha256 of every file.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pilotfish.errors import DamagedRun
 from pilotfish.store import Store
-from pilotfish.training.loop import Plan, TrainerModule
+from pilotfish.training.loop import Plan, StepLog, TrainerModule
 from pilotfish.training.parallel import (
     broadcast,
     broadcast_object,
@@ -30,20 +30,23 @@ from pilotfish.training.parallel import (
     trained_parameters,
     world,
 )
-from pilotfish.training.step_log import StepLog
 
 
 def no_warning(text: str) -> None:
-    """Where nobody listens to warnings."""
+    """Ignore a warning."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a training keeps its checkpoints, how often it saves one, and whose they are.
+    """Where a training keeps its checkpoints, and when it saves one.
 
-    folder: below the store's root; a checkpoint is its subfolder ckpt-<step>. key: names all that
-    decides the weights; a checkpoint with another key is never gone on from. steps, seconds: a
-    checkpoint is due every so many steps (None: never), and when the last is older than `seconds`.
+    Attributes:
+        store: Of the run.
+        folder: Relative to the store's root; a checkpoint is its subfolder ckpt-<step>.
+        key: Names all that decides the weights; a checkpoint with another key is never resumed.
+        steps: Steps between two checkpoints; None: by time only.
+        seconds: A checkpoint is due when the last one is older than this.
+        warn: Called with a sentence for each checkpoint that is passed over.
     """
 
     store: Store
@@ -54,208 +57,212 @@ class Checkpoints:
     warn: Callable[[str], None] = no_warning
 
     def names(self) -> list[str]:
-        """The checkpoints that are there, in whatever state, newest first."""
+        """Return the checkpoints that exist, in whatever state, newest first."""
         found = self.store.path(self.folder).glob("ckpt-*")
         by_step = {int(path.name[5:]): path.name for path in found if path.name[5:].isdigit()}
         return [f"{self.folder}/{by_step[step]}" for step in sorted(by_step, reverse=True)]
 
     def remove(self, name: str) -> None:
-        """Withdraw a checkpoint, then delete it: half of one must never look whole."""
+        """Remove the manifest, then the files, so that half a checkpoint never looks whole."""
         self.store.forget(_manifest(name))
         self.store.remove_folder(name)
 
     def clear(self) -> None:
-        """Remove all of them: the model is there, or is to be trained from the beginning."""
+        """Remove all checkpoints: the model is finished, or is to be trained from the start."""
         for name in self.names():
             self.remove(name)
 
 
 class Stateful(Protocol):
-    """Something that carries a state from step to step beside the weights."""
+    """Something with a state besides the weights, which a checkpoint must hold."""
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold."""
+        """Return the state."""
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from it; `state` may hold that of others too."""
+        """Restore the state; `state` may hold that of others too."""
 
 
 class CheckpointRequest(NamedTuple):
-    """What is to be done after a step, the same on every rank."""
+    """What to do after a step, the same on every rank."""
 
-    save: bool
-    signum: int  # of the signal to be answered, else 0
-
-
-NOTHING = CheckpointRequest(save=False, signum=0)
+    save: bool = False
+    signum: int = 0  # the signal to deliver; 0: none
 
 
 class CheckpointSaver:
-    """Saves one training as it goes, and takes it up where it stopped."""
+    """Saves checkpoints of one training, and resumes it from one."""
 
     def __init__(
-        self, where: Checkpoints, plan: Plan, work: TrainerModule, also: Stateful | None = None
+        self,
+        checkpoints: Checkpoints,
+        plan: Plan,
+        module: TrainerModule,
+        extra: Stateful | None = None,
     ) -> None:
-        """also: what else than the learner carries a state."""
-        self._where, self._plan, self._work = where, plan, work
-        carriers: list[Any] = [work.learner, also]
-        self._carriers = [one for one in carriers if hasattr(one, "state")]
-        facts = {"key": where.key, "plan": asdict(plan), "world": world()}
-        self._key = _digest(facts)
+        """Prepare to save and resume; `extra` has a state besides that of the learner."""
+        self._checkpoints, self._module, self._steps = checkpoints, module, plan.steps
+        self._stateful: list[Stateful] = [module.learner, *([extra] if extra else [])]
+        facts = {"key": checkpoints.key, "plan": asdict(plan), "world": world()}
+        self._key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self._good: str | None = None  # the last checkpoint known to be whole
         self._last = time.monotonic()
 
-    def asked(self, step: int, signum: int) -> CheckpointRequest:
-        """Whether to save after this step, and whether some rank was told to stop."""
-        often, old = self._where.steps, time.monotonic() - self._last >= self._where.seconds
-        due = step < self._plan.steps and (old or (often is not None and step % often == 0))
+    def request(self, step: int, signum: int) -> CheckpointRequest:
+        """Decide with all ranks whether to save after a step, and whether a signal came.
+
+        Args:
+            step: Steps done.
+            signum: The signal that came to this process; 0: none.
+        """
+        every = self._checkpoints.steps
+        old = time.monotonic() - self._last >= self._checkpoints.seconds
+        due = step < self._steps and (old or (every is not None and step % every == 0))
         found = highest(signum << 1 | due)
         return CheckpointRequest(found > 0, found >> 1)
 
-    def save(self, step: int, trail: StepLog) -> None:
-        """Commit a checkpoint after `step` steps, and keep the one before it."""
-        weights, moments = trained_parameters(self._work.learner), self._moments()
-        ranks = gathered(save(self._of_rank()))
+    def save(self, step: int, log: StepLog) -> None:
+        """Commit a checkpoint after `step` steps, and keep the one before it only."""
+        weights, moments = trained_parameters(self._module.learner), self._moments()
+        ranks = gathered(save(self._rank_state()))
         if rank() == 0:
-            name = f"{self._where.folder}/ckpt-{step:08d}"
-            with self._where.store.attempt(_manifest(name)) as attempt:
-                folder = attempt.folder(name)
+            checkpoints = self._checkpoints
+            newest = f"{checkpoints.folder}/ckpt-{step:08d}"
+            with checkpoints.store.attempt(_manifest(newest)) as attempt:
+                folder = attempt.folder(newest)
                 save_file(weights, folder / "weights.safetensors")
                 save_file(moments, folder / "optimizer.safetensors")
                 for number, state in enumerate(ranks):
                     (folder / f"rank-{number}.safetensors").write_bytes(state)
-                written = json.dumps(asdict(trail), allow_nan=False)
+                written = json.dumps(asdict(log), allow_nan=False)
                 (folder / "trail.json").write_text(written, encoding="utf-8")
                 attempt.meta = {"step": step, "key": self._key, "world": world()}
-            self._prune(name)
+            for name in checkpoints.names():
+                if name not in (newest, self._good):
+                    checkpoints.remove(name)
+            self._good = newest
         self._last = time.monotonic()
 
-    def resume(self, trail: StepLog) -> int:
-        """Bring everything to where the newest valid checkpoint left it. -> steps done, or 0.
+    def resume(self, log: StepLog) -> int:
+        """Restore everything from the newest valid checkpoint.
 
-        Damaged ones are passed over with a warning that names them. Raises DamagedRun where there
-        are such, and no other to go on from.
+        Damaged checkpoints are passed over with a warning.
+
+        Args:
+            log: Filled with the steps done.
+
+        Returns:
+            Steps done; 0 without a checkpoint.
+
+        Raises:
+            DamagedRun: There are damaged checkpoints, and no valid one.
         """
         name = broadcast(self._newest() if rank() == 0 else None)
         if name is None:
             return 0
-        folder = self._where.store.path(name)
-        named = dict(self._work.learner.named_parameters())
+        folder = self._checkpoints.store.path(name)
+        named = dict(self._module.learner.named_parameters())
         for one, value in broadcast_object(_read(folder / "weights.safetensors")):
             put_parameters(named[one], value)
         self._put_moments(broadcast_object(_read(folder / "optimizer.safetensors")), named)
-        mine = broadcast(_rank_files(folder) if rank() == 0 else None)[rank()]
-        self._put_of_rank(load(mine))
-        known = broadcast(
-            (folder / "trail.json").read_text(encoding="utf-8") if rank() == 0 else None
-        )
-        for field, value in json.loads(known).items():
-            setattr(trail, field, value)
+        files: Any = None
+        if rank() == 0:
+            count = len(list(folder.glob("rank-*.safetensors")))
+            states = [
+                (folder / f"rank-{number}.safetensors").read_bytes() for number in range(count)
+            ]
+            files = states, (folder / "trail.json").read_text(encoding="utf-8")
+        states, written = broadcast(files)
+        self._put_rank_state(load(states[rank()]))
+        for field, value in json.loads(written).items():
+            setattr(log, field, value)
         return _step_of(name)
 
     def _newest(self) -> str | None:
         damaged: list[str] = []
-        for name in self._where.names():
-            found = self._state(name)
+        checkpoints = self._checkpoints
+        for name in checkpoints.names():
+            found = self._status(name)
             if found == "valid":
                 if damaged:
-                    self._where.warn(f"going on from {name}, since {_are(damaged)} damaged")
+                    checkpoints.warn(f"resuming from {name}, since {_are(damaged)} damaged")
                 self._good = name
                 return name
             if found == "damaged":
                 damaged.append(name)
-            elif found != "unfinished":
-                self._where.warn(f"{name} is of other rows, settings or models: not gone on from")
+            elif found == "foreign":
+                checkpoints.warn(f"{name} is of other rows, settings or models: not resumed")
         if damaged:
             raise DamagedRun(
-                f"{_are(damaged)} damaged, and there is no valid checkpoint to go on from",
+                f"{_are(damaged)} damaged, and there is no valid checkpoint to resume from",
                 hint=f"train this arm from the beginning with `pilotfish train "
-                f"{self._where.store.root} ... --force`, or delete {self._where.folder}/ckpt-*",
+                f"{checkpoints.store.root} ... --force`, or delete {checkpoints.folder}/ckpt-*",
             )
         return None
 
-    def _state(self, name: str) -> str:
-        """valid, damaged, foreign, or unfinished: killed while it was saved or removed."""
-        store = self._where.store
+    def _status(self, name: str) -> str:
+        """Return valid, damaged, foreign, or unfinished: killed while being saved or removed."""
+        store = self._checkpoints.store
         try:
-            found = store.read_json(_manifest(name))
-            if found is None:
+            manifest = store.read_json(_manifest(name))
+            if manifest is None:
                 return "unfinished"
-            if not _is_of(found, name):
+            # a copy of another checkpoint is whole too, but of another step
+            files = manifest.get("files")
+            own = isinstance(files, dict) and all(file.startswith(f"{name}/") for file in files)
+            if not (own and manifest.get("step") == _step_of(name) and "key" in manifest):
                 return "damaged"
-            if found["key"] == self._key and store.damage(found):
-                return "damaged"
+            if manifest["key"] != self._key:
+                return "foreign"
+            return "damaged" if store.damage(manifest) else "valid"
         except DamagedRun:
             return "damaged"
-        return "valid" if found["key"] == self._key else "foreign"
-
-    def _prune(self, newest: str) -> None:
-        """Keep this one and our last before it; everything else is of no use any more."""
-        for name in self._where.names():
-            if name not in (newest, self._good):
-                self._where.remove(name)
-        self._good = newest
 
     def _moments(self) -> dict[str, Tensor]:
-        """All that the optimizer knows of each weight, whole, on rank 0."""
-        found, state = {}, self._work.optimizer.state
-        for name, weight in self._work.learner.named_parameters():
+        """Return the optimizer's state of each weight, whole, on rank 0."""
+        found, state = {}, self._module.optimizer.state
+        for name, weight in self._module.learner.named_parameters():
             for field, value in state.get(weight, {}).items():
                 full = full_parameters(value)
                 if rank() == 0:
                     found[f"{field}:{name}"] = full.cpu()
         return found
 
-    def _put_moments(self, moments: Any, named: Mapping[str, Tensor]) -> None:
-        state = self._work.optimizer.state
+    def _put_moments(
+        self, moments: Iterable[tuple[str, Tensor]], named: Mapping[str, Tensor]
+    ) -> None:
+        state: dict[Any, dict[str, Tensor]] = self._module.optimizer.state
         for one, value in moments:
             field, name = one.split(":", 1)
             weight = named[name]
-            like = weight.detach() if value.shape == weight.shape and value.ndim else None
-            state[weight][field] = (
-                value.to(weight.device, copy=True) if like is None else torch.empty_like(like)
-            )
-            if like is not None:
+            if value.shape == weight.shape and value.ndim:
+                state[weight][field] = torch.empty_like(weight.detach())
                 put_parameters(state[weight][field], value)
+            else:
+                state[weight][field] = value.to(weight.device, copy=True)
 
-    def _of_rank(self) -> dict[str, Tensor]:
-        """What differs between ranks: the generators, and what the loss carries across steps."""
+    def _rank_state(self) -> dict[str, Tensor]:
+        """Return what differs between ranks: random generators, and state of learner and extra."""
         own = {"rng.cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             own["rng.cuda"] = torch.cuda.get_rng_state()
-        for carrier in self._carriers:
-            own |= {f"learner.{name}": _plain(value) for name, value in carrier.state().items()}
+        for one in self._stateful:
+            for name, value in one.state().items():
+                own[f"learner.{name}"] = value.detach().cpu().contiguous().clone()
         return own
 
-    def _put_of_rank(self, own: Mapping[str, Tensor]) -> None:
+    def _put_rank_state(self, own: Mapping[str, Tensor]) -> None:
         torch.set_rng_state(own["rng.cpu"])
         if "rng.cuda" in own:
             torch.cuda.set_rng_state(own["rng.cuda"])
-        carried = {
-            name.removeprefix("learner."): value
-            for name, value in own.items()
-            if name.startswith("learner.")
-        }
-        for carrier in self._carriers:
-            carrier.load_state(carried)
-
-
-def _plain(value: Tensor) -> Tensor:
-    return value.detach().cpu().contiguous().clone()
+        prefix = "learner."
+        state = {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)}
+        for one in self._stateful:
+            one.load_state(state)
 
 
 def _manifest(name: str) -> str:
     return f"{name}/manifest.json"
-
-
-def _is_of(manifest: Mapping[str, Any], name: str) -> bool:
-    """Whether a manifest is that of the checkpoint it lies in, and not a copy of another's.
-
-    A copy is sealed and its files are whole, but they are those of another moment.
-    """
-    files = manifest.get("files")
-    here = isinstance(files, dict) and all(file.startswith(f"{name}/") for file in files)
-    return here and manifest.get("step") == _step_of(name) and "key" in manifest
 
 
 def _step_of(name: str) -> int:
@@ -264,15 +271,6 @@ def _step_of(name: str) -> int:
 
 def _read(path: Path) -> dict[str, Tensor]:
     return load_file(path) if rank() == 0 else {}
-
-
-def _rank_files(folder: Path) -> list[bytes]:
-    count = len(list(folder.glob("rank-*.safetensors")))
-    return [(folder / f"rank-{number}.safetensors").read_bytes() for number in range(count)]
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _are(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a training cost in FLOPs, by the ledger's formulas, from the tokens that went through."""
+"""FLOPs of a training, by the formulas of the ledger, from the tokens that were computed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,11 +19,18 @@ def flops(
     teacher: Loaded | None = None,
     reference: tuple[Loaded, int] | None = None,
 ) -> dict[str, float]:
-    """{"flops": ...}; {} where the model's config does not tell its shape.
+    """Return {"flops": ...}; {} if the config of a model does not give its shape.
 
-    learnt: input tokens of all steps, which a teacher reads too. read: input tokens only read, to
-    judge by. reference: another model, and what it read once. Attention is counted at the mean
-    number of positions in view: half a row's length, in an encoder all of it.
+    Attention is counted at the mean number of positions in view: half a row's length, in an encoder
+    all of it.
+
+    Args:
+        student: The trained model.
+        rows: Their lengths give the positions in view.
+        learnt: Input tokens of all steps.
+        read: Input tokens that were only read, for evaluation.
+        teacher: A model that reads the input tokens of all steps.
+        reference: Another model, and the input tokens that it read.
     """
     context = _in_view(student.loaded, rows.lengths)
     try:
@@ -40,7 +47,10 @@ def flops(
 
 
 def reading(loaded: Loaded, lengths: Sequence[int]) -> float | None:
-    """FLOPs of reading texts of so many tokens once; None where the model's shape is unknown."""
+    """Return the FLOPs of reading texts once, from their lengths in tokens.
+
+    None if the config of the model does not give its shape.
+    """
     try:
         shape = shape_of(loaded)
     except KeyError:
@@ -49,25 +59,23 @@ def reading(loaded: Loaded, lengths: Sequence[int]) -> float | None:
     return forward(shape, tokens, context=_in_view(loaded, lengths)) if tokens else 0.0
 
 
-def _in_view(loaded: Loaded, lengths: Sequence[int]) -> float:
-    context = sum(length**2 for length in lengths) / sum(lengths)
-    return context if _sees_all(loaded) else context / 2
-
-
 def shape_of(loaded: Loaded) -> Shape:
-    """The shape the ledger counts with. KeyError where the config does not tell it."""
+    """Return the shape for the formulas; raise KeyError if the config does not give it."""
     config = loaded.model.config.to_dict()
-    if not _classifies(loaded):
+    if not _is_classifier(loaded):
         return Shape.of(config, loaded.parameters)
-    # one table of embeddings, and a head of a few classes in place of the vocabulary's
+    # one table of embeddings, and a head of a few classes instead of the vocabulary's
     shape = Shape.of({**config, "tie_word_embeddings": True}, loaded.parameters)
     return replace(shape, vocab=int(loaded.model.config.num_labels))
 
 
-def _classifies(loaded: Loaded) -> bool:
+def _in_view(loaded: Loaded, lengths: Sequence[int]) -> float:
+    """Return the positions in view of a token, on average."""
+    context = sum(length**2 for length in lengths) / sum(lengths)
+    # encoders attend in both directions; causal classifiers call their head `score`
+    encoder = _is_classifier(loaded) and not hasattr(loaded.model, "score")
+    return context if encoder else context / 2
+
+
+def _is_classifier(loaded: Loaded) -> bool:
     return type(loaded.model).__name__.endswith("ForSequenceClassification")
-
-
-def _sees_all(loaded: Loaded) -> bool:
-    """Encoders look both ways; causal classifiers call their head `score`."""
-    return _classifies(loaded) and not hasattr(loaded.model, "score")

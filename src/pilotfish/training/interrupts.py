@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while training: they wait until the step is done and saved, but not long."""
+"""Defer SIGINT and SIGTERM while training, until the step is done and saved, but not for long."""
 
 import os
 import signal
@@ -6,67 +6,63 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-GRACE = 3.5  # seconds from the signal to the end, whatever is still under way
+GRACE = 3.5  # seconds from the signal to the end, whatever is still in progress
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class DeferredInterrupts:
-    """A signal that came and has not been answered yet."""
+    """A signal that came and was not handled yet."""
 
     def __init__(self) -> None:
-        self.signum = 0
+        self.signum = 0  # 0: none came
         self._before: dict[int, Any] = {}
 
     def hold(self) -> None:
-        """From now on signals wait; outside the main thread they cannot be held."""
+        """Defer signals from now on; outside the main thread that is not possible."""
         if threading.current_thread() is not threading.main_thread():
             return
-        handlers = {**dict.fromkeys(_SIGNALS, self._came), signal.SIGALRM: self._late}
+        handlers = {**dict.fromkeys(_SIGNALS, self._on_signal), signal.SIGALRM: self._on_alarm}
         self._before = {number: signal.signal(number, do) for number, do in handlers.items()}
 
-    def give_back(self) -> None:
-        """Signals are answered again by whoever answered them before."""
+    def release(self) -> None:
+        """Restore the handlers that were there before."""
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
-    def answer(self, signum: int) -> None:
-        """Let the signal do now what it would have done without us."""
-        self.give_back()
+    def deliver(self, signum: int) -> None:
+        """Handle a deferred signal as it would have been handled before."""
+        self.release()
         self.signum = 0
         handler = signal.getsignal(signum)
-        if callable(handler):  # not raised anew: it came once, and the second one means now
+        if callable(handler):  # not raised: it came once, and a second one means now
             handler(signum, None)
         else:
             signal.raise_signal(signum)
 
-    def _came(self, signum: int, frame: FrameType | None) -> None:
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.signum:  # the second one means now
-            _leave(signum)
+            os._exit(128 + signum)
         self.signum = signum
         signal.setitimer(signal.ITIMER_REAL, GRACE)
 
-    def _late(self, signum: int, frame: FrameType | None) -> None:
-        self.answer(self.signum)
-
-
-def _leave(signum: int) -> NoReturn:
-    os._exit(128 + signum)
+    def _on_alarm(self, signum: int, frame: FrameType | None) -> None:
+        self.deliver(self.signum)
 
 
 @contextmanager
-def defer_interrupts(wanted: bool) -> Iterator[DeferredInterrupts]:
-    """Signals wait inside; one that nobody answered is answered at the end."""
-    waiting = DeferredInterrupts()
-    if wanted:
-        waiting.hold()
+def defer_interrupts(enabled: bool) -> Iterator[DeferredInterrupts]:
+    """Defer signals inside; one that was not delivered by the end is delivered then."""
+    deferred = DeferredInterrupts()
+    if enabled:
+        deferred.hold()
     try:
-        yield waiting
+        yield deferred
     finally:
-        waiting.give_back()
-        if waiting.signum:
-            waiting.answer(waiting.signum)
+        deferred.release()
+        if deferred.signum:
+            deferred.deliver(deferred.signum)

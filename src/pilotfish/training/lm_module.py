@@ -1,4 +1,4 @@
-"""A model together with its loss: one call gives the summed loss of a micro-batch."""
+"""A language model with its loss: one call gives the summed loss of a micro-batch."""
 
 import copy
 from collections.abc import Iterator
@@ -20,29 +20,29 @@ BLOCK_FLOATS = 2**24  # logits of one block: 64 MiB in fp32
 
 
 class LMForward:
-    """Reads a causal LM's logits at chosen positions only.
+    """Computes a causal LM's logits at the supervised positions only.
 
-    Body and head are called apart where that gives the model's own logits, so that the head runs
+    Body and head are called separately if that gives the model's own logits, so that the head runs
     on supervised positions alone. Models that do more than apply a head (soft caps, scaled logits)
-    are found by trying, and read whole.
+    are found by a trial pass, and computed whole.
     """
 
     def __init__(self, model: Any) -> None:
         self.causal = model
-        self.apart = self._head_is_all()
+        self.separate = self._head_gives_logits()
 
     def rows(self, batch: Batch) -> Tensor:
-        """What `logits` needs at each supervised position: [m, d] hidden states, or logits."""
+        """Return [m, d] hidden states before each supervised token, or [m, v] logits."""
         inputs = {"input_ids": batch.ids, "attention_mask": batch.mask, "use_cache": False}
-        if self.apart:
+        if self.separate:
             whole: Tensor = self.causal.base_model(**inputs).last_hidden_state
         else:
             whole = self.causal(**inputs).logits
         return whole.flatten(0, 1)[batch.source]
 
     def logits(self, rows: Tensor) -> Tensor:
-        """[m, ...] of `rows` -> [m, v] logits."""
-        out: Tensor = self.causal.get_output_embeddings()(rows) if self.apart else rows
+        """Turn rows from `rows`, [m, ...], into logits [m, v]."""
+        out: Tensor = self.causal.get_output_embeddings()(rows) if self.separate else rows
         return out
 
     @property
@@ -52,42 +52,41 @@ class LMForward:
         return int(head.weight.shape[0] if head is not None else self.causal.config.vocab_size)
 
     @torch.no_grad()
-    def _head_is_all(self) -> bool:
+    def _head_gives_logits(self) -> bool:
         head, body = self.causal.get_output_embeddings(), self.causal.base_model
         if head is None or body is self.causal:
             return False
-        was_training = self.causal.training
-        self.causal.eval()
         ids = torch.arange(8, device=self.causal.device)[None] % self.width
-        whole = self.causal(input_ids=ids, use_cache=False).logits
-        state = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
-        self.causal.train(was_training)
+        with _in_eval_mode(self.causal):
+            whole = self.causal(input_ids=ids, use_cache=False).logits
+            state = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
         return state is not None and torch.allclose(head(state), whole, rtol=1e-3, atol=1e-4)
 
 
 class FrozenBase:
-    """The model training started from: a frozen copy, or under LoRA the same one without it."""
+    """The model that training started from: a frozen copy, or under LoRA the model without it."""
 
     def __init__(self, model: Any, *, lora: Any = None) -> None:
-        """`lora`: peft's wrapper around `model`, whose adapters are switched off to read it."""
+        """Copy `model`, unless `lora`, peft's wrapper around it, can switch its adapters off."""
         self._lora = lora
-        self._reader = LMForward(model) if lora is not None else _frozen(copy.deepcopy(model))
+        self._lm = LMForward(model) if lora is not None else _frozen(copy.deepcopy(model))
 
     def rows(self, batch: Batch) -> Tensor:
-        """What `logits` needs at each supervised position, dropout off."""
-        off = self._lora.disable_adapter() if self._lora is not None else nullcontext()
-        with torch.no_grad(), off, _evaluated(self._reader.causal):
-            return self._reader.rows(batch)
+        """Return rows of `batch` for `logits`, dropout off."""
+        with torch.no_grad(), self._without_adapters(), _in_eval_mode(self._lm.causal):
+            return self._lm.rows(batch)
 
     def logits(self, rows: Tensor) -> Tensor:
-        """[m, ...] of `rows` -> [m, v]; adapters on the head itself are off too."""
-        off = self._lora.disable_adapter() if self._lora is not None else nullcontext()
-        with torch.no_grad(), off:
-            return self._reader.logits(rows)
+        """Turn rows [m, ...] into logits [m, v]; adapters on the head itself are off too."""
+        with torch.no_grad(), self._without_adapters():
+            return self._lm.logits(rows)
+
+    def _without_adapters(self) -> Any:
+        return self._lora.disable_adapter() if self._lora is not None else nullcontext()
 
 
 class LMWithLoss(nn.Module):
-    """Student, loss and, where the loss asks for them, a frozen teacher and the frozen base.
+    """Student and loss, with a frozen teacher and the frozen base if the loss needs them.
 
     Neither is a submodule: they have no parameters to train, to save or to send between ranks.
     """
@@ -101,113 +100,115 @@ class LMWithLoss(nn.Module):
         base: FrozenBase | None = None,
         vocabulary: int | None = None,
     ) -> None:
+        """Attach the parts of a loss.
+
+        Args:
+            model: The student.
+            loss: The loss.
+            teacher: The weak model, online.
+            base: The model that training started from.
+            vocabulary: Real columns of the heads of student and teacher; None: all.
+        """
         super().__init__()
         self.model = model
         self.loss = loss
         self.vocabulary = vocabulary
         self.progress = 0.0  # share of the steps done; the loop sets it before each step
-        self.plain = False  # whether to be a language model and nothing else for a while
-        self._reader = LMForward(model)
+        self.plain_lm = False  # whether to use the plain LM loss for a while
+        self._lm = LMForward(model)
         self._teacher = _frozen(teacher) if teacher is not None else None
         self._base = base
-        self._block = max(256, BLOCK_FLOATS // self._reader.width)
-        self.race = TeacherComparison() if "surpassed" in loss.needs else None
+        self._block = max(256, BLOCK_FLOATS // self._lm.width)
+        self.comparison = TeacherComparison() if "surpassed" in loss.needs else None
 
     def collate(self, rows: TokenizedRows) -> Batch:
-        """A micro-batch of those rows, on the CPU, with all that is known about its tokens."""
+        """Make a micro-batch of rows, on the CPU, with all that is known about its tokens."""
         batch = collate(rows.encoded)
-        given = batch.given
-        if rows.taught is not None:
-            given = replace(given, teacher=stack(rows.taught))
-        if rows.gold is not None:
-            marks = np.repeat(np.array(rows.gold, dtype=bool), rows.tokens)
-            given = replace(given, gold=torch.from_numpy(marks))
-        weights = None
+        inputs, weights = batch.inputs, None
+        if rows.teacher_outputs is not None:
+            inputs = replace(inputs, teacher=stack(rows.teacher_outputs))
+        if rows.trusted is not None:
+            marks = np.repeat(np.array(rows.trusted, dtype=bool), rows.tokens)
+            inputs = replace(inputs, trusted=torch.from_numpy(marks))
         if rows.weights is not None:
             weights = torch.from_numpy(np.concatenate(rows.weights).astype(np.float32))
-        return replace(batch, given=given, weights=weights)
+        return replace(batch, inputs=inputs, weights=weights)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Scalar nats, summed over the supervised tokens of the batch as they are weighted; the
-        caller divides."""
-        rows = self._reader.rows(batch)
-        if self.plain:
+        """Return scalar nats, summed over the weighted supervised tokens; the caller divides."""
+        rows = self._lm.rows(batch)
+        if self.plain_lm:
             return summed(
-                lambda some, about: lm(self._reader.logits(some), about.targets),
-                rows, batch.given, block=self._block,
-            )  # fmt: skip
-        given = replace(
-            batch.given,
+                lambda some, inputs: lm(self._lm.logits(some), inputs.targets),
+                rows,
+                batch.inputs,
+                block=self._block,
+            )
+        inputs = replace(
+            batch.inputs,
             vocabulary=self.vocabulary,
             progress=self.progress,
-            surpassed=self.race.won if self.race else False,
+            surpassed=self.comparison is not None and self.comparison.surpassed,
         )
-        beside = self._beside(batch)
-        if self.race and not self.race.won:
-            self._watch(rows, given, beside.get("taught"))
-
-        def term(some: Tensor, about: LossInputs, *more: Tensor) -> Tensor:
-            own = dict(zip(beside, more, strict=True))
-            each = self.loss(self._reader.logits(some), self._told(about, own))
-            return each * own["weights"] if "weights" in own else each
-
-        return summed(term, rows, given, *beside.values(), block=self._block)
-
-    def _beside(self, batch: Batch) -> dict[str, Tensor]:
-        """[m, ...] what goes with the student's rows block by block: no full logits of anybody."""
-        found = {} if batch.weights is None else {"weights": batch.weights}
+        # [m, ...] each, turned into logits block by block: full logits never exist at once
+        extra = {} if batch.weights is None else {"weights": batch.weights}
         with torch.no_grad():  # the same ids as the student's, at the same positions
             if self._teacher:
-                found["taught"] = self._teacher.rows(batch)
+                extra["teacher"] = self._teacher.rows(batch)
             if self._base:
-                found["base"] = self._base.rows(batch)
-        return found
+                extra["base"] = self._base.rows(batch)
+        if self.comparison and not self.comparison.surpassed:
+            self._compare(rows, inputs, extra.get("teacher"))
 
-    def _told(self, given: LossInputs, own: dict[str, Tensor]) -> LossInputs:
-        if "taught" in own:
-            given = replace(given, teacher=self._said(own["taught"]))
-        if "base" in own and self._base:
-            given = replace(given, base=self._base.logits(own["base"]))
-        return given
+        def term(some: Tensor, inputs: LossInputs, *more: Tensor) -> Tensor:
+            own = dict(zip(extra, more, strict=True))
+            if "teacher" in own:
+                inputs = replace(inputs, teacher=self._teacher_logits(own["teacher"]))
+            if "base" in own and self._base:
+                inputs = replace(inputs, base=self._base.logits(own["base"]))
+            each = self.loss(self._lm.logits(some), inputs)
+            return each * own["weights"] if "weights" in own else each
+
+        return summed(term, rows, inputs, *extra.values(), block=self._block)
 
     def after_step(self) -> None:
-        """Look at what the step has shown."""
-        if self.race and not self.plain:
-            self.race.after_step()
+        """Close a step of the comparison with the teacher."""
+        if self.comparison and not self.plain_lm:
+            self.comparison.after_step()
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold beside the weights."""
-        return self.race.state() if self.race else {}
+        """Return what a checkpoint must hold besides the weights."""
+        return self.comparison.state() if self.comparison else {}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from a checkpoint."""
-        if self.race:
-            self.race.load_state(state)
-
-    def _said(self, taught: Tensor) -> Dense:
-        assert self._teacher is not None
-        with torch.no_grad():
-            return Dense(self._teacher.logits(taught))
+        """Restore the state of a checkpoint."""
+        if self.comparison:
+            self.comparison.load_state(state)
 
     @torch.no_grad()
-    def _watch(self, rows: Tensor, given: LossInputs, taught: Tensor | None) -> None:
-        """Tell the race what both paid for the same tokens; one more pass of the head."""
-        assert self.race is not None
+    def _teacher_logits(self, rows: Tensor) -> Dense:
+        assert self._teacher is not None
+        return Dense(self._teacher.logits(rows))
+
+    @torch.no_grad()
+    def _compare(self, rows: Tensor, inputs: LossInputs, teacher_rows: Tensor | None) -> None:
+        """Add the losses of student and teacher to the comparison; one more pass of the head."""
+        assert self.comparison is not None
         for start in range(0, len(rows), self._block):
             cut = slice(start, start + self._block)
-            some = given[cut]
-            if taught is not None:
-                some = replace(some, teacher=self._said(taught[cut]))
-            self.race.add(self._reader.logits(rows[cut]), some)
+            some = inputs[cut]
+            if teacher_rows is not None:
+                some = replace(some, teacher=self._teacher_logits(teacher_rows[cut]))
+            self.comparison.add(self._lm.logits(rows[cut]), some)
 
 
-def _frozen(teacher: Any) -> LMForward:
-    teacher.eval()
-    return LMForward(teacher)
+def _frozen(model: Any) -> LMForward:
+    model.eval()
+    return LMForward(model)
 
 
 @contextmanager
-def _evaluated(model: Any) -> Iterator[None]:
+def _in_eval_mode(model: Any) -> Iterator[None]:
     training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Several processes train as one: DDP or FSDP2 around a learner, and what ranks tell each other."""
+"""Train with several processes: DDP or FSDP2 around a learner, and messages between ranks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,66 +14,59 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-PATIENCE = timedelta(days=7)  # ranks wait while the first one reads, saves or waits for a disk
+TIMEOUT = timedelta(days=7)  # ranks wait while the first one reads, saves or waits for a disk
 ROOM = 0.6  # of a device's memory for weights, gradients and moments; the rest is activations
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number; 0 writes and speaks."""
+    """Return the number of this process; 0 writes files and reports."""
     return dist.get_rank() if world() > 1 else 0
 
 
 def wrap_model(learner: nn.Module, how: str, device: torch.device) -> nn.Module:
-    """The module to call in the learner's place: itself, DDP around it, or itself made FSDP2's.
+    """Return the module to call instead of the learner: itself, DDP around it, or sharded by FSDP2.
 
-    how: "ddp", "fsdp" or "auto". Under FSDP2 every block of the model is a group of its own, and
-    what is left (embeddings, head, norms) one more, which is gathered once for a whole step of
-    forward and backward, however many blocks of rows the head is called on.
+    Under FSDP2 every block of the model is a group of its own. What is left (embeddings, head,
+    norms) is one more group, which is gathered once for a whole step of forward and backward,
+    however many blocks of rows the head is called on.
+
+    Args:
+        learner: FSDP2 changes it in place: its class becomes an FSDPModule too.
+        how: "ddp", "fsdp", or "auto": fsdp if the model does not fit on one device.
+        device: Of this process.
     """
     if world() == 1:
         return learner
-    if how == "fsdp" or (how == "auto" and not fits(learner, device)):
-        return _sharded(learner, device)
-    return DistributedDataParallel(learner)
-
-
-def fits(learner: nn.Module, device: torch.device) -> bool:
-    """Whether all that training holds of a model fits on one device; without a GPU: yes."""
-    if device.type != "cuda":
-        return True
-    return held_bytes(learner) < ROOM * torch.cuda.get_device_properties(device).total_memory
-
-
-def held_bytes(learner: nn.Module) -> int:
-    """Bytes of the weights, and of gradient and both Adam moments of those that learn."""
-    return sum(
-        p.numel() * p.element_size() * (4 if p.requires_grad else 1) for p in learner.parameters()
-    )
-
-
-def _sharded(learner: nn.Module, device: torch.device) -> nn.Module:
+    if how == "ddp" or (how == "auto" and _fits(learner, device)):
+        return DistributedDataParallel(learner)
     mesh = init_device_mesh(device.type, (world(),))
     modules = list(learner.modules())
-    blocks = {name for module in modules for name in _block_names(module)}
+    # transformers names the classes that must not be split: a model's blocks
+    blocks = {name for one in modules for name in getattr(one, "_no_split_modules", None) or ()}
     for module in modules:
         if type(module).__name__ in blocks:
             fully_shard(module, mesh=mesh)
-    fully_shard(learner, mesh=mesh)  # in place: the learner's class becomes an FSDPModule too
+    fully_shard(learner, mesh=mesh)
     return learner
 
 
-def _block_names(module: nn.Module) -> Sequence[str]:
-    """The classes that transformers says must not be split: a model's blocks."""
-    return tuple(getattr(module, "_no_split_modules", None) or ())
+def _fits(learner: nn.Module, device: torch.device) -> bool:
+    """Return whether weights, gradients and Adam moments fit on a device; without a GPU: yes."""
+    if device.type != "cuda":
+        return True
+    held = sum(
+        p.numel() * p.element_size() * (4 if p.requires_grad else 1) for p in learner.parameters()
+    )
+    return held < ROOM * torch.cuda.get_device_properties(device).total_memory
 
 
 def synced(model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
-    """Backward inside: ranks add their gradients up after the `last` micro-batch only."""
+    """Run a backward pass inside; ranks add up gradients after the `last` micro-batch only."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
         return nullcontext()
@@ -89,7 +82,7 @@ def clip(parameters: Sequence[nn.Parameter], limit: float) -> None:
 
 
 def full_parameters(tensor: Tensor) -> Tensor:
-    """A tensor put together from its shards, on every rank; others as they are."""
+    """Return a sharded tensor as a whole, on every rank; other tensors unchanged."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -103,7 +96,10 @@ def put_parameters(tensor: Tensor, value: Tensor) -> None:
 
 
 def trained_parameters(learner: nn.Module) -> dict[str, Tensor]:
-    """What learnt, whole, by name, on the CPU; {} on every rank but the first, which all serve."""
+    """Return the trained weights, whole, by name, on the CPU of rank 0; {} on other ranks.
+
+    All ranks must call it.
+    """
     found = {}
     for name, weight in learner.named_parameters():
         if weight.requires_grad:
@@ -115,21 +111,21 @@ def trained_parameters(learner: nn.Module) -> dict[str, Tensor]:
 
 @cache
 def control() -> Any:
-    """The group over which processes talk about what to do: on the CPU, and patient."""
-    return dist.new_group(backend="gloo", timeout=PATIENCE)
+    """Return the process group of control messages: on the CPU, with a long timeout."""
+    return dist.new_group(backend="gloo", timeout=TIMEOUT)
 
 
-def broadcast(what: Any) -> Any:
-    """What rank 0 says, on every rank."""
+def broadcast(value: Any) -> Any:
+    """Return rank 0's value on every rank."""
     if world() == 1:
-        return what
-    words = [what]
-    dist.broadcast_object_list(words, src=0, group=control())
-    return words[0]
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=control())
+    return values[0]
 
 
 def gathered(mine: bytes) -> list[bytes]:
-    """What each rank gives, in their order, on rank 0; [] on the others."""
+    """Return the values of all ranks, in their order, on rank 0; [] on other ranks."""
     if world() == 1:
         return [mine]
     all_of_them: list[Any] | None = [None] * world() if rank() == 0 else None
@@ -138,7 +134,7 @@ def gathered(mine: bytes) -> list[bytes]:
 
 
 def highest(number: int) -> int:
-    """The largest of the ranks' numbers, on every rank."""
+    """Return the largest of the ranks' numbers, on every rank."""
     if world() == 1:
         return number
     one = torch.tensor(number)
@@ -147,7 +143,7 @@ def highest(number: int) -> int:
 
 
 def broadcast_object(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Rank 0's named CPU tensors on every rank, one at a time."""
+    """Yield rank 0's named CPU tensors on every rank, one at a time."""
     shapes = broadcast([(name, one.shape, one.dtype) for name, one in tensors.items()])
     for name, shape, dtype in shapes:
         one = tensors[name] if rank() == 0 else torch.empty(shape, dtype=dtype)

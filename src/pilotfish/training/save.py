@@ -1,4 +1,4 @@
-"""Writes what was trained as a standard model folder that everybody can load."""
+"""Write a trained model as a standard folder, and copy weights in memory."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,45 +17,47 @@ from pilotfish.training.setup import Student, accelerator
 
 
 def save(student: Student, folder: Path) -> None:
-    """Write safetensors, config and tokenizer into `folder`; only the main process writes.
+    """Write safetensors, config and tokenizer into `folder`, on the main process only.
 
-    LoRA: the adapter goes to `folder`/adapter, and the folder itself holds base + adapter merged,
-    so that it loads like any other. The student is merged in place: train it no further.
+    Under LoRA the adapter goes to `folder`/adapter, and the folder itself holds base and adapter
+    merged, so that it loads like any other model. The student is merged in place, and must not be
+    trained further.
     """
     if accelerator().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        with _no_bars():
-            model = _merged(student, folder / "adapter") if student.peft else student.model
+        with _without_progress_bars():
+            model = student.model
+            if student.peft:
+                model.save_pretrained(folder / "adapter")
+                (folder / "adapter/README.md").unlink(missing_ok=True)  # peft's empty model card
+                model = model.merge_and_unload()
             model.save_pretrained(folder)
             student.loaded.tokenizer.save_pretrained(folder)
     accelerator().wait_for_everyone()
 
 
-def _merged(student: Student, adapter: Path) -> Any:
-    student.model.save_pretrained(adapter)
-    (adapter / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    return student.model.merge_and_unload()
+def in_one_piece(student: Student, learner: nn.Module, reload: Callable[[], Student]) -> Student:
+    """Return the student with whole weights, if FSDP2 has sharded it; else the student itself.
 
-
-def in_one_piece(student: Student, learner: nn.Module, afresh: Callable[[], Student]) -> Student:
-    """The student as it was before FSDP2 cut it up: made `afresh`, with what was learnt put in.
-
-    Called on every rank; only rank 0, which saves, gets the new one. Without FSDP2: the student.
+    Args:
+        student: The trained student.
+        learner: The module that FSDP2 may have sharded.
+        reload: Loads the student as it was before training; called on rank 0, which saves.
     """
     if not isinstance(learner, FSDPModule):
         return student
     weights = trained_parameters(learner)
     if rank() != 0:
         return student
-    fresh = afresh()
-    named = dict(fresh.causal.named_parameters())
+    whole = reload()
+    named = dict(whole.causal.named_parameters())
     for name, weight in weights.items():
         put_parameters(named[name.removeprefix("model.")], weight)
-    return fresh
+    return whole
 
 
 def write_log(lines: Iterable[dict[str, Any]], folder: Path) -> None:
-    """Write `folder`/log.jsonl. No times in it, so that a rerun writes the same bytes."""
+    """Write `folder`/log.jsonl. It holds no times, so that a rerun writes the same bytes."""
     if accelerator().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
@@ -63,8 +65,8 @@ def write_log(lines: Iterable[dict[str, Any]], folder: Path) -> None:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """transformers' progress bars off inside: only the command line talks to people."""
+def _without_progress_bars() -> Iterator[None]:
+    """Switch transformers' progress bars off: only the command line writes to the terminal."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -75,19 +77,19 @@ def _no_bars() -> Iterator[None]:
 
 
 def snapshot(student: Student) -> dict[str, Tensor]:
-    """A copy of everything that is being trained, by name: of sharded weights this rank's part."""
+    """Copy all trained weights, by name; of sharded weights this rank's part."""
     named = student.model.named_parameters()
     return {name: local(weight).detach().clone() for name, weight in named if weight.requires_grad}
 
 
 @torch.no_grad()
 def restore(student: Student, weights: Mapping[str, Tensor]) -> None:
-    """Put such a copy back."""
+    """Load the weights of a snapshot."""
     for name, weight in student.model.named_parameters():
         if name in weights:
             local(weight).copy_(weights[name])
 
 
 def local(weight: Tensor) -> Tensor:
-    """This rank's part of a weight that may be sharded."""
+    """Return this rank's part of a weight that may be sharded."""
     return weight.to_local() if isinstance(weight, DTensor) else weight

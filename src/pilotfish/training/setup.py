@@ -1,4 +1,4 @@
-"""What stands before the first step: loss, device, model or LoRA, learning rate, optimizer."""
+"""Prepare a training: device, model or LoRA, learning rate, optimizer, and checks of a teacher."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,15 +21,19 @@ LORA_RATE = 2e-4
 
 @cache
 def accelerator() -> Accelerator:
-    """The process's one accelerator. Precision stays with each run, since its state is shared."""
+    """Return the one accelerator of the process; precision is set per run, since it is shared."""
     return Accelerator(mixed_precision="no")
 
 
 def default_learning_rate(trained: int, *, peft: bool) -> float:
-    """Peak rate by rule of thumb: small models bear, and need, larger steps.
+    """Return the peak rate by rule of thumb: small models need larger steps.
 
     Full fine-tuning: 5e-4 at a million trained parameters, falling with their number to the power
     of 0.3, kept within [2e-5, 1e-3] (6e-5 at 1e9). LoRA: 2e-4.
+
+    Args:
+        trained: Number of trained parameters.
+        peft: Whether the model is trained by LoRA.
     """
     if peft:
         return LORA_RATE
@@ -38,7 +42,17 @@ def default_learning_rate(trained: int, *, peft: bool) -> float:
 
 
 def peak_rate(config: TrainConfig, given: float | None, trained: int, *, peft: bool) -> float:
-    """The rate to train with: the one given, else the config's, else the rule of thumb's."""
+    """Return the learning rate: the one given, else the config's, else the rule of thumb's.
+
+    Args:
+        config: Its `learning_rate` is a number, a list of one, or None.
+        given: Overrides the config.
+        trained: Number of trained parameters.
+        peft: Whether the model is trained by LoRA.
+
+    Raises:
+        UsageError: Several rates, or one out of range.
+    """
     rate = given if given is not None else config.learning_rate
     if isinstance(rate, list):
         if len(set(rate)) != 1:
@@ -55,26 +69,26 @@ def peak_rate(config: TrainConfig, given: float | None, trained: int, *, peft: b
 
 @dataclass(frozen=True)
 class Student:
-    """A model made ready for training."""
+    """A model prepared for training."""
 
     loaded: Loaded
-    model: Any  # what is trained: the model itself, or peft's wrapper around it
-    peft: bool
-    bf16: bool
+    model: Any  # the trained model: `causal`, or peft's wrapper around it
+    peft: bool  # whether it is trained by LoRA
+    bf16: bool  # whether forward passes run under bf16 autocast
 
     @property
     def causal(self) -> Any:
-        """The language model itself; peft puts its layers right into it."""
+        """The language model itself; peft puts its layers into it."""
         return self.loaded.model
 
     @property
     def trained(self) -> int:
-        """Number of parameters that learn."""
+        """Number of trained parameters."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     @property
     def dropout(self) -> float:
-        """The largest dropout probability in force while training; 0 for most LMs of today."""
+        """The largest dropout probability in training; 0 for most LMs of today."""
         layers = [m.p for m in self.model.modules() if isinstance(m, nn.Dropout)]
         fields = vars(self.causal.config.get_text_config())
         named = [
@@ -86,11 +100,15 @@ class Student:
 
 
 def prepare(name: str, config: TrainConfig, *, device: torch.device | None = None) -> Student:
-    """Load the model in full precision, on the accelerator's device where none is named, and wrap
-    it in LoRA if asked.
+    """Load a model for training, and add LoRA adapters if the config wants them.
 
     Full fine-tuning keeps fp32 weights (bf16 is autocast). Under LoRA with bf16 the frozen base is
     held in bf16 and the adapters in fp32.
+
+    Args:
+        name: Local folder or hub id.
+        config: Precision and LoRA settings.
+        device: Where to load it; None: the accelerator's device.
     """
     precision = "bf16" if wants_bf16(config) and config.use_peft else "fp32"
     loaded = load(name, device=str(device or accelerator().device), precision=precision)
@@ -98,67 +116,64 @@ def prepare(name: str, config: TrainConfig, *, device: torch.device | None = Non
 
 
 def wants_bf16(config: TrainConfig) -> bool:
-    """Whether to compute in bf16: as asked, else on GPUs that have it."""
+    """Return whether to compute in bf16: as configured, else on GPUs that support it."""
     if config.bf16 is not None:
         return config.bf16
     return accelerator().device.type == "cuda" and bool(torch.cuda.is_bf16_supported())
 
 
 def learns_lora(config: TrainConfig, parameters: int) -> bool:
-    """Whether a model of that size learns by LoRA: as asked, else from `LORA_FROM` on."""
+    """Return whether a model is trained by LoRA: as configured, else from `LORA_FROM` on."""
     return config.use_peft if config.use_peft is not None else parameters >= LORA_FROM
 
 
 def add_adapters(loaded: Loaded, config: TrainConfig, *, task: str = "CAUSAL_LM") -> Student:
-    """A loaded model with the parameters that are to learn made ready; `task` is peft's word."""
-    bf16 = wants_bf16(config)
-    size = sum(p.numel() for p in loaded.model.parameters())
-    if not learns_lora(config, size):
-        loaded.model.requires_grad_(True)
-        return Student(loaded, loaded.model, False, bf16)
+    """Make the parameters of a loaded model trainable: all of them, or LoRA adapters.
+
+    Args:
+        loaded: The model, changed in place.
+        config: Precision and LoRA settings.
+        task: peft's task type, CAUSAL_LM or SEQ_CLS. A classifier's head is trained as a whole.
+    """
+    bf16, model = wants_bf16(config), loaded.model
+    if not learns_lora(config, sum(p.numel() for p in model.parameters())):
+        model.requires_grad_(True)
+        return Student(loaded, model, False, bf16)
     if bf16:
-        loaded.model.to(torch.bfloat16)
-    return Student(loaded, _with_lora(loaded, config, task), True, bf16)
-
-
-def _with_lora(loaded: Loaded, config: TrainConfig, task: str) -> Any:
+        model.to(torch.bfloat16)
     from peft import LoraConfig, get_peft_model
 
-    heads = _heads(loaded.model) if task == "SEQ_CLS" else []
+    heads = []
+    if task == "SEQ_CLS":
+        heads = [
+            name
+            for name, child in model.named_children()
+            if child is not model.base_model and any(True for _ in child.parameters())
+        ]
     lora = LoraConfig(
         task_type=task,
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=config.lora_target_modules or "all-linear",
-        # A new head has learnt nothing yet that a few ranks could change: it learns as a whole.
+        # A new head has learnt nothing yet that a low rank could change: it is trained as a whole.
         modules_to_save=heads or None,
         exclude_modules=rf"({'|'.join(heads)})(\..*)?" if heads else None,
         # GPT-2 keeps its linear weights transposed.
-        fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in loaded.model.modules()),
+        fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
     )
     with warnings.catch_warnings():
-        # peft asks transformers for a property by a name that is on its way out.
+        # peft reads a property of transformers by a deprecated name.
         warnings.simplefilter("ignore", FutureWarning)
-        model = get_peft_model(loaded.model, lora)
-    for weight in model.parameters():
-        if weight.requires_grad:  # a head cut from a base in bf16 would not see its small steps
+        wrapped = get_peft_model(model, lora)
+    for weight in wrapped.parameters():
+        if weight.requires_grad:  # small steps would be lost in the bf16 of a head
             weight.data = weight.data.float()
-    return model
-
-
-def _heads(model: Any) -> list[str]:
-    """What a classifier has beside its body, by name."""
-    body = model.base_model
-    return [
-        name
-        for name, child in model.named_children()
-        if child is not body and any(True for _ in child.parameters())
-    ]
+    return Student(loaded, wrapped, True, bf16)
 
 
 def build_optimizer(trained: Sequence[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW in one fused kernel; norms and biases do not decay. The rate is set at each step."""
+    """Build a fused AdamW; norms and biases do not decay. The rate is set at each step."""
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
@@ -168,7 +183,7 @@ def build_optimizer(trained: Sequence[nn.Parameter], weight_decay: float) -> tor
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's generators seeded inside (LoRA's start, dropout), as they were before outside."""
+    """Seed torch's generators inside (LoRA's start, dropout), and restore them afterwards."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -176,7 +191,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def unlike_tokenizers(teacher: str, student: str) -> UsageError:
-    """The refusal of token-level KD between models that cut text differently."""
+    """Return the error for token-level KD between models with different tokenizers."""
     return UsageError(
         f"token-level KD needs one tokenizer, but '{teacher}' (teacher) and '{student}' (student) "
         "have different ones, so their tokens cannot be matched",
@@ -186,9 +201,15 @@ def unlike_tokenizers(teacher: str, student: str) -> UsageError:
 
 
 def check_teacher(student: Loaded, teacher: Loaded | None, longest: int) -> Loaded:
-    """The teacher, where it can read exactly what the student reads; else UsageError.
+    """Return the teacher if it can read exactly what the student reads.
 
-    Same tokenizer (by digest), window at least `longest` tokens.
+    Args:
+        student: The model to train.
+        teacher: None raises.
+        longest: Tokens of the longest row.
+
+    Raises:
+        UsageError: No teacher, another tokenizer (by digest), or a window below `longest`.
     """
     if teacher is None:
         raise UsageError(
@@ -202,7 +223,7 @@ def check_teacher(student: Loaded, teacher: Loaded | None, longest: int) -> Load
 
 
 def check_reach(teacher: Loaded, longest: int) -> None:
-    """UsageError where the teacher cannot read a row of `longest` tokens."""
+    """Raise UsageError where the teacher cannot read a row of `longest` tokens."""
     if teacher.window is not None and longest > teacher.window:
         raise UsageError(
             f"the longest row has {longest} tokens, but the teacher '{teacher.name}' reads only "

@@ -1,4 +1,4 @@
-"""train under torchrun: rank 0 leads (lock, files, words), the other ranks only train along."""
+"""Training under torchrun: rank 0 leads (lock, files, output), the other ranks only train."""
 
 import os
 import time
@@ -12,19 +12,19 @@ from pilotfish.errors import Interrupted, PilotfishError, UsageError
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
-FIRST = 5.0  # seconds that a follower leaves rank 0 to say first what went wrong on both
+ERROR_DELAY = 5.0  # seconds a follower waits, so that rank 0 reports first what failed on both
 
 
 @dataclass(frozen=True)
-class TeacherAt:
-    """A model by its place: what is told in the place of the model itself."""
+class ModelReference:
+    """Where a model is: sent to other ranks instead of the model itself."""
 
     path: str
     digest: str
     precision: str
 
     def load(self) -> "Loaded":
-        """The same model in this process. UsageError where its files are others here."""
+        """Load the same model in this process; raise UsageError if its files differ here."""
         from pilotfish.models import load
 
         found = load(self.path, precision=self.precision)
@@ -34,13 +34,13 @@ class TeacherAt:
 
 
 def is_follower() -> bool:
-    """Whether this process was started beside others and is not the first of them."""
+    """Return whether this is one of several processes, and not the first."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 
 @contextmanager
 def lead() -> Iterator[None]:
-    """Lead the other processes, where there are any, and let them go when all is done."""
+    """Lead the other processes, if there are any, and end them when all is done."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -49,59 +49,64 @@ def lead() -> Iterator[None]:
     _join()
     yield
     broadcast(None)
-    _part()
+    _leave()
 
 
 def follower_loop() -> None:
-    """Train along until rank 0 says that all is done, or is gone: then it has said why."""
-    _join()
-    while (job := _next()) is not None:
-        _along(*job)
-
-
-def _next() -> Any:
+    """Train as rank 0 does, until it is done or lost; it reports the reason."""
     from pilotfish.training.parallel import broadcast
 
-    with suppress(RuntimeError):  # the connection broke
-        if (job := broadcast(None)) is None:
-            _part()
-        return job
-    return None
+    _join()
+    while True:
+        job = None
+        with suppress(RuntimeError):  # the connection broke
+            if (job := broadcast(None)) is None:
+                _leave()
+        if job is None:
+            return
+        work, args, kwargs = job
+        try:
+            loaded = {
+                name: value.load() if isinstance(value, ModelReference) else value
+                for name, value in kwargs.items()
+            }
+            work(*args, **loaded)
+        except Interrupted as stop:
+            raise SystemExit(stop.exit_code) from None
+        except PilotfishError:
+            time.sleep(ERROR_DELAY)
+            raise
 
 
 def run_on_all_ranks(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call `work`, here and on every follower, with arguments that say the same to all."""
+    """Call a function on this rank and on every follower.
+
+    Models among the keyword arguments are sent as references. Followers get no callbacks, and no
+    warnings of checkpoints: only rank 0 writes output.
+
+    Args:
+        work: A function at the top level of a module.
+        args: Positional arguments, the same on all ranks.
+        kwargs: Keyword arguments.
+
+    Returns:
+        The result on this rank.
+    """
+    from pilotfish.models import Loaded
+    from pilotfish.training.checkpoint import Checkpoints, no_warning
     from pilotfish.training.parallel import broadcast, world
 
     if world() > 1:
-        broadcast((work, args, {name: _for_others(value) for name, value in kwargs.items()}))
+        sent: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            if isinstance(value, Loaded):
+                sent[name] = ModelReference(value.path, value.digest, value.precision)
+            elif isinstance(value, Checkpoints):
+                sent[name] = replace(value, warn=no_warning)
+            else:
+                sent[name] = None if callable(value) else value
+        broadcast((work, args, sent))
     return work(*args, **kwargs)
-
-
-def _for_others(value: Any) -> Any:
-    """What stands for an argument elsewhere: only rank 0 speaks, and models stay where they are."""
-    from pilotfish.models import Loaded
-    from pilotfish.training.checkpoint import Checkpoints, no_warning
-
-    if isinstance(value, Loaded):
-        return TeacherAt(value.path, value.digest, value.precision)
-    if isinstance(value, Checkpoints):
-        return replace(value, warn=no_warning)
-    return None if callable(value) else value
-
-
-def _along(work: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
-    try:
-        heard = {
-            name: value.load() if isinstance(value, TeacherAt) else value
-            for name, value in kwargs.items()
-        }
-        work(*args, **heard)
-    except Interrupted as stop:
-        raise SystemExit(stop.exit_code) from None
-    except PilotfishError:
-        time.sleep(FIRST)
-        raise
 
 
 def _join() -> None:
@@ -115,7 +120,7 @@ def _join() -> None:
     accelerator()
 
 
-def _part() -> None:
+def _leave() -> None:
     import torch.distributed as dist
 
     from pilotfish.training.parallel import control

@@ -1,4 +1,4 @@
-"""Small searches on trusted rows: tuning the weak model, and picking a learning rate."""
+"""Searches on trusted rows: tune the weak model, and pick a learning rate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from pilotfish.training.data.dataset import training_set_of, window
 from pilotfish.training.data.row_weights import RowInfo
 from pilotfish.training.data.rows import TokenizedRows, encode_rows, split_fifth
 from pilotfish.training.lm_module import LMWithLoss
-from pilotfish.training.loop import Plan
+from pilotfish.training.loop import Plan, TrainerModule
 from pilotfish.training.loop import steps as optimizer_steps
 from pilotfish.training.save import restore, save, snapshot, write_log
 from pilotfish.training.setup import Student, accelerator, default_learning_rate, prepare, seeded
 from pilotfish.training.teacher.outputs import TeacherOutputs
-from pilotfish.training.trainer import about, build_learner, make_plan
+from pilotfish.training.trainer import build_learner, make_plan, model_facts
 from pilotfish.training.validation import held_out_loss
 
 EPOCHS = 10
@@ -42,67 +42,75 @@ class Trial:
     steps: int
     inputs: int  # input tokens learnt
 
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the lowest loss; of equal ones the first."""
+        return min(range(len(self.losses)), key=self.losses.__getitem__)
+
 
 def tune(
     examples: Sequence[Example], base: str, *, seed: int, folder: Path, config: WeakTrainConfig
 ) -> dict[str, Any]:
-    """Tune the weak model on trusted rows (LM loss), write it into `folder`, return the facts.
+    """Tune the weak model on trusted rows by LM loss, and write it and log.jsonl into a folder.
 
-    A fifth of the rows, chosen by hash of seed and content, is held out. After each of ten epochs
-    the response loss on it is taken (three without progress end it), and the epoch where it is
-    lowest is kept; epoch 0, the model as it came, competes too. `config` gives lengths, LoRA,
-    schedule and learning rate: a list is tried in full, None tries three shares of the rule of
-    thumb.
+    A fifth of the rows, chosen by hash of seed and content, is held out. The loss on it is computed
+    after each of up to ten epochs (three without progress end a trial), and the epoch where it is
+    lowest is kept; epoch 0, the model as it was, competes too.
 
-    Raises DataError below two usable rows, UsageError for a model whose loss is no number.
+    Args:
+        examples: Trusted rows.
+        base: Local folder or hub id of the weak model.
+        seed: Of the split, the order and dropout.
+        folder: Where to write; the caller commits it.
+        config: Lengths, LoRA, schedule and learning rate. All rates of a list are tried; None tries
+            three shares of the rule of thumb.
+
+    Returns:
+        Facts for the manifest of the model.
+
+    Raises:
+        DataError: Fewer than two usable rows.
+        UsageError: The loss of the model is not a finite number.
     """
     settings = TrainConfig(**{name: getattr(config, name) for name in WeakTrainConfig.model_fields})
     with seeded(seed):
         student = prepare(base, settings)
     rows = encode_rows(examples, student.loaded, window(settings, student.loaded))
-    learned, held = split_fifth(rows, seed=seed)
-    few, start = for_few_rows(settings, len(learned)), snapshot(student)
+    learnt, held_out = split_fifth(rows, seed=seed)
+    settings, start = for_few_rows(settings, len(learnt)), snapshot(student)
+    rates = config.learning_rate
+    if rates is None:
+        rule = default_learning_rate(student.trained, peft=student.peft)
+        rates = [rule * share for share in SHARES]
     trials = []
-    for rate in _rates(config, student):
+    for rate in sorted(set(rates if isinstance(rates, list) else [rates])):
         restore(student, start)
-        plan = make_plan(student, learned, few, seed=seed, steps=None, learning_rate=rate)
+        plan = make_plan(student, learnt, settings, seed=seed, steps=None, learning_rate=rate)
         with seeded(seed):
-            trials.append(_try(student, learned, held, plan=plan, config=few))
+            trials.append(_try(student, learnt, held_out, plan=plan, config=settings))
     best = min(trials, key=lambda trial: min(trial.losses))
     restore(student, best.weights)
-    inputs, looks = sum(t.inputs for t in trials), sum(len(t.losses) for t in trials)
+    inputs = sum(trial.inputs for trial in trials)
+    evaluations = sum(len(trial.losses) for trial in trials)
     facts = {
         "base": base,
         "base_digest": student.loaded.digest,
-        **about(student, rows),
-        **_outcome(best, len(learned), len(held)),
-        "batch_size": few.per_device_train_batch_size,
+        **model_facts(student, rows),
+        "learned_rows": len(learnt),
+        "held_out_rows": len(held_out),
+        "learning_rate": best.learning_rate,
+        "epochs": len(best.losses) - 1,
+        "kept_epoch": best.best_epoch,
+        "held_out_loss_before": best.losses[0],
+        "held_out_loss": best.losses[best.best_epoch],
+        "batch_size": settings.per_device_train_batch_size,
         "learning_rates_tried": [trial.learning_rate for trial in trials],
         "steps": sum(trial.steps for trial in trials),
         "input_tokens_seen": inputs,
-        **flops(student, rows, learnt=inputs, read=looks * sum(held.lengths)),
+        **flops(student, rows, learnt=inputs, read=evaluations * sum(held_out.lengths)),
     }
     save(student, folder)
-    write_log(_log(trials), folder)
-    return facts
-
-
-def _outcome(best: Trial, learned: int, held: int) -> dict[str, Any]:
-    kept = min(range(len(best.losses)), key=best.losses.__getitem__)
-    return {
-        "learned_rows": learned,
-        "held_out_rows": held,
-        "learning_rate": best.learning_rate,
-        "epochs": len(best.losses) - 1,
-        "kept_epoch": kept,
-        "held_out_loss_before": best.losses[0],
-        "held_out_loss": best.losses[kept],
-    }
-
-
-def _log(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """A line per rate and epoch; None where the loss was no number."""
-    return [
+    lines = [
         {
             "lr": trial.learning_rate,
             "epoch": epoch,
@@ -111,67 +119,12 @@ def _log(trials: Sequence[Trial]) -> list[dict[str, Any]]:
         for trial in trials
         for epoch, loss in enumerate(trial.losses)
     ]
-
-
-def pick_learning_rate(
-    examples: Sequence[Example],
-    strong: str,
-    config: TrainConfig,
-    candidates: Sequence[float],
-    heldout: Sequence[Example],
-    *,
-    seed: int,
-    steps: int | None = None,
-    teacher: Loaded | None = None,
-    taught: Mapping[str, TeacherOutputs] | None = None,
-    known: RowInfo | None = None,
-) -> float:
-    """The candidate whose model has the lowest response loss on `heldout`; ties: the smaller.
-
-    Each candidate gets a full training of `steps` steps (None: `plan_steps` of the rows), so this
-    costs as much as the arms do; none is stopped early. A candidate that diverges is out;
-    UsageError when all do.
-    """
-    if not candidates:
-        raise UsageError("there is no learning rate to try")
-    found: list[tuple[float, float]] = []
-    loss = make_loss(config.loss)
-    for rate in sorted(set(candidates)):
-        with seeded(seed):
-            student = prepare(strong, config)
-            longest = window(config, student.loaded)
-            lesson = training_set_of(
-                examples, student, loss, config, known=known, teacher=teacher, taught=taught
-            )
-            rows = lesson.rows
-            plan = make_plan(student, rows, config, seed=seed, steps=steps, learning_rate=rate)
-            learner = build_learner(student, loss, rows, teacher)
-            for _ in optimizer_steps(
-                learner, rows, plan, config, accelerator=accelerator(), prompts=lesson.prompts
-            ):
-                pass
-            nats = held_out_loss(student, encode_rows(heldout, student.loaded, longest))
-        if math.isfinite(nats):
-            found.append((nats, rate))
-    if not found:
-        raise UsageError(
-            f"training diverged at every learning rate tried: {sorted(set(candidates))}",
-            hint="try smaller ones",
-        )
-    return min(found)[1]
-
-
-def _rates(config: WeakTrainConfig, student: Student) -> list[float]:
-    """The rates to try, smallest first."""
-    given = config.learning_rate
-    if given is None:
-        rule = default_learning_rate(student.trained, peft=student.peft)
-        return [rule * share for share in SHARES]
-    return sorted(set(given)) if isinstance(given, list) else [given]
+    write_log(lines, folder)
+    return facts
 
 
 def for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
-    """The tuning settings: batches small enough to make some steps."""
+    """Return the settings of tuning: batches small enough for some steps, and ten epochs."""
     batch = min(config.per_device_train_batch_size, max(4, n_rows // STEPS_PER_EPOCH))
     per_epoch = math.ceil(n_rows / (batch * accelerator().num_processes))
     changes = {
@@ -184,26 +137,88 @@ def for_few_rows(config: TrainConfig, n_rows: int) -> TrainConfig:
 
 def _try(
     student: Student,
-    learned: TokenizedRows,
-    held: TokenizedRows,
+    learnt: TokenizedRows,
+    held_out: TokenizedRows,
     *,
     plan: Plan,
     config: TrainConfig,
 ) -> Trial:
-    """Train from where the student stands, looking at the held-out loss after each epoch."""
-    losses = [held_out_loss(student, held)]
+    """Train the student from its present weights, with the held-out loss after each epoch."""
+    losses = [held_out_loss(student, held_out)]
     if not math.isfinite(losses[0]):
         raise UsageError(f"'{student.loaded.name}' gives held-out rows a loss of {losses[0]}")
     best, kept, inputs, done = snapshot(student), 0, 0, 0
-    learner = LMWithLoss(student.causal, LM())
-    for step in optimizer_steps(learner, learned, plan, config, accelerator=accelerator()):
+    module = TrainerModule.begin(LMWithLoss(student.causal, LM()), config)
+    for step in optimizer_steps(module, learnt, plan, config):
         inputs, done = inputs + step.inputs, step.step
         if step.step % (plan.steps // EPOCHS):
             continue
-        loss = held_out_loss(student, held)
+        loss = held_out_loss(student, held_out)
         losses.append(loss if math.isfinite(loss) else math.inf)
         if losses[-1] < losses[kept]:
             best, kept = snapshot(student), len(losses) - 1
         if len(losses) - 1 - kept >= PATIENCE:
             break
     return Trial(plan.learning_rate, losses, best, done, inputs)
+
+
+def pick_learning_rate(
+    examples: Sequence[Example],
+    strong: str,
+    config: TrainConfig,
+    candidates: Sequence[float],
+    heldout: Sequence[Example],
+    *,
+    seed: int,
+    steps: int | None = None,
+    teacher: Loaded | None = None,
+    teacher_outputs: Mapping[str, TeacherOutputs] | None = None,
+    row_info: RowInfo | None = None,
+) -> float:
+    """Return the learning rate whose model has the lowest loss on held-out rows.
+
+    Every candidate gets a full training without early stopping, so this costs as much as the arms
+    do. Of equal losses the smaller rate is returned; a candidate that diverges is dropped.
+
+    Args:
+        examples: The rows of an arm.
+        strong: Local folder or hub id of the model.
+        config: Settings of the training.
+        candidates: Peak learning rates.
+        heldout: Trusted rows that are not learnt.
+        seed, steps, teacher, teacher_outputs, row_info: As in `train`.
+
+    Raises:
+        UsageError: No candidates, or training diverged at every one.
+    """
+    if not candidates:
+        raise UsageError("there is no learning rate to try")
+    found: list[tuple[float, float]] = []
+    loss = make_loss(config.loss)
+    for rate in sorted(set(candidates)):
+        with seeded(seed):
+            student = prepare(strong, config)
+            data = training_set_of(
+                examples,
+                student,
+                loss,
+                config,
+                row_info=row_info,
+                teacher=teacher,
+                teacher_outputs=teacher_outputs,
+            )
+            plan = make_plan(student, data.rows, config, seed=seed, steps=steps, learning_rate=rate)
+            learner = build_learner(student, loss, data.rows, teacher)
+            module = TrainerModule.begin(learner, config)
+            for _ in optimizer_steps(module, data.rows, plan, config, prompts=data.prompts):
+                pass
+            limit = window(config, student.loaded)
+            nats = held_out_loss(student, encode_rows(heldout, student.loaded, limit))
+        if math.isfinite(nats):
+            found.append((nats, rate))
+    if not found:
+        raise UsageError(
+            f"training diverged at every learning rate tried: {sorted(set(candidates))}",
+            hint="try smaller ones",
+        )
+    return min(found)[1]

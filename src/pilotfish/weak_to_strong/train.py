@@ -31,7 +31,7 @@ from pilotfish.weak_to_strong.predictions import Predictions, is_correct
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
-    from pilotfish.training.callbacks import StepCallback
+    from pilotfish.training.validation import StepCallback
 
 CURVE = "looks.json"  # in the folder of a model: step -> predictions of the curve's rows
 
@@ -290,7 +290,7 @@ class CurveRecorder:
     @property
     def callback(self) -> "StepCallback | None":
         """Predict at evenly spread steps; None for arms that learn true labels."""
-        from pilotfish.training.callbacks import StepCallback
+        from pilotfish.training.validation import StepCallback
 
         if not self._arm.teacher:
             return None

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pilotfish.data.formats import FORMATS, FormatMismatch, answered_record, detect, split_record
+from pilotfish.data.detect import answered_record, detect, split_record
+from pilotfish.data.formats import FORMATS, FormatMismatch
 from pilotfish.errors import UsageError
 from pilotfish.records import Turn
 
@@ -145,7 +146,7 @@ def test_the_majority_decides_and_a_tie_does_not_depend_on_the_order() -> None:
     assert detect([{"odd": 1}, {"odd": 1}, plain]).name == "plain_text"
 
 
-def test_a_text_column_beside_alpaca_is_meta() -> None:
+def test_an_extra_text_column_of_alpaca_is_meta() -> None:
     record = {**GOOD["alpaca"], "text": "the whole"}
     assert split_record(record, {}, detect([record]))[1] == {"text": "the whole"}
 
@@ -237,11 +238,11 @@ def test_a_record_with_another_answer_parses_to_that_answer_and_nothing_else_cha
 
 
 def test_an_answer_is_added_where_the_assistant_had_not_spoken_yet() -> None:
-    asked = {"messages": [{"role": "user", "content": "hi"}]}
-    found = answered_record(asked, {}, FORMATS["messages"], "yo")
+    prompt = {"messages": [{"role": "user", "content": "hi"}]}
+    found = answered_record(prompt, {}, FORMATS["messages"], "yo")
     assert found["messages"][1:] == [{"role": "assistant", "content": "yo"}]
-    asked = {"conversations": [{"from": "human", "value": "hi"}]}
-    found = answered_record(asked, {}, FORMATS["sharegpt"], "yo")
+    prompt = {"conversations": [{"from": "human", "value": "hi"}]}
+    found = answered_record(prompt, {}, FORMATS["sharegpt"], "yo")
     assert found["conversations"][1:] == [{"from": "gpt", "value": "yo"}]
     chat = {"prompt": [{"role": "user", "content": "hi"}], "completion": [
         {"role": "assistant", "content": "old", "tool_calls": None}]}  # fmt: skip

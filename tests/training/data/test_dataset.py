@@ -1,4 +1,4 @@
-"""What a learner is given beside its rows: gold marks, the frozen base, prompts to warm up on."""
+"""What a learner gets besides its rows: trusted marks, the frozen base, prompts to warm up on."""
 
 import json
 from pathlib import Path
@@ -32,21 +32,21 @@ CORRECTED = "kd(correct=0.2)"
 
 def test_gold_rows_get_a_corrected_teacher(llama: str, teacher_folder: str, tmp_path: Path) -> None:
     teacher, rows = load(teacher_folder, device="cpu", precision="fp32"), backwards(12)
-    told = {}
+    facts = {}
     for name, loss, sources in (
         ("plain", "kd", ["gold"] * 12),
         ("none", CORRECTED, ["pool"] * 12),
         ("gold", CORRECTED, ["gold"] * 12),
         ("half", CORRECTED, ["gold"] * 6 + ["pool"] * 6),
     ):
-        told[name] = train(
+        facts[name] = train(
             rows, llama, SMALL.changed({"loss": loss}), seed=0, folder=tmp_path / name,
-            teacher=teacher, known=RowInfo(sources=sources),
+            teacher=teacher, row_info=RowInfo(sources=sources),
         )  # fmt: skip
     assert weights(tmp_path / "none") == weights(tmp_path / "plain")
     assert len({weights(tmp_path / name) for name in ("plain", "gold", "half")}) == 3
-    assert "there are none" in told["none"]["warnings"][0]
-    assert "warnings" not in told["half"]
+    assert "there are none" in facts["none"]["warnings"][0]
+    assert "warnings" not in facts["half"]
 
 
 @pytest.mark.parametrize("use_peft", [False, True])
@@ -86,8 +86,8 @@ def test_only_a_loss_that_asks_for_it_has_a_base(llama: str, tmp_path: Path) -> 
 def test_prompts_are_all_that_is_not_answered(llama: str) -> None:
     student = prepare(llama, SMALL)
     rows = encode_rows(backwards(5), student.loaded, 64)
-    for one, asked in zip(rows.encoded, prompts_of(rows).encoded, strict=True):
-        assert (asked.target != one.target).all() and (asked.ids == one.ids).all()
+    for one, prompt in zip(rows.encoded, prompts_of(rows).encoded, strict=True):
+        assert (prompt.target != one.target).all() and (prompt.ids == one.ids).all()
 
 
 def test_warm_steps_see_no_answer_and_no_other_loss(llama: str) -> None:
@@ -100,9 +100,9 @@ def test_warm_steps_see_no_answer_and_no_other_loss(llama: str) -> None:
         lesson = training_set_of(rows, student, make_loss(text), config)
         assert lesson.prompts is not None
         learner = LMWithLoss(student.causal, make_loss(text))
-        learner.plain = True
+        learner.plain_lm = True
         losses.append(learner(learner.collate(lesson.prompts)).detach())
-        learner.plain = False
+        learner.plain_lm = False
         losses.append(learner(learner.collate(lesson.rows)).detach())
     torch.testing.assert_close(losses[0], losses[2])
     assert abs(losses[1] - losses[3]) > 1
@@ -135,7 +135,7 @@ def test_a_kill_in_a_warm_up_or_behind_it_changes_nothing(
     config, rows = SMALL.changed({"warmup_lm": 3}), backwards(12)
     train(rows, llama, config, seed=0, folder=tmp_path / "whole")
     where = Checkpoints(Store(tmp_path / "store"), "train/a/seed-0", "k", steps=1)
-    real, made = loop._move, [0]
+    real, made = loop.optimizer_step, [0]
 
     def moving(*args: Any) -> None:
         made[0] += 1
@@ -143,10 +143,10 @@ def test_a_kill_in_a_warm_up_or_behind_it_changes_nothing(
             raise Killed
         real(*args)
 
-    monkeypatch.setattr(loop, "_move", moving)
+    monkeypatch.setattr(loop, "optimizer_step", moving)
     with pytest.raises(Killed):
         train(rows, llama, config, seed=0, folder=tmp_path / "cut", checkpoints=where)
-    monkeypatch.setattr(loop, "_move", real)
+    monkeypatch.setattr(loop, "optimizer_step", real)
     train(rows, llama, config, seed=0, folder=tmp_path / "again", checkpoints=where)
     assert weights(tmp_path / "again") == weights(tmp_path / "whole")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pilotfish.config import TrainConfig
+from pilotfish.data_order import batches
 from pilotfish.training.data.mixture import draw_rows, mix_facts, mix_rows, shares_of
-from pilotfish.training.data.order import batches
 from pilotfish.training.data.row_weights import RowInfo
 from pilotfish.training.data.rows import TokenizedRows
 from pilotfish.training.trainer import train
@@ -112,15 +112,15 @@ def test_facts_are_what_was_drawn() -> None:
     rows = rows_of({"pool": 30, "gold": 7})
     steps = list(mix_rows(rows, {"gold": 0.3}, SIZE, STEPS, seed=3))
     own, whole = parts(rows, steps, "gold")
-    told = mix_facts(rows, {"gold": 0.3}, SIZE, STEPS, seed=3)["mix"]["gold"]
-    assert told["asked"] == 0.3 and told["rows"] == 7
-    assert told["share"] == pytest.approx(own.sum() / whole.sum())
-    assert told["passes"] == pytest.approx(sum(i >= 30 for s in steps for i in s) / 7)
+    facts = mix_facts(rows, {"gold": 0.3}, SIZE, STEPS, seed=3)["mix"]["gold"]
+    assert facts["asked"] == 0.3 and facts["rows"] == 7
+    assert facts["share"] == pytest.approx(own.sum() / whole.sum())
+    assert facts["passes"] == pytest.approx(sum(i >= 30 for s in steps for i in s) / 7)
 
 
 def test_an_arm_is_trained_on_its_mix(llama: str, tmp_path: Path) -> None:
     config = TrainConfig(per_device_train_batch_size=4, max_steps=20, gold_share=0.4)
     known = RowInfo(sources=["pool"] * 30 + ["gold"] * 4)
-    facts = train(backwards(34), llama, config, seed=0, folder=tmp_path, known=known)
+    facts = train(backwards(34), llama, config, seed=0, folder=tmp_path, row_info=known)
     assert facts["mix"]["gold"]["share"] == pytest.approx(0.4, abs=0.03)
     assert facts["mix"]["gold"]["passes"] > 5

@@ -106,7 +106,7 @@ def test_tokens_of_weight_0_teach_nothing(student: Student, rows: TokenizedRows)
 
 
 @pytest.mark.parametrize(
-    ("known", "said"),
+    ("known", "message"),
     [
         (RowInfo(weights=[1.0] * 7), "8 rows have 7 weights"),
         (RowInfo(sources=["pool"]), "8 rows have 1 sources"),
@@ -117,10 +117,10 @@ def test_tokens_of_weight_0_teach_nothing(student: Student, rows: TokenizedRows)
     ],
 )
 def test_weights_that_are_none_are_said_in_words(
-    student: Student, known: RowInfo, said: str
+    student: Student, known: RowInfo, message: str
 ) -> None:
     examples = backwards(8)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         with_sources(encode_rows(examples, student.loaded, 64), examples, known)
 
 
@@ -131,16 +131,16 @@ def test_sources_mark_gold_tokens(student: Student) -> None:
         examples,
         RowInfo(sources=["pool", "gold", "replay"]),
     )
-    given = LMWithLoss(student.model, LM()).collate(rows).given
-    assert given.gold is not None
+    given = LMWithLoss(student.model, LM()).collate(rows).inputs
+    assert given.trusted is not None
     counts = rows.tokens
-    assert given.gold.tolist() == [False] * counts[0] + [True] * counts[1] + [False] * counts[2]
+    assert given.trusted.tolist() == [False] * counts[0] + [True] * counts[1] + [False] * counts[2]
 
 
 def test_training_takes_weights_and_says_the_normaliser(llama: str, tmp_path: Path) -> None:
     rows, plain = backwards(12), SMALL
     half = RowInfo(weights=[1.0] * 6 + [0.0] * 6)
-    facts = train(rows, llama, plain, seed=0, folder=tmp_path / "a", known=half)
+    facts = train(rows, llama, plain, seed=0, folder=tmp_path / "a", row_info=half)
     train(rows[:6], llama, plain, seed=0, folder=tmp_path / "b")
     assert (facts["rows"], facts["unsupervised"], facts["normalize"]) == (6, 6, "tokens")
     assert weights(tmp_path / "a") == weights(tmp_path / "b")

@@ -42,7 +42,7 @@ def test_no_number_is_never_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("exces", "did you mean 'excess'"),
         ("excess(kep=1)", "did you mean 'keep'"),
@@ -50,10 +50,10 @@ def test_no_number_is_never_kept() -> None:
         ("excess(keep=1.5)", "above 0 and at most 1"),
     ],
 )
-def test_a_misspelt_focus_is_said_in_words(text: str, said: str) -> None:
+def test_a_misspelt_focus_is_said_in_words(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_token_selection(text)
-    assert said in f"{caught.value} {caught.value.hint}"
+    assert message in f"{caught.value} {caught.value.hint}"
 
 
 def test_masks_are_those_of_the_two_models(llama: str, teacher_folder: str) -> None:
@@ -90,16 +90,16 @@ def test_training_on_all_tokens_in_focus_is_plain_training(
     llama: str, teacher_folder: str, tmp_path: Path
 ) -> None:
     reference, rows = load(teacher_folder, device="cpu", precision="fp32"), backwards(12)
-    told = {}
+    facts = {}
     for name, focus in (("plain", None), ("all", "excess(keep=1)"), ("some", "excess(keep=0.4)")):
         config = SMALL.changed({"focus": focus})
-        told[name] = train(
+        facts[name] = train(
             rows, llama, config, seed=0, folder=tmp_path / name, teacher=reference
         )  # fmt: skip
     assert weights(tmp_path / "all") == weights(tmp_path / "plain")
     assert weights(tmp_path / "some") != weights(tmp_path / "plain")
-    assert told["some"]["focus_share"] == pytest.approx(0.4, abs=0.03)
-    assert told["some"]["flops"] > told["plain"]["flops"]
+    assert facts["some"]["focus_share"] == pytest.approx(0.4, abs=0.03)
+    assert facts["some"]["flops"] > facts["plain"]["flops"]
 
 
 def test_a_focus_needs_a_reference_of_the_same_tokenizer(

@@ -75,8 +75,8 @@ def test_a_whole_stored_teacher_trains_as_the_online_one(
 
 def test_draws_train_too(world: World) -> None:
     run = selected(world, world.out)
-    told = teach(run, world, CACHED, "train.teacher_kind=sampled", "train.teacher_top_k=12")
-    assert told["stored_teacher"] == "sampled" and "captured_mass" not in told
+    facts = teach(run, world, CACHED, "train.teacher_kind=sampled", "train.teacher_top_k=12")
+    assert facts["stored_teacher"] == "sampled" and "captured_mass" not in facts
 
 
 def test_what_is_stored_serves_other_losses_seeds_and_trainings(world: World) -> None:
@@ -96,8 +96,8 @@ def test_what_is_stored_serves_other_losses_seeds_and_trainings(world: World) ->
 
 def test_little_of_a_teacher_is_warned_of(world: World) -> None:
     run = selected(world, world.out)
-    told = teach(run, world, CACHED, "train.teacher_top_k=2")
-    assert 0 < told["captured_mass"] < 0.5
+    facts = teach(run, world, CACHED, "train.teacher_top_k=2")
+    assert 0 < facts["captured_mass"] < 0.5
     assert any("holds" in text and "teacher_top_k" in text for text in run.manifest["warnings"])
 
 
@@ -108,7 +108,7 @@ def test_the_teacher_is_not_there_while_the_student_learns(
     real = training.run_on_all_ranks
 
     def watched(work: Any, *args: Any, **more: Any) -> Any:
-        seen.append((more["teacher"], len(more["taught"])))
+        seen.append((more["teacher"], len(more["teacher_outputs"])))
         return real(work, *args, **more)
 
     monkeypatch.setattr(training, "run_on_all_ranks", watched)
@@ -171,7 +171,7 @@ def test_trusted_rows_stand_apart_and_the_others_are_not_captured_twice(
     assert [event["rows"] for event in captures(run)] == [3, 3, 1]
     taught([*trusted, *rows])
     assert len(captures(run)) == 3
-    assert all(both[name].read == alone[name].read for name in alone)
+    assert all(both[name].digest == alone[name].digest for name in alone)
     taught(rows, max_length=12)
     assert len(captures(run)) == 4
 
@@ -226,10 +226,10 @@ def test_a_whole_run_stores_its_teacher_too(world: World) -> None:
         train={**settings, "teacher": "cached"},
     )  # fmt: skip
     assert manifest(run, "trusted_selected")["stored_teacher"] == "topk"
-    # the selected rows once, for both arms, and the trusted ones beside them
+    # the selected rows once, for both arms, and the trusted ones as well
     assert [event["rows"] for event in captures(run)] == [6, 10]
-    told = {stage["stage"]: stage for stage in report(run)["ledger"]["stages"]}
-    assert told["teacher"]["flops"] > 0
+    facts = {stage["stage"]: stage for stage in report(run)["ledger"]["stages"]}
+    assert facts["teacher"]["flops"] > 0
 
 
 def test_label_experiments_refuse_what_they_would_not_store() -> None:

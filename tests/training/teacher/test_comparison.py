@@ -1,4 +1,4 @@
-"""When the student is said to have passed its teacher."""
+"""When the student counts as better than its teacher."""
 
 import math
 from pathlib import Path
@@ -44,39 +44,39 @@ def test_draws_cannot_race() -> None:
         teacher_nll(LossInputs(TARGETS, drawn))
 
 
-def run(race: TeacherComparison, *, better: bool, steps: int) -> None:
+def run(comparison: TeacherComparison, *, better: bool, steps: int) -> None:
     teacher = dense([0.4, 0.3, 0.3], [0.3, 0.3, 0.4])
     student = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]]).log()
     for _ in range(steps):
-        race.add(student if better else torch.zeros(2, 3), teacher)
-        race.after_step()
+        comparison.add(student if better else torch.zeros(2, 3), teacher)
+        comparison.after_step()
 
 
 def test_it_is_won_once_and_for_good() -> None:
-    race = TeacherComparison()
-    run(race, better=True, steps=PATIENCE - 1)
-    assert not race.won
-    run(race, better=True, steps=1)
-    assert race.won and race.won_at == PATIENCE
-    run(race, better=False, steps=30)
-    assert race.won_at == PATIENCE
+    comparison = TeacherComparison()
+    run(comparison, better=True, steps=PATIENCE - 1)
+    assert not comparison.surpassed
+    run(comparison, better=True, steps=1)
+    assert comparison.surpassed and comparison.surpassed_at == PATIENCE
+    run(comparison, better=False, steps=30)
+    assert comparison.surpassed_at == PATIENCE
 
 
 def test_a_late_lead_outweighs_an_early_lag() -> None:
-    race = TeacherComparison()
-    run(race, better=False, steps=PATIENCE + 5)
-    assert not race.won
-    run(race, better=True, steps=20)
-    assert PATIENCE + 5 < race.won_at < PATIENCE + 25
+    comparison = TeacherComparison()
+    run(comparison, better=False, steps=PATIENCE + 5)
+    assert not comparison.surpassed
+    run(comparison, better=True, steps=20)
+    assert PATIENCE + 5 < comparison.surpassed_at < PATIENCE + 25
 
 
 def test_its_state_goes_on() -> None:
     whole, first, second = TeacherComparison(), TeacherComparison(), TeacherComparison()
-    for race, steps in ((whole, 14), (first, 9)):
-        run(race, better=True, steps=steps)
+    for comparison, steps in ((whole, 14), (first, 9)):
+        run(comparison, better=True, steps=steps)
     second.load_state(first.state())
     run(second, better=True, steps=5)
-    assert second.won_at == whole.won_at
+    assert second.surpassed_at == whole.surpassed_at
     assert torch.equal(second.state()["race_means"], whole.state()["race_means"])
 
 

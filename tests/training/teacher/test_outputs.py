@@ -29,7 +29,7 @@ LIMIT = 20  # TALK is cut in its last reply
 EXAMPLES = [TALK, *backwards(5)]
 
 
-def said(teacher: Loaded, example: Example, limit: int) -> tuple[Tensor, int]:
+def log_probs(teacher: Loaded, example: Example, limit: int) -> tuple[Tensor, int]:
     """([t, v] log-probabilities at the supervised tokens, digest of what was read)."""
     [row] = encode_training([example], teacher.tokenizer, limit)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def stored(
 ) -> dict[str, TeacherOutputs]:
     found = {}
     for example in EXAMPLES:
-        logs, read = said(teacher, example, limit)
+        logs, read = log_probs(teacher, example, limit)
         if kind == "dense":
             arrays = {"logits": logs.numpy()}
         else:
@@ -111,15 +111,15 @@ def test_rows_never_captured_are_refused(llama: str, teacher_folder: str) -> Non
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     rows, taught = encode_rows(EXAMPLES, student, LIMIT), stored(teacher, "topk", k=4)
     taught.pop(row_name(TALK))
-    with pytest.raises(UsageError, match="says nothing of 1 of the 6 rows"):
+    with pytest.raises(UsageError, match="no outputs for 1 of the 6 rows"):
         with_teacher_outputs(rows, taught)
 
 
 def test_rows_shorter_than_what_was_stored_are_refused(llama: str, teacher_folder: str) -> None:
-    """Also where nobody knows what ids were read."""
+    """Also where it is unknown what ids were read."""
     student, teacher = load(llama, device="cpu"), load(teacher_folder, device="cpu")
     blind = {
-        name: replace(one, read=None)
+        name: replace(one, digest=None)
         for name, one in stored(teacher, "topk", k=4, limit=64).items()
     }
     with pytest.raises(UsageError, match="other tokens now"):
@@ -133,7 +133,7 @@ def trained(
         loss="kd", learning_rate=1e-3, max_length=LIMIT, use_peft=False, max_steps=3
     ).changed({"teacher": "cached", **changes})
     folder.mkdir()
-    return train(EXAMPLES, llama, config, seed=0, folder=folder, taught=taught)
+    return train(EXAMPLES, llama, config, seed=0, folder=folder, teacher_outputs=taught)
 
 
 def test_the_manifest_tells_what_was_stored_and_charges_no_teacher(

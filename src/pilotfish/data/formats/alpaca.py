@@ -25,26 +25,26 @@ class Alpaca:
     fields: tuple[str, ...] = ("instruction", "input", "output", "system", "history")
 
     def detect(self, record: Record) -> bool:
-        """instruction and output are there."""
+        """Require `instruction` and `output`."""
         return "instruction" in record and "output" in record
 
     def parse(self, record: Record) -> Content:
-        """[system], [earlier pairs], user, assistant."""
-        instruction = required_text(record, "instruction")
-        extra = optional_text(record, "input")
-        asked = f"{instruction}\n{extra}" if extra else instruction
-        answer = required_text(record, "output")
+        """Return [system], [earlier pairs], user, assistant."""
+        prompt = required_text(record, "instruction")
+        if extra := optional_text(record, "input"):
+            prompt = f"{prompt}\n{extra}"
+        output = required_text(record, "output")
         system = optional_text(record, "system")
         turns = (
             *((Turn("system", system),) if system else ()),
             *_history(record.get("history")),
-            Turn("user", asked),
-            Turn("assistant", answer),
+            Turn("user", prompt),
+            Turn("assistant", output),
         )
         return Content(turns, used=present(record, self.fields))
 
     def answered(self, record: Record, answer: str) -> dict[str, Any]:
-        """Another output."""
+        """Replace the output."""
         return {"output": answer}
 
 
@@ -57,7 +57,7 @@ def _history(value: Any) -> tuple[Turn, ...]:
     for pair in value:
         if not (isinstance(pair, list) and len(pair) == 2):
             raise FormatMismatch("wrong_type", "'history' holds something that is no pair")
-        if not all(isinstance(said, str) for said in pair):
+        if not all(isinstance(text, str) for text in pair):
             raise FormatMismatch("wrong_type", "'history' holds a pair that is no text")
         turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
     return tuple(turns)

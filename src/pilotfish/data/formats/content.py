@@ -1,4 +1,4 @@
-"""What a format hands back, and the two questions every format answers."""
+"""The interface of a format, the content it returns, and readers for its columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ Record = Mapping[str, Any]
 
 
 class FormatMismatch(Exception):
-    """A record that is no row: `reason` is its quarantine code, `detail` says it in words.
+    """A record that cannot become a row. Internal: the reader turns it into a quarantine line.
 
-    Internal: the pool turns it into a quarantine line, a user never meets it.
+    Args:
+        reason: The quarantine code (`missing_field`, `wrong_type`, `invalid_json`, ...).
+        detail: The problem in words.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -23,7 +25,7 @@ class FormatMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a record says; `used` names the columns it was read from, the rest is meta."""
+    """The content of a record. `used` names the columns it was read from; the rest is meta."""
 
     turns: tuple[Turn, ...] = ()
     text: str | None = None
@@ -38,19 +40,23 @@ class Format(Protocol):
     fields: tuple[str, ...]
 
     def detect(self, record: Record) -> bool:
-        """Whether the columns this shape cannot do without are there."""
+        """Return whether the record has the columns that this shape requires."""
 
     def parse(self, record: Record) -> Content:
-        """The content of one record; raises Unfit (`missing_field`, `wrong_type`)."""
+        """Return the content of one record.
+
+        Raises:
+            FormatMismatch: `missing_field` or `wrong_type`.
+        """
 
     def answered(self, record: Record, answer: str) -> dict[str, Any]:
-        """The fields that change, with their new values, when a record gets another answer."""
+        """Return the fields that change, with their new values, when a record's answer changes."""
 
 
 def required_text(record: Record, name: str) -> str:
-    """A text column that must be there; whitespace is never touched."""
+    """Return a text column that must exist, white space unchanged."""
     value = record.get(name)
-    if value is None:  # null and absent are one thing: parquet cannot tell them apart
+    if value is None:  # null and absent are the same: parquet cannot tell them apart
         raise FormatMismatch("missing_field", f"no '{name}'")
     if not isinstance(value, str):
         raise FormatMismatch("wrong_type", f"'{name}' is {kind(value)}, not text")
@@ -58,12 +64,12 @@ def required_text(record: Record, name: str) -> str:
 
 
 def optional_text(record: Record, name: str) -> str:
-    """A text column that may be absent or null: "" then."""
+    """Return a text column, "" where it is absent or null."""
     return "" if record.get(name) is None else required_text(record, name)
 
 
 def required_list(record: Record, name: str) -> Sequence[Any]:
-    """A list column that must be there and hold something."""
+    """Return a list column that must exist and not be empty."""
     value = record.get(name)
     if value is None:
         raise FormatMismatch("missing_field", f"no '{name}'")
@@ -75,7 +81,7 @@ def required_list(record: Record, name: str) -> Sequence[Any]:
 
 
 def kind(value: Any) -> str:
-    """JSON's word for a value's type."""
+    """Return the JSON type of a value, in words."""
     if isinstance(value, bool):
         return "a boolean"
     words = {int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
@@ -83,5 +89,5 @@ def kind(value: Any) -> str:
 
 
 def present(record: Record, names: Sequence[str]) -> tuple[str, ...]:
-    """The columns of `names` that this record has."""
+    """Return those of `names` that this record has as columns."""
     return tuple(name for name in names if name in record)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pilotfish.data.formats.content import Content, Record, required_list
-from pilotfish.data.formats.turns import ROLES, answered_turns, only_turns, read_turns
+from pilotfish.data.formats.turns import CHAT
 
 
 class Messages:
@@ -13,17 +13,15 @@ class Messages:
     fields: tuple[str, ...] = ("messages",)
 
     def detect(self, record: Record) -> bool:
-        """messages is there."""
+        """Require `messages`."""
         return "messages" in record
 
     def parse(self, record: Record) -> Content:
-        """Every turn. Messages that say more (tool calls, names) also stay in meta, whole."""
-        items = required_list(record, "messages")
-        turns = read_turns(items, speaker="role", words="content", roles=ROLES)
-        whole = only_turns(items, speaker="role", words="content")
-        return Content(turns, used=self.fields if whole else ())
+        """Return every turn. Messages with more keys (tool calls, names) also stay in meta."""
+        messages = required_list(record, "messages")
+        turns = CHAT.turns(messages)
+        return Content(turns, used=self.fields if CHAT.is_complete(messages) else ())
 
     def answered(self, record: Record, answer: str) -> dict[str, Any]:
-        """Another last message of the assistant, or the first one."""
-        items = answered_turns(record["messages"], answer, speaker="role", words="content")
-        return {"messages": items}
+        """Replace or add the last assistant message."""
+        return {"messages": CHAT.answered(record["messages"], answer)}

@@ -1,4 +1,4 @@
-"""Plain text: one column `text`, all of it learnt."""
+"""Plain text: one column `text`, all of it trained on."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ class PlainText:
     fields: tuple[str, ...] = ("text",)
 
     def detect(self, record: Record) -> bool:
-        """text is there."""
+        """Require `text`."""
         return "text" in record
 
     def parse(self, record: Record) -> Content:
-        """The text."""
+        """Return the text."""
         return Content(text=required_text(record, "text"), used=self.fields)
 
     def answered(self, record: Record, answer: str) -> dict[str, Any]:
-        """A label beside the text: it is a row with a label from now on."""
+        """Add a label, which makes it a row of text and label."""
         return {"label": answer}

@@ -3,19 +3,8 @@
 from typing import Any
 
 from pilotfish.data.formats.content import Content, Record, optional_text, present, required_list
-from pilotfish.data.formats.turns import ROLES, answered_turns, only_turns, read_turns
+from pilotfish.data.formats.turns import SHAREGPT
 from pilotfish.records import Turn
-
-SPEAKERS = {
-    **ROLES,
-    "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "observation": "tool",
-    "function_response": "tool",
-}
 
 
 class ShareGPT:
@@ -25,22 +14,18 @@ class ShareGPT:
     fields: tuple[str, ...] = ("conversations", "system")
 
     def detect(self, record: Record) -> bool:
-        """conversations is there."""
+        """Require `conversations`."""
         return "conversations" in record
 
     def parse(self, record: Record) -> Content:
-        """Every turn; a `system` column goes first. Turns that say more also stay in meta."""
-        items = required_list(record, "conversations")
-        turns = read_turns(items, speaker="from", words="value", roles=SPEAKERS)
-        system = optional_text(record, "system")
-        first = (Turn("system", system),) if system else ()
-        whole = only_turns(items, speaker="from", words="value")
-        return Content((*first, *turns), used=present(record, self.fields if whole else ["system"]))
+        """Return every turn, a `system` column first. Turns with more keys also stay in meta."""
+        messages = required_list(record, "conversations")
+        turns = SHAREGPT.turns(messages)
+        if system := optional_text(record, "system"):
+            turns = (Turn("system", system), *turns)
+        used = self.fields if SHAREGPT.is_complete(messages) else ("system",)
+        return Content(turns, used=present(record, used))
 
     def answered(self, record: Record, answer: str) -> dict[str, Any]:
-        """Another last message of the model, or the first one."""
-        items = answered_turns(
-            record["conversations"], answer, speaker="from", words="value", roles=SPEAKERS,
-            name="gpt",
-        )  # fmt: skip
-        return {"conversations": items}
+        """Replace or add the last assistant message."""
+        return {"conversations": SHAREGPT.answered(record["conversations"], answer)}

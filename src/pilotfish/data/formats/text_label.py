@@ -6,23 +6,29 @@ from pilotfish.data.formats.content import Content, FormatMismatch, Record, kind
 
 
 class TextLabel:
-    """{"text": ..., "label": ...}; the label a name, a whole number or a boolean."""
+    """{"text": ..., "label": ...}; the label is a name, a whole number or a boolean."""
 
     name = "text_label"
     fields: tuple[str, ...] = ("text", "label")
 
     def detect(self, record: Record) -> bool:
-        """text and label are there."""
+        """Require `text` and `label`."""
         return "text" in record and "label" in record
 
     def parse(self, record: Record) -> Content:
-        """The text and the label as text: 1 becomes "1", true becomes "true"."""
+        """Return the text, and the label as text: 1 becomes "1", true becomes "true"."""
         text = required_text(record, "text")
         return Content(text=text, label=_label(record.get("label")), used=self.fields)
 
     def answered(self, record: Record, answer: str) -> dict[str, Any]:
-        """Another label, of the kind the record had: a number or boolean stays one."""
-        return {"label": _alike(record.get("label"), answer)}
+        """Replace the label, as a number or boolean where that reads as the same class."""
+        old = record.get("label")
+        new: str | int | float | bool = answer
+        if isinstance(old, bool):
+            new = answer == "true"
+        elif isinstance(old, int | float) and answer.removeprefix("-").isdecimal():
+            new = type(old)(answer)
+        return {"label": new if _label(new) == answer else answer}
 
 
 def _label(value: Any) -> str:
@@ -36,13 +42,3 @@ def _label(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     raise FormatMismatch("wrong_type", f"'label' is {kind(value)}, not a class")
-
-
-def _alike(value: Any, answer: str) -> str | int | float | bool:
-    """The answer as what `value` is, where that reads as the same class again; else as text."""
-    found: str | int | float | bool = answer
-    if isinstance(value, bool):
-        found = answer == "true"
-    elif isinstance(value, int | float) and answer.removeprefix("-").isdecimal():
-        found = type(value)(answer)
-    return found if isinstance(found, str) or _label(found) == answer else answer

@@ -1,49 +1,73 @@
-"""A list of {speaker, words} objects -> turns; what messages, sharegpt and chat prompts share."""
+"""Lists of messages -> turns, for every format that holds conversations."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pilotfish.data.formats.content import FormatMismatch, kind, required_text
-from pilotfish.records import Turn
-
-ROLES = {role: role for role in ("system", "user", "assistant", "tool")}
+from pilotfish.records import Role, Turn
 
 
-def read_turns(
-    items: Sequence[Any], *, speaker: str, words: str, roles: Mapping[str, str]
-) -> tuple[Turn, ...]:
-    """Turns in order; Unfit where an item is no object, a part is missing or a role unknown."""
-    return tuple(_turn(item, speaker, words, roles) for item in items)
+@dataclass(frozen=True)
+class MessageList:
+    """One way to write a conversation as a list of objects."""
+
+    role_key: str  # the key that names the speaker
+    text_key: str  # the key that holds the text
+    roles: Mapping[str, Role]  # speaker -> role. A new role alias is one line in this table.
+    assistant: str  # the speaker of an answer that is added to a conversation
+
+    def turns(self, messages: Sequence[Any]) -> tuple[Turn, ...]:
+        """Return the turns in order.
+
+        Raises:
+            FormatMismatch: A message is not an object, lacks a key or has an unknown role.
+        """
+        return tuple(self._turn(message) for message in messages)
+
+    def is_complete(self, messages: Sequence[Any]) -> bool:
+        """Return whether role and text are all the messages hold (keys set to null aside)."""
+        known = {self.role_key, self.text_key}
+        return all(v is None for each in messages for key, v in each.items() if key not in known)
+
+    def answered(self, messages: Sequence[Any], answer: str) -> list[Any]:
+        """Return the messages with `answer` as the text of the final assistant message.
+
+        A message is added where the conversation does not end with the assistant.
+        """
+        if messages and self.roles[messages[-1][self.role_key]] == "assistant":
+            return [*messages[:-1], {**messages[-1], self.text_key: answer}]
+        return [*messages, {self.role_key: self.assistant, self.text_key: answer}]
+
+    def _turn(self, message: Any) -> Turn:
+        if not isinstance(message, dict):
+            raise FormatMismatch("wrong_type", f"a turn is {kind(message)}, not an object")
+        speaker = required_text(message, self.role_key)
+        if speaker not in self.roles:
+            raise FormatMismatch("wrong_type", f"unknown {self.role_key} '{speaker[:40]}'")
+        return Turn(self.roles[speaker], required_text(message, self.text_key))
 
 
-def only_turns(items: Sequence[Any], *, speaker: str, words: str) -> bool:
-    """Whether the objects say nothing beyond speaker and words (null extras say nothing)."""
-    known = {speaker, words}
-    return all(value is None for item in items for key, value in item.items() if key not in known)
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
 
-
-def answered_turns(
-    items: Sequence[Any],
-    answer: str,
-    *,
-    speaker: str,
-    words: str,
-    roles: Mapping[str, str] = ROLES,
-    name: str = "assistant",
-) -> list[Any]:
-    """The items with `answer` as the words of the last one, where the assistant says it.
-
-    Where it does not, an item is added, spoken by `name`.
-    """
-    if items and roles[items[-1][speaker]] == "assistant":
-        return [*items[:-1], {**items[-1], words: answer}]
-    return [*items, {speaker: name, words: answer}]
-
-
-def _turn(item: Any, speaker: str, words: str, roles: Mapping[str, str]) -> Turn:
-    if not isinstance(item, dict):
-        raise FormatMismatch("wrong_type", f"a turn is {kind(item)}, not an object")
-    said_by = required_text(item, speaker)
-    if said_by not in roles:
-        raise FormatMismatch("wrong_type", f"unknown {speaker} '{said_by[:40]}'")
-    return Turn(roles[said_by], required_text(item, words))
+CHAT = MessageList("role", "content", _ROLES, assistant="assistant")
+SHAREGPT = MessageList(
+    "from",
+    "value",
+    {
+        **_ROLES,
+        "human": "user",
+        "gpt": "assistant",
+        "chatgpt": "assistant",
+        "model": "assistant",
+        "function_call": "assistant",
+        "observation": "tool",
+        "function_response": "tool",
+    },
+    assistant="gpt",
+)

@@ -1,1 +1,1 @@
-"""Read raw records from files, folders, archives and hub datasets."""
+"""Read raw records from files, folders, compressed files and hub datasets."""

@@ -1,10 +1,7 @@
-"""One local file: how its name tells its kind, and how its kind is read."""
+"""One local file: its name tells its kind, and its kind tells how it is read."""
 
 import csv
-import gzip
-import io
 import mmap
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,102 +10,96 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from pilotfish.data.readers.decompress import Decompressed, bounded
-from pilotfish.data.readers.jsonl import (
-    Buffer,
-    array_pieces,
-    array_start,
-    decompressed,
-    line_pieces,
+from pilotfish.data.readers.decompress import (
+    COMPRESSIONS,
+    CORRUPT,
+    compression_of,
+    limit_expansion,
+    open_binary,
+    read_whole,
 )
+from pilotfish.data.readers.jsonl import Buffer, find_array, read_array, read_lines
 from pilotfish.data.readers.raw_record import RawRecord
-from pilotfish.data.readers.tables import arrow_pieces, csv_pieces, parquet_pieces, tsv_pieces
+from pilotfish.data.readers.tables import read_arrow, read_csv, read_parquet, read_tsv
 from pilotfish.errors import DataError, UsageError
 from pilotfish.store import sha256_file
 
+# Kind (the file's ending) -> reader. A new kind of file is one line in one of these tables.
 STREAMED: dict[str, Callable[[BinaryIO], Iterator[RawRecord]]] = {
-    "jsonl": line_pieces,
-    "ndjson": line_pieces,
-    "csv": csv_pieces,
-    "tsv": tsv_pieces,
+    "jsonl": read_lines,
+    "ndjson": read_lines,
+    "csv": read_csv,
+    "tsv": read_tsv,
 }
 COLUMNAR: dict[str, Callable[[Path], Iterator[RawRecord]]] = {
-    "parquet": parquet_pieces,
-    "arrow": arrow_pieces,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
 }
 
 
 def kind_of(path: Path) -> str | None:
-    """`jsonl`, `json`, `csv`, ... by the file's name; None when it is no kind we read."""
-    name = path.name.lower()
-    packed = name.endswith(".gz")
-    kind = name.removesuffix(".gz").rpartition(".")[2]
+    """Return the kind of a file by its name (`jsonl`, `json`, `csv`, ...), None when unknown."""
+    compression = compression_of(path)
+    kind = path.name.lower().removesuffix(compression).rpartition(".")[2]
     if kind in STREAMED or kind == "json":
         return kind
-    return kind if kind in COLUMNAR and not packed else None
+    return kind if kind in COLUMNAR and not compression else None
 
 
 def known_kinds() -> str:
-    """The endings we read, for error messages."""
-    return ", ".join((*STREAMED, "json", "(each also .gz)", *COLUMNAR))
+    """Return the readable file endings, for error messages."""
+    return ", ".join((*STREAMED, "json", f"(each also {', '.join(COMPRESSIONS)})", *COLUMNAR))
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file and its path relative to DATA."""
+    """A file, and its path relative to DATA."""
 
     path: Path
     name: str
 
     def sha256(self) -> str:
-        """Digest of the file as it lies on disk (packed, where it is packed)."""
-        with _readable(self.name):
+        """Return the digest of the file on disk (compressed, where it is)."""
+        with _container_errors(self.name):
             return sha256_file(self.path)
 
-    def pieces(self) -> Iterator[RawRecord]:
-        """Its records. Raises DataError where the container itself is broken."""
-        with _readable(self.name):
-            yield from self._pieces()
+    def records(self) -> Iterator[RawRecord]:
+        """Yield the file's records.
 
-    def _pieces(self) -> Iterator[RawRecord]:
+        Raises:
+            DataError: The container itself is damaged (gzip, parquet, a csv header).
+            UsageError: The file may not be read.
+        """
         kind = kind_of(self.path) or ""
-        if kind in COLUMNAR:
-            yield from bounded(COLUMNAR[kind](self.path), self.path)
-        elif kind == "json":
-            yield from self._json()
-        else:
-            with self._open() as handle:
-                yield from STREAMED[kind](handle)
+        with _container_errors(self.name):
+            if kind in COLUMNAR:
+                yield from limit_expansion(COLUMNAR[kind](self.path), self.path)
+            elif kind == "json":
+                yield from self._json_records()
+            else:
+                with open_binary(self.path) as handle:
+                    yield from STREAMED[kind](handle)
 
-    @property
-    def _packed(self) -> bool:
-        return self.path.name.lower().endswith(".gz")
-
-    def _open(self) -> BinaryIO:
-        if self._packed:
-            return io.BufferedReader(Decompressed(self.path), 1 << 20)
-        return self.path.open("rb")
-
-    def _json(self) -> Iterator[RawRecord]:
-        """A list of records; or one record per line, because many such files are named json."""
+    def _json_records(self) -> Iterator[RawRecord]:
+        """Read a list of records, or a record per line: many such files are named json."""
         if self.path.stat().st_size == 0:
             return
-        with self._open() as handle:
-            if self._packed:
-                buffer: Buffer = decompressed(handle, self.name)
+        with open_binary(self.path) as handle:
+            if compression_of(self.path):
+                buffer: Buffer = read_whole(handle, self.name)
                 handle.seek(0)
             else:
                 buffer = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-            start = array_start(buffer)
-            yield from line_pieces(handle) if start is None else array_pieces(buffer, start)
+            start = find_array(buffer)
+            yield from read_lines(handle) if start is None else read_array(buffer, start)
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Errors of the container, in words and with the file's name."""
+def _container_errors(name: str) -> Iterator[None]:
+    """Turn what libraries raise for a damaged file into errors that name the file."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except CORRUPT as error:
         raise DataError(
             f"{name} is damaged or ends early: {error}", hint="fetch the file again"
         ) from error
@@ -124,5 +115,5 @@ def _readable(name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        # How arrow says that a file ends before its own promises
+        # How arrow reports that a file ends before its own promises
         raise DataError(f"{name} is damaged: {error}", hint="fetch the file again") from error

@@ -1,4 +1,4 @@
-"""jsonl and json: cut a stream of bytes into records without parsing it."""
+"""Cut jsonl and json bytes into records without parsing them."""
 
 import hashlib
 import mmap
@@ -7,27 +7,28 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pilotfish.data.formats import FormatMismatch
-from pilotfish.data.readers.raw_record import EXCERPT, MAX_BYTES, RawRecord
+from pilotfish.data.readers.raw_record import MAX_BYTES, RawRecord, too_long
 from pilotfish.data.readers.strict_json import parse_object
-from pilotfish.errors import UsageError
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 LISTS = (b'"data"', b'"rows"', b'"examples"')  # keys under which a json object may hold its records
-MAX_PACKED_JSON = 2**28  # a gzipped json array has no lines, so it is unpacked in memory
 
 Buffer = bytes | mmap.mmap
 
 
-def line_pieces(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
-    r"""One piece per line that is not blank; split on \n alone (U+2028 is text)."""
-    for piece in capped_lines(handle, max_bytes):
-        if piece.problem or piece.found.strip(BLANK):
-            yield piece
+def read_lines(handle: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
+    r"""Yield one record per line that is not blank. Only \n ends a line (U+2028 is text)."""
+    for record in capped_lines(handle, max_bytes):
+        if record.problem or record.raw.strip(BLANK):
+            yield record
 
 
 def capped_lines(handle: BinaryIO, max_bytes: int) -> Iterator[RawRecord]:
-    """Every line without its newline, blank ones too; a longer one is too_long and not kept."""
+    """Yield every line without its newline, blank lines too.
+
+    A line longer than `max_bytes` is reported as too_long and not kept in memory.
+    """
     offset = 0
     while line := handle.readline(max_bytes + 1):
         start, end = offset, offset + len(line)
@@ -36,41 +37,33 @@ def capped_lines(handle: BinaryIO, max_bytes: int) -> Iterator[RawRecord]:
         if line.endswith(b"\n"):
             yield RawRecord(start, line[:-1])
         elif len(line) > max_bytes:
-            piece = _too_long(handle, line, start)
-            end = start + piece.bytes_long + (not piece.tail)
-            yield piece
+            record = _skip_line(handle, line, start)
+            end = start + record.size + (not record.at_end)
+            yield record
         elif line:
-            yield RawRecord(start, line, tail=True)
+            yield RawRecord(start, line, at_end=True)
         offset = end
 
 
-def _too_long(handle: BinaryIO, line: bytes, start: int) -> RawRecord:
-    """Read on to the end of the line, keeping nothing but its length and hash."""
-    sha, length, chunk, tail = hashlib.sha256(line), len(line), line, True
+def _skip_line(handle: BinaryIO, line: bytes, start: int) -> RawRecord:
+    """Read to the end of a long line, keeping only its length and hash."""
+    sha, length, chunk = hashlib.sha256(line), len(line), line
     while chunk := handle.readline(2**20):
         body = chunk.removesuffix(b"\n")
         sha.update(body)
         length += len(body)
         if chunk.endswith(b"\n"):
-            tail = False
-            break
-    return _cut(start, line, length, sha.hexdigest(), tail=tail)
-
-
-def _cut(offset: int, found: bytes, length: int, sha256: str, *, tail: bool = False) -> RawRecord:
-    detail = f"{length} bytes"
-    return RawRecord(
-        offset, found[:EXCERPT], None, "too_long", detail, tail, length=length, sha256=sha256
-    )
+            return too_long(start, line, length, sha.hexdigest())
+    return too_long(start, line, length, sha.hexdigest(), at_end=True)
 
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
 
 
-def array_pieces(buffer: Buffer, start: int, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
-    """One piece per element of the JSON array whose `[` ends at `start`.
+def read_array(buffer: Buffer, start: int, max_bytes: int = MAX_BYTES) -> Iterator[RawRecord]:
+    """Yield one record per element of the JSON array whose `[` ends at `start`.
 
-    Only brackets and strings are looked at, so that a broken element costs itself alone.
+    Only brackets and strings are examined, so a broken element costs only itself.
     """
     depth, begin = 0, start
     for token in _TOKEN.finditer(buffer, start):
@@ -80,50 +73,53 @@ def array_pieces(buffer: Buffer, start: int, max_bytes: int = MAX_BYTES) -> Iter
         elif depth and char in b"]}":
             depth -= 1
         elif not depth and char in b",]":
-            piece = _element(buffer, begin, token.start(), max_bytes)
-            if char == ord(",") or piece.found:
-                yield piece
+            element = _element(buffer, begin, token.start(), max_bytes)
+            if char == ord(",") or element.raw:
+                yield element
             begin = token.end()
             if char == ord("]"):
                 return
     rest = _element(buffer, begin, len(buffer), max_bytes)
     yield RawRecord(
-        rest.offset, rest.found[:max_bytes], None, "truncated_tail", "the list never ends"
+        rest.offset, rest.raw[:max_bytes], problem="truncated_tail", detail="the list never ends"
     )
 
 
 def _element(buffer: Buffer, begin: int, end: int, max_bytes: int) -> RawRecord:
-    raw = buffer[begin:end]
-    found = raw.strip(BLANK)
-    begin += len(raw) - len(raw.lstrip(BLANK))
-    if len(found) > max_bytes:
-        return _cut(begin, found, len(found), hashlib.sha256(found).hexdigest())
-    return RawRecord(begin, found)
+    padded = buffer[begin:end]
+    raw = padded.strip(BLANK)
+    begin += len(padded) - len(padded.lstrip(BLANK))
+    if len(raw) > max_bytes:
+        return too_long(begin, raw, len(raw), hashlib.sha256(raw).hexdigest())
+    return RawRecord(begin, raw)
 
 
-def array_start(buffer: Buffer) -> int | None:
-    """Where the list of records starts: `[ ...` or `{"data": [ ...`; None: a record per line."""
+def find_array(buffer: Buffer) -> int | None:
+    """Find the list of records in a json file.
+
+    Returns:
+        The position just after the `[` of `[ ...` or `{"data": [ ...`; None where the file has a
+        record per line.
+    """
     head = 3 if buffer[:3] == BOM else 0
     first = re.compile(rb"\S").search(buffer, head)
     if first is None or first[0] == b"[":
         return first and first.end()
     newline = buffer.find(b"\n", first.start())
     end = len(buffer) if newline < 0 else newline
-    more = re.compile(rb"\S").search(buffer, end)
-    if more and end - first.start() <= MAX_BYTES and _parses(buffer[first.start() : end]):
-        return None
+    more_lines = re.compile(rb"\S").search(buffer, end)
+    if more_lines and end - first.start() <= MAX_BYTES:
+        try:
+            parse_object(buffer[first.start() : end])
+        except FormatMismatch:
+            pass
+        else:
+            return None
     return _list_inside(buffer, first.start())
 
 
-def _parses(line: bytes) -> bool:
-    try:
-        parse_object(line)
-    except FormatMismatch:
-        return False
-    return True
-
-
 def _list_inside(buffer: Buffer, start: int) -> int | None:
+    """Find a list of records one level inside the object that begins at `start`."""
     depth, key = 0, b""
     for token in _TOKEN.finditer(buffer, start):
         char = buffer[token.start()]
@@ -138,14 +134,3 @@ def _list_inside(buffer: Buffer, start: int) -> int | None:
             if depth == 0:
                 return None
     return None
-
-
-def decompressed(handle: BinaryIO, name: str) -> bytes:
-    """All bytes of a gzipped json file, refused where they would fill the memory."""
-    data = handle.read(MAX_PACKED_JSON + 1)
-    if len(data) > MAX_PACKED_JSON:
-        raise UsageError(
-            f"{name} unpacks to more than {MAX_PACKED_JSON} bytes of json",
-            hint="unpack it first, or save it as jsonl.gz",
-        )
-    return data

@@ -1,4 +1,4 @@
-"""JSON read strictly: Python's own parser takes NaN, 1e999, twice the same key, NUL, ..."""
+"""Parse JSON strictly: Python's parser accepts NaN, 1e999, duplicate keys, NUL and more."""
 
 import json
 import math
@@ -13,12 +13,23 @@ _INT_DIGITS = 20  # of 2**64 - 1
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """One JSON object from its UTF-8 bytes; raises Unfit with the quarantine code."""
+    """Parse one JSON object from its UTF-8 bytes.
+
+    Raises:
+        FormatMismatch: With the quarantine code of what is wrong.
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FormatMismatch("invalid_utf8", f"byte {error.start} is not UTF-8") from error
-    value = _parse(text)
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
+        if "\0" in text:
+            raise FormatMismatch("nul_char", "a NUL byte") from error
+        raise FormatMismatch("invalid_json", str(error)) from error
     if not isinstance(value, dict):
         raise FormatMismatch("not_object", "the record is not a JSON object")
     _check_depth(data, value)
@@ -27,23 +38,12 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _parse(text: str) -> Any:
-    try:
-        return _DECODER.decode(text)
-    except RecursionError as error:
-        raise _too_deep() from error
-    except ValueError as error:
-        if "\0" in text:
-            raise FormatMismatch("nul_char", "a NUL byte") from error
-        raise FormatMismatch("invalid_json", str(error)) from error
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise FormatMismatch("duplicate_key", f"the key '{twice[:40]}' stands twice")
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise FormatMismatch("duplicate_key", f"the key '{repeated[:40]}' appears twice")
     return found
 
 
@@ -74,6 +74,7 @@ def _too_deep() -> FormatMismatch:
 
 
 def _check_depth(data: bytes, value: dict[str, Any]) -> None:
+    """Refuse deeper nesting than MAX_DEPTH; counts levels only where there are enough brackets."""
     if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
         return
     level: list[Any] = [value]
@@ -92,19 +93,15 @@ def _inside(value: Any) -> list[Any]:
 
 
 def _check_text(value: dict[str, Any]) -> None:
-    """No string anywhere, keys included, may hold NUL or half of a surrogate pair."""
+    """Refuse NUL and half surrogate pairs in every string, keys included."""
     waiting: list[Any] = [value]
     while waiting:
         current = waiting.pop()
         if isinstance(current, str):
-            _check_string(current)
+            if "\0" in current:
+                raise FormatMismatch("nul_char", "a text holds NUL")
+            if _SURROGATE.search(current):
+                raise FormatMismatch("lone_surrogate", "a text holds half of a surrogate pair")
         elif isinstance(current, dict):
             waiting.extend(current)
         waiting.extend(_inside(current))
-
-
-def _check_string(text: str) -> None:
-    if "\0" in text:
-        raise FormatMismatch("nul_char", "a text holds NUL")
-    if _SURROGATE.search(text):
-        raise FormatMismatch("lone_surrogate", "a text holds half of a surrogate pair")

@@ -1,4 +1,4 @@
-"""Rows of token ids become padded tensors; the shift by one is made here and nowhere else."""
+"""Pad rows of token ids into tensors; the shift by one token is made here and nowhere else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,40 +13,40 @@ from pilotfish.tokenization import Encoded
 
 @dataclass(frozen=True)
 class Batch:
-    """A padded micro-batch and the list of its supervised tokens."""
+    """A padded micro-batch of b rows and t positions, with its m supervised tokens."""
 
     ids: Tensor  # [b, t] int64, padded on the right with id 0, a real token for many tokenizers
     mask: Tensor | None  # [b, t] int64, 1 where a token is real; None where nothing is padded
     source: Tensor  # [m] int64, flat position in [b * t] *before* each supervised token
-    given: LossInputs  # m rows: the supervised tokens, and what came with them (a teacher, gold)
-    weights: Tensor | None = None  # [m] what each supervised token counts; None: 1
+    inputs: LossInputs  # of the m supervised tokens
+    weights: Tensor | None = None  # [m] of the supervised tokens; None: 1
 
     @property
     def targets(self) -> Tensor:
         """[m] int64, the supervised tokens."""
-        assert self.given.targets is not None
-        return self.given.targets
+        assert self.inputs.targets is not None
+        return self.inputs.targets
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """Copy the batch to a device."""
         return Batch(
             self.ids.to(device),
             None if self.mask is None else self.mask.to(device),
             self.source.to(device),
-            self.given.to(device),
+            self.inputs.to(device),
             None if self.weights is None else self.weights.to(device),
         )
 
 
 def supervised(row: Encoded) -> int:
-    """How many tokens of a row are learnt: the very first has nothing before it to predict it."""
+    """Count the tokens of a row that are learnt; the first has nothing before it to predict it."""
     return int(np.count_nonzero(row.target[1:]))
 
 
 def collate(rows: Sequence[Encoded]) -> Batch:
     """Pad rows on the right. Logits at t predict the token at t + 1, so `source` is one back.
 
-    With causal attention no real token sees the padding behind it.
+    With causal attention, real tokens do not see the padding behind them.
     """
     lengths = [len(row.ids) for row in rows]
     width = max(lengths)
@@ -64,5 +64,5 @@ def collate(rows: Sequence[Encoded]) -> Batch:
         ids=torch.from_numpy(ids),
         mask=mask,
         source=torch.from_numpy(np.concatenate(source).astype(np.int64)),
-        given=LossInputs(torch.from_numpy(np.concatenate(targets).astype(np.int64))),
+        inputs=LossInputs(torch.from_numpy(np.concatenate(targets).astype(np.int64))),
     )

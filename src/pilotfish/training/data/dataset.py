@@ -1,4 +1,4 @@
-"""What is learnt: the rows of an arm with teacher, source and weight, as settings and loss ask."""
+"""Build what a training learns: the rows of an arm with teacher, source and weight."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,12 +21,12 @@ from pilotfish.training.teacher.outputs import TeacherOutputs, captured_mass, ch
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Rows to learn, prompts to read before them, and what is to be said about both."""
+    """Rows to learn, prompts to learn before them, and facts about both."""
 
     rows: TokenizedRows
     prompts: TokenizedRows | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    read: int = 0  # input tokens that student and reference read beforehand, each
+    read: int = 0  # input tokens that student and reference have each read to build it
 
 
 def training_set_of(
@@ -35,90 +35,98 @@ def training_set_of(
     loss: Loss,
     config: TrainConfig,
     *,
-    known: RowInfo | None = None,
+    row_info: RowInfo | None = None,
     teacher: Loaded | None = None,
-    taught: Mapping[str, TeacherOutputs] | None = None,
+    teacher_outputs: Mapping[str, TeacherOutputs] | None = None,
 ) -> TrainingSet:
-    """Tokenise, attach what is known, and weigh. DataError or UsageError for what does not fit."""
+    """Tokenize rows, attach what is known of them, select tokens and weigh them.
+
+    Args:
+        examples: The rows of an arm.
+        student: The model that will learn.
+        loss: Its `needs` decide what is attached.
+        config: Lengths, normalization, token selection, prompt warm-up.
+        row_info: Source and weight of each example.
+        teacher: The reference of token selection.
+        teacher_outputs: Outputs of a stored teacher, by row name.
+
+    Raises:
+        DataError, UsageError: The parts do not fit together, or no row can be learnt.
+    """
     rows = encode_rows(examples, student.loaded, window(config, student.loaded))
-    rows = with_sources(attached(rows, loss, config, taught), examples, known)
-    if "gold" in loss.needs and rows.gold is None:  # nobody vouches for any
-        rows = replace(rows, gold=[False] * len(rows))
+    rows = with_sources(
+        _with_stored_teacher(rows, loss, config, teacher_outputs), examples, row_info
+    )
+    if "trusted" in loss.needs and rows.trusted is None:
+        rows = replace(rows, trusted=[False] * len(rows))
     facts: dict[str, Any] = {}
     read = sum(rows.lengths) if config.focus else 0
     if config.focus:
         rows, facts = selected_tokens(rows, student, teacher, config.focus)
     rows = normalized(rows, config.normalize)
-    warnings = _warnings(rows, loss, config)
     if rows.weights is not None:
         facts["normalize"] = config.normalize
-    return TrainingSet(
-        rows,
-        prompts_of(rows) if config.warmup_lm else None,
-        {**facts, **_stored(rows), **({"warnings": warnings} if warnings else {})},
-        read,
-    )
+    if rows.teacher_outputs is not None:
+        facts["stored_teacher"] = rows.teacher_outputs[0].kind
+        if (mass := captured_mass(rows.teacher_outputs)) is not None:
+            facts["captured_mass"] = mass
+    if warnings := _without_effect(rows, loss, config):
+        facts["warnings"] = warnings
+    return TrainingSet(rows, prompts_of(rows) if config.warmup_lm else None, facts, read)
 
 
 def window(config: TrainConfig, loaded: Loaded) -> int:
-    """Tokens a row may have: the config's limit, clamped to the model's window."""
+    """Return the most tokens of a row: the config's limit, clamped to the model's window."""
     return min(config.max_length, loaded.window or config.max_length)
 
 
-def attached(
+def prompts_of(rows: TokenizedRows) -> TokenizedRows:
+    """Return the same rows with the prompt tokens supervised and the responses not.
+
+    Raises DataError where no row has a prompt.
+    """
+    turned = [
+        replace(row, target=np.logical_not(row.target).astype(row.target.dtype))
+        for row in rows.encoded
+    ]
+    usable = [place for place, row in enumerate(turned) if supervised(row)]
+    if not usable:
+        raise DataError(
+            "train.warmup_lm reads prompts, and no row has one",
+            hint="pass --set train.warmup_lm=0",
+        )
+    prompts = TokenizedRows(turned, rows.names, [supervised(row) for row in turned])
+    return prompts.take(usable)
+
+
+def _with_stored_teacher(
     rows: TokenizedRows,
     loss: Loss,
     config: TrainConfig,
-    taught: Mapping[str, TeacherOutputs] | None,
+    stored: Mapping[str, TeacherOutputs] | None,
 ) -> TokenizedRows:
-    """The rows with the stored teacher that the loss learns from, where one is given.
+    """Attach the stored teacher if there is one and the loss learns from a teacher.
 
-    UsageError where the loss cannot, and where the config says `cached` and none is there.
+    Raises UsageError where the loss cannot learn from it, or where the config requires a stored
+    teacher and there is none.
     """
     if "teacher" not in loss.needs:
         return rows
-    if taught is None:
+    if stored is None:
         if config.teacher == "cached":
             raise UsageError(
                 "train.teacher is 'cached', but nothing was stored for this training",
                 hint="pass --set train.teacher=online",
             )
         return rows
-    check_stored(loss, config.loss, next(iter(taught.values())).kind if taught else "topk")
-    return with_teacher_outputs(rows, taught)
+    check_stored(loss, config.loss, next(iter(stored.values())).kind if stored else "topk")
+    return with_teacher_outputs(rows, stored)
 
 
-def _stored(rows: TokenizedRows) -> dict[str, Any]:
-    if rows.taught is None:
-        return {}
-    mass = captured_mass(rows.taught)
-    told = {"stored_teacher": rows.taught[0].kind}
-    return told if mass is None else {**told, "captured_mass": mass}
-
-
-def prompts_of(rows: TokenizedRows) -> TokenizedRows:
-    """The same rows with every token supervised that is not to be answered, and no other.
-
-    DataError where no row asks anything.
-    """
-    asked = [
-        replace(row, target=np.logical_not(row.target).astype(row.target.dtype))
-        for row in rows.encoded
-    ]
-    usable = [place for place, row in enumerate(asked) if supervised(row)]
-    if not usable:
-        raise DataError(
-            "train.warmup_lm reads prompts, and no row has one",
-            hint="pass --set train.warmup_lm=0",
-        )
-    everything = TokenizedRows(asked, rows.names, [supervised(row) for row in asked])
-    return everything.take(usable)
-
-
-def _warnings(rows: TokenizedRows, loss: Loss, config: TrainConfig) -> list[str]:
-    """What was asked for and has no effect on these rows."""
+def _without_effect(rows: TokenizedRows, loss: Loss, config: TrainConfig) -> list[str]:
+    """Return warnings on settings that have no effect, or another one, on these rows."""
     found = []
-    if "gold" in loss.needs and not any(rows.gold or ()):
+    if "trusted" in loss.needs and not any(rows.trusted or ()):
         found.append(f"the loss '{config.loss}' treats trusted rows otherwise, and there are none")
     if config.normalize == "rows" and (config.gold_share or config.replay):
         found.append("with train.normalize=rows the shares of sources are shares of rows")

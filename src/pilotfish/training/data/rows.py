@@ -1,40 +1,45 @@
-"""The rows of an arm, tokenised once; rows without a supervised token are left out and counted."""
+"""The rows of an arm, tokenized once; rows without a supervised token are counted and left out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pilotfish.data_order import row_name, shuffled
 from pilotfish.errors import DataError, UsageError
 from pilotfish.models import Loaded
-from pilotfish.records import Example, Floats
+from pilotfish.records import Example
 from pilotfish.tokenization import Encoded, encode_training
 from pilotfish.training.data.collate import supervised
 from pilotfish.training.teacher.outputs import TeacherOutputs
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class TokenizedRows:
-    """What there is to learn from. All lists have one entry per usable row."""
+    """Rows to learn. All lists have one entry per usable row."""
 
     encoded: list[Encoded]
-    names: list[str]  # id and content: what the data order hangs on
-    tokens: list[int]  # supervised tokens
+    names: list[str]  # id and content, which decide the data order
+    tokens: list[int]  # number of supervised tokens, t
     unsupervised: int = 0  # rows left out
-    weights: list[Floats] | None = None  # [tokens] each: what every supervised token counts
-    gold: list[bool] | None = None  # whether a person vouches for the row
-    sources: list[str] | None = None  # pool, gold or replay: where the row comes from
-    taught: list[TeacherOutputs] | None = (
-        None  # what a stored teacher says at its supervised tokens
+    weights: list[NDArray[np.floating]] | None = (
+        None  # [t] each: the weight of every supervised token
     )
+    trusted: list[bool] | None = None  # whether a person confirmed the row
+    sources: list[str] | None = None  # pool, gold or replay
+    teacher_outputs: list[TeacherOutputs] | None = None  # of a stored teacher
 
     def __len__(self) -> int:
         return len(self.encoded)
 
     @property
     def mass(self) -> list[float]:
-        """What each row weighs in the mean that a loss is: its supervised tokens, as weighted."""
+        """Weight of each row in the mean of the loss: the sum over its supervised tokens."""
         if self.weights is None:
             return [float(count) for count in self.tokens]
         return [float(each.sum()) for each in self.weights]
@@ -46,38 +51,44 @@ class TokenizedRows:
 
     @property
     def truncated(self) -> int:
-        """Usable rows that were cut."""
+        """Number of usable rows that were cut."""
         return sum(row.truncated for row in self.encoded)
 
     def take(self, positions: Sequence[int]) -> "TokenizedRows":
-        """Some of the rows, in the order given."""
+        """Return some of the rows, in the order given."""
+
+        def some(values: list[T] | None) -> list[T] | None:
+            return None if values is None else [values[i] for i in positions]
+
         return TokenizedRows(
             [self.encoded[i] for i in positions],
             [self.names[i] for i in positions],
             [self.tokens[i] for i in positions],
-            weights=_some(self.weights, positions),
-            gold=_some(self.gold, positions),
-            sources=_some(self.sources, positions),
-            taught=_some(self.taught, positions),
+            weights=some(self.weights),
+            trusted=some(self.trusted),
+            sources=some(self.sources),
+            teacher_outputs=some(self.teacher_outputs),
         )
 
 
-T = TypeVar("T")
-
-
-def _some(values: list[T] | None, positions: Sequence[int]) -> list[T] | None:
-    return None if values is None else [values[i] for i in positions]
-
-
 def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) -> TokenizedRows:
-    """Tokenise for training. DataError, with the reasons, when no row has a supervised token."""
+    """Tokenize examples for training.
+
+    Args:
+        examples: Rows with turns.
+        loaded: The model whose tokenizer and template are used.
+        max_length: Tokens beyond it are cut.
+
+    Raises:
+        DataError: No row has a supervised token; the message lists the reasons.
+    """
     encoded = encode_training(examples, loaded.tokenizer, max_length)
     usable = [i for i, row in enumerate(encoded) if not row.reason and supervised(row)]
     if not usable:
-        reasons = Counter(row.reason or "no supervised token" for row in encoded)
-        told = "; ".join(f"{reason} ({times})" for reason, times in reasons.most_common(3))
+        counts = Counter(row.reason or "no supervised token" for row in encoded)
+        reasons = "; ".join(f"{reason} ({times})" for reason, times in counts.most_common(3))
         raise DataError(
-            f"none of the {len(encoded)} rows has a token to learn from: {told or 'no rows'}",
+            f"none of the {len(encoded)} rows has a token to learn from: {reasons or 'no rows'}",
             hint="look at one row with `pilotfish inspect`, or raise train.max_length",
         )
     return TokenizedRows(
@@ -89,39 +100,44 @@ def encode_rows(examples: Sequence[Example], loaded: Loaded, max_length: int) ->
 
 
 def with_teacher_outputs(
-    rows: TokenizedRows, taught: Mapping[str, TeacherOutputs]
+    rows: TokenizedRows, stored: Mapping[str, TeacherOutputs]
 ) -> TokenizedRows:
-    """The rows with what a stored teacher says of each; `taught` is keyed by `Rows.names`.
+    """Attach the outputs of a stored teacher to rows.
 
-    UsageError where a row has none, or it was captured on other tokens than are learnt now: it is
-    never shifted to fit.
+    Args:
+        rows: Rows to learn.
+        stored: Outputs by row name, see `TokenizedRows.names`.
+
+    Raises:
+        UsageError: A row has no outputs, or they were captured on other tokens than are learnt
+            now. Outputs are never shifted to fit.
     """
-    found = [taught.get(name) for name in rows.names]
+    found = [stored.get(name) for name in rows.names]
     known = [one for one in found if one is not None]
     if len(known) < len(found):
         raise UsageError(
-            f"the stored teacher says nothing of {len(found) - len(known):,} of the {len(found):,} "
-            "rows",
-            hint="capture it anew for these rows, or train with --set train.teacher=online",
+            f"the stored teacher has no outputs for {len(found) - len(known):,} of the "
+            f"{len(found):,} rows",
+            hint="capture it again for these rows, or train with --set train.teacher=online",
         )
     other = sum(
-        one.read not in (None, row.digest) or len(one) != count
+        one.digest not in (None, row.digest) or len(one) != count
         for one, row, count in zip(known, rows.encoded, rows.tokens, strict=True)
     )
     if other:
         raise UsageError(
             f"{other:,} of {len(found):,} rows are other tokens now than the stored teacher read: "
             "another chat template, tokenizer or max_length",
-            hint="capture it anew with the settings of this training, or train with "
+            hint="capture it again with the settings of this training, or train with "
             "--set train.teacher=online",
         )
-    return replace(rows, taught=known)
+    return replace(rows, teacher_outputs=known)
 
 
 def split_fifth(rows: TokenizedRows, *, seed: int) -> tuple[TokenizedRows, TokenizedRows]:
-    """(four fifths, one fifth) by hash of the content; at least one row on each side.
+    """Split rows into four fifths and one fifth by hash of their content; each has a row or more.
 
-    DataError below two rows.
+    Raises DataError below two rows.
     """
     if len(rows) < 2:
         raise DataError(
@@ -131,5 +147,5 @@ def split_fifth(rows: TokenizedRows, *, seed: int) -> tuple[TokenizedRows, Token
     rows = rows.take(sorted(range(len(rows)), key=rows.names.__getitem__))  # settles ties
     contents = [name.split("\0", 1)[1] for name in rows.names]
     order = shuffled(contents, seed=seed, epoch=-1)
-    held = max(1, len(rows) // 5)
-    return rows.take(order[held:]), rows.take(order[:held])
+    held_out = max(1, len(rows) // 5)
+    return rows.take(order[held_out:]), rows.take(order[:held_out])

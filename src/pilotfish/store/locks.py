@@ -1,8 +1,8 @@
-"""Leases: locks on parts of a run, so that several workers do not do the same work twice.
+"""Locks of a run, held by flock: the kernel releases them when their owner dies.
 
-The kernel releases a lease when its worker dies. Leases save work and protect nothing: flock is
-unreliable on some network disks, so two workers on one part must be harmless, and they are, because
-writes are idempotent.
+One process at a time plans a run (`run_lock`). Workers lease parts of a run, so that they do not
+do the same work twice. Leases save work and protect nothing: flock is unreliable on some network
+disks, so two workers on one part must be harmless, and they are, because writes are idempotent.
 """
 
 import errno
@@ -13,12 +13,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pilotfish.store.fs_ops import disk_errors
+from pilotfish.errors import RunBusy, UsageError
+from pilotfish.store import fs_ops
+from pilotfish.store.commit import Store
 
 FOLDER = "leases"
 _ALIVE = "alive"
 # Errors of a file system without flock: every lease is then granted.
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
+
+@contextmanager
+def run_lock(root: Path | str) -> Iterator[Store]:
+    """Hold the lock RUN/LOCK, and remove what dead workers left behind.
+
+    Args:
+        root: The run folder; it is made where it does not exist.
+
+    Yields:
+        The store of the run.
+
+    Raises:
+        RunBusy: Another process holds the lock. Raised at once, without waiting.
+        UsageError: The run folder cannot be made.
+    """
+    folder = Path(root)
+    with fs_ops.disk_errors():
+        _make_folder(folder)
+        descriptor = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunBusy(
+                f"another pilotfish process is working on {folder}",
+                hint="wait for it, or choose another --out",
+            ) from error
+        store = Store(folder)
+        sweep_if_idle(store)
+        yield store
+    finally:
+        os.close(descriptor)
+
+
+def sweep_if_idle(store: Store) -> None:
+    """Remove temp files that dead workers left behind, unless a rank takes part in the run.
+
+    Call it under the run lock. A temp file may belong to a rank that is still writing it.
+    """
+    with claim_idle(store.root) as idle:
+        if idle:
+            store.sweep()
 
 
 class Leases:
@@ -52,7 +97,7 @@ class Leases:
 @contextmanager
 def working(root: Path | str) -> Iterator[Leases]:
     """Take part in a run: no temp file in it is swept away inside the context."""
-    with disk_errors():
+    with fs_ops.disk_errors():
         alive = _lock(Path(root) / FOLDER / _ALIVE, fcntl.LOCK_SH)
     leases = Leases(Path(root))
     try:
@@ -106,13 +151,25 @@ def _lock(path: Path, mode: int) -> int | None:
                 if isinstance(error, BlockingIOError):
                     return None
                 raise
-        if _is(path, descriptor):
-            return descriptor
-        os.close(descriptor)  # a lock on a file that was tidied away keeps no one out
+        try:
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # a lock on a file that was tidied away excludes no other worker
 
 
-def _is(path: Path, descriptor: int) -> bool:
+def _make_folder(folder: Path) -> None:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        fs_ops.make_dirs(folder)
+        if not folder.is_dir():
+            raise NotADirectoryError
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{folder} cannot be a run folder: a file is in its place",
+            hint="choose another --out",
+        ) from error
+    except FileNotFoundError as error:  # no folder can be made there: /proc, a deleted folder
+        raise UsageError(
+            f"the folder {folder} cannot be made", hint="choose another --out"
+        ) from error

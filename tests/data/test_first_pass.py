@@ -1,12 +1,12 @@
-"""Ids told from digests: the same verdict as a set of all of them, whatever stood in between."""
+"""Ids compared by digests: the verdict of a set of all of them, whatever came in between."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.data import row_ids
-from pilotfish.data.row_ids import DIGEST, UserIds, occurrences
+from pilotfish.data import first_pass
+from pilotfish.data.first_pass import DIGEST, UserIds, occurrences
 
 VALUES = st.one_of(st.integers(0, 30), st.sampled_from(["", None, True, "a", "7", 1.5]))
 
@@ -14,7 +14,7 @@ VALUES = st.one_of(st.integers(0, 30), st.sampled_from(["", None, True, "a", "7"
 @given(values=st.lists(VALUES, max_size=30), recent=st.integers(1, 8))
 def test_the_first_row_that_breaks_the_names_is_found(values: list, recent: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_ids, "RECENT", recent)
+        patch.setattr(first_pass, "RECENT", recent)
         ids = UserIds()
         given_ids = [ids.add(value) for value in values]
         if ids.usable:

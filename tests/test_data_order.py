@@ -5,8 +5,7 @@ from collections import Counter
 import pytest
 
 from pilotfish.config import TrainConfig
-from pilotfish.data_order import plan_steps, shuffled
-from pilotfish.training.data.order import batches, micro_batches
+from pilotfish.data_order import batches, micro_batches, plan_steps, shuffled
 
 NAMES = [f"row {i}" for i in range(23)]
 

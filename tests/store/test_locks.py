@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, freed by death; temp files of the living stay; late writers."""
+"""Locks and leases: one holder, freed by death; temp files of living workers; late writers."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.store import Store, has_workers, run_lock, tidy, working
-from pilotfish.store import leases as module
+from pilotfish.store import locks as module
 
 HOLD = (
     "import sys, time\n"
@@ -66,7 +66,7 @@ def test_only_the_last_one_puts_the_leases_away(tmp_path: Path) -> None:
     tidy(tmp_path)
 
 
-def test_a_lock_on_a_file_that_was_tidied_away_holds_nobody_off(tmp_path: Path) -> None:
+def test_a_lock_on_a_file_that_was_tidied_away_excludes_no_other_worker(tmp_path: Path) -> None:
     path = tmp_path / "0"
     stale = module._lock(path, module.fcntl.LOCK_EX)
     path.unlink()
@@ -77,7 +77,7 @@ def test_a_lock_on_a_file_that_was_tidied_away_holds_nobody_off(tmp_path: Path) 
         os.close(descriptor)
 
 
-def test_where_the_disk_knows_no_leases_nobody_is_kept_away(
+def test_where_the_disk_has_no_locks_every_lease_is_granted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: object) -> None:

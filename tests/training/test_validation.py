@@ -7,8 +7,8 @@ import pytest
 from pilotfish.config import TrainConfig
 from pilotfish.models import Loaded, identify
 from pilotfish.records import Example, Turn
-from pilotfish.training.callbacks import StepCallback
 from pilotfish.training.trainer import train
+from pilotfish.training.validation import StepCallback
 from tests.tiny.models import tiny_gpt2
 
 
@@ -39,6 +39,6 @@ def test_looking_changes_no_weight_and_sees_a_model_that_does_not_drop_out(tmp_p
 
     for name, looks in (("with", StepCallback(2, look)), ("without", None)):
         (tmp_path / name).mkdir()
-        train(rows, model, config, seed=1, folder=tmp_path / name, looks=looks)
+        train(rows, model, config, seed=1, folder=tmp_path / name, callback=looks)
     assert seen == [(10, False), (20, False)]
     assert identify(str(tmp_path / "with")) == identify(str(tmp_path / "without"))
