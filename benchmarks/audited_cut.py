@@ -13,7 +13,7 @@ from benchmarks.machine import parser, write
 from pilotfish.budget import parse_budget
 from pilotfish.methods.rankers import Gate, Middle, Top
 from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, remeasure_near_cuts
-from pilotfish.scoring.audit.blocks import audit_rows
+from pilotfish.scoring.audit.remeasure import audit_rows
 
 RANKERS = {
     "high": Top("high", Gate(below=1.0)),

@@ -22,7 +22,7 @@ from pilotfish.demo.world import CHAPTERS, build_world
 from pilotfish.demo.world import settings as demo_settings
 from pilotfish.scoring.score import score
 from pilotfish.selection.canaries.lift import measure_canaries
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 
 SCORED = "superfiltering,ifd,perplexity(direction=low,end=true)"
@@ -41,11 +41,15 @@ def demo(folder: Path, seed: int, *, quick: bool) -> Run:
     """The demo's dirty pool, read by its weak model, tuned on the trusted rows."""
     world = build_world(CHAPTERS[0], folder / "world", seed=seed)
     made = demo_settings(CHAPTERS[0], world, seed)
-    how = ScoreConfig(max_length=made["max_length"], tune=WeakTrainConfig(**made["weak_train"]))
-    return score(
-        str(folder / "run"), Source(made["data"], limit=400 if quick else None), made["weak"],
-        parse_methods(SCORED), trusted=made["trusted"], measuring=how,
-    )  # fmt: skip
+    config = ScoreConfig(
+        made["weak"],
+        parse_methods(SCORED),
+        trusted=made["trusted"],
+        max_length=made["max_length"],
+        weak_train=WeakTrainConfig(**made["weak_train"]),
+    )
+    source = Source(made["data"], limit=400 if quick else None)
+    return score(str(folder / "run"), source, config)
 
 
 def dolly(folder: Path, seed: int, *, quick: bool) -> Run:
@@ -56,10 +60,8 @@ def dolly(folder: Path, seed: int, *, quick: bool) -> Run:
     convert(parts / "checkpoint_v1.bin", parts / "tokenizer.bin", folder / "weak")
     rows = [row for row in source.sample(3 * count, seed) if short(row.asked + row.response)]
     data = write_rows(rows[:count], folder / "dolly.jsonl")
-    return score(
-        str(folder / "run"), Source(str(data)), str(folder / "weak"),
-        parse_methods(SCORED), measuring=ScoreConfig(max_length=512),
-    )  # fmt: skip
+    config = ScoreConfig(str(folder / "weak"), parse_methods(SCORED), max_length=512)
+    return score(str(folder / "run"), Source(str(data)), config)
 
 
 POOLS: dict[str, Callable[..., Run]] = {"demo": demo, "dolly": dolly}
@@ -68,7 +70,7 @@ POOLS: dict[str, Callable[..., Run]] = {"demo": demo, "dolly": dolly}
 def held(run: Run, rows: int, budget: str) -> dict[str, Any]:
     """What became of planted rows under every method, and the seconds it took."""
     for name, method in METHODS.items():
-        select(run.root, method=parse_method(method), budget=budget, name=name, allow_short=True)
+        select(run.root, SelectConfig(parse_method(method), budget, name=name, allow_short=True))
     begin = time.monotonic()
     found = measure_canaries(run.root, list(METHODS), rows)
     return {

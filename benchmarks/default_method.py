@@ -29,7 +29,7 @@ from pilotfish.demo.models import shipped
 from pilotfish.demo.world import CHAPTERS, DEMO, Chapter, build_world, settings
 from pilotfish.errors import UsageError
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 
 METHODS = (
     "random",
@@ -79,15 +79,15 @@ def compare(seeds: int, folder: Path, *, train: bool) -> Iterator[Result]:
 def measured(world: World, root: Path, *, trusted: bool, seed: int) -> Path:
     """Score the pool by every method in one go; the weak model is tuned where rows are trusted."""
     tune = settings(CHAPTERS[0], world, seed)["weak_train"]
-    score(
-        str(root),
-        Source(str(world.pool)),
+    config = ScoreConfig(
         str(shipped("weak")),
-        # random needs no score, and draws anew for each seed when it picks
+        # random needs no score: it draws for each seed when it picks
         [parse_method(method) for method in METHODS if method != "random"],
         trusted=str(world.trusted) if trusted else None,
-        measuring=ScoreConfig(seed=seed, tune=TrainConfig(**tune)),
+        seed=seed,
+        weak_train=TrainConfig(**tune),
     )
+    score(str(root), Source(str(world.pool)), config)
     return root
 
 
@@ -95,13 +95,7 @@ def picked_right(world: World, root: Path, method: str, *, seed: int) -> tuple[f
     """Share of the picked rows whose completion is the true answer."""
     right = list(world.right().values())  # pool order
     try:
-        selection = select(
-            str(root),
-            method=method,
-            budget=DEMO.budget,
-            seed=seed,
-            force=True,
-        )
+        selection = select(str(root), SelectConfig(method, DEMO.budget, seed=seed), force=True)
     except UsageError as error:
         return None, f"{NO_PICK}: {error}"
     return mean(right[index] for index in selection.order.tolist()), ""

@@ -16,11 +16,12 @@ import numpy as np
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.demo.models import shipped
 from pilotfish.demo.world import CHAPTERS, DEMO, build_world
 from pilotfish.scoring.score import score
 from pilotfish.selection.candidates import candidates_of
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 
 SEED = 1000
 METHODS = ("ifd", "superfiltering")
@@ -33,12 +34,15 @@ def main() -> None:
         world = build_world(CHAPTERS[0], Path(folder) / "world", seed=SEED)
         root = Path(folder) / "run"
         methods = [parse_method(name) for name in METHODS]
-        run = score(str(root), Source(str(world.pool)), str(shipped("weak")), methods)
+        config = ScoreConfig(str(shipped("weak")), methods)
+        run = score(str(root), Source(str(world.pool)), config)
         truth = world.truth.read_text(encoding="utf-8").splitlines()
         noise = np.array([json.loads(row)["noise"] for row in truth])  # [n] in pool order
         for method in METHODS:
-            values = candidates_of(run).scored(method).values
-            kept = noise[select(root, method=method, budget=DEMO.budget, force=True).order]
+            values = np.concatenate(
+                [values for values, _ in candidates_of(run).score_column(method).shards()]
+            )
+            kept = noise[select(root, SelectConfig(method, DEMO.budget), force=True).order]
             for kind in dict.fromkeys(noise.tolist()):
                 print(line(method, kind, values[noise == kind], float((kept == kind).mean())))
 

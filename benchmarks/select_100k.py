@@ -23,15 +23,16 @@ from pilotfish.store import Run
 
 STEPS = {
     "import": "",
-    "percent": 'select(root, method="superfiltering", budget="10%")',
-    "tokens": 'select(root, method="superfiltering", budget="1Mtokens", name="tokens")',
-    "length_matched": "length_matched(Run(root))",
+    "percent": 'select(root, SelectConfig("superfiltering", "10%"))',
+    "tokens": 'select(root, SelectConfig("superfiltering", "1Mtokens", "tokens"))',
+    "length_matched": 'draw_control(RunContext(Run(root)), Control("length_matched"))',
 }
 TIMED = """
 import sys, time
 start = time.perf_counter()
-from pilotfish.selection.controls import length_matched
-from pilotfish.selection.select import select
+from pilotfish.run_context import RunContext
+from pilotfish.selection.controls import Control, draw_control
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 root = sys.argv[1]
 {step}

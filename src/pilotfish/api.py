@@ -24,6 +24,7 @@ from pilotfish.scoring.cascade_rows import CascadeConfig
 from pilotfish.scoring.score import score as score_run
 from pilotfish.selection.cascade import score_cascade
 from pilotfish.selection.constraints import Constraints
+from pilotfish.selection.select import SelectConfig
 from pilotfish.selection.select import select as select_run
 from pilotfish.store import Run, run_lock
 
@@ -166,18 +167,23 @@ def score(
         >>> scores.values.mean()
     """
     parsed = parse_method(method)
-    root, names = str(pool.store.root), [name] if name else []
-    config = ScoreConfig(max_length, precision, seed)
+    root = str(pool.store.root)
+    config = ScoreConfig(
+        str(weak),
+        [parsed],
+        [name] if name else [],
+        max_length=max_length,
+        precision=precision,
+        seed=seed,
+    )
     if (cascade is None) != (budget is None):
         raise UsageError("cascade and budget go together: which model reads all, for which picks")
     with remote_code.allowing(trust_remote_code):
         if cascade is None or budget is None:
-            score_run(root, Source(root), str(weak), [parsed], names=names, measuring=config)
+            score_run(root, Source(root), config)
         else:
             cheap = CascadeConfig(str(cascade), parse_budget(budget), recall)
-            score_cascade(
-                root, Source(root), str(weak), [parsed], cheap, names=names, measuring=config
-            )
+            score_cascade(root, Source(root), config, cheap)
     return Scores(pool, name or parsed.text)
 
 
@@ -220,14 +226,16 @@ def select(
     facts = Run(scores.folder).section("scores")[scores.name]
     selection = select_run(
         str(scores.folder),
-        method=parse_method(method or facts["method"]),
-        score=scores.name,
-        budget=budget,
-        name=name,
-        direction=direction,
-        seed=seed,
-        allow_short=allow_short,
-        limits=Constraints.read(dedup, quota),
+        SelectConfig(
+            parse_method(method or facts["method"]),
+            budget,
+            score=scores.name,
+            name=name,
+            direction=direction,
+            seed=seed,
+            allow_short=allow_short,
+            constraints=Constraints.parse(dedup, quota),
+        ),
         force=True,
     )
     return Picked(scores, selection)

@@ -1,4 +1,4 @@
-"""A budget as typed ("10%", "500rows", "2Mtokens"), and the prefix of a ranking that it buys."""
+"""Budgets as typed ("10%", "500rows", "2Mtokens"), and the prefix of a ranking that fits."""
 
 import re
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ _HINT = "write 10% (of all pool rows), 500rows, or 2Mtokens; k, M and B are 10^3
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be kept. `amount` is percent of all pool rows, a row count or a token count."""
+    """How much to keep: percent of all rows of the pool, a number of rows or of tokens."""
 
     kind: Literal["percent", "rows", "tokens"]
     amount: Decimal
 
     @property
     def unit(self) -> Literal["rows", "tokens"]:
-        """What is counted: a percentage is of rows."""
+        """What the budget counts; a percentage is of rows."""
         return "tokens" if self.kind == "tokens" else "rows"
 
     @property
@@ -36,14 +36,15 @@ class Budget:
 
     @property
     def slug(self) -> str:
-        """The same as part of a file's name: `10pct`, `500rows`."""
+        """The spelling for file names: `10pct`, `500rows`."""
         return self.text.replace("%", "pct")
 
 
 def parse_budget(text: str) -> Budget:
-    """Read a budget. UsageError (exit 2) says what was wrong and how to write it.
+    """Parse a budget. A number without a unit is refused, since 10 may be rows or percent.
 
-    A bare number is refused: 10 may mean rows or percent, 0.1 may mean a share.
+    Raises:
+        UsageError: The text is not a budget, or the budget is 0 or more than the pool (exit 2).
     """
     match = _SHAPE.fullmatch(text.strip())
     if not match:
@@ -62,9 +63,11 @@ def parse_budget(text: str) -> Budget:
 
 
 def resolve(budget: Budget, n_pool: int) -> int:
-    """What is asked for, in `budget.unit`: floor(p * N / 100) rows in decimal arithmetic.
+    """Return the budget in rows or tokens: for percent, floor(p * N / 100) in decimal arithmetic.
 
-    Percent is of all pool rows, never of the scorable ones: 0.29 of 100 is 29, not 28.
+    Args:
+        budget: The budget.
+        n_pool: All rows of the pool, unscorable ones too.
     """
     if budget.kind == "percent":
         return int(budget.amount * n_pool // 100)
@@ -79,13 +82,21 @@ def take(
     tokens: Ints | None = None,
     allow_short: bool = False,
 ) -> Ints:
-    """Cut the prefix of a ranking that the budget buys.
+    """Return the prefix of a ranking that fits the budget.
 
-    order [m]: eligible pool indices, best first. tokens [n_pool]: tokens of every pool row, needed
-    by a token budget, which ends before the first row that does not fit (later, shorter rows are
-    not pulled forward: that would favour short rows and break nesting).
-    Raises UsageError (exit 2) naming both numbers when the ranking is too short and `allow_short`
-    is off, and when nothing would be kept.
+    A token budget ends before the first row that does not fit. Shorter rows further down are not
+    taken instead: that would favour short rows, and smaller budgets would not keep subsets.
+
+    Args:
+        order: [m] eligible pool indices, best first.
+        budget: How much to keep.
+        n_pool: All rows of the pool.
+        tokens: [n_pool] tokens of every row, for a token budget.
+        allow_short: Keep fewer rows if the ranking is too short.
+
+    Raises:
+        UsageError: The ranking is too short and `allow_short` is off, or no row would be kept; the
+            message names both numbers (exit 2).
     """
     wanted = resolve(budget, n_pool)
     if budget.unit == "tokens":
@@ -117,7 +128,7 @@ def _take_tokens(order: Ints, wanted: int, tokens: Ints | None, *, allow_short: 
 
 
 def _short(wanted: int, had: int, unit: str, seen: str) -> UsageError:
-    """The budget that cannot be met, with both numbers."""
+    """The error for a budget that cannot be met; it names both numbers."""
     verb = f"{seen} may be picked" if unit == "rows" else seen
     hint = "give a smaller budget" + (
         ", or pass --allow-short to take what there is" if had else ""

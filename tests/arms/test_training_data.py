@@ -11,11 +11,12 @@ from pilotfish.arms.rows import TrainingPlan
 from pilotfish.arms.training_data import TrainingData, training_data_of
 from pilotfish.config import TrainConfig, parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import overlap_keys
 from pilotfish.errors import DataError, UsageError
 from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, manifest, rows, write
 
@@ -25,8 +26,8 @@ FULL, TRUSTED_FULL = ARMS["full"], ARMS["trusted_full"]
 
 @pytest.fixture
 def run(world: World) -> Run:
-    found = score(str(world.out), Source(world.pool), world.weak, [METHOD])
-    select(found.root, method=METHOD, budget="12rows")
+    found = score(str(world.out), Source(world.pool), ScoreConfig(world.weak, [METHOD]))
+    select(found.root, SelectConfig(METHOD, "12rows"))
     return found
 
 
@@ -80,7 +81,7 @@ def test_gold_rows_to_stop_by_are_the_same_for_every_arm(run: Run, world: World)
 def test_a_column_weighs_the_pool_and_nothing_else(world: World) -> None:
     heavy = [{**row, "sure": 0.1 * i} for i, row in enumerate(rows(24))]
     world.pool = write(world.folder / "heavy.jsonl", heavy)  # type: ignore[arg-type]
-    run = score(str(world.out), Source(world.pool), world.weak, [METHOD])
+    run = score(str(world.out), Source(world.pool), ScoreConfig(world.weak, [METHOD]))
     material = taught(run, world, TRUSTED_FULL, weights="sure", stop="weak")
     pool = material.count("pool")
     assert material.weights[:pool] == [0.1 * row.row for row in material.rows[:pool]]
@@ -91,7 +92,7 @@ def test_a_column_weighs_the_pool_and_nothing_else(world: World) -> None:
 
 def test_weights_that_are_none_are_said_with_their_row(world: World) -> None:
     world.pool = write(world.folder / "odd.jsonl", [{**row, "w": "much"} for row in rows(24)])
-    run = score(str(world.out), Source(world.pool), world.weak, [METHOD])
+    run = score(str(world.out), Source(world.pool), ScoreConfig(world.weak, [METHOD]))
     with pytest.raises(DataError, match="weighs 'much'"):
         taught(run, world, FULL, weights="w")
 

@@ -77,9 +77,9 @@ def test_gates_decide_the_exit_code(
     ("more", "said"),
     [
         ({"gates": {"g": {"arm": "full"}}}, "guards the arm 'full', which is not trained"),
-        ({"gates": {"g": {"against": "bse"}}}, "which is no arm of this run"),
-        ({"gates": {"g": {"against": "runs/none"}}}, "which is no run folder"),
-        ({"gates": {"g": {"task": "odd"}}, "task_column": None}, "rows name no task"),
+        ({"gates": {"g": {"against": "bse"}}}, "which is not an arm of this run"),
+        ({"gates": {"g": {"against": "runs/none"}}}, "which is not a run folder"),
+        ({"gates": {"g": {"task": "odd"}}, "task_column": None}, "test rows name no task"),
         ({"task_column": "kin"}, "no column 'kin' to name its task"),
         ({"gates": {"g": {"margn": 1}}}, "did you mean 'margin'"),
         ({"budgets": ["25%", "nonsense"]}, "cannot read the budget 'nonsense'"),
@@ -98,9 +98,9 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_spent(
 @pytest.mark.parametrize(
     ("gate", "said"),
     [
-        ({"against": "{other}:nope"}, "finds no judged arm 'nope'"),
-        ({"against": "{other}"}, "judged by another metric or on other rows"),
-        ({"task": "neither"}, "no test row is of it"),
+        ({"against": "{other}:nope"}, "finds no evaluated arm 'nope'"),
+        ({"against": "{other}"}, "evaluated with another metric or on "),
+        ({"task": "neither"}, "no test row belongs to it"),
         ({"margin": "inf"}, "margin"),
         ({"arm": "base"}, "against itself"),
     ],

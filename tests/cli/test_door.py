@@ -53,7 +53,7 @@ def test_compare_prints_the_verdict_and_leaves_by_the_gates(
 ) -> None:
     given = three(tmp_path, selected=0.8, random=0.5, length_matched=0.5)
     code, out, _ = pilotfish("compare", "--results", *given)
-    assert code == 0 and out.startswith("The selected rows beat as many random rows, ")
+    assert code == 0 and out.startswith("Selected rows beat an equal number of random rows, ")
     found_errors: dict[str, tuple[int, str]] = {}
     for name, gate in {
         "pass": "safe(against=random)",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.comparison.case import ComparisonData
+from pilotfish.comparison.data import ComparisonData
 
 
 def made(

@@ -3,10 +3,10 @@
 import pytest
 
 from pilotfish.comparison.arm_names import ArmName, parse_arm_name
-from pilotfish.comparison.break_even import break_even
-from pilotfish.comparison.choose_method import choose_method
 from pilotfish.comparison.curve import curve
-from pilotfish.comparison.equal import matched_table
+from pilotfish.comparison.recommend import SelectionCost, break_even
+from pilotfish.comparison.secondary import matched_table
+from pilotfish.comparison.verdict import choose_method
 from pilotfish.flops import Cost
 from tests.comparison.cases import made
 
@@ -42,7 +42,7 @@ def test_what_selected_rows_are_worth_in_random_ones() -> None:
     # 50 selected rows reach .6, which 200 random ones reach; 200 selected ones are above them all
     assert small["value"] == pytest.approx(4, rel=0.1) and small["rows"] == 50
     assert large["censored"] and large["value"] == pytest.approx(1)
-    assert "do more than 200 random ones" in large["sentence"]
+    assert "do better than 200 random rows" in large["sentence"]
     (area,) = found["area"]
     assert area["low"] < area["value"] < area["high"]
     assert area["value"] == pytest.approx((0.2 + 0.1) / 2, abs=0.02)
@@ -78,19 +78,20 @@ def test_every_control_that_was_trained_has_its_line() -> None:
     assert told[1]["rows"] == [200, 150] and told[0]["outcome"] == "better"
     assert told[3]["outcome"] == "worse"
     assert all(one["p_holm"] >= one["p"] for one in told)
-    assert told[1]["sentence"].startswith("On as many tokens: ")
+    assert told[1]["sentence"].startswith("Equal tokens: ")
 
 
 def test_break_even_by_hand() -> None:
     case = made(SHARES, rows=ROWS)
     trained = {"selected seed 0": Cost(seconds=20.0, flops=2e12)}
-    found = break_even(case, Cost(seconds=10.0, flops=1e12), trained, 1000)
+    cost = SelectionCost(Cost(seconds=10.0, flops=1e12), trained, 1000)
+    found = break_even(case, cost)
     # 1,000 rows cost five times the 200 selected ones: 100 s
     assert found and (found["needed"], found["needed_flops"], found["saved"]) == (0.1, 0.1, 0.8)
     assert "pays off only if it saves more than 10.0%" in found["sentence"]
-    again = break_even(case, Cost(seconds=30.0, flops=3e12), trained, 1000, times=3)
-    assert again == found  # three seeds that selected anew
-    assert break_even(case, Cost(), trained, 1000) is None
+    three = SelectionCost(Cost(seconds=30.0, flops=3e12), trained, 1000, times=3)
+    assert break_even(case, three) == found  # three seeds with their own selections
+    assert break_even(case, SelectionCost(Cost(), trained, 1000)) is None
 
 
 def test_a_method_named_beforehand_keeps_the_verdict() -> None:
@@ -105,7 +106,7 @@ def test_a_method_chosen_by_its_results_is_judged_on_other_items() -> None:
     case = made({"selected": 0.5, "ifd": 0.9, "random": 0.4}, plan=plan)
     found = choose_method(case)
     assert found.arm == "ifd" and found.facts and found.facts["method"] == "ifd"
-    left = set(found.case.items())
+    left = set(found.data.items())
     assert 0.4 < len(left) / len(case.items()) < 0.6
     # what the method is judged on cannot have chosen it
     flipped = {

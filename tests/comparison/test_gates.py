@@ -1,4 +1,4 @@
-"""Guards: pass, fail and inconclusive, against an arm, another run, or one task alone."""
+"""Gates: pass, fail and inconclusive, against an arm, another run, or one task alone."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def test_an_interval_on_both_sides_is_inconclusive_and_says_what_would_decide() 
     small = made({"selected": 0.78, "random": 0.8}, items=100, spread=0.003)
     (found,) = gates(small, {"safe": Gate(against="random", margin=0.03)})
     assert found["outcome"] == "inconclusive"
-    assert "would decide it" in found["needed"] and found["needed"] in found["sentence"]
+    assert "be decided with about" in found["needed"] and found["needed"] in found["sentence"]
 
 
 def test_one_seed_is_inconclusive() -> None:
@@ -55,7 +55,7 @@ def test_a_reference_in_another_run() -> None:
     other = {"runs/a": {"selected": CASE.results["full"]}}
     (found,) = gates(CASE, {"kept": Gate(against="runs/a")}, other)
     assert found["outcome"] == "fail" and found["against"] == "runs/a"
-    with pytest.raises(UsageError, match="no judged arm 'random' in runs/a"):
+    with pytest.raises(UsageError, match="no evaluated arm 'random' in runs/a"):
         gates(CASE, {"kept": Gate(against="runs/a:random")}, other)
 
 
@@ -82,12 +82,12 @@ def test_a_guard_on_one_task_looks_at_its_items_alone() -> None:
     case = replace(CASE, results={**CASE.results, "selected": worse}, tasks=tasks)
     told = gates(case, {t: Gate(against="random", task=t, margin=0.05) for t in ("hard", "easy")})
     assert [one["outcome"] for one in told] == ["fail", "pass"]
-    with pytest.raises(UsageError, match="tasks judged: easy, hard"):
+    with pytest.raises(UsageError, match="tasks evaluated: easy, hard"):
         gates(case, {"g": Gate(task="odd")})
 
 
 def test_an_arm_that_is_not_there_is_named() -> None:
-    with pytest.raises(UsageError, match="needs the arm 'weak'; judged were base, full"):
+    with pytest.raises(UsageError, match="needs the arm 'weak'; evaluated were base, full"):
         gates(CASE, {"g": Gate(against="weak")})
 
 
@@ -138,5 +138,5 @@ def test_a_failure_that_holm_takes_back_is_told_as_such() -> None:
     many = {f"g{i}": Gate(against="random", margin=0.02) for i in range(60)}
     (first, *_) = gates(near, many)
     assert first["outcome"] == "inconclusive" and first["high"] < -0.02
-    assert "not enough as one of several gates" in first["sentence"]
+    assert "not significant among several gates" in first["sentence"]
     assert "both sides" not in first["sentence"] and "two seeds" not in first["sentence"]

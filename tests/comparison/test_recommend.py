@@ -94,7 +94,9 @@ def test_of_several_rivals_that_beat_it_the_best_is_recommended() -> None:
     shares = {"selected": 0.4, "random": 0.3, "base": 0.5, "full": 0.9}
     found = recommendation(made(shares, items=2000, spread=0.003))
     assert found and found["choice"] == "full"
-    assert found["sentence"].startswith("Train on all rows: the selection came out -0.4")
+    assert found["sentence"].startswith(
+        "Train on all rows: the selection's difference from them is -0.4"
+    )
     equal = {"selected": 0.6, "random": 0.6, "trusted": 0.9}
     found = recommendation(made(equal, items=20_000, spread=0.0005))
     assert found and found["choice"] == "trusted"

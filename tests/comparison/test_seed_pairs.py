@@ -5,7 +5,8 @@ import math
 import pytest
 
 from pilotfish import stats
-from pilotfish.comparison.arm_table import matrices
+from pilotfish.comparison.contrast import margin_of
+from pilotfish.comparison.data import ComparisonData, matrices
 from pilotfish.comparison.verdict import decide, seed_pairs
 from tests.comparison.makers import arm, drawn
 
@@ -43,11 +44,10 @@ def test_values_that_are_not_right_or_wrong_have_no_such_test():
     assert seed_pairs({"selected": drawn(0.5)}, "selected", "random") == []
 
 
-def verdict(results, **options):
-    return decide(
-        {**LENGTHS, **results}, metric="exact_match", higher_is_better=True, evidence="full",
-        trusted=False, **options,
-    )  # fmt: skip
+def verdict(results, margin=None):
+    margin = margin_of("exact_match", margin)
+    data = ComparisonData({**LENGTHS, **results}, "exact_match", True, margin)
+    return decide(data, evidence="full", trusted=False)
 
 
 def test_the_verdict_has_the_interval_s_p_and_that_of_the_seeds_alone():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pilotfish.comparison.tasks import macro, tasks
+from pilotfish.comparison.secondary import macro, tasks
 from pilotfish.stats import holm
 from tests.comparison.cases import made
 
@@ -19,7 +19,7 @@ def test_each_task_is_the_comparison_on_its_own_items():
     assert [(one["task"], one["items"]) for one in told] == [("sort", 800), ("sum", 200)]
     for one in told:
         ids = {i for i, task in BY_TASK.tasks.items() if task == one["task"]}
-        alone = BY_TASK.among(ids).contrast("selected", "random").found
+        alone = BY_TASK.among(ids).contrast("selected", "random").estimate
         assert (one["difference"], one["low"], one["p"]) == (alone.value, alone.low, alone.p)
     assert [one["p_holm"] for one in told] == holm([one["p"] for one in told])
 
@@ -29,7 +29,7 @@ def test_every_task_counts_alike():
     found = macro(BY_TASK, "selected", "random")
     assert found and found["low"] < found["difference"] < found["high"]
     assert found["difference"] == pytest.approx(sum(one["difference"] for one in told) / 2)
-    plain = CASE.contrast("selected", "random").found.value
+    plain = CASE.contrast("selected", "random").estimate.value
     assert plain == pytest.approx(
         (800 * told[0]["difference"] + 200 * told[1]["difference"]) / 1000
     )

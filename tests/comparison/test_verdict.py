@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from pilotfish.comparison.contrast import margin_of
+from pilotfish.comparison.data import ComparisonData
 from pilotfish.comparison.verdict import decide
 from pilotfish.errors import DataError, UsageError
 from pilotfish.stats import difference
@@ -14,10 +16,11 @@ from tests.stats.simulate import arms as simulated
 BASE = {"length_matched": drawn(0.5, seed=99)}
 
 
-def verdict(results, *, metric="exact_match", higher=True, trusted=False, **options):
-    return decide(
-        results, metric=metric, higher_is_better=higher, evidence="full", trusted=trusted, **options
-    )
+def verdict(
+    results, *, metric="exact_match", higher=True, trusted=False, margin=None, alpha=0.05, **options
+):
+    data = ComparisonData(results, metric, higher, margin_of(metric, margin), alpha=alpha)
+    return decide(data, evidence="full", trusted=trusted, **options)
 
 
 def test_a_clear_win_is_better_with_its_numbers():
@@ -37,14 +40,16 @@ def test_a_clear_win_is_better_with_its_numbers():
     assert f"{a.mean():.3f} against {b.mean():.3f} exact match" in found.sentence
     assert f"selected minus random is +{expected.value:.3f}" in found.sentence
     assert "3 seeds each, 400 items" in found.sentence
-    assert found.sentence.startswith("The selected rows beat as many random rows")
+    assert found.sentence.startswith("Selected rows beat an equal number of random rows")
 
 
 def test_when_random_wins_it_says_so():
     found = verdict({**BASE, "selected": drawn(0.5, seed=1), "random": drawn(0.8, seed=2)})
     assert found.outcome == "worse"
     assert found.difference < 0
-    assert found.sentence.startswith("Random won: as many random rows beat the selected rows, 0.")
+    assert found.sentence.startswith(
+        "Random won: an equal number of random rows beat selected rows, 0."
+    )
 
 
 def test_swapping_the_arms_flips_sign_and_outcome():
@@ -68,7 +73,7 @@ def test_a_lower_loss_is_better_and_the_difference_stays_raw():
     assert found.difference == pytest.approx(-0.5, abs=0.02)
     assert found.margin == 0.01
     assert "nats per token (lower is better)" in found.sentence
-    assert found.sentence.startswith("The selected rows beat")
+    assert found.sentence.startswith("Selected rows beat")
     flipped = verdict({**results, "selected": high, "random": low}, metric="loss", higher=False)
     assert flipped.outcome == "worse"
     assert flipped.sentence.startswith("Random won")
@@ -133,8 +138,8 @@ def test_without_three_seeds_of_every_control_it_is_an_indication(short, words):
     assert found.difference > 0.3
     assert found.low > 0  # two seeds still have an interval, it is just no claim
     assert (
-        "only an indication: the selected rows came out ahead of as many random rows"
-        in found.sentence
+        "only an indication: on average selected rows did better than an equal number of random "
+        "rows" in found.sentence
     )
     assert words in found.sentence
     assert "--evidence full --seeds 3" in found.sentence
@@ -151,14 +156,14 @@ def test_one_seed_has_a_difference_and_no_interval():
 def test_without_random_nothing_is_known():
     found = verdict({"selected": drawn(0.9)})
     assert (found.outcome, found.difference) == ("not_tested", None)
-    assert "nothing was judged for random (evidence: full)" in found.sentence
+    assert "there are no results for random (evidence: full)" in found.sentence
     assert verdict({}).outcome == "not_tested"
 
 
 def test_level_arms_are_called_level():
     one = arm([1.0, 0.0, 1.0])
     found = verdict({"selected": one, "random": one})
-    assert "the selected rows and as many random rows came out level" in found.sentence
+    assert "selected rows and an equal number of random rows came out level" in found.sentence
 
 
 def test_unscorable_items_are_left_out_and_counted():
@@ -185,7 +190,7 @@ def test_nothing_scorable_is_not_tested():
 def test_missing_items_are_refused():
     short = {s: dict(list(row.items())[1:]) for s, row in drawn(0.5).items()}
     with pytest.raises(
-        DataError, match=r"random seed 0 was not judged on 1 of 400 items.*item-000"
+        DataError, match=r"random seed 0 was not evaluated on 1 of 400 items.*item-000"
     ):
         verdict({**BASE, "selected": drawn(0.8), "random": short})
 
@@ -207,8 +212,8 @@ def test_trusted_rows_without_their_own_arm_are_named():
 
 
 def test_a_selection_arm_with_trusted_rows_has_no_fair_random():
-    with pytest.raises(UsageError, match="holds trusted rows and random does not"):
-        verdict({}, selection_arm="trusted_selected")
+    with pytest.raises(UsageError, match="contains trusted rows and random does not"):
+        verdict({}, arm="trusted_selected")
 
 
 def test_500_verdicts_without_a_difference_are_wrong_in_five_percent():

@@ -11,7 +11,7 @@ def test_int8_names_whether_its_kernels_were_compiled(
     monkeypatch: pytest.MonkeyPatch, compiler: bool, expected: str
 ) -> None:
     monkeypatch.setattr("pilotfish.number_formats.int8_supported", lambda: True)
-    known = native.Compiled(None) if compiler else native.Plain()
+    known = native.CompiledKernels(None) if compiler else native.TorchKernels()
     monkeypatch.setattr(native, "kernels", lambda: known)
     assert expected in doctor.examine()["precisions"]
 

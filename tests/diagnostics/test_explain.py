@@ -10,8 +10,9 @@ import pytest
 from pilotfish.data import overlap_keys
 from pilotfish.diagnostics.explain import explain
 from pilotfish.errors import UsageError
-from pilotfish.selection.controls import length_matched, random_control
-from pilotfish.selection.select import select
+from pilotfish.run_context import RunContext
+from pilotfish.selection.controls import Control, draw_control
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.runs import decisions, pool_run, records, score_run, scored_run, write
 from tests.reading import read_rows
@@ -24,7 +25,7 @@ REASONS = {7: "empty_response", 8: "prompt_over_limit"}
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     made = scored_run(tmp_path / "run", 10, values=VALUES, reasons=REASONS)
-    select(made.root, method="superfiltering", budget="3rows")
+    select(made.root, SelectConfig("superfiltering", "3rows"))
     return made
 
 
@@ -72,12 +73,12 @@ def test_the_numbers_come_with_the_sentence(run: Run) -> None:
 
 def test_low_and_middle_name_the_end(run: Run) -> None:
     how = {"method": "superfiltering", "budget": "3rows"}
-    select(run.root, direction="low", name="low", **how)
+    select(run.root, SelectConfig(direction="low", name="low", **how))
     assert sentence(run, 1, selection="low").endswith(
         "0.9 ranks 7th of 7 eligible rows, lowest first; the budget of 3rows kept the first 3 "
         "(cut at 0.3)."
     )
-    select(run.root, direction="middle", name="mid", **how)
+    select(run.root, SelectConfig(direction="middle", name="mid", **how))
     assert sentence(run, 1, selection="mid").endswith(
         "0.9 ranks 1st of 7 eligible rows, highest first; the budget of 3rows kept the 3 around "
         "the median (from 0.3 to 0.7)."
@@ -86,7 +87,7 @@ def test_low_and_middle_name_the_end(run: Run) -> None:
 
 def test_a_tie_at_the_cut_is_reported(tmp_path: Path) -> None:
     run = scored_run(tmp_path / "run", 4, values=[0.5] * 4)
-    made = select(run.root, method="superfiltering", budget="2rows")
+    made = select(run.root, SelectConfig("superfiltering", "2rows"))
     row = next(i for i in range(4) if i not in made.order)
     assert sentence(run, row).endswith(
         "0.5 ranks 1st of 4 eligible rows; the budget of 2rows kept the first 2 (cut at 0.5; "
@@ -96,10 +97,10 @@ def test_a_tie_at_the_cut_is_reported(tmp_path: Path) -> None:
 
 def test_rows_of_controls(tmp_path: Path) -> None:
     run = scored_run(tmp_path / "run", 60)
-    chosen = select(run.root, method="superfiltering", budget="10rows").order
-    drawn = random_control(run).order
+    chosen = select(run.root, SelectConfig("superfiltering", "10rows")).order
+    drawn = draw_control(RunContext(run), Control("random")).order
     assert "was kept as the 1st of 10: its draw" in sentence(run, drawn[0], selection="random-0")
-    matched = length_matched(run).order
+    matched = draw_control(RunContext(run), Control("length_matched")).order
     assert "one of the rows of 'selected'" in sentence(run, chosen[0], selection="length_matched-0")
     left = np.setdiff1d(np.arange(60), [*chosen, *matched])[0]
     assert "already gave as many rows as 'selected' holds there (10 rows in all)" in sentence(
@@ -113,7 +114,7 @@ def test_rows_that_never_reached_the_pool(tmp_path: Path) -> None:
     test = read_rows(write(tmp_path / "test.jsonl", records(1, start=4))).examples
     run = pool_run(tmp_path / "run", data, exclude=overlap_keys(test), max_bad_rate=0.2)
     score_run(run)
-    select(run.root, method="superfiltering", budget="10%")
+    select(run.root, SelectConfig("superfiltering", "10%"))
     dropped = explain(run.root, row=4)
     assert (
         "was dropped before anything was measured: it is also in the test data"
@@ -131,7 +132,7 @@ def test_a_row_number_in_several_sources_needs_the_source(tmp_path: Path) -> Non
     write(folder / "a.jsonl", records(9))
     write(folder / "b.jsonl", records(9, start=9))
     run = score_run(pool_run(tmp_path / "run", folder))
-    select(run.root, method="superfiltering", budget="2rows")
+    select(run.root, SelectConfig("superfiltering", "2rows"))
     with pytest.raises(UsageError, match="row 3 is in several sources") as caught:
         explain(run.root, row=3)
     assert str(caught.value.hint) == "add --source: a.jsonl, b.jsonl"

@@ -169,7 +169,7 @@ def test_every_row_and_too_many() -> None:
         picks = facility_location(vectors, 38, np.arange(40), parts=parts)
         assert set(picks.order) == set(range(40)) - {5, 6}
         assert picks.reason[[5, 6]].tolist() == ["zero_vector", "nonfinite_vector"]
-        with pytest.raises(UsageError, match="39 rows were asked of 38"):
+        with pytest.raises(UsageError, match="39 rows of 38"):
             facility_location(vectors, 39, np.arange(40), parts=parts)
     with pytest.raises(UsageError, match="50 parts"):
         facility_location(vectors, 3, np.arange(40), parts=50)

@@ -120,7 +120,7 @@ def test_cosine_ignores_length_and_names_unusable_rows(tmp_path: Path) -> None:
     assert right.label[[3, 4]].tolist() == [-1, -1] and np.isnan(right.distance[[3, 4]]).all()
     assert right.reason[[3, 4]].tolist() == ["zero_vector", "nonfinite_vector"]
     assert right.size.sum() == 78
-    with pytest.raises(UsageError, match="79 clusters were asked of 78"):
+    with pytest.raises(UsageError, match="79 clusters of 78"):
         k_means(rows, 79, np.arange(80), metric="cosine")
 
 

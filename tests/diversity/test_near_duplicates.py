@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pilotfish.diversity import cells, near_duplicates
-from pilotfish.diversity.duplicates import judging_rank
+from pilotfish.diversity.results import rank_by_priority
 from pilotfish.errors import UsageError
 
 near = import_module("pilotfish.diversity.near_duplicates")  # the function has its name
@@ -126,12 +126,12 @@ def test_a_threshold_is_a_cosine(threshold: float) -> None:
         near_duplicates(np.ones((2, 2)), threshold, np.arange(2))
 
 
-def test_judging_rank() -> None:
+def test_rank_by_priority() -> None:
     tie = np.array([2, 0, 1, 3])
-    assert judging_rank(tie, None).tolist() == [2, 0, 1, 3]
-    assert judging_rank(tie, np.array([1.0, np.nan, 1.0, 5.0])).tolist() == [2, 3, 1, 0]
+    assert rank_by_priority(tie, None).tolist() == [2, 0, 1, 3]
+    assert rank_by_priority(tie, np.array([1.0, np.nan, 1.0, 5.0])).tolist() == [2, 3, 1, 0]
     with pytest.raises(UsageError, match=r"priority must be \[4\]"):
-        judging_rank(tie, np.ones(3))
+        rank_by_priority(tie, np.ones(3))
 
 
 def test_cells_drop_nearly_what_brute_force_drops_and_measure_the_rest(

@@ -11,10 +11,10 @@ import torch
 
 
 def losses(
-    model: Any, tokenizer: Any, asked: str, response: str, max_length: int
+    model: Any, tokenizer: Any, prompt: str, response: str, max_length: int
 ) -> tuple[float, float]:
     """(mean nats given the prompt, mean nats alone); nan where the model has nothing to average."""
-    prefix = asked + "\n"
+    prefix = prompt + "\n"
     window = len(tokenizer.encode(prefix, truncation=True, max_length=max_length))
     alone = tokenizer.encode(response, truncation=True, max_length=max_length - window + 1)
     joint = tokenizer.encode(prefix + response, truncation=True, max_length=max_length)

@@ -1,4 +1,4 @@
-"""Models that must not be packed: what their attention keeps to itself, no short probe shows."""
+"""Models that must not be packed, though a short probe does not show it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -67,19 +67,19 @@ def test_attention_of_its_own_is_not_packed_however_coarse_the_format(
     loaded = made(_GPTJ, monkeypatch, dtype=torch.bfloat16)
     # as trained ones have: one large number that all logits share, which hides the neighbours
     loaded.model.lm_head.bias.data.fill_(-100.0)
-    assert Forward(loaded).way == BatchingMode("padded", lean=True)
+    assert Forward(loaded).mode == BatchingMode("padded", split_head=True)
 
 
 def test_sinks_are_not_left_out_however_little_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = made(_SINKS, monkeypatch, scale=1.0, dtype=torch.bfloat16)
-    assert Forward(loaded).way == BatchingMode("padded", lean=True)
+    assert Forward(loaded).mode == BatchingMode("padded", split_head=True)
 
 
 def test_a_soft_cap_is_kept_where_logits_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = {**COMMON, "pad_token_id": 0, "lru_width": 32, "attention_window_size": 16}
     config = RecurrentGemmaConfig(**shape, logits_soft_cap=20.0)
     loaded = made(config, monkeypatch, scale=1.0, dtype=torch.bfloat16)
-    after = Forward(loaded).chosen.head._after  # type: ignore[union-attr]
+    after = Forward(loaded).layout.head.transform  # type: ignore[union-attr]
     assert float(after(torch.tensor(1e6))) == 20.0
 
 
@@ -96,7 +96,7 @@ def test_threads_that_share_a_model_take_turns() -> None:
     assert loaded.attention == "sdpa"
 
 
-def test_want_of_memory_in_the_probe_does_not_choose_another_way() -> None:
+def test_out_of_memory_in_the_probe_does_not_choose_another_mode() -> None:
     loaded = build("llama")
     inner, fit = loaded.model.model.forward, [True, True, True, True, False]
 
@@ -108,8 +108,8 @@ def test_want_of_memory_in_the_probe_does_not_choose_another_way() -> None:
     loaded.model.model.forward = once
     forward = Forward(loaded)
     with pytest.raises(torch.OutOfMemoryError):
-        _ = forward.way
-    assert forward.way == BatchingMode("packed", lean=True)
+        _ = forward.mode
+    assert forward.mode == BatchingMode("packed", split_head=True)
 
 
 def test_logits_that_are_no_numbers_must_be_so_in_both() -> None:
@@ -147,4 +147,4 @@ def test_stretched_angles_are_found_also_where_each_type_of_layer_has_its_own(
 ) -> None:
     config = LlamaConfig(max_position_embeddings=64)
     config.rope_parameters = rope
-    assert batching_mode.alone_above(config) == longest
+    assert batching_mode.max_shared_length(config) == longest

@@ -1,4 +1,4 @@
-"""Asking classifiers: padding, order and batches change nothing, and states are pooled as said."""
+"""Classifiers: padding, order and batches change nothing, and states are pooled as documented."""
 
 from pathlib import Path
 
@@ -74,12 +74,14 @@ def test_a_text_as_long_as_the_window_is_read(loaded: Loaded) -> None:
     assert np.isfinite(found.log_probs).all()
 
 
-def test_nothing_to_ask_gives_nothing(loaded: Loaded) -> None:
+def test_no_texts_give_no_predictions(loaded: Loaded) -> None:
     found = classify(loaded, [])
     assert found.log_probs.shape == (0, 3) and len(found.reason) == 0
 
 
 def test_a_prompt_is_classified_without_its_answer(loaded: Loaded) -> None:
-    said = classify(loaded, [asked("0", "hello there", "x"), asked("1", "hello there", "other")])
+    prompted = classify(
+        loaded, [asked("0", "hello there", "x"), asked("1", "hello there", "other")]
+    )
     plain = classify(loaded, rows(["hello there"]))
-    np.testing.assert_allclose(said.log_probs, plain.log_probs[[0, 0]], atol=1e-5)
+    np.testing.assert_allclose(prompted.log_probs, plain.log_probs[[0, 0]], atol=1e-5)

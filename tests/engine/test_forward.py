@@ -58,18 +58,18 @@ def test_equal_to_one_row_at_a_time(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
 def test_these_shapes_are_packed_and_their_head_is_apart(shape: str) -> None:
-    expected = BatchingMode("padded" if shape == "bloom" else "packed", lean=True)
-    assert Forward(build(shape)).way == expected
+    expected = BatchingMode("padded" if shape == "bloom" else "packed", split_head=True)
+    assert Forward(build(shape)).mode == expected
 
 
 @pytest.mark.parametrize("batching", ["padded", "masked"])
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("split_head", [True, False])
 @pytest.mark.parametrize("shape", ["gpt2", "qwen2", "opt"])
-def test_the_ways_to_fall_back_on_are_true_too(shape: str, batching: str, lean: bool) -> None:
+def test_the_fallback_modes_agree_too(shape: str, batching: str, split_head: bool) -> None:
     loaded, rows = build(shape), some_rows()
     forward = Forward(loaded)
-    which = forward.chosen.head if lean else head.WholeHead()
-    forward.chosen = ModelLayout(BatchingMode(batching, lean), loaded.model, which)
+    which = forward.layout.head if split_head else head.WholeHead()
+    forward.layout = ModelLayout(BatchingMode(batching, split_head), loaded.model, which)
     found = measure_rows(rows, forward, signal="nll", token_budget=128)
     expected = one_by_one(loaded.model, rows)
     np.testing.assert_allclose(found.columns["total"], expected, rtol=1e-5)
@@ -87,7 +87,7 @@ def test_a_model_that_mixes_its_neighbours_is_not_packed() -> None:
 
     loaded.model.model.forward = leaks
     rows = some_rows()
-    assert Forward(loaded).way == BatchingMode("padded", lean=True)
+    assert Forward(loaded).mode == BatchingMode("padded", split_head=True)
     np.testing.assert_allclose(totals(loaded, rows), one_by_one(loaded.model, rows), rtol=1e-5)
 
 
@@ -139,9 +139,9 @@ def test_equal_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
     real = Forward.run
 
-    def counted(self: Forward, passages: Sequence[Any], where: Any, asks: Any) -> None:
+    def counted(self: Forward, passages: Sequence[Any], indices: Any, queries: Any) -> None:
         runs.append(len(passages))
-        real(self, passages, where, asks)
+        real(self, passages, indices, queries)
 
     monkeypatch.setattr(Forward, "run", counted)
     assert totals(loaded, rows * 5).tolist() == reference.tolist() * 5
@@ -192,10 +192,10 @@ class Starved(Forward):
 
     room = 0
 
-    def run(self, passages: Sequence[Any], where: Any, asks: Any) -> None:
+    def run(self, passages: Sequence[Any], indices: Any, queries: Any) -> None:
         if sum(len(passage.ids) for passage in passages) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        super().run(passages, where, asks)
+        super().run(passages, indices, queries)
 
 
 def test_out_of_memory_halves_the_budget_for_all_rows() -> None:
@@ -223,7 +223,7 @@ def test_a_row_too_big_alone_costs_only_itself() -> None:
 
 def test_other_errors_are_not_taken_for_memory() -> None:
     class Broken(Forward):
-        def run(self, passages: Any, where: Any, asks: Any) -> None:
+        def run(self, passages: Any, indices: Any, queries: Any) -> None:
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
@@ -242,7 +242,7 @@ def test_a_model_that_sees_its_padding_is_refused() -> None:
 
     loaded.model.forward = looks_ahead
     with pytest.raises(UsageError, match="one row at a time"):
-        _ = Forward(loaded).way
+        _ = Forward(loaded).mode
 
 
 def test_bf16_stays_near_fp32() -> None:

@@ -1,4 +1,4 @@
-"""Greedy answers, and what known answers cost."""
+"""Greedy answers, and the NLL of known answers."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pilotfish.engine.generate import generate
-from pilotfish.engine.likelihood import choice_nll, choices, response_nll
+from pilotfish.engine.likelihood import choice_nll, response_nll
 from pilotfish.models import Loaded, load
 from pilotfish.records import Example
 from pilotfish.tokenization import encode_prompts, end_ids
@@ -70,7 +70,7 @@ def test_settings_of_the_model_do_not_leak_into_greedy(loaded: Loaded) -> None:
     assert generate(loaded, EXAMPLES, max_new_tokens=6) == expected
 
 
-def test_what_cannot_be_asked_is_answered_with_nothing() -> None:
+def test_rows_without_a_usable_prompt_get_an_empty_answer() -> None:
     loaded = build("llama")
     rows = [asked("a", "x" * 125, "y"), Example("b", "s", 0, text="plain text"), EXAMPLES[0]]
     long, plain, short = generate(loaded, rows, max_new_tokens=4)
@@ -85,7 +85,7 @@ def nats_of(loaded: Any, prompt: list[int], reply: list[int]) -> float:
     return -sum(float(chances[len(prompt) + i - 1, token]) for i, token in enumerate(reply))
 
 
-def test_responses_cost_what_the_plain_model_says(loaded: Loaded) -> None:
+def test_responses_have_the_nll_of_the_plain_model(loaded: Loaded) -> None:
     examples = [asked("a", "hello", "you"), asked("b", "a", "x"), asked("c", "q", "")]
     found = response_nll(loaded, examples, max_length=64)
     assert found.reason.tolist() == ["", "", "empty_response"]
@@ -118,30 +118,8 @@ def test_a_choice_that_does_not_fit_whole_has_no_number() -> None:
     assert choice_nll(build("llama"), [], [], max_length=20) == []
 
 
-def test_a_chat_model_is_asked_by_its_template(tmp_path: Any) -> None:
+def test_a_chat_model_reads_its_template(tmp_path: Any) -> None:
     loaded = load(str(tiny_llama(tmp_path, bos=True, chat=True)), device="cpu")
     assert generate(loaded, EXAMPLES, max_new_tokens=3) == [
         slow_greedy(loaded, example, 3) for example in EXAMPLES
     ]
-
-
-def test_choices_are_shares_of_what_candidate_answers_cost() -> None:
-    loaded = build("llama", seed=2)
-    classes = ["yes", "no", "none"]
-    found = choices(loaded, EXAMPLES, classes, max_length=200)
-    np.testing.assert_allclose(np.exp(found.log_probs).sum(1), 1, atol=1e-12)
-    costs = choice_nll(loaded, EXAMPLES[:1], [classes], max_length=200)[0].total
-    by_hand = -costs - np.log(np.exp(-costs).sum())
-    np.testing.assert_allclose(found.log_probs[0], by_hand, atol=1e-5)
-    turned = choices(loaded, EXAMPLES[::-1], classes, max_length=200, token_budget=1)
-    np.testing.assert_allclose(turned.log_probs[::-1], found.log_probs, atol=1e-5)
-    assert found.states is None and set(found.reason) == {""}
-
-
-def test_choices_say_why_a_row_has_none() -> None:
-    loaded = build("llama", seed=2)
-    rows = [asked("a", "hi", "x"), asked("b", "z" * 60, "x")]
-    found = choices(loaded, rows, ["y", "longer"], max_length=40)
-    assert list(found.reason) == ["", "no_response_tokens"]
-    assert np.isfinite(found.log_probs[0]).all() and np.isnan(found.log_probs[1]).all()
-    assert choices(loaded, [], ["y", "n"], max_length=40).log_probs.shape == (0, 2)

@@ -27,16 +27,16 @@ def loaded() -> Loaded:
 def by_hand(loaded: Loaded, prompt: str, room: int) -> tuple[str, float, bool]:
     """Greedy, one token at a time without a cache: text, mean probability, whether it ended."""
     ids = loaded.tokenizer(prompt)["input_ids"]
-    chances, said = [], []
+    chances, answer_ids = [], []
     for _ in range(room):
         logits = loaded.model(input_ids=torch.tensor([ids])).logits[0, -1]
         token = int(logits.argmax())
         chances.append(float(torch.softmax(logits, -1)[token]))
         ids = [*ids, token]
         if token == loaded.tokenizer.eos_token_id:
-            return loaded.tokenizer.decode(said), sum(chances) / len(chances), True
-        said.append(token)
-    return loaded.tokenizer.decode(said), sum(chances) / len(chances), False
+            return loaded.tokenizer.decode(answer_ids), sum(chances) / len(chances), True
+        answer_ids.append(token)
+    return loaded.tokenizer.decode(answer_ids), sum(chances) / len(chances), False
 
 
 def test_confidence_is_the_mean_probability_of_the_tokens_taken_end_mark_included(
@@ -55,7 +55,7 @@ def test_confidence_is_the_mean_probability_of_the_tokens_taken_end_mark_include
     assert whole  # the world's model ends some of its answers
 
 
-def test_an_answer_out_of_room_says_so_and_keeps_its_text(loaded: Loaded) -> None:
+def test_an_answer_out_of_room_has_a_reason_and_keeps_its_text(loaded: Loaded) -> None:
     found = answer(loaded, ROWS[:2], max_new_tokens=1)
     assert list(found.reason) == ["answer_cut_off"] * 2
     assert list(found.text) == generate(loaded, ROWS[:2], max_new_tokens=1)

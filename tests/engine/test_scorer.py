@@ -10,13 +10,14 @@ import pytest
 from pilotfish.engine import scorer
 from pilotfish.engine.cache_keys import stage_key, stage_spec
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.scorer import LENGTHS, ShardScorer, measure
+from pilotfish.engine.scorer import LENGTHS, ShardScorer
 from pilotfish.engine.shard_files import load_features
 from pilotfish.errors import DamagedRun
 from pilotfish.models import Loaded, load
 from pilotfish.records import Need
 from pilotfish.store import Store
 from pilotfish.tokenization import Encoded
+from tests.engine.pool_scoring import measure
 from tests.tiny.models import tiny_gpt2
 from tests.tiny.pools import ListPool, asked
 
@@ -35,7 +36,7 @@ def some_pool() -> ListPool:
 
 def run(pool: Any, weak: Loaded, root: Path, needs: Sequence[Need] = NEEDS, **more: Any) -> Any:
     options = {"max_length": 40, "token_budget": 256, **more}
-    return measure(pool, needs, weak, store=Store(root), **options)
+    return measure(pool, needs, weak, Store(root), **options)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -154,14 +155,15 @@ def test_a_damaged_part_is_named_when_read(weak: Loaded, tmp_path: Path) -> None
         load_features(pool, keys, Store(tmp_path), NEEDS[0])  # type: ignore[arg-type]
 
 
-def test_progress_counts_rows_times_needs_and_ends_full(weak: Loaded, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    run(some_pool(), weak, tmp_path, on_progress=lambda done, total: told.append((done, total)))
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (46, 46)
-    again: list[tuple[int, int]] = []
-    run(some_pool(), weak, tmp_path, on_progress=lambda done, total: again.append((done, total)))
-    assert again[-1] == (46, 46)
+def test_progress_counts_rows_times_passes_measured_now(weak: Loaded, tmp_path: Path) -> None:
+    pool: Any = some_pool()
+    work = ShardScorer(pool, NEEDS, weak, Store(tmp_path), max_length=40, token_budget=256)
+    ticks: list[int] = []
+    list(work.over(range(3), ticks.append))
+    empty = 5  # rows without a response, which no pass reads
+    assert sum(ticks) == 2 * (23 - empty) and min(ticks) > 0
+    list(work.over(range(3), ticks.append))
+    assert sum(ticks) == 2 * (23 - empty)
 
 
 def test_lengths_need_no_forward_pass(
@@ -176,15 +178,15 @@ def test_lengths_need_no_forward_pass(
     assert seen.n_response_tokens.tolist() == by_hand
 
 
-def test_the_budget_that_fitted_stands_in_the_manifest(
+def test_the_budget_that_fitted_is_in_the_manifest(
     weak: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Forward.run
 
-    def starved(self: Forward, rows: Sequence[Encoded], where: Any, reducer: Any) -> None:
+    def starved(self: Forward, rows: Sequence[Encoded], indices: Any, queries: Any) -> None:
         if len(rows) * max(len(row.ids) for row in rows) > 70:
             raise MemoryError
-        real(self, rows, where, reducer)
+        real(self, rows, indices, queries)
 
     monkeypatch.setattr(Forward, "run", starved)
     pool = some_pool()
@@ -210,22 +212,23 @@ def test_the_limit_is_clamped_to_the_window(weak: Loaded, tmp_path: Path) -> Non
     assert keys[0] == keys[1]
 
 
-def test_a_call_hears_which_shards_were_measured_now(weak: Loaded, tmp_path: Path) -> None:
+def test_receipts_name_the_shards_measured_now(weak: Loaded, tmp_path: Path) -> None:
     keys = run(some_pool(), weak, tmp_path)
     (tmp_path / "signals" / keys[NEEDS[1]] / "part-00001.json").unlink()
-    heard: list[Any] = []
-    run(some_pool(), weak, tmp_path, on_receipt=heard.append)
-    assert [receipt.measured for receipt in heard] == [(), (keys[NEEDS[1]],), ()]
+    pool: Any = some_pool()
+    work = ShardScorer(pool, NEEDS, weak, Store(tmp_path), max_length=40, token_budget=256)
+    measured = [receipt.measured for receipt in work.over(range(3))]
+    assert measured == [(), (keys[NEEDS[1]],), ()]
 
 
-def test_receipts_say_what_was_done(weak: Loaded, tmp_path: Path) -> None:
+def test_receipts_list_the_keys_measured_now(weak: Loaded, tmp_path: Path) -> None:
     pool: Any = some_pool()
     work = ShardScorer(pool, NEEDS, weak, Store(tmp_path), max_length=40)
     assert set(work(1).measured) == set(work.keys.values())
     assert work(1).measured == ()
 
 
-def test_a_shard_in_which_no_row_is_usable_is_read_beside_the_others(
+def test_a_shard_in_which_no_row_is_usable_is_read_with_the_others(
     weak: Loaded, tmp_path: Path
 ) -> None:
     rows = [asked("a", "p", "one"), asked("b", "p", "two"), asked("c", "p", ""), asked("d", "", "")]

@@ -1,4 +1,4 @@
-"""Judging a classification head: its own likeliest class, and how sure it is."""
+"""Evaluating a classifier: its likeliest class, and the confidence in it."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_a_label_the_head_does_not_have_is_missed_and_an_empty_text_not_judged(l
     assert (empty.value, empty.output, empty.confidence) == (None, None, None)
 
 
-def test_items_of_language_models_say_nothing_of_confidence(tmp_path: Path) -> None:
+def test_items_of_language_models_have_no_confidence(tmp_path: Path) -> None:
     from pilotfish.models import load
     from tests.tiny.models import tiny_llama
 
@@ -60,7 +60,7 @@ def test_items_of_language_models_say_nothing_of_confidence(tmp_path: Path) -> N
     assert item.confidence is None and "confidence" not in json.loads(item.line())
 
 
-def test_judging_opens_a_folder_as_what_it_is(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_is_opened_as_the_kind_of_model_it_holds(folder: Path, tmp_path: Path) -> None:
     from pilotfish.experiments.evaluate import evaluate_arm, open_model
     from pilotfish.store import Run, run_lock
     from tests.tiny.models import tiny_llama

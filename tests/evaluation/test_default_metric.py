@@ -11,7 +11,7 @@ from tests.comparison.makers import asked, labelled
 def chosen(examples):
     name, reason = default_metric(examples)
     assert name in METRICS
-    assert reason[0].islower()  # it stands in brackets after the name
+    assert reason[0].islower()  # it is printed in brackets after the name
     return name
 
 

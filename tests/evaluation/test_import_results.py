@@ -1,4 +1,4 @@
-"""Items judged elsewhere: what is read, what is refused, and in which words."""
+"""Items judged elsewhere: what is read, and what is refused."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_a_line_needs_only_id_metric_and_value(tmp_path: Path) -> None:
     assert [(item.id, item.value, item.hash) for item in found.items] == [("7", None, None)]
 
 
-def test_which_way_is_better_is_known_or_said(tmp_path: Path) -> None:
+def test_which_way_is_better_is_known_or_given(tmp_path: Path) -> None:
     path = write(tmp_path / "i.jsonl", ours(metric="grade"))
     assert read_imported(path).higher_is_better
     assert not read_imported(path, lower_is_better=True).higher_is_better
@@ -70,7 +70,7 @@ def test_one_of_several_metrics_is_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("{", "line 1 is no JSON"),
@@ -80,13 +80,13 @@ def test_one_of_several_metrics_is_chosen(tmp_path: Path) -> None:
         ('{"id": "a", "metric": "m", "value": 1, "confidence": "sure"}', "line 1: .*'sure'"),
         ('{"id": null, "metric": "m", "value": 1}', "line 1: the id is no text and no number"),
         ("[" * 100_000, "line 1 is no JSON"),
-        ('{"id": "a", "metric": "m", "value": 1}\n' * 2, "the item 'a' stands twice"),
+        ('{"id": "a", "metric": "m", "value": 1}\n' * 2, "the item 'a' occurs twice"),
     ],
 )
-def test_broken_files_name_their_line(tmp_path: Path, text: str, said: str) -> None:
+def test_broken_files_name_their_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "i.jsonl"
     path.write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_imported(path)
 
 
@@ -142,13 +142,13 @@ def test_a_folder_of_samples_is_one_model(tmp_path: Path) -> None:
         read_imported(write(tmp_path / "empty/x.txt", []).parent)
 
 
-def test_a_limit_is_found_in_the_results_beside(tmp_path: Path) -> None:
+def test_a_limit_is_found_in_the_results_file(tmp_path: Path) -> None:
     path = write(tmp_path / f"samples_a_{DATE}.jsonl", [sample(0)])
     assert not read_imported(path, metric="acc").limited
-    beside = tmp_path / f"results_{DATE}.json"
-    beside.write_text(json.dumps({"config": {"limit": 10}}))
+    results = tmp_path / f"results_{DATE}.json"
+    results.write_text(json.dumps({"config": {"limit": 10}}))
     assert read_imported(path, metric="acc").limited
-    beside.write_text(json.dumps({"config": {"limit": None}}))
+    results.write_text(json.dumps({"config": {"limit": None}}))
     assert not read_imported(path, metric="acc").limited
 
 
@@ -165,7 +165,7 @@ def model(tmp_path: Path, lines: Lines, name: str = "m", **how: Any) -> Imported
     return read_imported(write(tmp_path / f"{name}.jsonl", lines), **how)
 
 
-def test_models_asked_the_same_are_alike_whatever_the_order(tmp_path: Path) -> None:
+def test_models_with_the_same_questions_are_alike_in_any_order(tmp_path: Path) -> None:
     one, other = model(tmp_path, ours()), model(tmp_path, ours(value=1)[::-1])
     check_alike({("selected", 0): one, ("random", 0): other})
     assert fingerprint_of(one) == fingerprint_of(other) != fingerprint_of(model(tmp_path, ours(3)))
@@ -177,34 +177,34 @@ def test_models_asked_the_same_are_alike_whatever_the_order(tmp_path: Path) -> N
 
 def test_missing_items_are_named_with_their_number(tmp_path: Path) -> None:
     found = {("selected", 0): model(tmp_path, ours(8)), ("random", 2): model(tmp_path, ours(5))}
-    said = "random seed 2 was not judged on 3 of the 8 items of selected seed 0, 'q5' among them"
-    with pytest.raises(DataError, match=said):
+    message = "random seed 2 was not judged on 3 of the 8 items of selected seed 0, 'q5' among them"
+    with pytest.raises(DataError, match=message):
         check_alike(found)
     with pytest.raises(DataError, match="random seed 2 was not judged on 3 of the 8"):
         check_alike(dict(reversed(found.items())))
 
 
-def test_another_question_under_the_same_id_is_seen(tmp_path: Path) -> None:
+def test_another_question_under_the_same_id_is_refused(tmp_path: Path) -> None:
     other = [{**line, "hash": "x"} if line["id"] in ("q1", "q3") else line for line in ours()]
     found = {("selected", 0): model(tmp_path, ours()), ("random", 0): model(tmp_path, other)}
-    said = "random seed 0 was asked something else than selected seed 0 under 2 of 4 ids, 'q1'"
-    with pytest.raises(DataError, match=said):
+    message = "random seed 0 answered other questions than selected seed 0 under 2 of 4 ids, 'q1'"
+    with pytest.raises(DataError, match=message):
         check_alike(found)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"prompt_hash": "d" * 64}, "the prompt differs"),
         ({"doc_hash": "d" * 64, "target_hash": "e" * 64}, "the document and the target differ$"),
     ],
 )
 def test_what_differs_between_two_runs_of_lm_eval_is_named(
-    tmp_path: Path, changes: dict[str, str], said: str
+    tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
     one = model(tmp_path, [sample(0)], "samples_a", metric="acc")
     other = model(tmp_path, [sample(0, **changes)], "samples_a", metric="acc")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         check_alike({("selected", 0): one, ("random", 0): other})
 
 

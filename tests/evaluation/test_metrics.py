@@ -57,21 +57,21 @@ def test_the_room_for_an_answer_is_the_longest_expected_one_and_a_little(loaded)
     assert answer_room(loaded, ["a", "abcd", ""]) == 4 + ROOM
 
 
-def test_exact_match_compares_what_the_model_says(loaded, monkeypatch):
-    asked_for = {}
+def test_exact_match_compares_the_greedy_answers(loaded, monkeypatch):
+    called_with = {}
 
     def parrot(model, examples, *, max_new_tokens):
-        asked_for.update(model=model, room=max_new_tokens)
+        called_with.update(model=model, room=max_new_tokens)
         return [" abc\n", "zz", "", "anything"]
 
     monkeypatch.setattr("pilotfish.engine.generate.generate", parrot)
-    said = METRICS["exact_match"].items(loaded, ROWS)
-    assert asked_for == {"model": loaded, "room": len("too long") + ROOM}
-    assert [item.id for item in said] == [row.id for row in ROWS]
+    items = METRICS["exact_match"].items(loaded, ROWS)
+    assert called_with == {"model": loaded, "room": len("too long") + ROOM}
+    assert [item.id for item in items] == [row.id for row in ROWS]
     # the third prompt fills the window, so its "" is no answer; the fourth expects none
-    assert [item.value for item in said] == [1.0, 0.0, None, None]
-    assert [item.output for item in said] == [" abc\n", "zz", None, "anything"]
-    assert [item.expected for item in said] == ["abc", "z", "too long", ""]
+    assert [item.value for item in items] == [1.0, 0.0, None, None]
+    assert [item.output for item in items] == [" abc\n", "zz", None, "anything"]
+    assert [item.expected for item in items] == ["abc", "z", "too long", ""]
 
 
 def test_exact_match_through_the_engine(loaded):

@@ -1,4 +1,4 @@
-"""Results on disk: committed, reused only for the same question, refused when mixed."""
+"""Results on disk: committed, reused only for the same model and questions, refused when mixed."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import pytest
 from pilotfish.errors import DamagedRun, DataError, UsageError
 from pilotfish.evaluation import Item, evaluate_model, load_evaluated, load_results, read_items
 from pilotfish.evaluation.items import item_hash
+from pilotfish.evaluation.results import EvaluationSet
 from pilotfish.store import Store
 from tests.comparison.makers import asked
 
@@ -35,9 +36,8 @@ class Counting:
 
 
 def judge(store, metric, *, loaded=MODEL, arm="selected", seed=0, test="t0", **options):
-    return evaluate_model(
-        store, loaded, ROWS, arm=arm, seed=seed, metric=metric, test_fingerprint=test, **options
-    )
+    test_set = EvaluationSet(ROWS, test)
+    return evaluate_model(store, loaded, test_set, arm=arm, seed=seed, metric=metric, **options)
 
 
 def test_lines_hold_the_contract(tmp_path):
@@ -46,8 +46,8 @@ def test_lines_hold_the_contract(tmp_path):
     assert lines.pop() == ""
     first = json.loads(lines[0])
     assert list(first) == ["id", "metric", "value", "output", "expected", "hash"]
-    told = ["one", "exact_match", 1.0, "out\nput", "1", item_hash(ROWS[0])]
-    assert list(first.values()) == told
+    expected = ["one", "exact_match", 1.0, "out\nput", "1", item_hash(ROWS[0])]
+    assert list(first.values()) == expected
     assert json.loads(lines[1])["value"] is None
     manifest = json.loads((tmp_path / "judge/selected/seed-0.json").read_text())
     assert manifest.items() >= {
@@ -62,6 +62,7 @@ def test_results_come_back_by_id_with_nan_for_null(tmp_path):
     judge(store, Counting(), seed=10)
     judge(store, Counting(), arm="random")
     found = load_results(store)
+    judged = load_evaluated(store)
     assert {arm: list(seeds) for arm, seeds in found.items()} == {
         "random": [0],
         "selected": [2, 10],
@@ -70,7 +71,6 @@ def test_results_come_back_by_id_with_nan_for_null(tmp_path):
     assert list(values) == [row.id for row in ROWS]
     assert (values["one"], values["three"]) == (1.0, 0.5)
     assert math.isnan(values["zwei é\u2028"])
-    judged = load_evaluated(store)
     assert (judged.metric, judged.higher_is_better, judged.test_fingerprint) == (
         "exact_match",
         True,
@@ -102,7 +102,7 @@ def test_an_intact_result_is_reused(tmp_path):
         {"metric": Counting(name="loss")},
     ],
 )
-def test_another_question_is_judged_again(tmp_path, change):
+def test_another_model_test_or_metric_is_evaluated_again(tmp_path, change):
     store = Store(tmp_path)
     judge(store, Counting())
     metric = change.pop("metric", Counting())
@@ -116,9 +116,9 @@ def test_a_damaged_result_is_judged_again_and_never_loaded(tmp_path):
     path = tmp_path / "judge/selected/seed-0.jsonl"
     path.write_text(path.read_text().replace("1.0", "0.0"))
     with pytest.raises(DamagedRun, match=r"seed-0\.jsonl"):
-        load_results(store)
+        load_evaluated(store)
     assert judge(store, metric)
-    assert load_results(store)["selected"][0]["one"] == 1.0
+    assert load_evaluated(store).results["selected"][0]["one"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -133,28 +133,28 @@ def test_mixed_questions_are_refused_in_words(tmp_path, other, words):
     judge(store, Counting())
     judge(store, other.pop("metric", Counting()), arm="random", **other)
     with pytest.raises(UsageError, match=f"{words}.*selected seed 0.*|{words}.*random seed 0.*"):
-        load_results(store)
+        load_evaluated(store)
 
 
 def test_test_rows_that_share_an_id_are_refused(tmp_path):
     twice = [asked("a", "1", key="x"), asked("b", "2", key="x")]
     with pytest.raises(DataError, match="share the id 'x'"):
         evaluate_model(
-            Store(tmp_path), MODEL, twice, arm="a", seed=0, metric=Counting(), test_fingerprint=""
+            Store(tmp_path), MODEL, EvaluationSet(twice, ""), arm="a", seed=0, metric=Counting()
         )
 
 
 def test_no_test_rows_are_refused(tmp_path):
     with pytest.raises(DataError, match="no test rows"):
         evaluate_model(
-            Store(tmp_path), MODEL, [], arm="a", seed=0, metric=Counting(), test_fingerprint=""
+            Store(tmp_path), MODEL, EvaluationSet([], ""), arm="a", seed=0, metric=Counting()
         )
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"id": "a", "value": 1}\n{"id": "a", "value": 0}\n', "line 2: the item 'a' stands twice"),
+        ('{"id": "a", "value": 1}\n{"id": "a", "value": 0}\n', "line 2: the item 'a' occurs twice"),
         ('{"id": "a"}\n', "line 1 is no judged item"),
         ('{"id": "a", "value": 1}\nnonsense\n', "line 2 is no judged item"),
         ('{"id": "a", "value": "high"}\n', "line 1 is no judged item"),

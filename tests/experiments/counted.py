@@ -82,7 +82,7 @@ def count(units: Units) -> None:
     units.before(ShardScorer, "_measure", scoring)
     units.before(weak_model, "_tune", lambda *_, folder, **__: f"tune {folder}")
     units.before(train, "train_model", lambda run, job, **_: f"train {job.arm} {job.seed}")
-    units.before(results, "judge_model", judging)
+    units.before(results, "evaluate_model", judging)
     METRICS.update({name: Judging(metric, units) for name, metric in METRICS.items()})
 
 

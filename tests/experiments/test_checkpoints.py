@@ -12,12 +12,13 @@ import pytest
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.errors import DamagedRun
 from pilotfish.experiments import train as flow
 from pilotfish.experiments.train import train_arms
 from pilotfish.progress import Silent
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, manifest
 
@@ -37,8 +38,8 @@ class Notes(Silent):
 def ready(world: World) -> Run:
     """Scored and selected, not trained."""
     method = parse_method("perplexity(direction=low)")
-    run = score(str(world.out), Source(world.pool), world.weak, [method])
-    select(run.root, method=method, budget="6rows")
+    run = score(str(world.out), Source(world.pool), ScoreConfig(world.weak, [method]))
+    select(run.root, SelectConfig(method, "6rows"))
     return run
 
 

@@ -236,7 +236,7 @@ def wait_for(log: Path, count: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def test_two_spellings_of_one_budget_are_refused(world: World) -> None:
-    with pytest.raises(UsageError, match="stands twice"):
+    with pytest.raises(UsageError, match="is given twice"):
         run_experiment(grid(world, budgets=["30%", "30.0%"]), str(world.out))
     assert not (world.out / "train").exists()
 

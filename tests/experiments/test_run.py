@@ -103,7 +103,7 @@ def test_another_tuning_of_the_weak_model_is_refused_before_the_old_one_is_lost(
     run = world.run(trusted=world.trusted, arms=["selected"])
     before = (run.root / "weak/model.safetensors").read_bytes()
     tune = {"learning_rate": 5e-3, "use_peft": False}
-    with pytest.raises(UsageError, match="tuned otherwise: another config"):
+    with pytest.raises(UsageError, match="tuned with another config"):
         world.run(trusted=world.trusted, arms=["selected"], tune=tune)
     assert (run.root / "weak/model.safetensors").read_bytes() == before
     again = world.run(trusted=world.trusted, arms=["selected"], tune=tune, force=True)

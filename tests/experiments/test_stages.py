@@ -13,7 +13,7 @@ from pilotfish.errors import UsageError
 from pilotfish.experiments.evaluate import evaluate_run
 from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, manifest, report, rows, write
 from tests.tiny.models import tiny_llama
@@ -21,21 +21,24 @@ from tests.tiny.models import tiny_llama
 METHOD = parse_method("perplexity(direction=low)")
 
 
-def scored(world: World, source: Source | None = None, **how: Any) -> Run:
-    return score(str(world.out), source or Source(world.pool), world.weak, [METHOD], **how)
+def scored(
+    world: World, source: Source | None = None, *, force: bool = False, **settings: Any
+) -> Run:
+    config = ScoreConfig(world.weak, [METHOD], **settings)
+    return score(str(world.out), source or Source(world.pool), config, force=force)
 
 
 def test_a_changed_seed_length_or_trusted_set_is_refused_by_name(world: World) -> None:
     scored(world, trusted=world.trusted)
     tuned = (world.out / "weak/model.safetensors").read_bytes()
     with pytest.raises(UsageError, match="max_length"):
-        scored(world, trusted=world.trusted, measuring=ScoreConfig(max_length=30))
+        scored(world, trusted=world.trusted, max_length=30)
     with pytest.raises(UsageError, match="seed"):
-        scored(world, trusted=world.trusted, measuring=ScoreConfig(seed=1))
+        scored(world, trusted=world.trusted, seed=1)
     with pytest.raises(UsageError, match="weak model"):
         scored(world)
     other = write(world.folder / "other.jsonl", rows(8, start=300))
-    with pytest.raises(UsageError, match="tuned otherwise: another trusted"):
+    with pytest.raises(UsageError, match="tuned with another trusted"):
         scored(world, trusted=other)
     assert (world.out / "weak/model.safetensors").read_bytes() == tuned
 
@@ -44,7 +47,9 @@ def test_a_misspelt_method_or_column_stops_before_the_weak_model_is_tuned(world:
     with pytest.raises(UsageError, match="--as gives 2 names"):
         scored(world, trusted=world.trusted, names=["a", "b"])
     with pytest.raises(UsageError, match="did you mean 'perplexity'"):
-        score(str(world.out), Source(world.pool), world.weak, [parse_method("perplexit")])
+        score(
+            str(world.out), Source(world.pool), ScoreConfig(world.weak, [parse_method("perplexit")])
+        )
     assert not world.out.exists()
 
 
@@ -60,7 +65,7 @@ def test_scores_of_another_pool_do_not_stay_beside_the_new_ones(world: World) ->
 def test_token_counts_follow_the_only_score_when_it_is_replaced(world: World) -> None:
     scored(world)
     before = pq.read_table(world.out / "scores.parquet").column("n_response_tokens").to_pylist()
-    scored(world, measuring=ScoreConfig(max_length=14), force=True)
+    scored(world, max_length=14, force=True)
     table = pq.read_table(world.out / "scores.parquet")
     assert table.column("n_response_tokens").to_pylist() != before
     assert any(table.column("truncated").to_pylist())
@@ -69,7 +74,7 @@ def test_token_counts_follow_the_only_score_when_it_is_replaced(world: World) ->
 def test_scores_go_to_the_run_that_holds_their_rows(world: World) -> None:
     run = scored(world)
     with pytest.raises(UsageError, match="kept in the run of their rows"):
-        score(str(world.folder / "else"), Source(str(run.root)), world.weak, [METHOD])
+        score(str(world.folder / "else"), Source(str(run.root)), ScoreConfig(world.weak, [METHOD]))
     with pytest.raises(UsageError, match="come too late"):
         scored(world, Source(str(run.root), limit=3), names=["few"])
     # the data itself need not be there any more
@@ -84,7 +89,7 @@ def test_run_json_names_the_weak_model_as_it_was_given(world: World) -> None:
 
 def test_distilling_on_a_scored_run_does_not_tune_its_tuned_model_once_more(world: World) -> None:
     run = scored(world, trusted=world.trusted)
-    select(run.root, method=METHOD, budget="6rows")
+    select(run.root, SelectConfig(METHOD, "6rows"))
     before = (run.root / "weak/manifest.json").read_bytes()
     train_arms(
         str(run.root), world.strong, arms=["selected", "trusted_selected"], loss="kd",
@@ -147,7 +152,7 @@ def test_a_model_trained_anew_loses_the_judgement_of_the_old_one(world: World) -
 
 def test_judging_a_stale_model_does_not_make_it_fresh(world: World) -> None:
     run = world.run(arms=["selected"])
-    select(run.root, method=METHOD, budget="5rows", force=True)
+    select(run.root, SelectConfig(METHOD, "5rows"), force=True)
     stale = ["train/selected/seed-0", "judge/selected/seed-0"]
     assert run.section("selections")["selected"]["stale"] == sorted(stale)
     evaluate_run(str(run.root))
@@ -159,7 +164,7 @@ def test_judging_a_stale_model_does_not_make_it_fresh(world: World) -> None:
 
 def test_pool_rows_in_a_test_that_came_later_are_counted(world: World) -> None:
     run = scored(world)
-    select(run.root, method=METHOD, budget="6rows")
+    select(run.root, SelectConfig(METHOD, "6rows"))
     train_arms(str(run.root), world.strong, arms=["selected"], overrides=["train.max_steps=1"])
     late = write(world.folder / "late.jsonl", [*rows(2), *rows(2, start=200)])
     evaluate_run(str(run.root), test=late, metric="loss")

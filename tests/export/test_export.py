@@ -13,7 +13,7 @@ from pilotfish.data_order import row_name, shuffled
 from pilotfish.errors import UsageError
 from pilotfish.export.export import ExportOptions
 from pilotfish.export.export import export as export_run
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.runs import pool_run, records, scored_run, write
 
@@ -22,7 +22,7 @@ ARMS = ("selected", "random", "length_matched")
 
 def chosen(root: Path, count: int = 40) -> Run:
     run = scored_run(root, count)
-    select(str(root), method="superfiltering", budget="10rows")
+    select(str(root), SelectConfig("superfiltering", "10rows"))
     return run
 
 
@@ -108,7 +108,7 @@ def test_one_seeds_control_can_be_named(tmp_path: Path) -> None:
 
 def test_a_selection_of_the_users_own_is_an_arm(tmp_path: Path) -> None:
     run = chosen(tmp_path / "run")
-    select(str(run.root), method="superfiltering", budget="4rows", name="mine")
+    select(str(run.root), SelectConfig("superfiltering", "4rows", name="mine"))
     evidence = export(str(run.root), "jsonl", arms=["mine"], folder=str(tmp_path / "x"))
     assert evidence["arms"][0]["rows"] == 4
     assert sorted(lines(tmp_path / "x", "mine-seed-0")) == sorted(kept(run, "mine"))

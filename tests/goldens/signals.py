@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pilotfish.engine.int8 import Int8Linear
-from pilotfish.engine.scorer import LENGTHS, measure
+from pilotfish.engine.int8.linear import Int8Linear
+from pilotfish.engine.scorer import LENGTHS
 from pilotfish.models import Loaded
 from pilotfish.number_formats import int8_supported
 from pilotfish.records import Example, Need, Turn
 from pilotfish.store import Store
 from pilotfish.tokenization import Encoded, encode_needs
+from tests.engine.pool_scoring import measure
 from tests.engine.shapes import build
 from tests.tiny.models import byte_tokenizer
 from tests.tiny.pools import ListPool, asked
@@ -125,8 +126,8 @@ def _measured(loaded: Loaded, needs: Sequence[Need]) -> dict[str, Any]:
     pool: Any = ListPool(ROWS)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        keys = measure(pool, needs, loaded, max_length=MAX_LENGTH, store=store,
-                       token_budget=TOKEN_BUDGET)  # fmt: skip
+        how = {"max_length": MAX_LENGTH, "token_budget": TOKEN_BUDGET}
+        keys = measure(pool, needs, loaded, store, **how)
         tables = {
             need.name: pq.read_table(store.path(f"signals/{key}/part-00000.parquet"))
             for need, key in keys.items()

@@ -109,7 +109,7 @@ def test_trusted_rows_ahead_and_random_winning_are_said_in_plain_words(tmp_path:
     assert report["verdict"]["outcome"] == "worse"
     assert report["verdict"]["sentence"].startswith("Random won")
     plain = [note["sentence"] for note in report["notes"] if note["plain"]]
-    assert any("trusted rows alone" in sentence for sentence in plain)
+    assert any("trusted rows alone" in sentence.lower() for sentence in plain)
 
 
 def test_a_gain_that_length_explains_is_said(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_score_that_goes_with_length_is_warned_of(tmp_path: Path) -> None:
 def test_many_unscorable_rows_are_warned_of(tmp_path: Path, lost: int, told: bool) -> None:
     values = [float("nan")] * lost + [float(row % 7) for row in range(30 - lost)]
     report = build(fake.selected(fake.scored(fake.pooled(tmp_path, 30), values=values), share=0.02))
-    said = f"{lost / 30:.1%} of the pool could not be scored, and so was never a candidate"
+    said = f"{lost / 30:.1%} of the pool could not be scored, so these rows could not be selected"
     assert (said in report["warnings"]) is told
 
 

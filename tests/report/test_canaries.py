@@ -63,7 +63,7 @@ def test_lifts_counts_and_drift_stand_in_the_page(run: Run) -> None:
     shown = " ".join(section(run).split())
     assert "unchanged (control)" in shown and "judge bait<" in shown
     assert ">0.00</" in shown and ">1.68</" in shown
-    assert "none could be made of these rows" in shown
+    assert "not possible with these rows" in shown
     assert "+3.1 points" in shown and "+2.9 points" in shown and "no interval" in shown
     assert '<a href="#canaries">' in page(build(run), run)
 
@@ -77,7 +77,7 @@ def test_the_report_holds_the_numbers_and_no_bookkeeping(run: Run) -> None:
 
 def test_there_is_no_section_where_nothing_was_planted(run: Run) -> None:
     assert "canaries" not in build(run)
-    assert "Planted rows" not in page(build(run), run)
+    assert "Canary rows" not in page(build(run), run)
 
 
 def test_lifts_of_another_selection_are_not_shown(run: Run) -> None:

@@ -12,7 +12,7 @@ from pilotfish.report import build, page, write
 from tests.report import fake
 from tests.report.browser import Browser, browser
 from tests.report.hostile import HOSTILE
-from tests.report.test_beyond import grid
+from tests.report.test_optional_sections import grid
 from tests.report.test_page import replaced
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.report.charts import histogram as positions
-from pilotfish.report.distributions import BARS, drift, histogram, rank_correlation
+from pilotfish.report.distributions import BARS, histogram, rank_correlation, source_shares
 
 anything = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
@@ -75,9 +75,9 @@ def test_rank_correlation_by_hand() -> None:
     assert rank_correlation(np.asarray([1, np.nan, 2, 3.0]), first) == pytest.approx(1)
 
 
-def test_drift_by_hand() -> None:
+def test_source_shares_by_hand() -> None:
     sources = np.asarray(["b", "a", "a", "a"], dtype=object)
-    first, second = drift(sources, np.asarray([True, True, False, False]))
+    first, second = source_shares(sources, np.asarray([True, True, False, False]))
     assert (first["source"], first["rows"], first["kept"]) == ("a", 3, 1)
     assert (first["share"], first["kept_share"], first["shift"]) == (0.75, 0.5, -0.25)
     assert second["shift"] == 0.25

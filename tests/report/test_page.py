@@ -142,7 +142,7 @@ def test_every_arm_shows_its_own_mean_and_interval(run: Run, report: dict[str, A
 
 def test_the_verdict_comes_first_in_full(run: Run, report: dict[str, Any]) -> None:
     text = "".join(parse(page(report, run)).text)
-    assert text.index(report["verdict"]["sentence"]) < text.index("What each arm reached")
+    assert text.index(report["verdict"]["sentence"]) < text.index("Results of each arm")
 
 
 @pytest.mark.parametrize("outcome", ["better", "equivalent", "worse", "undecided", "not_tested"])

@@ -39,7 +39,7 @@ def test_the_audit_is_told_in_its_own_sentences(told: dict[str, Any]) -> None:
     assert audit["selection"] == "selected" and audit["bound"] == 0.00994
     text = " ".join(told["sentences"])
     assert "90 of 1,000 rows (9.0%) were re-measured in fp32 outward from the cut" in text
-    assert "Of 300 random rows outside the walk, 0 flipped: with 95% confidence" in text
+    assert "Of 300 random rows elsewhere, 0 flipped: with 95% confidence" in text
 
 
 def test_the_page_has_the_panel_and_never_says_certified(run: Run) -> None:
@@ -70,7 +70,9 @@ def test_hostile_text_in_the_panel_changes_no_node(run: Run, text: str) -> None:
     assert hostile.nodes == plain.nodes
 
 
-@pytest.mark.parametrize(("batching", "word"), [("padded", "could not be"), ("packed", "nothing")])
+@pytest.mark.parametrize(
+    ("batching", "word"), [("padded", "not safe"), ("packed", "without padding")]
+)
 def test_batches_are_named(tmp_path: Path, batching: str, word: str) -> None:
     run = fake.selected(fake.scored(fake.pooled(tmp_path, 60)))
     told = build(fake.fast(run, batching=batching))["scoring"]
@@ -86,15 +88,15 @@ def test_scores_of_fp32_claim_no_agreement_and_no_audit(tmp_path: Path) -> None:
     told = build(run)["scoring"]
     assert (told["agreement"], told["remeasured"], told["sentences"]) == (None, None, [])
     assert "Agreement with fp32" not in dict(scoring_lines(told))
-    assert "Around the cut" not in page(build(run), run)
+    assert "Rows near the cut" not in page(build(run), run)
 
 
 def test_several_audited_selections_stand_in_a_table(run: Run, tmp_path: Path) -> None:
     two = fake.fast(fake.selected(fake.scored(fake.pooled(tmp_path, 60))))
     selections = two.section("selections")
     two.update(selections={**selections, "selected-1": selections["selected"]})
-    assert "Every selection made from fast scores" in page(build(two), two)
-    assert "Every selection made from fast scores" not in page(build(run), run)
+    assert "All selections made from fast scores" in page(build(two), two)
+    assert "All selections made from fast scores" not in page(build(run), run)
 
 
 def test_a_run_without_measurements_has_no_panel(tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ def run_of(folder: Path, levels: dict[str, float], **sections: dict[str, Any]) -
 
 
 def findings_of(run: Run) -> dict[str, Any]:
-    from pilotfish.report.arms import arm_sections
+    from pilotfish.report.arms import read_arms
     from pilotfish.report.verdict import findings
 
-    return findings(run, arm_sections(run))
+    return findings(run, read_arms(run))
 
 
 def test_a_plain_run_has_the_tests_and_the_recovery_and_none_of_the_sections(
@@ -63,7 +63,7 @@ def test_a_sweep_adds_what_the_rows_are_worth(tmp_path: Path) -> None:
     told = findings_of(run_of(tmp_path, LEVELS | SWEPT, evidence=plan))
     line = next(one for one in told["curve"]["efficiency"] if one["arm"] == "selected")
     assert told["verdict"]["efficiency"] == line
-    assert "No number of random rows that was tried, up to 300" in told["break_even"]["sentence"]
+    assert "No number of random rows that was tried (at most 300)" in told["break_even"]["sentence"]
 
 
 def test_a_method_that_was_chosen_is_told_on_the_items_that_did_not_choose_it(
@@ -109,12 +109,12 @@ def test_another_run_that_answered_other_questions_is_refused(tmp_path: Path, ke
         with other.store.attempt(manifest) as attempt:
             attempt.path(manifest.replace(".json", ".jsonl")).write_text(lines)
             attempt.meta = {name: value for name, value in meta.items() if name != "files"}
-    with pytest.raises(UsageError, match="by another metric or on other rows"):
+    with pytest.raises(UsageError, match="with another metric or on other rows"):
         findings_of(gated(tmp_path, other.root))
 
 
 def test_a_folder_without_judged_arms_is_no_reference(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no run with judged arms"):
+    with pytest.raises(UsageError, match="not a run with evaluated arms"):
         findings_of(gated(tmp_path, tmp_path / "nothing"))
 
 

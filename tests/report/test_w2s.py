@@ -81,9 +81,9 @@ def test_report_holds_the_experiment_as_it_was_written(run: Run, report: dict[st
 
 def test_first_sentence_tells_gap_and_best_arm(report: dict[str, Any]) -> None:
     assert report["verdict"]["sentence"] == (
-        "Label mode: the weak model wrote the labels and nothing was selected. Of the gap between "
-        "the weak model (0.701) and the ceiling (0.892), logconf recovers 0.63 "
-        "(95% interval 0.43 to 0.88)."
+        "Label mode: the weak model wrote the labels, and no rows were selected. The arm logconf "
+        "recovers 0.63 (95% interval 0.43 to 0.88) of the gap between the weak model (0.701) and "
+        "the ceiling (0.892)."
     )
 
 
@@ -171,8 +171,8 @@ def test_curve_with_gaps_out_of_order_and_of_one_point() -> None:
 def test_no_curve_no_figure(run: Run, report: dict[str, Any]) -> None:
     bare = copy.deepcopy(report)
     bare["weak_to_strong"]["arms"][0]["curve"] = []
-    assert "While it learnt" not in page(bare, run)
-    assert "While it learnt" in page(report, run)
+    assert "Agreement during training" not in page(bare, run)
+    assert "Agreement during training" in page(report, run)
 
 
 @pytest.fixture(scope="module")

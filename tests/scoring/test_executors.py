@@ -20,9 +20,9 @@ import torch
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
-from pilotfish.engine import executors
-from pilotfish.engine.executors import launch as spread
+from pilotfish.engine.executors import launch, pool, ranks
 from pilotfish.engine.executors.launch import ExecutorConfig
+from pilotfish.engine.executors.worker import ScoreSpec
 from pilotfish.errors import UsageError
 from pilotfish.flops import Cost, by_stage
 from pilotfish.scoring import multi_rank
@@ -41,10 +41,18 @@ def weak(models: tuple[str, str]) -> str:
     return models[0]
 
 
-def scored(root: Path, weak: str, spread: ExecutorConfig | None = None, **how: Any) -> Run:
+def scored(
+    root: Path,
+    weak: str,
+    executor: ExecutorConfig | None = None,
+    *,
+    force: bool = False,
+    **settings: Any,
+) -> Run:
     """Score a run that was read in shards of 6 rows (7 of them)."""
     out = sharded(root) if not root.exists() else str(root)
-    return score(out, Source(out), weak, METHOD_TEXTS, spread=spread or ExecutorConfig(), **how)
+    config = ScoreConfig(weak, METHOD_TEXTS, **settings)
+    return score(out, Source(out), config, executor=executor or ExecutorConfig(), force=force)
 
 
 def costs(run: Run) -> list[dict[str, Any]]:
@@ -60,14 +68,14 @@ def paid(run: Run) -> Cost:
 def measured_now(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> list[int]:
     """The shards that were measured by a call, from the receipts of whoever measured."""
     seen: list[int] = []
-    real = spread.ShardProgress.after
+    real = launch.ShardProgress.shard_done
 
-    def listening(self: spread.ShardProgress, receipt: Any) -> None:
+    def listening(self: launch.ShardProgress, receipt: Any) -> None:
         seen.extend([receipt.shard] * bool(receipt.measured))
         real(self, receipt)
 
     with monkeypatch.context() as patch:
-        patch.setattr(spread.ShardProgress, "after", listening)
+        patch.setattr(launch.ShardProgress, "shard_done", listening)
         call()
     return sorted(seen)
 
@@ -85,7 +93,7 @@ def test_what_ranks_pay_adds_up_and_a_second_command_pays_nothing(
 ) -> None:
     here = scored(tmp_path / "a", weak)
     root = tmp_path / "b"
-    real = executors.take_part
+    real = ranks.score_as_rank
 
     def three(*args: Any, **how: Any) -> Any:
         """A rank that is gone after three shards, as if it had been killed."""
@@ -95,7 +103,7 @@ def test_what_ranks_pay_adds_up_and_a_second_command_pays_nothing(
                 return
 
     with monkeypatch.context() as patch:
-        patch.setattr(executors, "take_part", three)
+        patch.setattr(ranks, "score_as_rank", three)
         patch.setattr(multi_rank, "_written", lambda job: True)
         scored(root, weak, RANK)
     with pytest.raises(UsageError, match="4 of 7 shards are not measured") as caught:
@@ -141,19 +149,13 @@ def test_a_rank_that_would_measure_otherwise_is_refused(
         with monkeypatch.context() as patch:
             patch.setattr("pilotfish.engine.cache_keys.SIGNAL_FORMAT", 0)
             with pytest.raises(UsageError, match="not measure as the run was planned"):
-                score(
-                    out,
-                    Source(out),
-                    weak,
-                    METHOD_TEXTS,
-                    spread=ExecutorConfig("ranks", rank=1, world=2),
-                )
+                scored(Path(out), weak, ExecutorConfig("ranks", rank=1, world=2))
         asked.append("refused")
         return iter(())
 
-    monkeypatch.setattr(executors, "take_part", meanwhile)
+    monkeypatch.setattr(ranks, "score_as_rank", meanwhile)
     monkeypatch.setattr(multi_rank, "_written", lambda job: True)
-    score(out, Source(out), weak, METHOD_TEXTS, spread=ExecutorConfig("ranks", rank=0, world=2))
+    scored(Path(out), weak, ExecutorConfig("ranks", rank=0, world=2))
     assert asked == ["refused"]
 
 
@@ -184,25 +186,23 @@ def test_ranks_share_a_tuned_weak_model(
     trusted = write(tmp_path / "trusted.jsonl", rows(10, start=100))
     digests: list[str] = []
     inside = threading.Event()
-    real = executors.take_part
+    real = ranks.score_as_rank
 
     def part(*args: Any, **how: Any) -> Any:
         if not inside.is_set():
             inside.set()
             monkeypatch.setattr(
-                "pilotfish.training.tune", lambda *a, **k: pytest.fail("tuned twice")
+                "pilotfish.training.tune.tune", lambda *a, **k: pytest.fail("tuned twice")
             )
             call(1)
         return real(*args, **how)
 
     def call(rank: int) -> None:
-        run = score(
-            out, Source(out), weak, METHOD_TEXTS, trusted=trusted, measuring=ScoreConfig(),
-            spread=ExecutorConfig("ranks", rank=rank, world=2),
-        )  # fmt: skip
+        executor = ExecutorConfig("ranks", rank=rank, world=2)
+        run = scored(Path(out), weak, executor, trusted=trusted)
         digests.append(run.section("weak")["digest"])
 
-    monkeypatch.setattr(executors, "take_part", part)
+    monkeypatch.setattr(ranks, "score_as_rank", part)
     call(0)
     assert len(digests) == 2 and len(set(digests)) == 1
     assert run_names(out) == ["perplexity(direction=low)", "superfiltering"]
@@ -220,7 +220,7 @@ def test_threads_and_token_budget_are_fixed_by_the_first_score_of_a_run(
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        run = scored(tmp_path / "run", weak, measuring=ScoreConfig(token_budget=300))
+        run = scored(tmp_path / "run", weak, token_budget=300)
         assert torch.get_num_threads() == 2
         facts = run.section("weak")
         assert (facts["threads"], facts["token_budget"], facts["device"]) == (2, 300, "cpu")
@@ -247,7 +247,8 @@ def test_options_that_contradict_each_other_cost_nothing(
     tmp_path: Path, weak: str, wrong: ExecutorConfig, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        score(str(tmp_path / "r"), Source("absent.jsonl"), weak, METHOD_TEXTS, spread=wrong)
+        config = ScoreConfig(weak, METHOD_TEXTS)
+        score(str(tmp_path / "r"), Source("absent.jsonl"), config, executor=wrong)
     assert not (tmp_path / "r").exists()
 
 
@@ -267,8 +268,8 @@ def test_each_gpu_gets_a_process_of_its_own(weak: str, monkeypatch: pytest.Monke
         ExecutorConfig(workers=3).processes(on_gpu) == 3
         and ExecutorConfig("ray").processes(on_gpu) == 1
     )
-    work = spread.ScoreJob(None, on_gpu, executors.ScoreSpec("r", "m", "d", (), 8))  # type: ignore[arg-type]
-    assert [spec.device for spec in spread._desks(work, 3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    specs = launch.local_specs(on_gpu, ScoreSpec("r", "m", "d", (), 8), 3)
+    assert [spec.device for spec in specs] == ["cuda:0", "cuda:1", "cuda:0"]
 
 
 # Real processes from here on: seconds each, most of them torch being loaded.
@@ -456,16 +457,16 @@ def test_a_worker_that_dies_is_replaced(
     tmp_path: Path, weak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
-    real = executors.Processes.send
+    real = pool.Processes.send
 
-    def deadly(self: executors.Processes, seat: int, shard: int, then: int | None) -> None:
+    def deadly(self: pool.Processes, seat: int, shard: int, then: int | None) -> None:
         sent.append(shard)
         if len(sent) == 3:
             self._running[seat][0].kill()
             Path(self._specs[seat].root, ".tmp-of-the-dead").touch()
         real(self, seat, shard, then)
 
-    monkeypatch.setattr(executors.Processes, "send", deadly)
+    monkeypatch.setattr(pool.Processes, "send", deadly)
     several = scored(tmp_path / "b", weak, ExecutorConfig(workers=2))
     assert len(sent) == 8 and sorted(set(sent)) == list(range(7))
     monkeypatch.undo()

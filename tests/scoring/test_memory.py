@@ -16,9 +16,10 @@ import pytest
 from pilotfish.data import Pool, first_pass, row_groups
 from pilotfish.methods import METHODS
 from pilotfish.records import RowFeatures
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.write import Column, View, write_columns
-from pilotfish.selection.controls import length_matched
-from pilotfish.selection.select import select
+from pilotfish.selection.controls import Control, draw_control
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run, Store
 from tests.experiments.runs import pool_run, records, score_run, write
 from tests.reading import read
@@ -80,7 +81,7 @@ def test_selecting_by_score_holds_the_rows_before_the_cut(
 ) -> None:
     def work(rows: int) -> Callable[[], object]:
         return lambda: select(
-            runs[rows].root, method=method, budget="100rows", name=f"{method}-flat", force=True
+            runs[rows].root, SelectConfig(method, "100rows", name=f"{method}-flat"), force=True
         )
 
     assert growth(work, SMALL, LARGE) < 12
@@ -88,10 +89,12 @@ def test_selecting_by_score_holds_the_rows_before_the_cut(
 
 def test_the_length_matched_control_holds_numbers_of_every_row(runs: dict[int, Run]) -> None:
     for run in runs.values():
-        select(run.root, method="superfiltering", budget="100rows", name="to", force=True)
+        select(run.root, SelectConfig("superfiltering", "100rows", name="to"), force=True)
 
     def work(rows: int) -> Callable[[], object]:
-        return lambda: length_matched(runs[rows], to="to", name="matched", force=True)
+        return lambda: draw_control(
+            RunContext(runs[rows], force=True), Control("length_matched", "to"), "matched"
+        )
 
     assert growth(work, SMALL, LARGE) < 300
 

@@ -27,7 +27,7 @@ from pilotfish.scoring.cascade_rows import CascadeConfig
 from pilotfish.scoring.score import score
 from pilotfish.selection import cascade as flow
 from pilotfish.selection.cascade import score_cascade
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.scoring.shards import hashes
 from tests.tiny.models import tiny_llama
@@ -74,8 +74,9 @@ def cascaded(out: Path, data: str, models: tuple[str, str], **how: Any) -> Run:
     cheaper = CascadeConfig(
         models[0], parse_budget(how.pop("budget", "10%")), how.pop("recall", 0.95)
     )
-    method = parse_methods(how.pop("method", METHOD))
-    return score_cascade(str(out), Source(data), models[1], method, cheaper, **how)
+    executor = how.pop("executor", ExecutorConfig())
+    config = ScoreConfig(models[1], parse_methods(how.pop("method", METHOD)), **how)
+    return score_cascade(str(out), Source(data), config, cheaper, executor=executor)
 
 
 def column(run: Run, name: str = METHOD) -> np.ndarray:
@@ -95,9 +96,11 @@ def done(tmp_path_factory: pytest.TempPathFactory, data: str, cheap: str, intend
 def test_the_picks_are_those_of_the_intended_model_as_far_as_promised(
     tmp_path: Path, done: Run, data: str, intended: str
 ) -> None:
-    whole = score(str(tmp_path / "whole"), Source(data), intended, parse_methods(METHOD))
+    whole = score(
+        str(tmp_path / "whole"), Source(data), ScoreConfig(intended, parse_methods(METHOD))
+    )
     for run in (whole, done):
-        select(run.root, method=METHOD, budget="10%", name="tenth", force=True)
+        select(run.root, SelectConfig(METHOD, "10%", name="tenth"), force=True)
     found = len(kept(whole, "tenth") & kept(done, "tenth")) / (ROWS // 10)
     facts = done.section("scores")[METHOD]["cascade"]
     low, high = facts["recall"][1:]
@@ -130,7 +133,7 @@ def test_rows_that_were_skipped_have_a_reason_and_are_never_picked(done: Run) ->
     assert skipped.any() and set(reasons[skipped]) == {"cascade_skipped"}
     assert np.isfinite(table[f"{METHOD}@cheap"].to_numpy()).all()
     assert (table["n_response_tokens"].to_numpy() > 0).all()  # tokens of every row are counted
-    select(done.root, method=METHOD, budget="10%", name="never", force=True)
+    select(done.root, SelectConfig(METHOD, "10%", name="never"), force=True)
     ids = np.array(table["id"].to_pylist(), dtype=object)
     assert not kept(done, "never") & set(ids[skipped])
     facts = explain(done.root, row=int(np.flatnonzero(skipped)[0]), selection="never")
@@ -180,7 +183,7 @@ def test_where_it_is_interrupted_changes_nothing(
             cascaded(tmp_path / "b", data, (cheap, intended))
     if broken == "recall":
         with pytest.raises(UsageError, match="is not finished"):
-            select(tmp_path / "b", method=METHOD, budget="10%")
+            select(tmp_path / "b", SelectConfig(METHOD, "10%"))
     if broken in ("shard", "recall"):
         # other memory is free when the command is given again: the plan's batches are kept
         monkeypatch.setattr("pilotfish.engine.token_budget.find_budget", lambda loaded: 512)
@@ -192,28 +195,28 @@ def test_where_it_is_interrupted_changes_nothing(
 def test_several_processes_leave_the_same_bytes(
     tmp_path: Path, done: Run, data: str, cheap: str, intended: str
 ) -> None:
-    run = cascaded(tmp_path / "run", data, (cheap, intended), spread=ExecutorConfig(workers=2))
+    run = cascaded(tmp_path / "run", data, (cheap, intended), executor=ExecutorConfig(workers=2))
     scores = "scores.parquet"
     assert (run.root / scores).read_bytes() == (done.root / scores).read_bytes()
 
 
 def test_a_smaller_budget_is_told_its_bound_and_a_larger_one_refused(done: Run) -> None:
     picked, low = ROWS // 10, done.section("scores")[METHOD]["cascade"]["recall"][1]
-    half = select(done.root, method=METHOD, budget="5%", name="half", force=True)
+    half = select(done.root, SelectConfig(METHOD, "5%", name="half"), force=True)
     assert len(half) == picked // 2
     said = done.section("selections")["half"]["cascade"]["sentences"]
     assert f"at least {max(0.0, 1 - 2 * (1 - low)):.0%}" in said[0]
     for budget in ("10.1%", "241rows", "1000tokens"):
         with pytest.raises(UsageError, match="scored by a cascade"):
-            select(done.root, method=METHOD, budget=budget, name="more")
+            select(done.root, SelectConfig(METHOD, budget, name="more"))
     with pytest.raises(UsageError, match="scored by a cascade"):
-        select(done.root, method="perplexity(direction=high)", score=METHOD, budget="10%", name="x")
+        select(done.root, SelectConfig("perplexity(direction=high)", "10%", score=METHOD, name="x"))
     # the cheap model's own column is like any other
-    select(done.root, method=f"{METHOD}@cheap", budget="40%", name="cheap", force=True)
+    select(done.root, SelectConfig(f"{METHOD}@cheap", "40%", name="cheap"), force=True)
 
 
 def test_the_report_and_the_commands_say_it_and_never_say_identical(done: Run) -> None:
-    select(done.root, method=METHOD, budget="10%", name="selected", force=True)
+    select(done.root, SelectConfig(METHOD, "10%", name="selected"), force=True)
     (first, second) = build(done)["scoring"]["sentences"]
     assert first.startswith("Cascade: recall ") and first.endswith("not identical.")
     assert "scored every row and" in second
@@ -231,7 +234,7 @@ def test_the_report_and_the_commands_say_it_and_never_say_identical(done: Run) -
         ({"method": "perplexity", "direction": "middle"}, "one cut at one end"),
         ({"method": "random"}, "needs no model"),
         ({"recall": 1.0}, "between 0 and 1"),
-        ({"spread": ExecutorConfig("ranks", rank=0, world=1)}, "ranks cannot agree"),
+        ({"executor": ExecutorConfig("ranks", rank=0, world=1)}, "ranks cannot agree"),
     ],
 )
 def test_what_cannot_be_promised_is_refused_before_anything_is_read(
@@ -252,7 +255,7 @@ def test_the_same_name_by_another_cascade_or_none_is_refused(
     with pytest.raises(UsageError, match=r"made with another cascade"):
         cascaded(done.root, data, (intended, intended))
     with pytest.raises(UsageError, match=r"made with another cascade"):
-        score(str(done.root), Source(data), intended, parse_methods(METHOD))
+        score(str(done.root), Source(data), ScoreConfig(intended, parse_methods(METHOD)))
 
 
 def test_a_pool_too_small_to_promise_anything_is_scored_whole(
@@ -268,7 +271,9 @@ def test_tokenizers_may_differ_and_the_intended_one_counts(
     tmp_path: Path, data: str, intended: str
 ) -> None:
     other = str(tiny_llama(tmp_path / "other", hidden=32, layers=2, bos=True, chat=True))
-    whole = score(str(tmp_path / "whole"), Source(data), intended, parse_methods(METHOD))
+    whole = score(
+        str(tmp_path / "whole"), Source(data), ScoreConfig(intended, parse_methods(METHOD))
+    )
     run = cascaded(tmp_path / "run", data, (other, intended))
     counts = ["n_prompt_tokens", "n_response_tokens", "truncated"]
     a, b = (pq.read_table(each.root / "scores.parquet", columns=counts) for each in (run, whole))
@@ -282,14 +287,13 @@ def test_tokenizers_may_differ_and_the_intended_one_counts(
 def test_int8_is_put_right_in_fp32_among_the_rows_passed_on(
     tmp_path: Path, data: str, cheap: str, intended: str
 ) -> None:
-    how = ScoreConfig(precision="int8")
-    run = cascaded(tmp_path / "run", data, (cheap, intended), measuring=how)
-    select(run.root, method=METHOD, budget="10%")
+    run = cascaded(tmp_path / "run", data, (cheap, intended), precision="int8")
+    select(run.root, SelectConfig(METHOD, "10%"))
     facts = run.section("selections")["selected"]
     skipped = run.section("scores")[METHOD]["unscorable"]["cascade_skipped"]
     assert facts["audit"]["walked"] + facts["audit"]["audited"] <= ROWS - skipped
     assert facts["cascade"]["recall"][0] >= 0.9
-    select(run.root, method=f"{METHOD}@cheap", budget="10%", name="cheap")
+    select(run.root, SelectConfig(f"{METHOD}@cheap", "10%", name="cheap"))
 
 
 def test_the_python_face_and_the_command_line_agree(
@@ -318,13 +322,13 @@ def _never(*_: Any) -> None:
 def receipts_of(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is measured from now on."""
     found: list[Any] = []
-    real = launch.ShardProgress.after
+    real = launch.ShardProgress.shard_done
 
     def listening(self: launch.ShardProgress, receipt: Any) -> Any:
         found.append(receipt)
         return real(self, receipt)
 
-    monkeypatch.setattr(launch.ShardProgress, "after", listening)
+    monkeypatch.setattr(launch.ShardProgress, "shard_done", listening)
     return found
 
 
@@ -335,10 +339,10 @@ def _break(patch: pytest.MonkeyPatch, where: str) -> None:
         raise KeyboardInterrupt
 
     if where == "cheap":
-        patch.setattr(launch.ShardProgress, "after", stop)
+        patch.setattr(launch.ShardProgress, "shard_done", stop)
     elif where == "calibration":
-        patch.setattr(flow, "_look", stop)
+        patch.setattr(flow, "_intended_scores", stop)
     elif where == "shard":
-        patch.setattr(flow, "score_shards", stop)
+        patch.setattr(flow, "measure", stop)
     else:
-        patch.setattr(flow, "_tell", stop)
+        patch.setattr(flow, "_record_recall", stop)

@@ -15,7 +15,7 @@ from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Top, tie_rank
 from pilotfish.selection.constraints import Constraints, sentences_of
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.runs import decisions, pool_run, score_run, selected, write
 
@@ -42,9 +42,14 @@ def topic_run(root: Path, rows: list[dict[str, Any]] | None = None, **how: Any) 
 def pick(run: Run, budget: str, *, dedup: str | None = None, quota: str | None = None,
          **how: Any) -> list[dict[str, Any]]:  # fmt: skip
     select(
-        run.root, method=how.pop("method", "superfiltering"), budget=budget,
-        limits=Constraints.read(dedup, quota), **how,
-    )  # fmt: skip
+        run.root,
+        SelectConfig(
+            how.pop("method", "superfiltering"),
+            budget,
+            constraints=Constraints.parse(dedup, quota),
+            **how,
+        ),
+    )
     return selected(run, how.get("name", "selected"))
 
 
@@ -186,7 +191,7 @@ def test_a_budget_of_tokens_heeds_copies_but_no_quota(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_columns_and_groups_that_are_none(tmp_path: Path, quota: str, said: str,
                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr("pilotfish.selection.group_columns.MOST", 20)
+    monkeypatch.setattr("pilotfish.selection.constraints.MAX_GROUPS", 20)
     run = topic_run(tmp_path / "run")
     with pytest.raises(UsageError, match=said) as caught:
         pick(run, "9rows", quota=quota)
@@ -196,7 +201,7 @@ def test_columns_and_groups_that_are_none(tmp_path: Path, quota: str, said: str,
 
 def test_another_kind_of_copies_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'near'"):
-        Constraints.read("neer", None)
+        Constraints.parse("neer", None)
 
 
 def test_the_name_knows_its_limits_and_verify_heeds_them(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import UsageError
 from pilotfish.number_formats import int8_supported
 from pilotfish.selection.constraints import Constraints
-from pilotfish.selection.select import select
-from tests.scoring.test_precision_check import kept, scored
+from pilotfish.selection.select import SelectConfig, select
+from tests.scoring.test_precision import kept, scored
 from tests.tiny.models import tiny_llama
 
 pytestmark = pytest.mark.skipif(not int8_supported(), reason="this CPU has no int8 dot products")
@@ -45,10 +45,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_int8_selects_what_fp32_selects(
     tmp_path: Path, data: str, weak: str, method: str, dedup: str | None, quota: str | None
 ) -> None:
-    limits, sets = Constraints.read(dedup, quota), []
+    limits, sets = Constraints.parse(dedup, quota), []
     for word in ("fp32", "int8"):
         run = scored(tmp_path / word, data, weak, word, method)
-        select(run.root, method=method, budget="12%", limits=limits)
+        select(run.root, SelectConfig(method, "12%", constraints=limits))
         sets.append(kept(run))
         facts = run.section("selections")["selected"]
         assert verify(str(run.root))["selections"] == 1
@@ -58,6 +58,6 @@ def test_int8_selects_what_fp32_selects(
 
 def test_near_copies_need_fp32(tmp_path: Path, data: str, weak: str) -> None:
     run = scored(tmp_path / "run", data, weak, "int8")
-    with pytest.raises(UsageError, match="which of two near copies ranks better") as caught:
-        select(run.root, method="ifd", budget="12%", limits=Constraints.read("near", None))
+    with pytest.raises(UsageError, match="which of two near-duplicates ranks better") as caught:
+        select(run.root, SelectConfig("ifd", "12%", constraints=Constraints.parse("near", None)))
     assert "--precision fp32" in str(caught.value.hint)

@@ -9,9 +9,10 @@ import pytest
 
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Store
 from tests.experiments.worlds import rows, write
 from tests.reading import read
@@ -33,11 +34,11 @@ class Jobs:
         """Read, score and select; a line in `measured` for each shard that is written."""
         if measured is not None:
             _log_shards(measured)
-        score(str(run), Source(self.data), self.weak, [parse_method(METHOD)])
-        select(run, method=METHOD, budget="6rows")
+        score(str(run), Source(self.data), ScoreConfig(self.weak, [parse_method(METHOD)]))
+        select(run, SelectConfig(METHOD, "6rows"))
         # over an older one: what is withdrawn and written anew is swept too
-        select(run, method=METHOD, budget="6rows", name="again", force=True)
-        select(run, method=METHOD, budget="8rows", name="again", force=True)
+        select(run, SelectConfig(METHOD, "6rows", name="again"), force=True)
+        select(run, SelectConfig(METHOD, "8rows", name="again"), force=True)
 
     def train(self, run: Path) -> None:
         """Train the selection's arm, with a checkpoint after every step."""

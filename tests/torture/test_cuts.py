@@ -11,7 +11,7 @@ import pytest
 from pilotfish.data import Pool
 from pilotfish.selection import topk
 from pilotfish.selection.histogram import Cut, Histogram
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.runs import pool_run, score_run, write
 from tests.figures import Reached, size
@@ -55,7 +55,7 @@ def sorted_ids(rows: dict[str, Any], direction: str, budget: str) -> list[str]:
 
 def kept_ids(run: Run, direction: str, budget: str) -> list[str]:
     method = f"perplexity(direction={direction})"
-    select(run.root, method=method, score="s", budget=budget, allow_short=True, force=True)
+    select(run.root, SelectConfig(method, budget, score="s", allow_short=True), force=True)
     table = pq.read_table(run.root / "selections/selected/decisions.parquet").to_pylist()
     kept = sorted((row["rank"], row["id"]) for row in table if row["kept"])
     return [name for _, name in kept]

@@ -23,7 +23,7 @@ from pilotfish.records import Floats, Need
 from pilotfish.scoring.cascade_rows import CascadeConfig
 from pilotfish.scoring.score import score
 from pilotfish.selection.cascade import score_cascade
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.runs import score_run, scored_run
 from tests.figures import Reached, size
@@ -152,8 +152,11 @@ def test_every_score_column_through_the_flow(tmp_path: Path, reached: Reached) -
         lie(run, bad)
         for i, method in enumerate(scored):
             for budget in ("10%", "100%", "200tokens"):
-                select(run.root, method=method, score=f"c{i}", budget=budget, allow_short=True,
-                       force=True)  # fmt: skip
+                select(
+                    run.root,
+                    SelectConfig(method, budget, score=f"c{i}", allow_short=True),
+                    force=True,
+                )
                 assert not kept(run, "selected") & set(bad), (method, budget)
                 done += 1
     reached("R6", f"0 planted rows in {done} selections from columns that say 'ok' beside them")
@@ -203,15 +206,15 @@ Scored = Callable[[str, str, tuple[str, str]], Run]
 
 def at(precision: str) -> Scored:
     def scored(out: str, data: str, models: tuple[str, str]) -> Run:
-        how = ScoreConfig(precision=precision)
-        return score(out, Source(data), models[0], parse_methods(METHOD), measuring=how)
+        config = ScoreConfig(models[0], parse_methods(METHOD), precision=precision)
+        return score(out, Source(data), config)
 
     return scored
 
 
 def cascaded(out: str, data: str, models: tuple[str, str]) -> Run:
     cheaper = CascadeConfig(models[1], parse_budget("10%"), 0.9)
-    return score_cascade(out, Source(data), models[0], parse_methods(METHOD), cheaper)
+    return score_cascade(out, Source(data), ScoreConfig(models[0], parse_methods(METHOD)), cheaper)
 
 
 WAYS: dict[str, Scored] = {"fp32": at("fp32"), "int8": at("int8"), "cascade": cascaded}
@@ -232,7 +235,7 @@ def test_a_model_that_fails_on_some_rows(
     assert set(reasons[sorted(bad)]) <= {"nonfinite", "cascade_skipped"}
     done = 0
     for budget in ("10%",) if way == "cascade" else ("5%", "10%", "60%", "300tokens"):
-        select(run.root, method=METHOD, budget=budget, force=True)
+        select(run.root, SelectConfig(METHOD, budget), force=True)
         assert not kept(run, "selected") & bad, (way, budget)
         done += 1
     reached("R6", f"{way}: 0 of {len(bad)} rows on which the model gives nan in {done} selections")

@@ -12,10 +12,10 @@ from pilotfish.selection.canaries.attacks import ATTACKS, CONTROLS, UNCHANGED
 from pilotfish.selection.canaries.lift import measure_canaries
 from pilotfish.selection.canaries.measure import canaries_of
 from pilotfish.selection.files import decisions_of
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.figures import Reached, size
-from tests.selection.canaries.planted import lines, made, records, weak
+from tests.selection.canaries.scored_runs import lines, made, records, weak
 
 __all__ = ["weak"]
 
@@ -37,7 +37,7 @@ BY_ID = {"random": {"method": "random", "budget": "12rows"}}  # no row keeps its
 def picked(folder: Path, rows: list[dict[str, Any]], weak: str, picks: dict[str, Any]) -> Run:
     run = made(folder, rows, weak, SCORED)
     for name, how in picks.items():
-        select(run.root, name=name, **how)
+        select(run.root, SelectConfig(name=name, **how))
     return run
 
 

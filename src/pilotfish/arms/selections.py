@@ -1,4 +1,4 @@
-"""What a comparison picks for one seed: every method at every budget, and the controls to it."""
+"""The selections that the arms of a comparison train on: every method, budget and control."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,35 +9,47 @@ from pilotfish.budget import parse_budget
 from pilotfish.config import Method, Recipe, parse_method
 from pilotfish.errors import UsageError
 from pilotfish.methods import make
-from pilotfish.selection.controls import (
-    compute_control,
-    length_matched,
-    longest_control,
-    random_control,
-    tokens_control,
-)
-from pilotfish.selection.select import select_into
-from pilotfish.store import Run
+from pilotfish.run_context import RunContext
+from pilotfish.selection.controls import Control, ControlMethod, draw_control
+from pilotfish.selection.select import SelectConfig, select_into
 
 MAIN = "selected"
+DEFAULT = "perplexity(direction=low,end=true)"
+WHY = (
+    "the default: of the methods compared by benchmarks/default_method.py it found most right rows "
+    "in a dirty pool; where the pool is clean, random rows did better"
+)
+_SEEDED: tuple[ControlMethod, ...] = ("random", "length_matched", "random_tokens")
 
 
 @dataclass(frozen=True)
 class ArmSelections:
-    """Every selection that the arms of a recipe learn from.
+    """The selections that the arms of a recipe need.
 
-    methods: selection name -> METHOD, the verdict's first. slugs: of the budgets, "" for the
-    verdict's -> the budget as typed.
+    Attributes:
+        recipe: The recipe.
+        methods: Name of the selection -> METHOD; the verdict's method comes first.
+        slugs: Slug of each budget -> the budget as typed; "" for the verdict's budget.
+        wanted: Names of the selections that arms train on, with `{seed}` left in.
     """
 
     recipe: Recipe
     methods: Mapping[str, Method]
     slugs: Mapping[str, str]
-    wanted: frozenset[str]  # names of selections, `{seed}` not yet filled in
+    wanted: frozenset[str]
 
     @classmethod
     def of(cls, recipe: Recipe, method: Method, arms: Sequence[Arm]) -> "ArmSelections":
-        """UsageError for a method or a budget that cannot be read, or two budgets that are one."""
+        """Collect the selections of a recipe.
+
+        Args:
+            recipe: The recipe.
+            method: The method of the verdict.
+            arms: The arms that are compared.
+
+        Raises:
+            UsageError: A method or a budget is invalid, or a budget is given twice.
+        """
         methods = {MAIN: method, **{n: parse_method(text) for n, text in recipe.methods.items()}}
         for name, each in methods.items():
             make(each, recipe.direction if name == MAIN else None)
@@ -45,90 +57,111 @@ class ArmSelections:
         for text in recipe.all_budgets[1:]:
             slug = parse_budget(text).slug
             if slug in slugs or slug == parse_budget(recipe.budget).slug:
-                raise UsageError(f"the budget {text} stands twice among {recipe.all_budgets}")
+                raise UsageError(
+                    f"the budget {text} is given twice in {recipe.all_budgets}",
+                    hint="list every budget once",
+                )
             slugs[slug] = text
         return cls(recipe, methods, slugs, frozenset(arm.selection for arm in arms))
 
     @property
     def with_controls(self) -> list[str]:
-        """Selections that planted rows are held against: a budget and a seed of each kind."""
+        """Selections that canaries are measured for: one budget, and one seed of each control."""
         return [*self.methods, "longest", "random-0"]
 
-    def columns(self, again: str) -> dict[str, Method]:
-        """Score column -> method: one for each distinct METHOD, so that nothing is scored twice."""
-        return {self.column(each, again): each for each in self.methods.values()}
+    def columns(self, suffix: str) -> dict[str, Method]:
+        """Return score column -> method, one per distinct METHOD, so no method is scored twice."""
+        return {self.column(each, suffix): each for each in self.methods.values()}
 
-    def column(self, method: Method, again: str) -> str:
-        """A weak model tuned anew scores anew: its columns bear the number of the seed."""
-        return method.text + (f"#seed{again}" if again else "")
+    def column(self, method: Method, suffix: str) -> str:
+        """Return the score column of a method; a suffix ("-1") names the weak model of a seed."""
+        return method.text + (f"#seed{suffix}" if suffix else "")
 
 
-def select_for_seed(
-    run: Run, picks: ArmSelections, seed: int, *, draw: int, again: str, force: bool
-) -> None:
-    """Select by every method at every budget, with the controls of the verdict's method.
+@dataclass(frozen=True)
+class SeedDraw:
+    """One seed of a comparison.
 
-    draw: what this seed draws with. again: "-<seed>" where the weak model picks anew, "" where the
-    selections of seed 0 serve all.
+    Attributes:
+        number: The seed's number, from 0.
+        draw: The seed of its random draws.
+        suffix: "-<number>" if the weak model is tuned for this seed and selects again; "" if the
+            selections of seed 0 serve all seeds.
     """
-    anew = bool(again) or seed == 0
-    for slug, budget in picks.slugs.items():
+
+    number: int
+    draw: int
+    suffix: str
+
+    @property
+    def selects(self) -> bool:
+        """Whether this seed makes selections of its own."""
+        return bool(self.suffix) or self.number == 0
+
+
+def select_for_seed(context: RunContext, needed: ArmSelections, seed: SeedDraw) -> None:
+    """Make the selections of one seed: every method at every budget, and the controls.
+
+    Controls are drawn for the verdict's method only.
+
+    Args:
+        context: The run; the caller holds its lock.
+        needed: The selections of the recipe.
+        seed: The seed.
+    """
+    recipe = needed.recipe
+    for slug, budget in needed.slugs.items():
         at = f"@{slug}" if slug else ""
-        for name, method in picks.methods.items():
-            if anew and (name == MAIN or f"{name}{at}" in picks.wanted):
-                select_into(
-                    run, method=method, score=picks.column(method, again), budget=budget,
-                    name=f"{name}{at}{again}", seed=draw, allow_short=picks.recipe.allow_short,
-                    direction=picks.recipe.direction if name == MAIN else None, force=force,
-                )  # fmt: skip
-        _controls(run, picks, seed, at=at, draw=draw, again=again, force=force)
-
-
-def _controls(
-    run: Run, picks: ArmSelections, seed: int, *, at: str, draw: int, again: str, force: bool
-) -> None:
-    to = f"{MAIN}{at}{again}"
-    drawn = {"random": random_control, "length_matched": length_matched,
-             "random_tokens": tokens_control}  # fmt: skip
-    for control, make_it in drawn.items():
-        if f"{control}{at}-{{seed}}" in picks.wanted:
-            make_it(run, seed=draw, name=f"{control}{at}-{seed}", to=to, force=force)
-    if f"longest{at}" in picks.wanted and (again or seed == 0):
-        longest_control(run, name=f"longest{at}{again}", to=to, force=force)
+        for name, method in needed.methods.items():
+            if seed.selects and (name == MAIN or f"{name}{at}" in needed.wanted):
+                config = SelectConfig(
+                    method,
+                    budget,
+                    f"{name}{at}{seed.suffix}",
+                    score=needed.column(method, seed.suffix),
+                    direction=recipe.direction if name == MAIN else None,
+                    seed=seed.draw,
+                    allow_short=recipe.allow_short,
+                )
+                select_into(context, config)
+        of = f"{MAIN}{at}{seed.suffix}"
+        for control in _SEEDED:
+            if f"{control}{at}-{{seed}}" in needed.wanted:
+                drawn = Control(control, of, seed.draw)
+                draw_control(context, drawn, f"{control}{at}-{seed.number}")
+        if f"longest{at}" in needed.wanted and seed.selects:
+            draw_control(context, Control("longest", of), f"longest{at}{seed.suffix}")
 
 
 def select_matched_compute(
-    run: Run,
-    picks: ArmSelections,
-    seed: int,
-    compute: MatchedCompute,
-    *,
-    draw: int,
-    again: str,
-    force: bool,
+    context: RunContext, needed: ArmSelections, seed: SeedDraw, compute: MatchedCompute
 ) -> None:
-    """Random rows, as many more than selected as the selection's FLOPs would have trained on."""
-    for slug in picks.slugs:
+    """Draw random rows at equal compute: more rows, for the FLOPs that selecting has cost.
+
+    Args:
+        context: The run; the caller holds its lock.
+        needed: The selections of the recipe.
+        seed: The seed.
+        compute: The FLOPs of the selection and of training on it.
+    """
+    for slug in needed.slugs:
         at = f"@{slug}" if slug else ""
-        if f"random_compute{at}-{{seed}}" in picks.wanted:
-            compute_control(
-                run, seed=draw, name=f"random_compute{at}-{seed}", to=f"{MAIN}{at}{again}",
-                more=compute.more, force=force,
-            )  # fmt: skip
-
-
-DEFAULT = "perplexity(direction=low,end=true)"
-WHY = (
-    "the default: of the methods compared by benchmarks/default_method.py it found most right rows "
-    "in a dirty pool; where the pool is clean, random rows did better"
-)
+        if f"random_compute{at}-{{seed}}" in needed.wanted:
+            control = Control(
+                "random_compute", f"{MAIN}{at}{seed.suffix}", seed.draw, more=compute.more
+            )
+            draw_control(context, control, f"random_compute{at}-{seed.number}")
 
 
 def method_of_recipe(recipe: Recipe) -> tuple[Method, str]:
-    """The method asked for, or the default that benchmarks/default_method.py backs."""
+    """Return the recipe's method, or the default, and the reason for the choice.
+
+    Raises:
+        UsageError: The method or its direction is invalid.
+    """
     if recipe.method:
-        method, why = parse_method(recipe.method), "as asked"
+        method, why = parse_method(recipe.method), "as given"
     else:
         method, why = parse_method(DEFAULT), WHY
-    make(method, recipe.direction)  # what is spelt wrong is said before anything is spent
+    make(method, recipe.direction)
     return method, why

@@ -23,7 +23,7 @@ from pilotfish.data.held_out import HeldOutData
 from pilotfish.flops import Shape, forward, generation, training
 from pilotfish.methods import Selector, make
 from pilotfish.records import Example, Floats, Ints, Need
-from pilotfish.scoring.score_plan import needs_of
+from pilotfish.scoring.setup import needs_of
 from pilotfish.selection.canaries.attacks import ATTACKS
 
 MAX_ROWS = 2000  # rows tokenized: a shard, so that equal texts are measured once as in a run

@@ -118,19 +118,30 @@ def score(
     if merge:
         run = write_merged(folder)
     else:
-        how = ScoreConfig(recipe.max_length, recipe.precision, recipe.seed, tune=tuning(set_))
+        config = ScoreConfig(
+            _needed(recipe.weak, "--weak MODEL"),
+            parse_methods(_needed(method, "--method METHOD")),
+            parse_names(as_),
+            direction=recipe.direction,
+            trusted=recipe.trusted,
+            max_length=recipe.max_length,
+            precision=recipe.precision,
+            seed=recipe.seed,
+            weak_train=tuning(set_),
+        )
         cheaper = _cheaper(cascade, budget, recall)
         if cheaper is not None:
             from pilotfish.selection.cascade import score_cascade
 
-            flow = partial(score_cascade, cheaper=cheaper)
+            flow = partial(score_cascade, cascade=cheaper)
         run = flow(
-            folder, source_of_recipe(recipe), _needed(recipe.weak, "--weak MODEL"),
-            parse_methods(_needed(method, "--method METHOD")), names=parse_names(as_),
-            trusted=recipe.trusted, direction=recipe.direction, measuring=how,
-            spread=ExecutorConfig(executor, workers, rank, world), force=force,
+            folder,
+            source_of_recipe(recipe),
+            config,
+            executor=ExecutorConfig(executor, workers, rank, world),
+            force=force,
             progress=Console(quiet=quiet),
-        )  # fmt: skip
+        )
     scores = run.section("scores")
     if as_json:
         emit({"run": folder, "pool": run.section("pool"), "scores": scores})

@@ -64,14 +64,24 @@ def select(
     from pilotfish.config import parse_method
     from pilotfish.scoring.audit import audit_sentences
     from pilotfish.selection.constraints import Constraints, sentences_of
+    from pilotfish.selection.select import SelectConfig
     from pilotfish.selection.select import select as flow
     from pilotfish.store import Run
 
     flow(
-        run, method=parse_method(recipe.method or ""), budget=recipe.budget, name=as_,
-        direction=recipe.direction, seed=recipe.seed, allow_short=recipe.allow_short,
-        limits=Constraints.read(dedup, quota), force=force, progress=Console(quiet=quiet),
-    )  # fmt: skip
+        run,
+        SelectConfig(
+            parse_method(recipe.method or ""),
+            recipe.budget,
+            name=as_,
+            direction=recipe.direction,
+            seed=recipe.seed,
+            allow_short=recipe.allow_short,
+            constraints=Constraints.parse(dedup, quota),
+        ),
+        force=force,
+        progress=Console(quiet=quiet),
+    )
     facts = Run(run).section("selections")[as_]
     summary = [*facts.get("cascade", {}).get("sentences", [])]
     summary += audit_sentences(facts["audit"]) if "audit" in facts else []

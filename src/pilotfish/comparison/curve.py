@@ -1,149 +1,184 @@
-"""The data-efficiency curve: what each way of choosing rows reaches with how many of them."""
+"""The data-efficiency curve: the result of each way to choose rows, by number of rows."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pilotfish import stats
 from pilotfish.comparison.arm_names import EPOCHS, ArmName
-from pilotfish.comparison.case import ComparisonData
+from pilotfish.comparison.data import CLAIM_SEEDS, ComparisonData
 
-DRAWN = ("random", "length_matched", "longest")
-
-INDICATION = " An indication: it takes 3 seeds to say so."
+CONTROLS = ("random", "length_matched", "longest")
 
 
-def curve(case: ComparisonData) -> dict[str, Any] | None:
-    """The `curve` of report.json; None where there was one budget only.
+class _Budget(NamedTuple):
+    """A budget with a selected and a random arm."""
 
-    Every point is a mean with its interval over seeds and items. `floor` is the base model, `full`
-    the arm of all rows. Series at equal steps, and where such arms were trained at equal epochs.
-    `efficiency`: how many random rows do the work of the selected ones, a line for each budget;
-    `area`: selected minus random under the curve in log rows; `recovery`: the share of the gain of
-    all rows over the base model.
+    rows: int
+    budget: str
+    selected: str
+    random: str
+
+
+def curve(data: ComparisonData) -> dict[str, Any] | None:
+    """Return the `curve` of report.json; None with one budget only.
+
+    Returns:
+        metric and higher_is_better; floor (the base model) and full (all rows); series of points
+        (means with intervals over seeds and items) at equal steps and, where trained, at equal
+        epochs; efficiency: how many random rows do as well as the selected ones, per budget; area:
+        selected minus random under the curve in log rows; recovery: see `recovered`.
     """
-    if len(case.budgets) < 2:
+    if len(data.budgets) < 2:
         return None
-    series = [
-        {"name": name, "equal": equal or "steps", "points": points}
-        for equal in ("", EPOCHS)
-        for name in ("selected", *case.methods, *DRAWN)
-        if (points := list(_points(case, name, equal)))
-    ]
+    series = []
+    for equal in ("", EPOCHS):
+        for name in ("selected", *data.methods, *CONTROLS):
+            points = _points(data, name, equal)
+            if len(points) > 1:
+                series.append({"name": name, "equal": equal or "steps", "points": points})
+    floor, full = (
+        {"arm": arm, **_mean(data, arm)} if data.has(arm) else None for arm in ("base", "full")
+    )
+    budgets = _budgets(data)
+    recoveries = ((one, recovered(data, one.selected)) for one in budgets)
     return {
-        "metric": case.metric,
-        "higher_is_better": case.higher_is_better,
-        "floor": _line(case, "base"),
-        "full": _line(case, "full"),
-        "series": [each for each in series if len(each["points"]) > 1],
-        "efficiency": _efficiency(case),
-        "area": _area(case),
-        "recovery": _recovery(case),
+        "metric": data.metric,
+        "higher_is_better": data.higher_is_better,
+        "floor": floor,
+        "full": full,
+        "series": series,
+        "efficiency": _efficiency(data, budgets),
+        "area": _area(data, budgets),
+        "recovery": [
+            {"arm": one.selected, "budget": one.budget, **found}
+            for one, found in recoveries
+            if found
+        ],
     }
 
 
-def _swept(case: ComparisonData) -> list[tuple[int, str, str, str]]:
-    """(rows, budget, selected arm, random arm) of every budget with both, fewest rows first.
+def recovered(data: ComparisonData, arm: str) -> dict[str, Any] | None:
+    """Return the share of the gain of all rows over the base model that an arm reaches.
+
+    Returns:
+        {value, low, high, defined, why}; None unless the arm, `full` and `base` were evaluated.
+    """
+    if not data.has(arm, "full", "base"):
+        return None
+    found = stats.recovery(
+        data.values(arm),
+        data.values("full"),
+        data.values("base"),
+        higher_is_better=data.higher_is_better,
+        alpha=data.alpha,
+        fixed=(data.fixed(arm), False, data.fixed("base")),
+    )
+    return {
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "defined": found.defined,
+        "why": found.why,
+    }
+
+
+def _points(data: ComparisonData, name: str, equal: str) -> list[dict[str, Any]]:
+    """Return the points of one series, fewest rows first.
+
+    At the verdict's budget, equal steps and equal epochs are the same arm.
+    """
+    points = []
+    for slug, budget in data.budgets.items():
+        arm = ArmName(name, slug, equal if slug else "").name
+        if data.has(arm):
+            point: dict[str, Any] = {"arm": arm, "budget": budget}
+            for key in ("rows", "tokens", "steps"):
+                value = data.training_fact(arm, key)
+                point[key] = None if value is None else round(value)
+            points.append({**point, **_mean(data, arm)})
+    return sorted(points, key=lambda point: point["rows"] or 0)
+
+
+def _mean(data: ComparisonData, arm: str) -> dict[str, Any]:
+    found = stats.mean(data.values(arm), alpha=data.alpha, fixed=data.fixed(arm))
+    return {
+        "mean": found.value,
+        "low": found.low,
+        "high": found.high,
+        "seeds": sorted(data.results[arm]),
+    }
+
+
+def _budgets(data: ComparisonData) -> list[_Budget]:
+    """Return every budget with a selected and a random arm, fewest rows first.
 
     Budgets that came to the same number of rows (10% of 2,000, and 200rows) are one.
     """
-    found: dict[int, tuple[int, str, str, str]] = {}
-    for slug, budget in case.budgets.items():
+    found: dict[int, _Budget] = {}
+    for slug, budget in data.budgets.items():
         selected, random = (ArmName(name, slug).name for name in ("selected", "random"))
-        rows = case.fact(selected, "rows")
-        if rows and case.has(selected, random):
-            found.setdefault(round(rows), (round(rows), budget, selected, random))
+        rows = data.training_fact(selected, "rows")
+        if rows and data.has(selected, random):
+            found.setdefault(round(rows), _Budget(round(rows), budget, selected, random))
     return sorted(found.values())
 
 
-def _efficiency(case: ComparisonData) -> list[dict[str, Any]]:
-    swept = _swept(case)
-    if len(swept) < 2:
+def _efficiency(data: ComparisonData, budgets: Sequence[_Budget]) -> list[dict[str, Any]]:
+    if len(budgets) < 2:
         return []
-    rows = [count for count, *_ in swept]
-    picked = [case.values(arm) for *_, arm, _ in swept]
-    random = [case.values(arm) for *_, arm in swept]
-    told = []
-    for count, budget, arm, other in swept:
-        claim = case.is_claim(arm, other)
+    rows = [one.rows for one in budgets]
+    selected = [data.values(one.selected) for one in budgets]
+    random = [data.values(one.random) for one in budgets]
+    lines = []
+    for one in budgets:
         found = stats.efficiency(
-            rows, picked, random, count, higher_is_better=case.higher_is_better, alpha=case.alpha
+            rows,
+            selected,
+            random,
+            one.rows,
+            higher_is_better=data.higher_is_better,
+            alpha=data.alpha,
         )
-        told.append({
-            "arm": arm, "budget": budget, "rows": count, "value": found.value,
-            "censored": bool(found.censored), "side": found.censored,
-            "low": found.low, "high": found.high,
-            "sentence": _worth(count, found) + ("" if claim else INDICATION),
-        })  # fmt: skip
-    return told
+        text = _worth(one.rows, found)
+        if not data.is_claim(one.selected, one.random):
+            text += f" This is an indication only: a claim needs {CLAIM_SEEDS} seeds."
+        lines.append(
+            {
+                "arm": one.selected,
+                "budget": one.budget,
+                "rows": one.rows,
+                "value": found.value,
+                "censored": bool(found.censored),
+                "side": found.censored,
+                "low": found.low,
+                "high": found.high,
+                "sentence": text,
+            }
+        )
+    return lines
 
 
 def _worth(rows: int, found: stats.Efficiency) -> str:
+    """Say how many random rows do as well as `rows` selected ones."""
     if found.value is None:
-        return f"What {rows:,} selected rows are worth in random ones cannot be told: {found.why}."
-    many = f"{found.value * rows:,.0f} random ones ({found.value:.2f} times as many)"
+        return f"How many random rows do as well as {rows:,} selected rows is unknown: {found.why}."
+    many = f"{found.value * rows:,.0f} random rows ({found.value:.2f} times as many"
     if found.censored == "above":
-        return f"{rows:,} selected rows do more than {many}: no random budget here does as much."
+        return f"{rows:,} selected rows do better than {many}), the most that were tried."
     if found.censored == "below":
-        return f"{rows:,} selected rows do less than {many}, the fewest tried."
-    ends = [("?" if end is None else f"{end:.2f}") for end in (found.low, found.high)]
-    return f"{rows:,} selected rows do the work of {many[:-1]}; interval {ends[0]} to {ends[1]})."
+        return f"{rows:,} selected rows do worse than {many}), the fewest that were tried."
+    low, high = ("?" if end is None else f"{end:.2f}" for end in (found.low, found.high))
+    return f"{rows:,} selected rows do as well as {many}; interval {low} to {high})."
 
 
-def _area(case: ComparisonData) -> list[dict[str, Any]]:
-    swept = _swept(case)
-    if len(swept) < 2:
+def _area(data: ComparisonData, budgets: Sequence[_Budget]) -> list[dict[str, Any]]:
+    if len(budgets) < 2:
         return []
-    picked = [case.values(arm) for *_, arm, _ in swept]
-    random = [case.values(arm) for *_, arm in swept]
-    found = stats.area([rows for rows, *_ in swept], picked, against=random, alpha=case.alpha)
-    return [
-        {"name": "selected - random", "value": found.value, "low": found.low, "high": found.high}
-    ]
-
-
-def _recovery(case: ComparisonData) -> list[dict[str, Any]]:
-    told = ((arm, budget, recovered(case, arm)) for _, budget, arm, _ in _swept(case))
-    return [{"arm": arm, "budget": budget, **found} for arm, budget, found in told if found]
-
-
-def recovered(case: ComparisonData, arm: str) -> dict[str, Any] | None:
-    """{value, low, high, defined, why}: the share of all rows' gain over the base model that an
-    arm has; None where one of the three was not judged."""
-    if not case.has(arm, "full", "base"):
-        return None
-    found = stats.recovery(
-        case.values(arm), case.values("full"), case.values("base"),
-        higher_is_better=case.higher_is_better, alpha=case.alpha,
-        fixed=(case.fixed(arm), False, case.fixed("base")),
-    )  # fmt: skip
-    return {
-        "value": found.value, "low": found.low, "high": found.high, "defined": found.defined,
-        "why": found.why,
-    }  # fmt: skip
-
-
-def _points(case: ComparisonData, name: str, equal: str) -> Iterator[dict[str, Any]]:
-    """By rows, fewest first. At the verdict's budget steps and epochs are equal together."""
-    found = []
-    for slug, budget in case.budgets.items():
-        arm = ArmName(name, slug, equal if slug else "").name
-        if case.has(arm):
-            learnt = {key: _whole(case.fact(arm, key)) for key in ("rows", "tokens", "steps")}
-            found.append({"arm": arm, "budget": budget, **learnt, **_estimate(case, arm)})
-    yield from sorted(found, key=lambda point: point["rows"] or 0)
-
-
-def _line(case: ComparisonData, arm: str) -> dict[str, Any] | None:
-    return {"arm": arm, **_estimate(case, arm)} if case.has(arm) else None
-
-
-def _estimate(case: ComparisonData, arm: str) -> dict[str, Any]:
-    found = stats.mean(case.values(arm), alpha=case.alpha, fixed=case.fixed(arm))
-    return {
-        "mean": found.value, "low": found.low, "high": found.high,
-        "seeds": sorted(case.results[arm]),
-    }  # fmt: skip
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else round(value)
+    found = stats.area(
+        [one.rows for one in budgets],
+        [data.values(one.selected) for one in budgets],
+        against=[data.values(one.random) for one in budgets],
+        alpha=data.alpha,
+    )
+    area = {"value": found.value, "low": found.low, "high": found.high}
+    return [{"name": "selected - random", **area}]

@@ -1,4 +1,4 @@
-"""The verdict: selected against random, decided by a rule fixed before anything was measured."""
+"""The verdict: selected against random rows, by a rule that was fixed before any measurement."""
 
 import math
 from collections.abc import Mapping
@@ -6,48 +6,34 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pilotfish import stats
-from pilotfish.comparison import wording
-from pilotfish.comparison.arm_table import is_fixed, matrices
-from pilotfish.comparison.contrast import Contrast, Outcome, contrast, margin_of, short_of_seeds
+from pilotfish.comparison.contrast import Outcome, advice, sentence
+from pilotfish.comparison.data import CLAIM_SEEDS, ComparisonData
 from pilotfish.errors import UsageError
 from pilotfish.evaluation.results import Results
-from pilotfish.stats import mcnemar
-
-
-def seed_pairs(results: Results, arm: str, against: str) -> list[dict[str, Any]]:
-    """The `seed_pairs` of the verdict: {seed, only_selected, only_random, p} per shared seed.
-
-    only_selected: items right in `arm` alone (the selection, or what a user named), only_random:
-    right in `against` alone. p is exact for these two models and says nothing of others: it knows
-    no spread over seeds, so no verdict rests on it. [] for values other than 0 and 1; items that
-    either model could not be judged on are left out.
-    """
-    pairs = []
-    for seed in sorted({*results.get(arm, {})} & {*results.get(against, {})}):
-        ours, theirs = results[arm][seed], results[against][seed]
-        both = [(ours[item], theirs[item]) for item in ours if item in theirs]
-        values = [pair for pair in both if not any(map(math.isnan, pair))]
-        if any(value not in (0.0, 1.0) for pair in values for value in pair):
-            return []
-        won, lost = values.count((1.0, 0.0)), values.count((0.0, 1.0))
-        pairs.append(
-            {"seed": seed, "only_selected": won, "only_random": lost, "p": mcnemar(won, lost)}
-        )
-    return pairs
-
 
 AGAINST = "random"
-CONTROLS = ("random", "length_matched")  # a claim needs both
+CONTROLS = ("random", "length_matched")  # a claim about the selection needs both
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict of report.json. difference = arm - against in the metric's own numbers.
+    """The `verdict` of report.json.
 
-    low, high: 95% interval over seeds and items, None where there can be none. outcome: what the
-    difference means once the metric's direction is taken into account. p: the alpha at which that
-    interval touches 0. p_seeds: of the t test on seed means alone, on these very items; whatever
-    the interval decides this test decides too. seed_pairs: see `judge.seed_pairs`.
+    Attributes:
+        outcome: What the difference means, given the metric's direction.
+        arm: The arm of the selection.
+        against: The arm it is compared with.
+        metric: Name of the metric.
+        higher_is_better: Which way the metric points.
+        difference: arm - against in the metric's own units.
+        low: Lower end of the 95% interval over seeds and items; None where there is no interval.
+        high: Upper end.
+        margin: Margin of equivalence; None for a metric without one.
+        sentence: All of it in words.
+        p: The alpha at which that interval touches 0.
+        p_seeds: p of the t test on the seeds' means alone, over the same items. Whatever the
+            interval decides, this test decides as well.
+        seed_pairs: McNemar's test inside each pair of models (see `seed_pairs`).
     """
 
     outcome: Outcome
@@ -65,90 +51,179 @@ class Verdict:
     seed_pairs: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain fields for report.json."""
+        """Return the fields for report.json."""
         return asdict(self)
 
 
 def decide(
-    results: Results,
+    data: ComparisonData,
     *,
-    metric: str,
-    higher_is_better: bool,
     evidence: str,
     trusted: bool,
-    margin: float | None = None,
-    alpha: float = 0.05,
-    selection_arm: str = "selected",
+    arm: str = "selected",
     against: str = AGAINST,
 ) -> Verdict:
-    """The verdict on the selection against random rows.
+    """Decide whether the selection is better than random rows.
 
-    The comparison is fixed: `selection_arm` - random, t interval over seeds and items
-    (`stats.difference`). It is a claim only with selection, random and length_matched at 3 seeds
-    each; otherwise the outcome is not_tested and the numbers an indication. Better and worse need
-    an interval on one side of 0, and win over equivalence, which needs the interval inside
-    (-margin, +margin); the rest is undecided, with what would decide it. `margin` defaults to the
-    metric's in MARGINS. `evidence` and `trusted` (whether trusted rows were given) only shape the
-    sentence. Raises UsageError for a selection arm with trusted rows: random has none, and what
-    the trusted rows are worth would be counted as the selection's. `against` another arm than
-    random (of a user's own, named beforehand) a claim needs the two alone.
+    The checks come in this order, and the first that fails decides:
+
+    1. Both arms were evaluated; else not_tested without numbers.
+    2. The selection and both CONTROLS have CLAIM_SEEDS seeds (a pair that the user named: both of
+       its arms); else not_tested, and the numbers are an indication.
+    3. The t interval over seeds and items (`stats.difference`) is on one side of 0 (better or
+       worse) or inside the margin (equivalent); else undecided, with what would decide it.
+
+    Args:
+        data: Results, metric and margin.
+        evidence: Level of evidence of the run, for the sentence.
+        trusted: Whether the run has trusted rows, for the sentence.
+        arm: The arm of the selection.
+        against: The arm it is compared with; other than random only when the user named it.
+
+    Raises:
+        UsageError: `arm` contains trusted rows and random does not, so that the value of the
+            trusted rows would be counted as the selection's.
     """
-    margin = margin_of(metric, margin)
-    if against == AGAINST:
-        _refuse_trusted(selection_arm)
-    fixed = (selection_arm, against, metric, higher_is_better)
-    absent = [arm for arm in (selection_arm, against) if not results.get(arm)]
-    if absent:
-        sentence = wording.nothing_to_compare(absent, evidence)
-        return Verdict("not_tested", *fixed, None, None, None, margin, sentence)
-    said = contrast(
-        results, selection_arm, against,
-        metric=metric, higher_is_better=higher_is_better, alpha=alpha,
-    )  # fmt: skip
-    controls = CONTROLS if against == AGAINST else (against,)
-    short = short_of_seeds(results, (selection_arm, *controls))
-    outcome = "not_tested" if short or said.means is None else is_settled(said, margin)
-    sentence = _sentence(said, outcome, margin, short)
-    if trusted and not results.get("trusted"):
-        sentence += f" {wording.NO_TRUSTED_ARM}"
-    found = said.found
-    return Verdict(
-        outcome, *fixed, found.value, found.low, found.high, margin, sentence,
-        p=found.p, p_seeds=_p_seeds(results, selection_arm, against),
-        seed_pairs=seed_pairs(results, selection_arm, against),
-    )  # fmt: skip
-
-
-def _p_seeds(results: Results, arm: str, against: str) -> float | None:
-    a, b = matrices(results, [arm, against])
-    return stats.seed_test(a, b, fixed=(is_fixed(results, arm), is_fixed(results, against))).p
-
-
-def _refuse_trusted(selection_arm: str) -> None:
-    if selection_arm.startswith("trusted"):
+    if against == AGAINST and arm.startswith("trusted"):
         raise UsageError(
-            f"'{selection_arm}' holds trusted rows and random does not: no fair verdict",
-            hint="`comparisons` holds trusted_selected against trusted_random",
+            f"'{arm}' contains trusted rows and random does not, so the comparison is not fair",
+            hint="`comparisons` has trusted_selected against trusted_random",
         )
+    pair = (arm, against, data.metric, data.higher_is_better)
+    if absent := [name for name in (arm, against) if not data.has(name)]:
+        text = (
+            f"Not tested: there are no results for {' and '.join(absent)} (evidence: {evidence}), "
+            "so the value of the selection is unknown. "
+            f"Run with --evidence full --seeds {CLAIM_SEEDS}."
+        )
+        return Verdict("not_tested", *pair, None, None, None, data.margin, text)
 
+    contrast = data.contrast(arm, against)
+    estimate = contrast.estimate
+    short = data.short_of_seeds(arm, *(CONTROLS if against == AGAINST else (against,)))
+    outcome: Outcome = "not_tested"
+    if not short and contrast.means is not None:
+        outcome = contrast.outcome(data.margin)
 
-def is_settled(said: Contrast, margin: float | None) -> Outcome:
-    """better, worse, equivalent or undecided, from the interval and the margin."""
-    if said.outcome == "undecided" and margin is not None and stats.inside(said.found, margin):
-        return "equivalent"
-    return said.outcome
-
-
-def _sentence(
-    said: Contrast, outcome: Outcome, margin: float | None, short: Mapping[str, int]
-) -> str:
-    own = said.against != AGAINST
-    lead = "Random won: " if outcome == "worse" and not own else ""
-    sentence = wording.describe(said, outcome, margin, lead=lead)
+    lead = "Random won: " if outcome == "worse" and against == AGAINST else ""
+    parts = [sentence(contrast, outcome, data.margin, lead=lead)]
     if short:
-        return f"{sentence} {wording.claim_needs(short, own=own)}"
-    if outcome != "undecided":
-        return sentence
-    needed = stats.needed(said.found, margin=margin, alpha=said.alpha)
-    more = wording.advice(needed, seeds=min(said.found.seeds), items=said.found.items)
-    return f"{sentence} {more}"
+        parts.append(_seeds_needed(short, against))
+    elif outcome == "undecided":
+        needed = stats.needed(estimate, margin=data.margin, alpha=data.alpha)
+        parts.append(advice(needed, seeds=min(estimate.seeds), items=estimate.items))
+    if trusted and not data.has("trusted"):
+        parts.append(
+            "No model was trained on the trusted rows alone, so it is unknown whether they would "
+            "be enough."
+        )
+    seed_test = stats.seed_test(
+        data.values(arm), data.values(against), fixed=(data.fixed(arm), data.fixed(against))
+    )
+    return Verdict(
+        outcome,
+        *pair,
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        data.margin,
+        " ".join(parts),
+        p=estimate.p,
+        p_seeds=seed_test.p,
+        seed_pairs=seed_pairs(data.results, arm, against),
+    )
+
+
+def _seeds_needed(short: Mapping[str, int], against: str) -> str:
+    """Say which arms need more seeds before an indication becomes a claim."""
+    have = ", ".join(f"{arm} has {count or 'none'}" for arm, count in short.items())
+    if against != AGAINST:
+        return f"A claim needs {CLAIM_SEEDS} seeds of both arms; {have}."
+    return (
+        f"A claim needs {CLAIM_SEEDS} seeds each of selected, random and length_matched; {have}. "
+        f"Run with --evidence full --seeds {CLAIM_SEEDS}."
+    )
+
+
+def seed_pairs(results: Results, arm: str, against: str) -> list[dict[str, Any]]:
+    """Compare the two models of each shared seed by McNemar's exact test.
+
+    Its p is about these two models only. It ignores the variance over seeds, so no verdict uses it.
+
+    Args:
+        results: arm -> seed -> item id -> value.
+        arm: The selection's arm, or the first of a pair that the user named.
+        against: The other arm.
+
+    Returns:
+        {seed, only_selected, only_random, p} per shared seed, counting items that are right in
+        `arm` alone and in `against` alone; items unscorable for either are left out. [] where
+        values are not 0 and 1.
+    """
+    pairs = []
+    for seed in sorted({*results.get(arm, {})} & {*results.get(against, {})}):
+        ours, theirs = results[arm][seed], results[against][seed]
+        both = [(ours[item], theirs[item]) for item in ours if item in theirs]
+        values = [pair for pair in both if not any(map(math.isnan, pair))]
+        if any(value not in (0.0, 1.0) for pair in values for value in pair):
+            return []
+        won, lost = values.count((1.0, 0.0)), values.count((0.0, 1.0))
+        p = stats.mcnemar(won, lost)
+        pairs.append({"seed": seed, "only_selected": won, "only_random": lost, "p": p})
+    return pairs
+
+
+@dataclass(frozen=True)
+class ChosenMethod:
+    """The method that the verdict is on.
+
+    Attributes:
+        arm: Its arm.
+        data: The results that decide about it.
+        facts: The `chosen` of report.json; None where there is one method only.
+    """
+
+    arm: str
+    data: ComparisonData
+    facts: dict[str, Any] | None
+
+
+def choose_method(data: ComparisonData) -> ChosenMethod:
+    """Choose the method of the verdict, and the items that the verdict is computed from.
+
+    Without `method_selection: split` in the plan, it is the method named in advance; the others are
+    secondary comparisons under Holm's correction. With it, one half of the items (by a hash of
+    their ids) chooses the best method and the other half decides about it, because test rows that
+    chose a method do not evaluate it fairly. Both halves were answered by the same trained models,
+    so seeds that differ much still let luck through (docs/statistics.md has the rates).
+    """
+    names = [name for name in ("selected", *data.methods) if data.has(name)]
+    if len(names) < 2:
+        return ChosenMethod("selected", data, None)
+    if data.plan.get("method_selection") != "split" or not data.has("random"):
+        others = len(names) - 1
+        text = (
+            f"The verdict is on {_with_method(data, 'selected')}, named in advance. "
+            f"{others} other {'method is' if others == 1 else 'methods are'} compared with random "
+            "rows separately, with Holm's correction."
+        )
+        facts = {"method": "selected", "how": "fixed", "sentence": text}
+        return ChosenMethod("selected", data, facts)
+    ids, arms = data.items(), {name: data.values(name) for name in names}
+    random = data.values("random")
+    try:
+        best = stats.best_of(arms, random, ids, higher_is_better=data.higher_is_better).name
+    except ValueError:  # no item was scorable for all methods
+        return ChosenMethod("selected", data, None)
+    chooses = stats.halves(ids)
+    rest = {i for i, half in zip(ids, chooses, strict=True) if not half}
+    text = (
+        f"{_with_method(data, best)} was the best of {len(names)} methods on one half of the test "
+        f"rows ({chooses.sum():,}). The verdict is on the other half ({len(rest):,})."
+    )
+    return ChosenMethod(best, data.among(rest), {"method": best, "how": "split", "sentence": text})
+
+
+def _with_method(data: ComparisonData, name: str) -> str:
+    text = data.plan.get("methods", {}).get(name) or data.plan.get("method", name)
+    return f"{name} ({text})"

@@ -1,11 +1,21 @@
-"""Where rows are read from."""
+"""Source: where rows are read from, and how."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is read and how: the same options wherever data is read."""
+    """A dataset and the options it is read with; the same wherever data is read.
+
+    Attributes:
+        data: DATA: a local file, a folder or glob of files, or a hub dataset id.
+        mapping: Name of a field that pilotfish reads -> name of the column that holds it.
+        limit: Read only so many rows; None: all.
+        max_bad_rate: Share of records that may be bad, in [0, 1].
+        dataset_config: Configuration of a hub dataset.
+        split: Split of a hub dataset.
+        revision: Revision of a hub dataset.
+    """
 
     data: str
     mapping: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from pilotfish.data.run_pool import open_run
 from pilotfish.errors import DamagedRun, PilotfishError
 from pilotfish.scoring.weak_model import weak_folder
 from pilotfish.selection.files import manifest_of, write_files
-from pilotfish.selection.select import redo_selection
+from pilotfish.selection.select import redraft
 from pilotfish.store import Run, Store, sha256_file
 
 _FILES = ("decisions.parquet", "selected.jsonl")
@@ -145,13 +145,13 @@ def _changed_selections(run: Run) -> Iterator[tuple[str, str]]:
 
 def _difference(run: Run, name: str, facts: Mapping[str, Any]) -> str:
     """Repeat a selection and return what differs; "" where nothing does."""
-    rows, made = redo_selection(run, name)
-    if made.choice.digest != facts["rows_digest"]:
+    made = redraft(run, name)
+    if made.picked.digest != facts["rows_digest"]:
         return "other rows than its method selects from the scores"
     listed = run.store.require(manifest_of(name))["files"]
     with tempfile.TemporaryDirectory() as folder:
         decisions, selected = (Path(folder) / each for each in _FILES)
-        write_files(rows, made, decisions, selected, Path(folder) / "lines")
+        write_files(made, decisions, selected, Path(folder) / "lines")
         differs = [
             path.name
             for path in (decisions, selected)

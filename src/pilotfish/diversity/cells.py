@@ -1,7 +1,8 @@
-"""Near-duplicates among very many embeddings: rows look in the cells nearest to them only.
+"""Approximate near-duplicates for very many embeddings: an inverted file of cells.
 
-A cell holds the kept rows that lie nearest to one of some thousand pivots (an inverted file). What
-that passes over is not guessed but measured on kept rows, in full.
+A cell holds the kept rows that are nearest to one of some thousand pivots. A row is compared with
+the kept rows of the cells nearest to it. The share of duplicates that this misses is measured on a
+sample, by comparing it with all kept rows.
 """
 
 from dataclasses import dataclass
@@ -11,24 +12,30 @@ import numpy as np
 from pilotfish.diversity.vectors import Vectors, blocks, products
 from pilotfish.records import Floats, Ints
 
-PROBES = 4  # cells in which a row looks
-SAMPLE = 1_000  # kept rows that are set against all kept before them
+PROBES = 4  # cells that a row is compared with
+SAMPLE = 1_000  # kept rows that are compared with all rows kept before them
 _SEED = 0
 
 
 @dataclass(eq=False)
 class Cells:
-    """Kept rows [k, d] by cell, in the order in which they were kept."""
+    """Kept rows by cell, in the order in which they were kept."""
 
-    near: Ints  # [m, p] the cells nearest to each row, the nearest first
-    values: Vectors  # [m, d] room for all rows, cell after cell
-    rows: Ints  # [m] which row lies there
+    near: Ints  # [m, p] the cells nearest to each row, nearest first
+    values: Vectors  # [m, d] space for all rows, cell after cell
+    rows: Ints  # [m] the row at each place
     begin: Ints  # [c] where each cell begins
     held: Ints  # [c] kept rows in it
 
     @classmethod
     def of(cls, values: Vectors, count: int, *, probes: int = PROBES) -> "Cells":
-        """Empty cells around `count` of the unit rows [m, d]; rows are known by their place."""
+        """Make empty cells around randomly drawn pivots.
+
+        Args:
+            values: [m, d] unit rows; a row is identified by its position.
+            count: The number of cells.
+            probes: How many cells each row is compared with.
+        """
         drawn = np.random.default_rng(_SEED).choice(len(values), count, replace=False)
         near = nearest(values, values[np.sort(drawn)], min(probes, count))
         begin = np.cumsum(np.bincount(near[:, 0], minlength=count)) - np.bincount(
@@ -38,7 +45,7 @@ class Cells:
         return cls(near, np.empty_like(values), np.empty(len(values), dtype=np.int64), begin, held)
 
     def add(self, rows: Ints, values: Vectors) -> None:
-        """Keep `rows` [k], ascending, `values` [k, d], each in its nearest cell."""
+        """Add kept rows [k], in ascending order, with values [k, d], to their nearest cells."""
         home = self.near[rows, 0]
         order = np.argsort(home, kind="stable")
         cells, many = np.unique(home, return_counts=True)
@@ -48,28 +55,34 @@ class Cells:
         self.held[cells] += many
 
     def best(self, start: int, block: Vectors) -> tuple[Ints, Ints, Floats]:
-        """Rows of a block [b, d] that begins at `start`, the kept row most like each in each cell
-        where it looks, and their cosine; [q] each. Of equals the first kept.
+        """Find the most similar kept row in every cell near a row; of equals the first kept.
+
+        Args:
+            start: The position of the first row of the block.
+            block: [b, d] unit rows.
+
+        Returns:
+            [q] positions of rows of the block, [q] the kept rows, and [q] their cosines.
         """
         near = self.near[start : start + len(block)]
         order = np.argsort(near, axis=None, kind="stable")
         cells, first = np.unique(near.ravel()[order], return_index=True)
         found = list[tuple[Ints, Ints, Floats]]()
-        for cell, looking in zip(cells, np.split(order // near.shape[1], first[1:]), strict=True):
+        for cell, members in zip(cells, np.split(order // near.shape[1], first[1:]), strict=True):
             held = slice(self.begin[cell], self.begin[cell] + self.held[cell])
             if held.start == held.stop:
                 continue
-            like = self.values[held] @ block[looking].T
+            like = self.values[held] @ block[members].T
             top = like.argmax(axis=0)
-            cosine = like[top, np.arange(len(looking))].astype(np.float64)
-            found.append((start + looking, self.rows[held][top], cosine))
+            cosine = like[top, np.arange(len(members))].astype(np.float64)
+            found.append((start + members, self.rows[held][top], cosine))
         none = np.empty(0, dtype=np.int64)
         rows, keepers, cosines = zip(*(found or [(none, none, np.empty(0))]), strict=True)
         return np.concatenate(rows), np.concatenate(keepers), np.concatenate(cosines)
 
 
 def nearest(values: Vectors, pivots: Vectors, probes: int) -> Ints:
-    """[m, probes] the pivots [c, d] most like each row, the most like first."""
+    """Return [m, probes] the pivots [c, d] most similar to each row, most similar first."""
     out = np.empty((len(values), probes), dtype=np.int64)
     for start, stop, like in products(values, pivots):
         top = np.argpartition(-like, probes - 1, axis=1)[:, :probes]
@@ -79,10 +92,12 @@ def nearest(values: Vectors, pivots: Vectors, probes: int) -> Ints:
 
 
 def missed(values: Vectors, keeper: Ints, bar: float) -> float:
-    """Share of the rows that ought to be dropped for a kept one, and were not.
+    """Estimate the share of duplicates that were kept, from a sample of the kept rows.
 
-    By a sample of kept rows, each set against all kept before it; those dropped are known. keeper
-    [m]: the row each was dropped for, -1 where it was kept.
+    Args:
+        values: [m, d] unit rows.
+        keeper: [m] the row that each was dropped for, -1 for a kept row.
+        bar: The cosine from which a row is a duplicate.
     """
     kept = np.flatnonzero(keeper < 0)
     some = np.random.default_rng(_SEED + 1).permutation(kept)[:SAMPLE]

@@ -1,6 +1,7 @@
-"""k-means by Lloyd's steps from k-means++ seeds (Arthur & Vassilvitskii 2007), in blocks.
+"""k-means: Lloyd's algorithm from k-means++ seeds (Arthur & Vassilvitskii 2007), in blocks.
 
-Each step is exact: every row goes to its nearest centre, every centre to the mean of its rows.
+Every step is exact: each row is assigned to its nearest centre, each centre moves to the mean of
+its rows.
 """
 
 from dataclasses import dataclass
@@ -13,22 +14,22 @@ from numpy.typing import NDArray
 from pilotfish.diversity.vectors import Metric, Vectors, blocks, gather, products, squares
 from pilotfish.records import Floats, Ints, Mask, Texts
 
-_PRODUCT_BYTES = 640 << 20  # of products among the rows that seeds are drawn from
+_PRODUCT_BYTES = 640 << 20  # limit for the products of the rows that seeds are drawn from
 _SEED_ROWS = 12  # rows per cluster that seeds are drawn from
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Which cluster each row belongs to, and the clusters."""
+    """The clusters, and the cluster of every row."""
 
-    label: Ints  # [n] cluster of each row, -1 where it has none
-    distance: Floats  # [n] euclidean, from each row to its centre; nan where it has none
+    label: Ints  # [n] cluster of each row, -1 for a row without one
+    distance: Floats  # [n] euclidean, from each row to its centre; nan without one
     centres: Vectors  # [c, d]; under the cosine metric in the space of unit rows
     size: Ints  # [c] rows of each cluster
     inertia: float  # sum of squared distances
-    steps: int  # Lloyd steps made
-    settled: bool  # the last step moved no row
-    reason: Texts  # [n] "" for a clustered row, else why it is not
+    steps: int  # number of Lloyd steps
+    settled: bool  # the last step changed no assignment
+    reason: Texts  # [n] "" for a clustered row, else why it has no cluster
 
 
 def k_means(
@@ -43,22 +44,33 @@ def k_means(
     seed: int = 0,
     scratch: Path | None = None,
 ) -> Clusters:
-    """Cluster `vectors` [n, d] into c clusters; labels count from 0 in the order of the seeds.
+    """Cluster rows; labels count from 0 in the order of the seeds.
 
-    Under the cosine metric rows are scaled to length 1 first. train_rows: a seeded sample of so
-    many rows makes the steps (256 per cluster are plenty for embeddings), all rows where None; the
-    final assignment is of all rows always. Steps end early when no row changes its cluster.
-    A row as near to two centres goes to the earlier one. A centre left without rows moves to the
-    row farthest from its own (a row each, equal ones by `tie`) unless that row lies on its centre:
-    with fewer distinct rows than clusters some stay empty.
-    Seeds are drawn from 12 rows per cluster at most. Memory: 4·n·d bytes (see `gather`), as much
-    again for a sample of it, 40 bytes a row, and 0.7 GB at most for seeds.
-    Raises UsageError where c rows cannot be had.
+    A row at equal distance from two centres goes to the earlier one. A centre without rows moves
+    to the row farthest from its own centre (one row each, equal distances by `tie`), unless that
+    distance is 0: with fewer distinct rows than clusters, some clusters stay empty. Memory: 4·n·d
+    bytes (see `gather`), as much again for a sample of all rows, 40 bytes per row, and at most
+    0.7 GB for the seeds, which are drawn from at most 12 rows per cluster.
+
+    Args:
+        vectors: [n, d] embeddings.
+        clusters: c, how many clusters to make.
+        tie: [n] distinct ranks that decide between equal rows.
+        eligible: [n] which rows may be used; None for all.
+        metric: "cosine" scales rows to length 1 first.
+        steps: The highest number of Lloyd steps; they end early if no row changes its cluster.
+        train_rows: How many rows to draw for the steps; None takes all. 256 per cluster are enough
+            for embeddings. All rows are assigned in the end.
+        seed: The seed of all draws.
+        scratch: A folder for temporary files; None keeps the vectors in memory.
+
+    Raises:
+        UsageError: There are fewer than c usable rows.
     """
     rows = gather(vectors, tie, eligible=eligible, metric=metric, scratch=scratch)
     rows.require(clusters, "clusters")
     rng = np.random.default_rng(seed)
-    middle = _centred(rows.values)  # lengths shrink, and with them the rounding of distances
+    middle = _centred(rows.values)  # shorter vectors have smaller rounding errors
     sample = _sample(rows.values, train_rows or len(rows), clusters, rng)
     centres = _seeds(_sample(sample, _SEED_ROWS * clusters, clusters, rng), clusters, rng)
     made, settled = _lloyd(sample, centres, steps)
@@ -94,14 +106,14 @@ def _sample(values: Vectors, many: int, least: int, rng: np.random.Generator) ->
 
 
 def _seeds(values: Vectors, clusters: int, rng: np.random.Generator) -> Vectors:
-    """Greedy k-means++: of 2 + ln c rows drawn by squared distance, the one that lowers it most."""
+    """Greedy k-means++: of 2 + ln c rows drawn by squared distance, take the best one."""
     distances = _Distances(values)
     chosen = [int(rng.integers(len(values)))]
     distance = distances.to(np.array(chosen))[0]
     while len(chosen) < clusters:
         distance[chosen] = 0.0
         drawn = _draw(distance, 2 + int(np.log(clusters)), rng)
-        if not len(drawn):  # every row lies on a seed: the first row that is none
+        if not len(drawn):  # every row equals a seed: take the first row that is not one
             drawn = np.setdiff1d(np.arange(len(values)), chosen)[:1]
         left = np.minimum(distances.to(drawn), distance)  # [drawn, m]
         best = int(left.sum(axis=1, dtype=np.float64).argmin())
@@ -111,7 +123,7 @@ def _seeds(values: Vectors, clusters: int, rng: np.random.Generator) -> Vectors:
 
 
 class _Distances:
-    """Squared distances among rows [m, d], from products made at once where they fit."""
+    """Squared distances among rows [m, d]; all products are computed at once if they fit."""
 
     def __init__(self, values: Vectors) -> None:
         self.values = values
@@ -119,7 +131,7 @@ class _Distances:
         self.products = values @ values.T if 4 * len(values) ** 2 <= _PRODUCT_BYTES else None
 
     def to(self, rows: Ints) -> Vectors:
-        """[s, m] from some rows to all."""
+        """[s, m] squared distances from rows [s] to all rows."""
         made = self.products
         found = made[rows] if made is not None else self.values[rows] @ self.values.T
         found *= -2.0
@@ -130,7 +142,7 @@ class _Distances:
 
 
 def _draw(distance: Vectors, many: int, rng: np.random.Generator) -> Ints:
-    """Rows drawn with a chance that grows with their distance [m]; none where all are 0."""
+    """Draw rows with probability proportional to their distance [m]; none if all are 0."""
     reach = np.cumsum(distance, dtype=np.float64)
     if reach[-1] <= 0:
         return np.empty(0, dtype=np.int64)
@@ -140,7 +152,7 @@ def _draw(distance: Vectors, many: int, rng: np.random.Generator) -> Ints:
 
 
 def _lloyd(values: Vectors, centres: Vectors, steps: int) -> tuple[int, bool]:
-    """Move `centres` [c, d] in place; returns the steps made, and whether rows came to rest."""
+    """Move `centres` [c, d] in place; return the number of steps, and whether they converged."""
     square = squares(values)
     before = np.full(len(values), -1)
     for made in range(steps):
@@ -166,7 +178,7 @@ def _assign(values: Vectors, square: Floats, centres: Vectors) -> tuple[Ints, Fl
 
 
 def _move(values: Vectors, centres: Vectors, label: Ints, distance: Floats) -> None:
-    """Put every centre on the mean of its rows, and the empty ones on the farthest rows."""
+    """Move every centre to the mean of its rows, and empty ones to the farthest rows."""
     size = np.bincount(label, minlength=len(centres))
     total = np.zeros(centres.shape)
     for start, stop in blocks(*values.shape):

@@ -1,8 +1,9 @@
-"""Lazy greedy for facility location without an n x n matrix: rows of it are made when needed.
+"""Lazy greedy for facility location, without an n x n matrix: its rows are computed on demand.
 
-Value of a set S: sum over the ground rows of max(0, greatest cosine to a row of S). It is monotone
-and submodular, so greedy reaches 1 - 1/e of the best (Nemhauser, Wolsey & Fisher 1978) and a gain
-once measured bounds every later one: only rows whose bound leads are measured again (Minoux 1978).
+The value of a set S is the sum over the ground rows of max(0, highest cosine to a row of S). It is
+monotone and submodular, so greedy reaches 1 - 1/e of the best value (Nemhauser, Wolsey & Fisher
+1978), and an earlier gain is an upper bound of a later one: only the gains of rows with the highest
+bounds are computed again (Minoux 1978).
 """
 
 from dataclasses import dataclass, field
@@ -12,16 +13,18 @@ import numpy as np
 from pilotfish.diversity.vectors import Vectors, blocks
 from pilotfish.records import Floats, Ints
 
-_DECIMALS = 4  # of a gain: two rows alike only to each other gain the same, and fp32 blurs that
-_TABLE_BYTES = 512 << 20  # similarity rows held at a time
-_TILE = 2048  # rows a side of a tile of first gains
-_AGAIN = 16  # gains measured again before the leader is looked for
+_DECIMALS = 4  # of a gain: rounding hides fp32 noise between rows of equal gain
+_TABLE_BYTES = 512 << 20  # limit for the similarity rows in memory
+_TILE = 2048  # rows and columns of a tile of first gains
+_AGAIN = 16  # gains computed again before the best bound is searched
 
 
 def first_gains(candidates: Vectors, ground: Vectors) -> Floats:
-    """[c] gain of every candidate while nothing is picked, from unit rows [c, d] and [g, d].
+    """Return [c] the gain of every candidate for an empty selection.
 
-    Half the products where both are the same array.
+    Args:
+        candidates: [c, d] unit rows.
+        ground: [g, d] unit rows; if it is the same array, half of the products are computed.
     """
     total = np.zeros(len(candidates))
     same = candidates is ground
@@ -37,11 +40,10 @@ def first_gains(candidates: Vectors, ground: Vectors) -> Floats:
 
 @dataclass(eq=False)
 class Greedy:
-    """Exact lazy greedy over candidates [c, d] that cover ground rows [g, d], unit rows both.
+    """Exact lazy greedy over candidates [c, d] that cover ground rows [g, d], all unit rows.
 
-    Gains are rounded to 1e-4, and equal ones go to the candidate that stands first.
-    Memory: 512 MB of similarity rows and 20 bytes a row; where c·g·4 bytes fit in that, no
-    similarity is computed twice.
+    Gains are rounded to 1e-4; of equal gains the first candidate wins. Memory: 512 MB of similarity
+    rows and 20 bytes per row; if 4·c·g bytes fit, no similarity is computed twice.
     """
 
     candidates: Vectors
@@ -55,22 +57,24 @@ class Greedy:
         room = max(_AGAIN, _TABLE_BYTES // (4 * max(len(self.ground), 1)))
         whole = room >= len(self.candidates)
         self.table = _Table(self.candidates, self.ground, min(room, len(self.candidates)))
-        self.known = np.full(len(self.candidates), -1)  # picks when it was measured; -1 never
-        if whole:  # the table will hold what the first gains are made of
-            self.bound = np.full(len(self.candidates), np.inf)  # [c] no gain is above
+        self.known = np.full(
+            len(self.candidates), -1
+        )  # number of picks when the gain was computed; -1: never
+        if whole:  # the table will hold all similarities
+            self.bound = np.full(len(self.candidates), np.inf)  # [c] upper bounds of the gains
         else:
             self.bound = np.round(first_gains(self.candidates, self.ground), _DECIMALS)
             self.known[:] = 0
 
     def run(self, k: int) -> "Greedy":
-        """Pick until there are k; k must not exceed the number of candidates."""
+        """Pick until there are k rows; k must not exceed the number of candidates."""
         while len(self.order) < k:
             bar = self.table.hold(self.bound)
             self._pick_while_sure(bar, k)
         return self
 
     def _pick_while_sure(self, bar: tuple[float, float], k: int) -> None:
-        """Pick from the table until a candidate outside it might gain more, or k are picked."""
+        """Pick from the table until another candidate may gain more, or k are picked."""
         table, held = self.table, self.table.held
         while len(self.order) < k:
             lead = table.leader(self.bound)
@@ -80,16 +84,16 @@ class Greedy:
             if self.known[row] == len(self.order):
                 self._pick(row, table.rows[lead])
             else:
-                self._measure_again()
+                self._update_gains()
 
-    def _measure_again(self) -> None:
-        """Bring the gains up to date of the stale candidates whose bounds lead."""
+    def _update_gains(self) -> None:
+        """Compute the gains of the outdated candidates with the highest bounds."""
         table = self.table
         stale = np.flatnonzero(self.known[table.held] < len(self.order))
         if len(stale) > _AGAIN:
             bound = self.bound[table.held[stale]]
             stale = stale[np.argpartition(bound, len(bound) - _AGAIN)[len(bound) - _AGAIN :]]
-        for slot in stale:  # one by one: what is made of a row stays in the cache of a core
+        for slot in stale:  # one by one, so that the data of a row stays in the cache of a core
             np.subtract(table.rows[slot], self.cover, out=self.room)
             np.maximum(self.room, 0.0, out=self.room)
             self.bound[table.held[slot]] = round(float(self.room.sum()), _DECIMALS)
@@ -100,11 +104,11 @@ class Greedy:
         self.gain.append(float(self.bound[row]))
         np.maximum(similarity, self.cover, out=self.cover)
         self.bound[row] = -np.inf
-        self.known[row] = len(self.candidates)  # never measured again
+        self.known[row] = len(self.candidates)  # never computed again
 
 
 class _Table:
-    """Similarity rows [held, g] of the candidates whose bounds lead."""
+    """Similarity rows [held, g] of the candidates with the highest bounds."""
 
     def __init__(self, candidates: Vectors, ground: Vectors, room: int) -> None:
         self.candidates, self.ground = candidates, ground
@@ -112,7 +116,7 @@ class _Table:
         self.rows = np.empty((room, len(ground)), dtype=np.float32)
 
     def hold(self, bound: Floats) -> tuple[float, float]:
-        """Hold the leading candidates; returns (bound, -place) of the best one left outside."""
+        """Load the best candidates; return (bound, -position) of the best one outside the table."""
         room = len(self.rows)
         by_bound = np.lexsort((np.arange(len(bound)), -bound))
         lead = by_bound[:room]
@@ -129,7 +133,7 @@ class _Table:
         return float(bound[by_bound[room]]), -float(by_bound[room])
 
     def leader(self, bound: Floats) -> int:
-        """Slot of the greatest bound; of equals, that of the candidate that stands first."""
+        """Return the slot of the highest bound; of equal bounds, that of the first candidate."""
         here = bound[self.held]
         best = np.flatnonzero(here == here.max())
         return int(best[self.held[best].argmin()])

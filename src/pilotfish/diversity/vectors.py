@@ -1,7 +1,7 @@
-"""Vectors made ready: usable rows only, fp32, in an order that no file decides.
+"""Prepare vectors: usable rows only, as fp32, in an order that does not depend on the files.
 
-Every algorithm of this room works on rows sorted by `tie` (a rank by content hash and id). Shuffled
-input therefore gives the same blocks, so the same bits, draws and ties, and the same selected set.
+Every algorithm here works on rows sorted by `tie` (a rank by content hash and id). Shuffled input
+therefore gives the same blocks, with the same bits, draws and ties, and the same result.
 """
 
 from collections.abc import Iterator
@@ -18,34 +18,34 @@ from pilotfish.records import NOT_ELIGIBLE, Floats, Ints, Mask, Texts
 
 Vectors = NDArray[np.float32]  # [n, d]
 Metric = Literal["cosine", "euclidean"]
-NONFINITE = "nonfinite_vector"  # nan, infinite, or so long that its square is
-ZERO = "zero_vector"  # has no direction, so no cosine to anything
-_BLOCK_BYTES = 32 << 20  # of rows moved at a time
+NONFINITE = "nonfinite_vector"  # nan, infinite, or with an infinite squared length
+ZERO = "zero_vector"  # has no direction and so no cosine
+_BLOCK_BYTES = 32 << 20  # size of a block of rows
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The usable rows [m, d] in the order of their tie rank, and where they came from."""
+    """The usable rows [m, d] in tie order, and their positions in the caller's array."""
 
     values: Vectors  # [m, d], unit rows under the cosine metric
-    index: Ints  # [m] place of each row in the caller's array
-    reason: Texts  # [n] "" for the rows that are here, else why a row is not
+    index: Ints  # [m] position of each row in the caller's array
+    reason: Texts  # [n] "" for a usable row, else why it is not usable
 
     def __len__(self) -> int:
         return len(self.index)
 
     def spread(self, values: NDArray[Any], missing: float) -> NDArray[Any]:
-        """[m] values of the usable rows -> [n] in the caller's order, `missing` elsewhere."""
+        """Return values [m] of the usable rows as [n] in the caller's order, else `missing`."""
         out = np.full(len(self.reason), missing, dtype=values.dtype)
         out[self.index] = values
         return out
 
     def require(self, k: int, what: str = "rows") -> None:
-        """Refuse a k that these rows cannot give."""
+        """Raise UsageError if there are fewer than k usable rows, or k is below 1."""
         if not 1 <= k <= len(self):
             raise UsageError(
-                f"{k} {what} were asked of {len(self)} usable rows ({self._missing()})",
-                hint=f"ask for 1 to {len(self)}" if len(self) else None,
+                f"cannot make {k} {what} of {len(self)} usable rows ({self._missing()})",
+                hint=f"give a number from 1 to {len(self)}" if len(self) else None,
             )
 
     def _missing(self) -> str:
@@ -64,10 +64,18 @@ def gather(
 ) -> Rows:
     """Copy the usable rows of `vectors` [n, d] (array or memmap, any float type) in tie order.
 
-    tie: [n] distinct integers, the smaller first. eligible: [n] rows that may be used, all where
-    None. The copy takes 4·n·d bytes: of memory, or of a nameless file in the folder `scratch`,
-    which is gone when the last user is. Zero rows are usable under the euclidean metric only.
-    Raises UsageError where shapes disagree or ties repeat.
+    The copy takes 4·n·d bytes of memory, or of an unnamed file that is deleted with the last user.
+    Zero rows are usable under the euclidean metric only.
+
+    Args:
+        vectors: [n, d] embeddings.
+        tie: [n] distinct integers, smallest first.
+        eligible: [n] which rows may be used; None for all.
+        metric: "cosine" scales the rows to length 1.
+        scratch: The folder for the file; None uses memory.
+
+    Raises:
+        UsageError: Shapes disagree, or `tie` repeats a value.
     """
     _check(vectors, tie, eligible)
     reason = _reasons(vectors, eligible, metric)
@@ -86,7 +94,13 @@ def gather(
 
 
 def blocks(n: int, width: int, *, size: int = _BLOCK_BYTES) -> Iterator[tuple[int, int]]:
-    """(start, stop) of runs of rows, `width` fp32 numbers each, that take about `size` bytes."""
+    """Iterate over (start, stop) of blocks of rows.
+
+    Args:
+        n: The number of rows.
+        width: fp32 numbers per row.
+        size: Bytes per block, approximately.
+    """
     step = max(1, size // (4 * max(width, 1)))
     for start in range(0, n, step):
         yield start, min(n, start + step)
@@ -131,7 +145,7 @@ def _normalise(values: Vectors) -> None:
 
 
 def squares(values: Vectors) -> Floats:
-    """[m] squared length of every row, in float64."""
+    """Return [m] the squared length of every row, in float64."""
     out = np.empty(len(values))
     for start, stop in blocks(*values.shape):
         block = values[start:stop].astype(np.float64)
@@ -140,12 +154,12 @@ def squares(values: Vectors) -> Floats:
 
 
 def products(values: Vectors, other: Vectors) -> Iterator[tuple[int, int, Vectors]]:
-    """(start, stop, values[start:stop] @ other.T) for rows [m, d] and others [c, d].
+    """Iterate over (start, stop, values[start:stop] @ other.T) for rows [m, d] and others [c, d].
 
-    The tile of about 32 MB is written over by the next one: use it at once.
+    The next tile, of about 32 MB, overwrites the last one: use it at once.
     """
     turned = np.ascontiguousarray(other.T)
-    room: Vectors | None = None  # one for all tiles: fresh memory costs as much as the product
+    room: Vectors | None = None  # shared by all tiles, since new memory costs as much as a product
     for start, stop in blocks(len(values), len(other)):
         if room is None:
             room = np.empty((stop - start, len(other)), dtype=np.float32)

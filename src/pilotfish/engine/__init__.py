@@ -1,1 +1,1 @@
-"""Runs models over rows: batch plan, forward, shard scorer, greedy answers."""
+"""Runs models over rows: batches, forward passes, signals, shard files, answers."""

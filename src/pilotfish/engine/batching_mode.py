@@ -1,12 +1,12 @@
-"""Ways to run a causal model over several rows at once; a probe finds the leanest true one.
+"""How a causal model runs several rows at once, and the probe that finds the cheapest correct mode.
 
-The lean way lays rows end to end, runs the decoder body and applies the output head by itself, to
-the states that matter only. Some models do more between body and logits (soft caps, scales), and
-some look at their neighbours or their padding; so each shortcut is compared with the plain model,
-one row at a time, before it is trusted.
+The cheapest mode lays rows end to end, runs the decoder body, and applies the output head by
+itself, at the scored tokens only. Some models do more between body and logits (soft caps, scales),
+and some attend to their neighbours or their padding. So each shortcut is compared with the plain
+model, one row at a time, before it is used.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pilotfish.engine.head import After, TiledHead, WholeHead, afters, plain_logits
-from pilotfish.engine.int8 import Int8Head, prepare
-from pilotfish.engine.packed import in_turn, layout, packed
+from pilotfish.engine.head import (
+    LogitTransform,
+    TiledHead,
+    WholeHead,
+    logit_transforms,
+    plain_logits,
+)
+from pilotfish.engine.int8.head import Int8Head
+from pilotfish.engine.int8.model import quantize
+from pilotfish.engine.packed import attention_lock, layout, packed_attention
 from pilotfish.errors import OutOfMemory, UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Ints
 
 # Allowed difference to the plain model, relative, root mean square over logits. The head is probed
-# on the very same row, so it has to agree closely; other batches take other kernels, whose
-# rounding grows with depth, while a model that sees its neighbours is off by tens of percent.
+# on the very same row, so it must agree closely; other batches use other kernels, whose rounding
+# grows with depth, while a model that sees its neighbours is off by tens of percent.
 _HEAD = {torch.float32: 1e-5}
 _BATCH = {torch.float32: 1e-3}
 _HEAD_NARROW, _BATCH_NARROW = 1e-2, 0.25
@@ -32,59 +39,79 @@ _LONGEST_PROBE = 128
 
 @dataclass(frozen=True, slots=True)
 class BatchingMode:
-    """batching: "packed" (end to end), "padded" on the right (where a causal model never looks
-    back from a real token, so no mask is needed), or "masked" (padded, with a mask).
-    lean: body and head apart, so that logits are made at scored tokens only.
+    """How a batch runs through a model.
+
+    batching: "packed" (rows end to end), "padded" on the right (a causal model never looks back
+    from a real token at padding, so it needs no mask), or "masked" (padded, with a mask).
+    split_head: body and head run apart, so that logits are computed at scored tokens only.
     """
 
     batching: str
-    lean: bool
+    split_head: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLayout:
-    """A way, and the model and head that go with it (for int8 a narrowed twin of the model)."""
+    """A batching mode, and the model and head that go with it (for int8 the quantised twin)."""
 
-    way: BatchingMode
+    mode: BatchingMode
     model: Any
     head: TiledHead | WholeHead | Int8Head
 
 
 def states_of(
-    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: BatchingMode
+    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], mode: BatchingMode
 ) -> tuple[torch.Tensor, Ints]:
-    """[p, d] states after the final norm (not lean: [p, v] logits), and each row's first place."""
-    if way.batching == "packed":
-        return _packed(model, device, rows, way)
-    tokens = torch.from_numpy(pad_right(rows)).to(device)
-    options: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
-    if way.batching == "masked":
-        known = torch.tensor([len(row) for row in rows], device=tokens.device)
-        steps = torch.arange(tokens.shape[1], device=tokens.device)
-        options["attention_mask"] = (steps[None] < known[:, None]).long()
-    with in_turn():
-        found = model.base_model(**options)[0] if way.lean else model(**options).logits
-    return found.flatten(0, 1), np.arange(len(rows)) * tokens.shape[1]
+    """Run one batch.
 
+    Args:
+        model: A causal language model.
+        device: Where it runs.
+        rows: Token ids [t] of each row.
+        mode: How the rows share the batch.
 
-def _packed(
-    model: Any, device: torch.device, rows: Sequence[NDArray[Any]], way: BatchingMode
-) -> tuple[torch.Tensor, Ints]:
+    Returns:
+        States [p, d] after the final norm (logits [p, v] where the head is not split), and the
+        index of each row's first token in them.
+
+    Raises:
+        ValueError: The mode is packed and the model's attention cannot be.
+    """
     lengths = [len(row) for row in rows]
-    where = layout(lengths, device, int(model.config.get_text_config().hidden_size))
-    ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(device)
-    options = {"input_ids": ids, "position_ids": where.positions, "use_cache": False}
-    with packed(model, where) as windows:
-        found = model.base_model(**options)[0] if way.lean else model(**options).logits
-    _check_reach(windows, model.config.get_text_config())
-    return found[0], np.cumsum([0, *lengths[:-1]])
+    if mode.batching == "packed":
+        config = model.config.get_text_config()
+        where = layout(lengths, device, int(config.hidden_size))
+        ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(device)
+        with packed_attention(model, where) as windows:
+            states = _forward(model, mode, input_ids=ids, position_ids=where.positions)
+        _check_windows(windows, config)
+        return states[0], np.cumsum([0, *lengths[:-1]])
+    padded = np.zeros((len(rows), max(lengths)), dtype=np.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    options = {"input_ids": torch.from_numpy(padded).to(device)}
+    if mode.batching == "masked":
+        steps = torch.arange(max(lengths), device=device)
+        real = steps[None] < torch.tensor(lengths, device=device)[:, None]
+        options["attention_mask"] = real.long()
+    with attention_lock():
+        states = _forward(model, mode, **options)
+    return states.flatten(0, 1), np.arange(len(rows)) * max(lengths)
 
 
-def _check_reach(windows: Collection[int | None], config: Any) -> None:
-    """ValueError where a model's layers did not tell our attention how far back to look.
+def _forward(model: Any, mode: BatchingMode, **inputs: torch.Tensor) -> torch.Tensor:
+    if mode.split_head:
+        states: torch.Tensor = model.base_model(**inputs, use_cache=False)[0]
+        return states
+    logits: torch.Tensor = model(**inputs, use_cache=False).logits
+    return logits
 
-    Some have an attention of their own; some keep their window in a mask that is not made here,
-    and short rows would not show it.
+
+def _check_windows(windows: set[int | None], config: Any) -> None:
+    """Raise ValueError where layers did not pass their sliding window to packed attention.
+
+    Some models have their own attention code; some keep their window in a mask that is not made
+    here, and short probe rows would not show it.
     """
     if not windows:
         raise ValueError("the model has an attention of its own")
@@ -93,42 +120,15 @@ def _check_reach(windows: Collection[int | None], config: Any) -> None:
         raise ValueError("the model keeps its sliding window in a mask")
 
 
-def pad_right(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
-    """[b, t] with every row at the left edge and zeros behind it."""
-    padded = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-    return padded
+def max_shared_length(config: Any) -> int | None:
+    """Return the length above which a row must not share a batch; None where all may.
 
-
-def choose_layout(loaded: Loaded) -> ModelLayout:
-    """The leanest way whose logits in a batch are those of single rows through the model.
-
-    Raises UsageError where even whole padded batches differ from one row at a time.
-    """
-    rows = _probe_rows(loaded)
-    with torch.inference_mode():
-        plain = [_logits(loaded, [row], BatchingMode("padded", False))[0] for row in rows]
-        after = _split(loaded, rows[0], plain[0])
-        for batching in ("packed", "padded", "masked"):
-            way = BatchingMode(batching, after is not None)
-            if _true(loaded, rows, plain, way, after):
-                return _chosen(loaded, way, after)
-    raise UsageError(
-        f"{loaded.name} gives other numbers in a padded batch than for one row at a time, "
-        "so it cannot be measured in batches"
-    )
-
-
-def alone_above(config: Any) -> int | None:
-    """Rows longer than this must not share a batch; None where all may.
-
-    Models that stretch their rotary angles by the longest row in sight would stretch them for
+    Models that stretch their rotary angles by the longest row of a batch would stretch them for
     its neighbours too.
     """
     text = config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    # Some models keep one set of parameters for each type of layer.
+    # Some models keep one set of parameters per type of layer.
     each = [one for one in rope.values() if isinstance(one, dict)] or [rope]
     stretched = [one for one in each if one.get("rope_type") in ("dynamic", "longrope")]
     if not stretched:
@@ -137,71 +137,100 @@ def alone_above(config: Any) -> int | None:
     return min(int(one.get("original_max_position_embeddings") or usual) for one in stretched)
 
 
-def _true(
-    loaded: Loaded,
-    rows: Sequence[NDArray[Any]],
-    plain: Sequence[torch.Tensor],
-    way: BatchingMode,
-    after: After | None,
-) -> bool:
-    """Whether a batch run this way gives every row its own logits."""
-    if way.batching == "packed" and not _may_pack(loaded.model.config.get_text_config()):
-        return False
-    try:
-        batch = _logits(loaded, rows, way, after)
-    except Exception as error:  # a model of another make: whatever it trips over
-        # want of memory says nothing of the model: another time it would be packed, to other bits
-        if way.batching != "packed" or OutOfMemory.of(error):
-            raise
-        return False
-    allowed = _BATCH.get(loaded.dtype, _BATCH_NARROW)
-    return all(_close(found, one, allowed) for found, one in zip(batch, plain, strict=True))
+def choose_layout(loaded: Loaded) -> ModelLayout:
+    """Find the cheapest mode whose logits equal those of single rows through the plain model.
 
-
-def _may_pack(config: Any) -> bool:
-    """False for attention whose reach the probe's short rows cannot show."""
-    kinds = set(getattr(config, "layer_types", None) or ())
-    return kinds <= {"full_attention", "sliding_attention"} and not getattr(
-        config, "attention_chunk_size", None
+    Raises:
+        UsageError: Even whole padded batches differ from one row at a time.
+    """
+    rows = _probe_rows(loaded)
+    with torch.inference_mode():
+        plain = [_logits(loaded, [row], BatchingMode("padded", False))[0] for row in rows]
+        transform = _transform_of(loaded, rows[0], plain[0])
+        for batching in ("packed", "padded", "masked"):
+            mode = BatchingMode(batching, split_head=transform is not None)
+            if not _agrees(loaded, rows, plain, mode, transform):
+                continue
+            if loaded.precision == "int8":
+                twin = quantize(loaded, None if transform is plain_logits else transform)
+                head = twin.head if mode.split_head and twin.head is not None else WholeHead()
+                return ModelLayout(mode, twin.model, head)
+            if transform is None:
+                return ModelLayout(mode, loaded.model, WholeHead())
+            tiled = TiledHead(loaded.model.get_output_embeddings(), transform, loaded.device)
+            return ModelLayout(mode, loaded.model, tiled)
+    raise UsageError(
+        f"{loaded.name} computes other numbers in a padded batch than for one row at a time, "
+        "so it cannot be measured in batches",
+        hint="choose another weak model with --weak",
     )
 
 
+def _probe_rows(loaded: Loaded) -> list[NDArray[np.int64]]:
+    """Return three rows of random ids, the longest first and longer than a short sliding window."""
+    config = loaded.model.config.get_text_config()
+    reach = getattr(config, "sliding_window", None) or 0
+    longest = 9 if reach + 9 > _LONGEST_PROBE else reach + 9
+    longest = min(longest, loaded.window or longest)
+    draw = np.random.default_rng(0).integers(0, int(config.vocab_size), size=(3, longest))
+    return [draw[i, : max(longest - 3 * i, 1)] for i in range(3)]
+
+
 def _logits(
-    loaded: Loaded, rows: Sequence[NDArray[Any]], way: BatchingMode, after: After | None = None
+    loaded: Loaded,
+    rows: Sequence[NDArray[Any]],
+    mode: BatchingMode,
+    transform: LogitTransform | None = None,
 ) -> list[torch.Tensor]:
-    """[t, v] of every row."""
-    states, base = states_of(loaded.model, loaded.device, rows, way)
-    if after is not None and way.lean:
-        states = after(loaded.model.get_output_embeddings()(states))
+    """Return [t, v] of every row."""
+    states, base = states_of(loaded.model, loaded.device, rows, mode)
+    if transform is not None and mode.split_head:
+        states = transform(loaded.model.get_output_embeddings()(states))
     return [states[start : start + len(row)] for start, row in zip(base, rows, strict=True)]
 
 
-def _split(loaded: Loaded, row: NDArray[Any], plain: torch.Tensor) -> After | None:
-    """What turns the head's output into the model's logits; None where body and head stick."""
+def _transform_of(loaded: Loaded, row: NDArray[Any], plain: torch.Tensor) -> LogitTransform | None:
+    """Find what turns the head's output into the model's logits; None where the head stays put."""
     model = loaded.model
     if model.get_output_embeddings() is None or model.base_model is model:
         return None
     gaps = {}
-    for after in afters(model.config.get_text_config()):
+    for transform in logit_transforms(model.config.get_text_config()):
         try:
-            [apart] = _logits(loaded, [row], BatchingMode("padded", True), after)
-        except (TypeError, ValueError, AttributeError):  # a body of another make
+            [apart] = _logits(loaded, [row], BatchingMode("padded", True), transform)
+        except (TypeError, ValueError, AttributeError):  # a body with another interface
             return None
-        gaps[after] = _gap(apart, plain)
+        gaps[transform] = _gap(apart, plain)
     # the nearest: where logits are small, one without the model's soft cap is near as well
-    best = min(gaps, key=lambda after: np.nan_to_num(gaps[after]))
+    best = min(gaps, key=lambda transform: np.nan_to_num(gaps[transform]))
     return None if gaps[best] > _HEAD.get(plain.dtype, _HEAD_NARROW) else best
 
 
-def _chosen(loaded: Loaded, way: BatchingMode, after: After | None) -> ModelLayout:
-    if loaded.precision == "int8":
-        twin = prepare(loaded, None if after is plain_logits else after)
-        head = twin.head if way.lean and twin.head is not None else WholeHead()
-        return ModelLayout(way, twin.model, head)
-    if after is None:
-        return ModelLayout(way, loaded.model, WholeHead())
-    tiled = TiledHead(loaded.model.get_output_embeddings(), after, loaded.device)
-    return ModelLayout(way, loaded.model, tiled)
+def _agrees(
+    loaded: Loaded,
+    rows: Sequence[NDArray[Any]],
+    plain: Sequence[torch.Tensor],
+    mode: BatchingMode,
+    transform: LogitTransform | None,
+) -> bool:
+    """Return whether a batch run in this mode gives every row its own logits."""
+    packs = mode.batching == "packed"
+    config = loaded.model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    # attention whose reach the probe's short rows cannot show
+    far = kinds - {"full_attention", "sliding_attention"}
+    if packs and (far or getattr(config, "attention_chunk_size", None)):
+        return False
+    try:
+        batch = _logits(loaded, rows, mode, transform)
+    except Exception as error:  # architectures fail to pack in many ways
+        # out of memory does not mean that the model cannot be packed: another time it would be,
+        # and its bits would differ
+        if not packs or OutOfMemory.of(error):
+            raise
+        return False
+    allowed = _BATCH.get(loaded.dtype, _BATCH_NARROW)
+    return all(_close(found, one, allowed) for found, one in zip(batch, plain, strict=True))
 
 
 def _close(found: torch.Tensor, plain: torch.Tensor, allowed: float) -> bool:
@@ -210,33 +239,19 @@ def _close(found: torch.Tensor, plain: torch.Tensor, allowed: float) -> bool:
 
 
 def _gap(found: torch.Tensor, plain: torch.Tensor) -> float:
-    """Relative difference of logits [t, v], root mean square.
+    """Return the relative difference of logits [t, v], root mean square.
 
-    What all logits of a token share says nothing, and in some models dwarfs what differs.
+    An offset common to all logits of a token means nothing, and in some models dwarfs the
+    differences between them, so it is removed. Entries that are not finite (ids that a model rules
+    out, a broken model) must be the same in both, else the gap is inf.
     """
-    if found.shape != plain.shape or not _same_holes(found, plain):
+    if found.shape != plain.shape:
+        return float("inf")
+    holes = ~torch.isfinite(plain)
+    same = torch.equal(found.nan_to_num(0.0)[holes], plain.nan_to_num(0.0)[holes])
+    if not same or not torch.isfinite(found[~holes]).all():
         return float("inf")
     found, plain = (each.float().nan_to_num(0.0, 0.0, 0.0) for each in (found, plain))
     both = (found - plain, plain)
     off, size = (each - each.mean(dim=-1, keepdim=True) for each in both)
     return float(off.square().mean().sqrt() / size.square().mean().sqrt())
-
-
-def _same_holes(found: torch.Tensor, plain: torch.Tensor) -> bool:
-    """Whether what is no number (ids that a model rules out, a broken model) is so in both."""
-    hole = ~torch.isfinite(plain)
-    if not hole.any():
-        return bool(torch.isfinite(found).all())
-    return torch.equal(found.nan_to_num(0.0)[hole], plain.nan_to_num(0.0)[hole]) and bool(
-        torch.isfinite(found[~hole]).all()
-    )
-
-
-def _probe_rows(loaded: Loaded) -> list[NDArray[np.int64]]:
-    """Three rows, the longest first (beyond a short sliding window), with ids from everywhere."""
-    config = loaded.model.config.get_text_config()
-    reach = getattr(config, "sliding_window", None) or 0
-    longest = 9 if reach + 9 > _LONGEST_PROBE else reach + 9
-    longest = min(longest, loaded.window or longest)
-    draw = np.random.default_rng(0).integers(0, int(config.vocab_size), size=(3, longest))
-    return [draw[i, : max(longest - 3 * i, 1)] for i in range(3)]

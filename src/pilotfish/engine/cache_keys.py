@@ -1,4 +1,4 @@
-"""The name of a measurement: everything its numbers depend on, hashed."""
+"""The key of a measurement: a hash of everything its numbers depend on."""
 
 import hashlib
 import json
@@ -18,15 +18,23 @@ SIGNAL_FORMAT = 1
 
 Raise it by one in a change after which the same rows and model give another signal: other token
 ids, scored tokens, values, reasons, batches or columns. Shards measured before are then never
-reused. Leave it alone when files move, names change, or a signal is added: users keep their shards.
-tests/goldens/signals.json holds the numbers of this version, and a test compares them.
+reused. Do not raise it when files move, names change, or a signal is added: users keep their
+shards. tests/goldens/signals.json holds the numbers of this version, and a test compares them.
 """
 
 
 def stage_spec(
     fingerprint: str, need: Need, loaded: Loaded, *, max_length: int, token_budget: int
 ) -> dict[str, Any]:
-    """What decides the numbers of one need over one pool, in plain words for the manifest."""
+    """Return everything the numbers of one need depend on, readable, for the manifest.
+
+    Args:
+        fingerprint: Of the pool.
+        need: What is measured.
+        loaded: The model.
+        max_length: Tokens per row.
+        token_budget: Tokens per batch.
+    """
     return {
         "pool": fingerprint,
         "need": need.name,
@@ -39,9 +47,9 @@ def stage_spec(
         "precision": loaded.precision,
         "kernels": kernels().name if loaded.precision == "int8" else None,
         "device": loaded.device.type,
-        # instruction sets sum in other orders, and have other int8 products
+        # instruction sets sum in different orders, and have different int8 products
         "cpu": torch.backends.cpu.get_cpu_capability() if loaded.device.type == "cpu" else None,
-        # sums inside one product are cut by the number of threads: other bits on a CPU
+        # on a CPU, the number of threads splits the sums inside one product: other bits
         "threads": torch.get_num_threads() if loaded.device.type == "cpu" else None,
         "attention": loaded.attention,
         "packages": {each.__name__: each.__version__ for each in (torch, transformers)},
@@ -50,6 +58,6 @@ def stage_spec(
 
 
 def stage_key(spec: Mapping[str, Any]) -> str:
-    """A folder name: the need, then 16 hex digits over the whole spec."""
+    """Return a folder name: the need, then 16 hex digits over the whole spec."""
     payload = json.dumps(dict(spec), sort_keys=True).encode()
     return f"{spec['need']}-{hashlib.sha256(payload).hexdigest()[:16]}"

@@ -1,6 +1,6 @@
-"""What a classifier says to texts: log-probabilities of the classes, and states to look at."""
+"""Predictions of a classifier: log-probabilities of its classes, and pooled states."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,12 @@ MAX_LENGTH = 512
 
 @dataclass(frozen=True)
 class Predictions:
-    """n texts judged by one classifier. Rows with a reason hold nan.
+    """What a classifier predicts for n texts; rows with a reason hold nan."""
 
-    log_probs [n, K] nats; states [n, d] or None: mean of the last hidden states of an encoder, the
-    last token's of a causal model. reason [n]: "" where there is a prediction.
-    """
-
-    log_probs: Floats
-    reason: Texts
-    states: Floats | None = None
-    truncated: NDArray[np.bool_] | None = None
+    log_probs: Floats  # [n, k] nats
+    reason: Texts  # [n] "" where there is a prediction
+    states: Floats | None  # [n, d] mean last hidden state of an encoder, last token's of a decoder
+    truncated: NDArray[np.bool_]  # [n]
 
 
 def classify(
@@ -40,54 +36,43 @@ def classify(
     states: bool = False,
     token_budget: int | None = None,
 ) -> Predictions:
-    """Ask a classifier (`models.load_classifier`) about texts, many at a time, dropout off.
+    """Classify texts in batches, dropout off.
 
-    Neither order, batches nor padding change a number beyond fp32 rounding. max_length: tokens
-    read of a text; None: 512, at most the model's window.
+    Order, batches and padding change no number beyond fp32 rounding.
+
+    Args:
+        loaded: A classifier of `models.load_classifier`.
+        examples: The n texts.
+        max_length: Tokens read of a text, at most the model's window; None for 512.
+        states: Whether to return pooled states too.
+        token_budget: Tokens per batch; None for a default of the device.
     """
     limit = clamp_max_length(max_length or MAX_LENGTH, loaded.window)
     rows = encode_texts(examples, loaded.tokenizer, limit)
-    usable = [i for i, row in enumerate(rows) if not row.reason]
-    logs = np.full((len(rows), _classes(loaded)), np.nan)
-    seen: Floats | None = None
-    for places, found, pooled in _batches(loaded, rows, usable, states, token_budget):
-        logs[places] = found
-        if pooled is not None:
-            seen = np.full((len(rows), pooled.shape[1]), np.nan) if seen is None else seen
-            seen[places] = pooled
+    usable = np.array([i for i, row in enumerate(rows) if not row.reason], dtype=np.int64)
+    logs = np.full((len(rows), int(loaded.model.config.num_labels)), np.nan)
+    pooled: Floats | None = None
+    loaded.model.eval()
+    budget = token_budget or default_budget(loaded.device)
+    for batch in plan([len(rows[i].ids) for i in usable], budget):
+        places = usable[batch]
+        ids, mask = (each.to(loaded.device) for each in padded([rows[i] for i in places]))
+        with torch.inference_mode():
+            logits, found = read(loaded.model, ids, mask, states=states)
+            logs[places] = torch.log_softmax(logits.double(), -1).cpu().numpy()
+        if found is not None:
+            if pooled is None:
+                pooled = np.full((len(rows), found.shape[1]), np.nan)
+            pooled[places] = found.double().cpu().numpy()
     reason = np.array([row.reason for row in rows], dtype=object)
     finite = np.isfinite(logs).all(axis=1)
     reason[~finite & (reason == "")] = "nonfinite"
     logs[~finite] = np.nan
-    return Predictions(logs, reason, seen, np.array([row.truncated for row in rows], dtype=bool))
-
-
-def _classes(loaded: Loaded) -> int:
-    return int(loaded.model.config.num_labels)
-
-
-def _batches(
-    loaded: Loaded,
-    rows: Sequence[Encoded],
-    usable: Sequence[int],
-    states: bool,
-    token_budget: int | None,
-) -> Iterator[tuple[NDArray[np.int64], Floats, Floats | None]]:
-    places = np.array(usable, dtype=np.int64)
-    budget = token_budget or default_budget(loaded.device)
-    loaded.model.eval()
-    for batch in plan([len(rows[i].ids) for i in usable], budget):
-        ids, mask = padded([rows[i] for i in places[batch]])
-        with torch.inference_mode():
-            logits, pooled = read(
-                loaded.model, ids.to(loaded.device), mask.to(loaded.device), states=states
-            )
-            logs = torch.log_softmax(logits.double(), -1).cpu().numpy()
-        yield places[batch], logs, None if pooled is None else pooled.double().cpu().numpy()
+    return Predictions(logs, reason, pooled, np.array([row.truncated for row in rows], dtype=bool))
 
 
 def padded(rows: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-    """(ids, mask) [b, t] int64, padded on the right with id 0, a real token for many tokenizers."""
+    """Return (ids, mask) [b, t] int64, padded on the right with id 0, which can be a real token."""
     lengths = np.array([len(row.ids) for row in rows])
     mask = np.arange(lengths.max()) < lengths[:, None]
     ids = np.zeros(mask.shape, dtype=np.int64)
@@ -98,10 +83,19 @@ def padded(rows: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
 def read(
     model: Any, ids: Tensor, mask: Tensor, *, states: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """(logits [b, K], pooled states [b, d] where asked for) of a padded batch.
+    """Run a classifier over a padded batch.
 
-    Of a causal model the last real token by the mask: its own code would look for the padding id,
-    which may be a real token.
+    A causal model is read at the last real token by the mask: its own code would look for the
+    padding id, which can be a real token.
+
+    Args:
+        model: The classifier.
+        ids: [b, t].
+        mask: [b, t] 1 at real tokens.
+        states: Whether to pool states.
+
+    Returns:
+        Logits [b, k], and pooled states [b, d] if requested.
     """
     score = getattr(model, "score", None)
     if score is not None:

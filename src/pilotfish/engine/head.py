@@ -1,104 +1,69 @@
-"""From states to what is asked of each token's distribution, tile by tile of the vocabulary."""
+"""Output heads: from hidden states to per-token facets, tile by tile of the vocabulary."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from pilotfish.engine.signals import Tile, facts
+from pilotfish.engine.signals.vocabulary import (
+    FacetRequest,
+    Facets,
+    Tile,
+    gather,
+    gather_in_blocks,
+)
 
-_WHOLE = 256  # tokens at a time where their logits are there already
+_WHOLE_ROWS = 256  # tokens at a time where their full logits exist already
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
-After = Callable[[torch.Tensor], torch.Tensor]
+LogitTransform = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TiledHead:
-    """A linear head, applied to a tile of the vocabulary at a time, for some tokens at a time."""
+    """A linear head, applied to one tile of the vocabulary and one block of tokens at a time."""
 
-    def __init__(self, linear: Any, after: After, device: torch.device) -> None:
+    def __init__(self, linear: Any, transform: LogitTransform, device: torch.device) -> None:
+        self.transform = transform
         self._weight, self._bias = linear.weight, getattr(linear, "bias", None)
-        self._after = after
         self._rows, self._width = tile_size(device)
 
-    def facts(
-        self,
-        states: torch.Tensor,
-        targets: torch.Tensor,
-        facets: Collection[str],
-        k: int,
-        *,
-        real_ids: int | None = None,
-        uniform: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Facts of m tokens, from the states [m, d] that predict them; ids `targets` [m]."""
-        return joined(
-            [
-                facts(self.tiles(some), ids, facets, k, real_ids=real_ids, uniform=chance)
-                for some, ids, chance in blocks_of(states, targets, uniform, self._rows)
-            ]
+    def facets(self, states: torch.Tensor, request: FacetRequest) -> Facets:
+        """Return the facets of m tokens from the states [m, d] that predict them."""
+        return gather_in_blocks(
+            lambda block, part: gather(self._tiles(block), part), states, request, self._rows
         )
 
-    def tiles(self, states: torch.Tensor) -> Iterator[Tile]:
-        """Logits [m, w] in fp32, of ids first, first + 1, ..."""
+    def _tiles(self, states: torch.Tensor) -> Iterator[Tile]:
         for first in range(0, len(self._weight), self._width):
-            here = slice(first, first + self._width)
-            bias = None if self._bias is None else self._bias[here]
-            yield first, self._after(F.linear(states, self._weight[here], bias)).float()
+            ids = slice(first, first + self._width)
+            bias = None if self._bias is None else self._bias[ids]
+            yield first, self.transform(F.linear(states, self._weight[ids], bias)).float()
 
 
 class WholeHead:
-    """For models whose logits cannot be made apart: `states` are the logits [m, v]."""
+    """The head of a model whose body and head cannot be run apart: its states are logits."""
 
-    def facts(
-        self,
-        states: torch.Tensor,
-        targets: torch.Tensor,
-        facets: Collection[str],
-        k: int,
-        *,
-        real_ids: int | None = None,
-        uniform: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """See `TiledHead`."""
-        return joined(
-            [
-                facts([(0, some.float())], ids, facets, k, real_ids=real_ids, uniform=chance)
-                for some, ids, chance in blocks_of(states, targets, uniform, _WHOLE)
-            ]
+    def facets(self, logits: torch.Tensor, request: FacetRequest) -> Facets:
+        """Return the facets of m tokens from the logits [m, v] that predict them."""
+        return gather_in_blocks(
+            lambda block, part: gather([(0, block.float())], part), logits, request, _WHOLE_ROWS
         )
 
 
-def blocks_of(
-    states: torch.Tensor, targets: torch.Tensor, uniform: torch.Tensor | None, size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-    """States, targets and chances, at most `size` tokens at a time; none at all are one block."""
-    for first in range(0, max(len(states), 1), size):
-        here = slice(first, first + size)
-        yield states[here], targets[here], None if uniform is None else uniform[here]
-
-
-def joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The facts of all blocks, one after the other."""
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
 def tile_size(device: torch.device) -> tuple[int, int]:
-    """Tokens and ids of a tile: on a CPU what the caches hold, on a GPU what fills it."""
+    """Return the tokens and ids of a tile: what fits a CPU's caches, or what fills a GPU."""
     return (512, 4096) if device.type == "cpu" else (4096, 16384)
 
 
 def plain_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Logits as the head gives them."""
+    """Return the logits of the head unchanged."""
     return logits
 
 
-_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-
-
-def afters(config: Any) -> list[After]:
-    """What models do to logits after the head, by the names their configs give it."""
-    found: list[After] = [plain_logits]
+def logit_transforms(config: Any) -> list[LogitTransform]:
+    """Return what the model may do to logits after its head, as far as its config names it."""
+    found: list[LogitTransform] = [plain_logits]
     caps = (getattr(config, name, None) for name in _CAPS)
     if cap := next(filter(None, caps), None):
         found.append(lambda logits: cap * torch.tanh(logits / cap))

@@ -1,6 +1,6 @@
-"""Rows laid end to end in one sequence, each blind to the others: no padding, no block mask.
+"""Packed attention: rows laid end to end in one sequence, each attending to itself only.
 
-transformers lets a model's attention be swapped by name. Ours cuts the long sequence back into
+transformers lets a model's attention be replaced by name. Ours cuts the long sequence back into
 rows: neighbours of nearly equal length are padded for the attention step alone, which is a small
 part of the work; every matrix product runs over real tokens only.
 """
@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
-from pilotfish.records import Ints
-
 NAME = "pilotfish_packed"
-# Neighbouring rows share an attention call while padding them costs at most this share more.
+# Neighbouring rows share an attention call while padding them costs at most this factor.
 _STRETCH = 1.25
-# On a CPU a call costs less than padding and copying rows of at least so many numbers.
-_ALONE = 32_768
+# On a CPU, one call per row is cheaper than padding and copying rows of at least this many numbers.
+_SINGLE = 32_768
+# Tensors that models pass to every attention, and that change none.
+_IGNORED = {"position_ids", "cache_position"}
 
 
 class Group(NamedTuple):
@@ -30,8 +30,8 @@ class Group(NamedTuple):
     begin: int  # first token
     rows: int
     longest: int
-    even: bool  # all of one length: no padding at all
-    place: torch.Tensor  # [tokens] where each token stands in the padded [rows, longest]
+    even: bool  # all rows have the same length: no padding at all
+    place: torch.Tensor  # [tokens] index of each token in the padded [rows, longest]
 
 
 class Layout(NamedTuple):
@@ -42,27 +42,35 @@ class Layout(NamedTuple):
 
 
 def layout(lengths: Sequence[int], device: torch.device, width: int = 1) -> Layout:
-    """The layout of rows of these lengths, longest first for the fewest groups.
+    """Lay rows end to end.
 
-    width: numbers that attention handles per token (heads times their size).
+    Args:
+        lengths: Tokens of each row; longest first gives the fewest groups.
+        device: Where the model runs.
+        width: Numbers that attention reads per token (heads times their size).
     """
     positions = np.concatenate([np.arange(length) for length in lengths])
+    single = _SINGLE // width if device.type == "cpu" else max(lengths) + 1
     groups, begin = [], 0
-    alone = _ALONE // width if device.type == "cpu" else max(lengths) + 1
-    for alike in _runs(lengths, alone):
-        groups.append(_group(begin, np.asarray(alike, dtype=np.int64), device))
-        begin += sum(alike)
+    for run in _runs(lengths, single):
+        longest = max(run)
+        place = np.concatenate([row * longest + np.arange(n) for row, n in enumerate(run)])
+        even = min(run) == longest
+        groups.append(Group(begin, len(run), longest, even, torch.from_numpy(place).to(device)))
+        begin += sum(run)
     return Layout(torch.from_numpy(positions)[None].to(device), tuple(groups))
 
 
-def _runs(lengths: Sequence[int], alone: int) -> Iterator[Sequence[int]]:
-    """Neighbours that are cheap to pad to one length, as long runs as possible; rows of at least
-    `alone` tokens by themselves."""
+def _runs(lengths: Sequence[int], single: int) -> Iterator[Sequence[int]]:
+    """Yield runs of neighbours that are cheap to pad to one length, as long as possible.
+
+    A row of at least `single` tokens is a run of its own.
+    """
     first = total = longest = 0
     for last, length in enumerate(lengths):
         wider = max(longest, length)
         if last > first and (
-            wider >= alone or wider * (last + 1 - first) > _STRETCH * (total + length)
+            wider >= single or wider * (last + 1 - first) > _STRETCH * (total + length)
         ):
             yield lengths[first:last]
             first, total, wider = last, 0, length
@@ -70,54 +78,38 @@ def _runs(lengths: Sequence[int], alone: int) -> Iterator[Sequence[int]]:
     yield lengths[first:]
 
 
-def _group(begin: int, lengths: Ints, device: torch.device) -> Group:
-    longest = int(lengths.max())
-    place = np.concatenate([row * longest + np.arange(n) for row, n in enumerate(lengths)])
-    even = bool((lengths == longest).all())
-    return Group(begin, len(lengths), longest, even, torch.from_numpy(place).to(device))
-
-
-_now = threading.local()
-# A model has one attention at a time: threads that share it take turns.
-_turn = threading.RLock()
-
-
-# Tensors that models hand to every attention, and that change none.
-_HARMLESS = {"position_ids", "cache_position"}
+_current = threading.local()  # layout and windows of the batch that this thread runs
+_model_lock = threading.RLock()
 
 
 @contextmanager
-def packed(model: Any, where: Layout) -> Iterator[set[int | None]]:
-    """Inside, the model's attention keeps the rows of `where` apart.
-
-    Gives the sliding windows that its layers ask for (None: none), empty where the model has an
-    attention of its own and never asks ours.
-    """
-    with in_turn():
-        configs = _configs(model)
-        before = [config._attn_implementation for config in configs]
-        _now.layout, _now.windows = where, set()
-        for config in configs:
-            config._attn_implementation = NAME
-        try:
-            yield _now.windows
-        finally:
-            for config, name in zip(configs, before, strict=True):
-                config._attn_implementation = name
-            _now.layout = None
-
-
-@contextmanager
-def in_turn() -> Iterator[None]:
-    """Inside, no other thread changes the attention of a model."""
-    with _turn:
+def attention_lock() -> Iterator[None]:
+    """Keep other threads from changing a model's attention: a model has one at a time."""
+    with _model_lock:
         yield
 
 
-def _configs(model: Any) -> list[Any]:
-    """The config objects that modules of the model read their attention's name from."""
-    found = {id(each.config): each.config for each in model.modules() if hasattr(each, "config")}
-    return list(found.values())
+@contextmanager
+def packed_attention(model: Any, rows: Layout) -> Iterator[set[int | None]]:
+    """Make the model's attention keep the rows of a layout apart, inside the context.
+
+    Yields:
+        The sliding windows of the layers that ran (None: no window). It stays empty where the
+        model has its own attention code and never calls ours.
+    """
+    with attention_lock():
+        # the config objects from which modules of the model read their attention's name
+        configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+        before = {key: config._attn_implementation for key, config in configs.items()}
+        _current.layout, _current.windows = rows, set()
+        for config in configs.values():
+            config._attn_implementation = NAME
+        try:
+            yield _current.windows
+        finally:
+            for key, config in configs.items():
+                config._attn_implementation = before[key]
+            _current.layout = None
 
 
 def attention(
@@ -132,25 +124,42 @@ def attention(
     softcap: float | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within rows: query [1, h, t, d], key and value [1, g, t, d] with g | h;
-    gives [1, t, h, d]. ValueError for tensors that would change it (a mask, sinks, biases)."""
+    """Compute causal attention within rows; the signature is that of transformers.
+
+    Args:
+        module: The calling layer, not used.
+        query: [1, h, t, d].
+        key: [1, g, t, d], where g divides h.
+        value: [1, g, t, d].
+        attention_mask: Must be None.
+        scaling: Factor of the scores; None for d ** -0.5.
+        sliding_window: How many tokens a token sees, itself included; None for all before it.
+        softcap: Bound of a tanh over the scores, if the model has one.
+        more: Arguments that do not change attention.
+
+    Returns:
+        [1, t, h, d], and None for the attention weights.
+
+    Raises:
+        ValueError: A tensor would change attention (a mask, sinks, biases).
+    """
     del module
-    strange = {name for name, value in more.items() if torch.is_tensor(value)} - _HARMLESS
+    strange = {name for name, each in more.items() if torch.is_tensor(each)} - _IGNORED
     if attention_mask is not None or strange:
         raise ValueError(f"attention with {', '.join(sorted(strange)) or 'a mask'} is not packed")
-    _now.windows.add(sliding_window)
+    _current.windows.add(sliding_window)
     out = query.new_empty((query.shape[2], query.shape[1], value.shape[-1]))
-    for group in _now.layout.groups:
+    for group in _current.layout.groups:
         tokens = slice(group.begin, group.begin + len(group.place))
-        q, k, v = (_spread(each[0, :, tokens], group) for each in (query, key, value))
+        q, k, v = (_padded(each[0, :, tokens], group) for each in (query, key, value))
         done = _causal(q, k, v, scaling, sliding_window, softcap)  # [rows, h, longest, d]
         flat = done.transpose(1, 2).reshape(-1, *out.shape[1:])
         out[tokens] = flat if group.even else flat[group.place]
     return out[None], None
 
 
-def _spread(part: torch.Tensor, group: Group) -> torch.Tensor:
-    """[h, tokens, d] -> [rows, h, longest, d]; what pads is zero, and behind every real token."""
+def _padded(part: torch.Tensor, group: Group) -> torch.Tensor:
+    """[h, tokens, d] -> [rows, h, longest, d], with zeros behind the real tokens of each row."""
     heads, _, width = part.shape
     if not group.even:
         padded = part.new_zeros((heads, group.rows * group.longest, width))

@@ -1,4 +1,4 @@
-"""Sampled answers: the same ones on every machine of a kind, whatever else is asked beside them."""
+"""Sampled answers: the same on every machine of a kind, whatever other rows are answered."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from torch import Tensor
 from pilotfish.engine.generate import Generated, decode, encode_batch
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
-from pilotfish.records import Example
+from pilotfish.records import Example, Ints
 
-Drawn = tuple[bytes, int]  # what names a draw: digest of the prompt's ids, number of the sample
+Draw = tuple[bytes, int]  # identifies a sample: digest of the prompt's ids, number of the sample
 
 
 def sample(
@@ -25,74 +25,101 @@ def sample(
     max_new_tokens: int,
     batch_tokens: int | None = None,
 ) -> list[list[Generated] | str]:
-    """For every example `samples` answers drawn at a temperature, or the reason why none.
+    """Draw answers to each example's prompt.
 
-    A token is drawn from the whole distribution (no top-k, no top-p) by the inverse of its
-    cumulative sum, at a point that a hash of seed, prompt, sample number and position gives. So a
-    draw depends on the other rows of its batch only as far as their last digits reach the logits,
-    and equal prompts get equal samples. Raises UsageError without a sample or with a temperature
-    that is not above 0.
+    A token is drawn from the whole distribution (no top-k, no top-p) by inverse transform
+    sampling, at a point that is a hash of seed, prompt, sample number and position. So a draw
+    depends on the other rows of its batch only as far as their rounding reaches the logits, and
+    equal prompts get equal samples.
+
+    Args:
+        loaded: A causal language model.
+        examples: The n rows; their own answers are not read.
+        samples: Answers per row.
+        temperature: Divides the logits.
+        seed: Another seed draws other answers.
+        max_new_tokens: Tokens per answer.
+        batch_tokens: Padded tokens per batch, answers included; None for a default of the device.
+
+    Returns:
+        For each example its samples, or the reason why it has none.
+
+    Raises:
+        UsageError: `samples` is below 1, or the temperature is not above 0.
     """
     if samples < 1 or not 0 < temperature < float("inf"):
         raise UsageError(
             f"cannot draw {samples} samples at temperature {temperature}",
             hint="--samples must be at least 1 and --temperature above 0",
         )
-    asked = encode_batch(loaded, examples, max_new_tokens)
-    draws = [(key, number) for key in asked.found.key for number in range(samples)]
-    vocabulary = len(loaded.tokenizer)
+    prompts = encode_batch(loaded, examples, max_new_tokens)
+    draws = [(key, number) for key in prompts.found.key for number in range(samples)]
     written = decode(
-        loaded, [ids for ids in asked.ids for _ in range(samples)],
+        loaded,
+        [ids for ids in prompts.ids for _ in range(samples)],
         [key + number.to_bytes(4, "big") for key, number in draws],
-        room=max_new_tokens, batch_tokens=batch_tokens,
-        watch=lambda batch, longest: Draw(
-            [draws[i] for i in batch], longest, seed=seed, temperature=temperature,
-            vocabulary=vocabulary,
-        ),
-    )  # fmt: skip
-    found: list[list[Generated] | str] = [str(reason) for reason in asked.reason]
-    for place, kind in zip(asked.places, asked.found.kind, strict=True):
+        Sampler(draws, seed=seed, temperature=temperature, vocabulary=len(loaded.tokenizer)),
+        room=max_new_tokens,
+        batch_tokens=batch_tokens,
+    )
+    found: list[list[Generated] | str] = [str(reason) for reason in prompts.reason]
+    for place, kind in zip(prompts.places, prompts.found.kind, strict=True):
         found[place] = written[kind * samples : (kind + 1) * samples]
     return found
 
 
-class Draw:
-    """Draws one token per row and leaves it as the only one that can be taken."""
+class Sampler:
+    """Draws one token per row and makes it the only one that can be taken."""
 
     def __init__(
-        self,
-        rows: Sequence[Drawn],
-        longest: int,
-        *,
-        seed: int,
-        temperature: float,
-        vocabulary: int,
+        self, draws: Sequence[Draw], *, seed: int, temperature: float, vocabulary: int
     ) -> None:
+        """Prepare the draws of all batches.
+
+        Args:
+            draws: What identifies each of the answers.
+            seed: Another seed draws other answers.
+            temperature: Divides the logits.
+            vocabulary: Ids from here on only pad the head and are never drawn.
+        """
         self.chances: list[Tensor] = []  # at the temperature
-        self._rows, self._longest, self._seed = rows, longest, seed
+        self._draws, self._seed = draws, seed
         self._temperature, self._vocabulary = temperature, vocabulary
 
+    def start(self, batch: Ints, longest: int) -> None:
+        """Begin a batch."""
+        self.chances = []
+        self._batch, self._longest = [self._draws[i] for i in batch], longest
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """ids so far [b, t] and logits [b, v] -> 0 at the token drawn, -inf elsewhere."""
+        """Return logits [b, v]: 0 at the token drawn, -inf elsewhere."""
         position = input_ids.shape[1] - self._longest
-        points = [point(self._seed, row, position) for row in self._rows]
+        points = [point(self._seed, draw, position) for draw in self._batch]
         tokens, chances = pick(scores[:, : self._vocabulary], points, self._temperature)
         self.chances.append(chances)
         forced = torch.full_like(scores, -torch.inf)
         return forced.scatter_(1, tokens.to(scores.device)[:, None], 0.0)
 
 
-def point(seed: int, row: Drawn, position: int) -> float:
-    """A number in [0, 1) with 53 random bits, a function of what is drawn alone."""
-    key, number = row
+def point(seed: int, draw: Draw, position: int) -> float:
+    """Return a number in [0, 1) with 53 random bits that depends on the arguments only."""
+    key, number = draw
     text = f"{seed}:{number}:{position}:".encode() + key
     return (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 11) / 2**53
 
 
 def pick(logits: Tensor, points: Sequence[float], temperature: float) -> tuple[Tensor, Tensor]:
-    """Tokens [b] at `points` [b] of the cumulative distribution, and their probabilities [b].
+    """Draw one token per row.
 
-    In float64: summed in fp32, a vocabulary of 10^5 loses its tail.
+    The sums are float64: in fp32, a vocabulary of 10^5 loses its tail.
+
+    Args:
+        logits: [b, v].
+        points: [b] in [0, 1), where the cumulative distribution is inverted.
+        temperature: Divides the logits.
+
+    Returns:
+        Tokens [b] and their probabilities [b].
     """
     wide = (logits.cpu() if logits.device.type == "mps" else logits).double()
     chances = torch.softmax(wide / temperature, dim=-1)

@@ -1,6 +1,6 @@
-"""One file per judgement, and the verdict that turns judged items into intervals and sentences.
+"""Metrics, one file each, and evaluated items: their lines, files and imports.
 
-Importing this room loads no torch: metrics fetch the engine when they are asked to judge.
+Importing this room loads no torch: metrics import the engine when they run a model.
 """
 
 from pilotfish.evaluation.accuracy import Accuracy

@@ -1,4 +1,4 @@
-"""accuracy: among the candidate answers, does the model find the right one likeliest?"""
+"""accuracy: does the model find the right one among the candidate answers likeliest?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pilotfish.evaluation.items import UNBOUNDED, Item
-from pilotfish.records import Example, Floats, Measured
+from pilotfish.records import Example, Floats
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
@@ -18,68 +18,52 @@ class Accuracy:
     """1 where the likeliest candidate is the expected answer, else 0. In {0, 1}, higher is better.
 
     Candidates are the distinct answers of the test rows; the model's answer is the one with the
-    least summed NLL given the row's prompt, ties going to the first in sorted order. Nothing is
-    generated, so a model that has not learned the form of an answer is still judged on its
+    smallest summed NLL given the row's prompt, ties going to the first in sorted order. Nothing is
+    generated, so a model that has not learned the form of an answer is still measured by its
     content. A candidate's end mark counts, so that no answer wins by being another's beginning;
     long candidates pay for their length: this is P(answer | prompt), not a mean.
-    A row with a candidate that cannot be scored cannot be judged (value None).
+    A row with a candidate that cannot be scored has the value None.
 
-    A classifier answers by its head instead: the likeliest of its own classes, with the
-    probability it gives it. An expected answer that is none of them counts as missed.
+    A classifier answers with its likeliest class and that class's probability. An expected answer
+    that is not one of its classes counts as wrong.
     """
 
     name: str = "accuracy"
     higher_is_better: bool = True
 
     def items(self, loaded: "Loaded", examples: Sequence[Example]) -> list[Item]:
-        """Every row against every candidate, or against every class of a head."""
-        if classes := head_of(loaded):
-            return self._classified(loaded, examples, classes)
-        from pilotfish.engine.likelihood import choice_nll
+        """Return one item per row, from every candidate or from every class of a classifier."""
+        classes, limit = head_of(loaded), loaded.window or UNBOUNDED
+        is_classifier = bool(classes)
+        logs: Sequence[Floats]  # per row [k] log-probabilities, nan where there are none
+        if is_classifier:
+            from pilotfish.engine.classify import classify
 
-        candidates = sorted({example.response for example in examples})
-        found = choice_nll(
-            loaded,
-            examples,
-            [candidates] * len(examples),
-            max_length=loaded.window or UNBOUNDED,
-        )
-        return [
-            self._item(example, candidates, costs)
-            for example, costs in zip(examples, found, strict=True)
-        ]
+            logs = list(classify(loaded, examples, max_length=limit).log_probs)
+        else:
+            from pilotfish.engine.likelihood import choice_nll
 
-    def _classified(
-        self, loaded: "Loaded", examples: Sequence[Example], classes: Sequence[str]
-    ) -> list[Item]:
-        from pilotfish.engine.classify import classify
-
-        found = classify(loaded, examples, max_length=loaded.window or UNBOUNDED)
-        rows = zip(examples, found.log_probs, found.reason, strict=True)
-        return [
-            Item(example.id, self.name, None, None, example.response)
-            if reason
-            else self._chosen(example, classes, logs)
-            for example, logs, reason in rows
-        ]
-
-    def _chosen(self, example: Example, classes: Sequence[str], logs: Floats) -> Item:
-        """log_probs [K] -> the class they favour, the first of equals."""
-        best = int(np.argmax(logs))
-        right = float(classes[best] == example.response)
-        sure = min(float(np.exp(logs[best])), 1.0)
-        return Item(example.id, self.name, right, classes[best], example.response, sure)
-
-    def _item(self, example: Example, candidates: Sequence[str], costs: Measured) -> Item:
-        if not np.isfinite(costs.total).all():
-            return Item(example.id, self.name, None, None, example.response)
-        chosen = candidates[int(np.argmin(costs.total))]
-        right = float(chosen == example.response)
-        return Item(example.id, self.name, right, chosen, example.response)
+            classes = tuple(sorted({example.response for example in examples}))
+            candidates = [classes] * len(examples)
+            logs = [
+                -one.total for one in choice_nll(loaded, examples, candidates, max_length=limit)
+            ]
+        items = []
+        for example, row in zip(examples, logs, strict=True):
+            if not np.isfinite(row).all():
+                items.append(Item(example.id, self.name, None, None, example.response))
+                continue
+            best = int(np.argmax(row))  # the first of equals
+            value = float(classes[best] == example.response)
+            confidence = min(float(np.exp(row[best])), 1.0) if is_classifier else None
+            items.append(
+                Item(example.id, self.name, value, classes[best], example.response, confidence)
+            )
+        return items
 
 
 def head_of(loaded: "Loaded") -> tuple[str, ...]:
-    """The classes of a classifier in the order of its head; () for a language model."""
+    """Return a classifier's classes in the order of its head; () for a language model."""
     if not type(loaded.model).__name__.endswith("ForSequenceClassification"):
         return ()
     labels = loaded.model.config.id2label

@@ -9,11 +9,18 @@ from pilotfish.records import Example
 
 FEW = 20  # more distinct answers than this are not classes
 SHORT = 64  # characters; most answers must be this short to be right or wrong as a whole
-_EACH = 5  # rows a distinct answer needs on average to pass for a class
+_EACH = 5  # rows per distinct answer, on average, for the answers to be classes
 
 
 def default_metric(examples: Sequence[Example]) -> tuple[str, str]:
-    """(name in METRICS, reason in words). DataError without a single row."""
+    """Choose a metric by the rows' answers.
+
+    Returns:
+        A name in METRICS, and the reason in words.
+
+    Raises:
+        DataError: There is no row.
+    """
     if not examples:
         raise DataError("there are no test rows to judge on", hint="give some with --test DATA")
     if all(example.label is not None for example in examples):
@@ -32,11 +39,9 @@ def default_metric(examples: Sequence[Example]) -> tuple[str, str]:
 
 
 def metric_of_recipe(recipe: Recipe, test: Sequence[Example], progress: Progress) -> str:
-    """The metric asked for, or the one that fits the test rows, said aloud."""
+    """Return the recipe's metric; without one the default, with a note that says why."""
     if recipe.metric:
         return recipe.metric
-    pass
-
     metric, why = default_metric(test)
     progress.note(f"metric: {metric} ({why})")
     return metric

@@ -1,4 +1,4 @@
-"""Items judged elsewhere: lines as ours, or lm-evaluation-harness's samples, joined by content."""
+"""Items evaluated elsewhere, joined by content: our own lines, or samples of lm-eval."""
 
 import hashlib
 import json
@@ -17,6 +17,7 @@ from pilotfish.evaluation.lm_eval_samples import (
     limit_in_results,
     task_in,
 )
+from pilotfish.evaluation.results import commit_items
 from pilotfish.store import Store
 
 ArmSeed = tuple[str, int]
@@ -25,16 +26,13 @@ _HINT = 'an item is one line {"id": ..., "metric": ..., "value": ...}'
 
 @dataclass(frozen=True)
 class Imported:
-    """What one model did, judged elsewhere. limited: on the first documents of a task alone.
-
-    facts: what else its manifest says.
-    """
+    """The items of one model that was evaluated elsewhere."""
 
     items: tuple[Item, ...]
     metric: str
     higher_is_better: bool
-    limited: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    limited: bool = False  # only the first documents of a task were evaluated
+    facts: Mapping[str, Any] = field(default_factory=dict)  # more fields of its manifest
 
     @property
     def digest(self) -> str:
@@ -43,45 +41,73 @@ class Imported:
 
     @property
     def questions(self) -> dict[str, str]:
-        """{item id: hash of the question, "" where nobody knows it}."""
+        """{item id: hash of the question, "" where it is unknown}."""
         return {item.id: item.hash or "" for item in self.items}
 
 
 def read_imported(
     path: Path | str, *, metric: str | None = None, lower_is_better: bool = False
 ) -> Imported:
-    """The items of one file, or of a folder of lm-eval's samples files.
+    """Read the items of one file, or of a folder of lm-eval's samples files.
 
-    metric: which one, where there are several; lm-eval's `name,filter` too. DataError names the
-    line that is no item, UsageError the metrics or filters to choose from.
+    Args:
+        path: The file or folder.
+        metric: A metric, or lm-eval's `name,filter`; None where there is only one.
+        lower_is_better: Whether lower values are better; known for common metrics.
+
+    Raises:
+        DataError: A line is not an item; the message names it.
+        UsageError: There is no such file, or several metrics or filters to choose from.
     """
-    files = _files(Path(path))
-    parts = [_read(each, metric, lower_is_better) for each in files]
-    return merged(parts, str(path))
+    root = Path(path)
+    if root.is_dir():
+        files = sorted(root.rglob("samples_*.jsonl"))
+        if not files:
+            raise UsageError(
+                f"{root} holds no samples_*.jsonl", hint="run lm-eval with --log_samples"
+            )
+    elif root.is_file():
+        files = [root]
+    else:
+        raise UsageError(f"there is no file {root}", hint="check the path of the items")
+    return merged([_read_file(each, metric, lower_is_better) for each in files], str(path))
 
 
 def merged(parts: Sequence[Imported], what: str) -> Imported:
-    """Several files of one model, each of other tasks, as one."""
+    """Join several files of one model, each of other tasks.
+
+    Args:
+        parts: The files, read.
+        what: The source, for error messages.
+
+    Raises:
+        UsageError: The files have different metrics.
+        DataError: An id occurs twice.
+    """
     items = [item for part in parts for item in part.items]
     metrics = sorted({part.metric for part in parts})
     if len(metrics) > 1:
         raise UsageError(
-            f"{what} holds other metrics in every file ({', '.join(metrics)})",
+            f"{what} holds different metrics in different files ({', '.join(metrics)})",
             hint="compare them one by one, naming each with --metric",
         )
     seen: set[str] = set()
     for item in items:
         if item.id in seen:
-            raise DataError(f"{what}: the item '{item.id}' stands twice")
+            raise DataError(f"{what}: the item '{item.id}' occurs twice")
         seen.add(item.id)
-    first = parts[0]
-    return replace(first, items=tuple(items), limited=any(part.limited for part in parts))
+    limited = any(part.limited for part in parts)
+    return replace(parts[0], items=tuple(items), limited=limited)
 
 
 def check_alike(found: Mapping[ArmSeed, Imported]) -> None:
-    """Refuse models that were not asked the same: UsageError for metrics, DataError for items.
+    """Check that all models have the same metric, the same ids, and under each id one question.
 
-    The same ids everywhere, and under each id the same question, as far as hashes are known.
+    Questions are compared by hash, as far as hashes are known.
+
+    Raises:
+        UsageError: Metrics differ.
+        DataError: Items differ; the message names the models, how many differ, and one of them.
     """
     (first, base), *others = found.items()
     for other, imported in others:
@@ -90,39 +116,29 @@ def check_alike(found: Mapping[ArmSeed, Imported]) -> None:
                 f"{_name(other)} was judged by {imported.metric}, {_name(first)} by {base.metric}",
                 hint="name one that all files hold with --metric",
             )
-        _check_items(first, base.questions, other, imported.questions)
+        mine, known = imported.questions, base.questions
+        for (lacks, has), (holds, wanted) in (
+            ((other, mine), (first, known)),
+            ((first, known), (other, mine)),
+        ):
+            if missing := sorted(wanted.keys() - has.keys()):
+                raise DataError(
+                    f"{_name(lacks)} was not judged on {len(missing):,} of the {len(wanted):,} "
+                    f"items of {_name(holds)}, '{missing[0]}' among them",
+                    hint="evaluate every model on the same rows, without --limit",
+                )
+        unlike = sorted(key for key, one in known.items() if one and mine[key] not in ("", one))
+        if unlike:
+            raise DataError(
+                f"{_name(other)} answered other questions than {_name(first)} under "
+                f"{len(unlike):,} of {len(known):,} ids, '{unlike[0]}' among them: "
+                f"{_difference(known[unlike[0]], mine[unlike[0]])}",
+                hint="evaluate every model with the same rows, template and few-shot examples",
+            )
 
 
-def _check_items(
-    first: ArmSeed, asked: Mapping[str, str], other: ArmSeed, questions: Mapping[str, str]
-) -> None:
-    _check_none_lacks(other, questions, first, asked)
-    _check_none_lacks(first, asked, other, questions)
-    unlike = sorted(
-        key for key, known in asked.items() if known and questions[key] not in ("", known)
-    )
-    if unlike:
-        raise DataError(
-            f"{_name(other)} was asked something else than {_name(first)} under {len(unlike):,} of "
-            f"{len(asked):,} ids, '{unlike[0]}' among them: "
-            f"{_why(asked[unlike[0]], questions[unlike[0]])}",
-            hint="judge every model with the same rows, template and few-shot examples",
-        )
-
-
-def _check_none_lacks(
-    model: ArmSeed, has: Mapping[str, str], other: ArmSeed, wanted: Mapping[str, str]
-) -> None:
-    if lacking := sorted({*wanted} - {*has}):
-        raise DataError(
-            f"{_name(model)} was not judged on {len(lacking):,} of the {len(wanted):,} items of "
-            f"{_name(other)}, '{lacking[0]}' among them",
-            hint="judge every model on the same rows, without --limit",
-        )
-
-
-def _why(one: str, other: str) -> str:
-    """Which of the three hashes of lm-eval differ; of ours there is one."""
+def _difference(one: str, other: str) -> str:
+    """Name which of lm-eval's three hashes differ; our own lines have one hash."""
     names = ("the document", "the prompt", "the target")
     pairs = list(zip(one.split(":"), other.split(":"), strict=False))
     if len(pairs) != len(names):
@@ -132,48 +148,37 @@ def _why(one: str, other: str) -> str:
 
 
 def fingerprint_of(imported: Imported) -> str:
-    """sha256 over what was asked, whatever the order."""
-    return _sha(sorted(f"{key}\t{known}" for key, known in imported.questions.items()))
+    """Return a sha256 over the questions, whatever their order."""
+    return _sha(f"{key}\t{known}" for key, known in imported.questions.items())
 
 
 def keep_imported(
     store: Store, model: ArmSeed, imported: Imported, *, test_fingerprint: str
 ) -> None:
-    """Commit judge/<arm>/seed-<n>.jsonl with its manifest, as if it had been judged here."""
-    arm, seed = model
-    with store.attempt(f"judge/{arm}/seed-{seed}.json") as attempt:
-        path = attempt.path(f"judge/{arm}/seed-{seed}.jsonl")
-        text = "".join(item.line() + "\n" for item in imported.items)
-        path.write_text(text, encoding="utf-8")
-        attempt.meta = {
-            "arm": arm,
-            "seed": seed,
-            "metric": imported.metric,
-            "higher_is_better": imported.higher_is_better,
-            "items": len(imported.items),
-            "unscorable": sum(item.value is None for item in imported.items),
-            "model_digest": None,
-            "imported": imported.digest,
-            "test_fingerprint": test_fingerprint,
-            **({"limited": True} if imported.limited else {}),
-            **imported.facts,
-        }
+    """Commit judge/<arm>/seed-<n>.jsonl with its manifest, as `evaluate_model` does.
+
+    Args:
+        store: The run's files.
+        model: Arm and seed.
+        imported: Its items.
+        test_fingerprint: Of the questions.
+    """
+    facts = {
+        "arm": model[0],
+        "seed": model[1],
+        "metric": imported.metric,
+        "higher_is_better": imported.higher_is_better,
+        "items": len(imported.items),
+        "model_digest": None,
+        "imported": imported.digest,
+        "test_fingerprint": test_fingerprint,
+        **({"limited": True} if imported.limited else {}),
+        **imported.facts,
+    }
+    commit_items(store, facts, imported.items)
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = sorted(path.rglob("samples_*.jsonl"))
-        if not found:
-            raise UsageError(
-                f"{path} holds no samples_*.jsonl", hint="run lm-eval with --log_samples"
-            )
-        return found
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    return [path]
-
-
-def _read(path: Path, metric: str | None, lower_is_better: bool) -> Imported:
+def _read_file(path: Path, metric: str | None, lower_is_better: bool) -> Imported:
     records = list(_records(path))
     if not records:
         raise DataError(f"{path} is empty", hint=_HINT)
@@ -182,14 +187,24 @@ def _read(path: Path, metric: str | None, lower_is_better: bool) -> Imported:
         name, items = items_of(samples, task_in(path), metric, str(path))
         lower = lower_is_better or name.partition(",")[0] in LOWER
         return Imported(tuple(items), name, not lower, limit_in_results(path))
-    name = _metric(path, records, metric)
-    items = [
-        _item(path, number, record) for number, record in records if str(record["metric"]) == name
-    ]
-    return Imported(tuple(items), name, not (lower_is_better or name in LOWER))
+    for number, record in records:
+        if missing := [key for key in ("id", "metric", "value") if key not in record]:
+            raise DataError(f"{path}, line {number} has no '{missing[0]}'", hint=_HINT)
+        if not isinstance(record["id"], str | int | float):
+            raise DataError(f"{path}, line {number}: the id is no text and no number", hint=_HINT)
+    names = sorted({str(record["metric"]) for _, record in records})
+    chosen = names[0] if metric is None and len(names) == 1 else metric
+    if chosen is None or chosen not in names:
+        problem = f"no '{metric}'" if metric else "several metrics"
+        raise UsageError(
+            f"{path} holds {problem}: {', '.join(names)}", hint="choose one with --metric"
+        )
+    items = [_item(path, line, each) for line, each in records if str(each["metric"]) == chosen]
+    return Imported(tuple(items), chosen, not (lower_is_better or chosen in LOWER))
 
 
 def _records(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Yield line number and object of every line that is not blank."""
     with path.open("rb") as handle:
         for number, line in enumerate(handle, start=1):
             if not line.strip():
@@ -203,41 +218,25 @@ def _records(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             yield number, record
 
 
-def _metric(path: Path, records: Sequence[tuple[int, dict[str, Any]]], asked: str | None) -> str:
-    for number, record in records:
-        if missing := [key for key in ("id", "metric", "value") if key not in record]:
-            raise DataError(f"{path}, line {number} has no '{missing[0]}'", hint=_HINT)
-        if not isinstance(record["id"], str | int | float):
-            raise DataError(f"{path}, line {number}: the id is no text and no number", hint=_HINT)
-    names = sorted({str(record["metric"]) for _, record in records})
-    if asked is None and len(names) == 1:
-        return names[0]
-    if asked not in names:
-        said = f"no '{asked}'" if asked else "several metrics"
-        raise UsageError(
-            f"{path} holds {said}: {', '.join(names)}", hint="choose one with --metric"
-        )
-    return asked
-
-
 def _item(path: Path, number: int, record: Mapping[str, Any]) -> Item:
-    value = record["value"]
+    names = ("output", "expected", "hash", "task")
+    text = {name: None if record.get(name) is None else str(record[name]) for name in names}
     try:
-        # NaN and infinity, which json writes without a word, are no judgement either
-        known = None if value is None or not math.isfinite(float(value)) else float(value)
-        text = {key: _text(record.get(key)) for key in ("output", "expected", "hash", "task")}
-        sure = record.get("confidence")
         return Item(
-            str(record["id"]), str(record["metric"]), known, **text,
-            confidence=None if sure is None or not math.isfinite(float(sure)) else float(sure),
-        )  # fmt: skip
+            str(record["id"]),
+            str(record["metric"]),
+            _finite_or_none(record["value"]),
+            **text,
+            confidence=_finite_or_none(record.get("confidence")),
+        )
     except (TypeError, ValueError, OverflowError) as error:
-        said = f"{path}, line {number}: a value or confidence is no number: {error}"
-        raise DataError(said, hint=_HINT) from error
+        message = f"{path}, line {number}: a value or confidence is no number: {error}"
+        raise DataError(message, hint=_HINT) from error
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _finite_or_none(value: Any) -> float | None:
+    # json writes NaN and infinity without complaint; they are not results either
+    return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
 def _name(model: ArmSeed) -> str:

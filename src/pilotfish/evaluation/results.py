@@ -1,4 +1,4 @@
-"""Judged items on disk: one file per arm and seed, reused only for the same model and questions."""
+"""Evaluated items on disk: one file per arm and seed, reused for the same model and questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,51 +19,88 @@ Results = Mapping[str, Mapping[int, Mapping[str, float]]]  # arm -> seed -> item
 
 
 @dataclass(frozen=True)
+class EvaluationSet:
+    """Test rows."""
+
+    examples: Sequence[Example]
+    fingerprint: str
+    tasks: Mapping[str, str] = field(default_factory=dict)  # example id -> task, where it has one
+
+
+@dataclass(frozen=True)
 class EvaluatedRun:
-    """Everything judged in a run, and the one metric and test it was judged by."""
+    """All results of a run, and the one metric and test that they share."""
 
     results: Results
     metric: str
     higher_is_better: bool
     test_fingerprint: str
-    tasks: Mapping[str, str] = field(default_factory=dict)  # item id -> task, where it names one
+    tasks: Mapping[str, str] = field(default_factory=dict)  # item id -> task, where it has one
 
 
 def evaluate_model(
     store: Store,
     loaded: "Loaded",
-    examples: Sequence[Example],
+    test: EvaluationSet,
     *,
     arm: str,
     seed: int,
     metric: Metric,
-    test_fingerprint: str,
-    tasks: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> bool:
-    """Commit judge/<arm>/seed-<n>.jsonl with its manifest; True where something was judged.
+    """Evaluate one model and commit judge/<arm>/seed-<n>.jsonl with its manifest.
 
-    An intact result of the same model (by digest), test rows and metric is kept, unless `force`.
-    tasks: example id -> the task its line is to name.
-    Raises DataError when there is no row, or two rows share an id and could not be told apart.
+    Args:
+        store: The run's files.
+        loaded: The model.
+        test: The rows.
+        arm: The arm that the model belongs to.
+        seed: Its seed.
+        metric: How each row is evaluated.
+        force: Whether to redo an intact result of the same model (by digest), rows and metric.
+
+    Returns:
+        Whether the model ran.
+
+    Raises:
+        DataError: There is no row, or two rows share an id.
     """
-    _check_ids(examples)
+    examples = test.examples
+    if not examples:
+        raise DataError("there are no test rows to judge on", hint="give some with --test DATA")
+    seen: set[str] = set()
+    for example in examples:
+        if example.id in seen:
+            raise DataError(f"two test rows share the id '{example.id}'")
+        seen.add(example.id)
     facts = item_facts(
-        arm, seed, metric, len(examples), model_digest=loaded.digest,
-        test_fingerprint=test_fingerprint,
-    )  # fmt: skip
+        arm,
+        seed,
+        metric,
+        len(examples),
+        model_digest=loaded.digest,
+        test_fingerprint=test.fingerprint,
+    )
     if not force and store.holds(f"judge/{arm}/seed-{seed}.json", facts):
         return False
     items = hashed(metric.items(loaded, examples), examples)
-    items = [replace(item, task=(tasks or {}).get(item.id)) for item in items]
-    commit_items(store, facts, items)
+    commit_items(store, facts, [replace(item, task=test.tasks.get(item.id)) for item in items])
     return True
 
 
 def item_facts(
     arm: str, seed: int, metric: Metric, items: int, *, model_digest: str, test_fingerprint: str
 ) -> dict[str, Any]:
-    """Describe what decides the items of one model: the fields of their manifest."""
+    """Return what decides the items of one model: fields of their manifest.
+
+    Args:
+        arm: The arm that the model belongs to.
+        seed: Its seed.
+        metric: How each row is evaluated.
+        items: How many there are.
+        model_digest: Of the model.
+        test_fingerprint: Of the test rows.
+    """
     return {
         "arm": arm,
         "seed": seed,
@@ -82,13 +119,13 @@ def commit_items(
     *,
     predictions: pa.Table | None = None,
 ) -> None:
-    """Commit the evaluated items of one model as judge/<arm>/seed-<n>.jsonl with a manifest.
+    """Commit the items of one model as judge/<arm>/seed-<n>.jsonl with a manifest.
 
     Args:
-        store: The run's store.
-        facts: Manifest fields, those of `item_facts` and more: all that decides the items.
+        store: The run's files.
+        facts: Manifest fields: those of `item_facts`, and more that decides the items.
         items: One per test row, in their order.
-        predictions: Written to the .parquet file of the same name: what the items leave out.
+        predictions: A table for the .parquet file of the same name, with what items leave out.
     """
     name = f"judge/{facts['arm']}/seed-{facts['seed']}"
     with store.attempt(f"{name}.json") as attempt:
@@ -100,42 +137,38 @@ def commit_items(
 
 
 def hashed(items: Sequence[Item], examples: Sequence[Example]) -> list[Item]:
-    """The items with the hash of what was asked, by which they are known elsewhere."""
+    """Return the items with the hash of their row, by which other tools know the question."""
     pairs = zip(items, examples, strict=True)
     return [replace(item, hash=item_hash(example)) for item, example in pairs]
 
 
-def _check_ids(examples: Sequence[Example]) -> None:
-    if not examples:
-        raise DataError("there are no test rows to judge on", hint="give some with --test DATA")
-    seen: set[str] = set()
-    for example in examples:
-        if example.id in seen:
-            raise DataError(f"two test rows share the id '{example.id}'")
-        seen.add(example.id)
-
-
-def load_results(store: Store) -> dict[str, dict[int, dict[str, float]]]:
-    """{arm: {seed: {item id: value}}} of all that was judged, nan where a row was unscorable.
-
-    See `load_judged` for what is refused; {} where nothing was judged yet.
-    """
+def load_results(store: Store) -> Results:
+    """Load {arm: {seed: {item id: value}}}, {} where there is none yet; see `load_evaluated`."""
     found = load_evaluated(store)
-    results = found.results if found else {}
-    return {arm: {s: dict(v) for s, v in seeds.items()} for arm, seeds in results.items()}
+    return found.results if found else {}
 
 
 def load_evaluated(store: Store) -> EvaluatedRun | None:
-    """All results of a run with their metric; None where nothing was judged yet.
+    """Load all results of a run; None where there are none yet.
 
-    Raises UsageError when arms were judged on other test rows or by another metric than the rest,
-    DamagedRun when a committed file is gone or changed.
+    Raises:
+        UsageError: Arms were evaluated on different test rows or by different metrics.
+        DamagedRun: A committed file is missing or changed.
     """
-    manifests = [store.require(rel) for rel in _manifests(store)]
+    paths = sorted(store.root.glob("judge/**/seed-*.json"))
+    manifests = [store.require(str(path.relative_to(store.root))) for path in paths]
     if not manifests:
         return None
     for key, what in (("test_fingerprint", "test rows"), ("metric", "metrics")):
-        _refuse_mixture(manifests, key, what)
+        groups: dict[str, list[str]] = {}
+        for facts in manifests:
+            groups.setdefault(str(facts[key]), []).append(f"{facts['arm']} seed {facts['seed']}")
+        if len(groups) > 1:
+            each = "; ".join(f"{value[:12]}: {', '.join(names)}" for value, names in groups.items())
+            raise UsageError(
+                f"arms were judged with different {what} and cannot be compared ({each})",
+                hint="pilotfish evaluate RUN evaluates every arm with one test file and metric",
+            )
     results: dict[str, dict[int, dict[str, float]]] = {}
     tasks: dict[str, str] = {}
     for facts in manifests:
@@ -151,19 +184,3 @@ def load_evaluated(store: Store) -> EvaluatedRun | None:
         str(first["test_fingerprint"]),
         tasks,
     )
-
-
-def _manifests(store: Store) -> list[str]:
-    return [str(p.relative_to(store.root)) for p in sorted(store.root.glob("judge/**/seed-*.json"))]
-
-
-def _refuse_mixture(manifests: Sequence[Mapping[str, Any]], key: str, what: str) -> None:
-    groups: dict[str, list[str]] = {}
-    for facts in manifests:
-        groups.setdefault(str(facts[key]), []).append(f"{facts['arm']} seed {facts['seed']}")
-    if len(groups) > 1:
-        told = "; ".join(f"{value[:12]}: {', '.join(names)}" for value, names in groups.items())
-        raise UsageError(
-            f"arms were judged with different {what} and cannot be compared ({told})",
-            hint="pilotfish evaluate RUN judges every arm again with one test file and metric",
-        )

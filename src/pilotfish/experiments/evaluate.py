@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pilotfish.comparison.arm_table import UNTRAINED, in_order
+from pilotfish.comparison.arm_names import UNTRAINED, in_order
 from pilotfish.data import overlap_key, overlap_keys
 from pilotfish.data.held_out import store_test_rows, test_rows
 from pilotfish.data.run_pool import (
@@ -56,7 +56,7 @@ def evaluate_arm(
     """
     from pilotfish.evaluation import METRICS
     from pilotfish.evaluation.accuracy import head_of
-    from pilotfish.evaluation.results import evaluate_model
+    from pilotfish.evaluation.results import EvaluationSet, evaluate_model
 
     arm, seed = model
     if metric != "accuracy" and head_of(loaded):
@@ -66,10 +66,8 @@ def evaluate_arm(
         )
     progress.step(f"judge {arm} seed {seed}", 0, 1)
     start = time.monotonic()
-    fresh = evaluate_model(
-        run.store, loaded, examples, arm=arm, seed=seed, metric=METRICS[metric],
-        test_fingerprint=fingerprint(examples), tasks=tasks_of(run, examples),
-    )  # fmt: skip
+    test = EvaluationSet(examples, fingerprint(examples), tasks_of(run, examples))
+    fresh = evaluate_model(run.store, loaded, test, arm=arm, seed=seed, metric=METRICS[metric])
     if not stale(run, train_folder(arm, seed)):
         refresh(run, f"judge/{arm}/seed-{seed}")
     if fresh:

@@ -13,6 +13,7 @@ from pilotfish.arms.price import price_lines
 from pilotfish.arms.rows import TrainingPlan, seed_stream
 from pilotfish.arms.selections import (
     ArmSelections,
+    SeedDraw,
     method_of_recipe,
     select_for_seed,
     select_matched_compute,
@@ -44,6 +45,7 @@ from pilotfish.extras import need_torch
 from pilotfish.flops import RESUME
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.score import add_scores
 from pilotfish.scoring.weak_model import weak_model
 from pilotfish.selection.canaries.lift import measure_canaries_in
@@ -201,11 +203,14 @@ def _training(
     from pilotfish.models import identify
 
     def weak(seed: int) -> "Loaded":
-        return weak_model(
-            run, recipe.weak, trusted=beside.trusted, seed=seed,
+        config = ScoreConfig(
+            recipe.weak,
+            precision=recipe.precision,
+            seed=seed,
             stream=seed_stream(recipe.seed, seed),
-            config=recipe.weak_train, precision=recipe.precision, force=force, progress=progress,
-        )  # fmt: skip
+            weak_train=recipe.weak_train,
+        )
+        return weak_model(RunContext(run, progress, force), config, beside.trusted)
 
     return TrainingPlan(
         recipe.strong, identify(recipe.strong), recipe.train, weak, beside.trusted,
@@ -227,28 +232,26 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: StageTimer) -> Exper
     The first one fixes what all share, the number of steps among it.
     """
     run, again = experiment.run, experiment.again(seed)
-    shared: dict[str, Any] = {
-        "draw": experiment.training.stream(seed),
-        "again": again,
-        "force": experiment.force,
-    }
+    context = RunContext(run, force=experiment.force)
+    drawn = SeedDraw(seed, experiment.training.stream(seed), again)
     if again or seed == 0:
         known = {*experiment.picks.columns(again)} <= {*run.section("scores")}
         with watch.timed(RESUME if known else "score", "loading the weak model"):
             weak = experiment.training.weak(seed)
         _score(experiment, weak, seed, again)
-    select_for_seed(run, experiment.picks, seed, **shared)
+    select_for_seed(context, experiment.picks, drawn)
     if seed == 0 and experiment.recipe.canary_rows:
         stand = run.section("selections")
         names = [each for each in experiment.picks.with_controls if each in stand]
-        measure_canaries_in(run, names, experiment.recipe.canary_rows, progress=experiment.progress)
+        reporting = RunContext(run, experiment.progress)
+        measure_canaries_in(reporting, names, experiment.recipe.canary_rows)
     experiment = experiment if seed else with_steps(experiment)
     if any(arm.steps == "compute" for arm in experiment.arms):
         compute = matched_compute(
             run, experiment.pool, experiment.recipe, experiment.picks.methods["selected"],
             steps=experiment.training.steps or 1,
         )  # fmt: skip
-        select_matched_compute(run, experiment.picks, seed, compute, **shared)
+        select_matched_compute(context, experiment.picks, drawn, compute)
     if seed == 0:
         begin(experiment)
     return experiment
@@ -257,14 +260,20 @@ def pick_for_seed(experiment: Experiment, seed: int, watch: StageTimer) -> Exper
 def _score(experiment: Experiment, weak: "Loaded", seed: int, again: str) -> None:
     """All methods in one pass."""
     recipe, training = experiment.recipe, experiment.training
-    how = ScoreConfig(
-        recipe.max_length, recipe.precision, seed, training.stream(seed), trusted=recipe.trusted
+    columns = experiment.picks.columns(again)
+    config = ScoreConfig(
+        recipe.weak,
+        [*columns.values()],
+        [*columns],
+        direction=recipe.direction,
+        trusted=recipe.trusted,
+        max_length=recipe.max_length,
+        precision=recipe.precision,
+        seed=seed,
+        stream=training.stream(seed),
     )
-    add_scores(
-        experiment.run, experiment.pool, weak, experiment.picks.columns(again),
-        how=how, direction=recipe.direction, force=experiment.force,
-        progress=experiment.progress,
-    )  # fmt: skip
+    ctx = RunContext(experiment.run, experiment.progress, experiment.force)
+    add_scores(ctx, experiment.pool, weak, config)
 
 
 def with_steps(experiment: Experiment) -> Experiment:

@@ -25,7 +25,8 @@ from pilotfish.export.readme import readme
 from pilotfish.export.train_settings import seeds_of, train_settings_of
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
-from pilotfish.selection.controls import length_matched, longest_control, random_control
+from pilotfish.run_context import RunContext
+from pilotfish.selection.controls import Control, draw_control
 from pilotfish.selection.files import kept_of
 from pilotfish.store import Run, run_lock
 from pilotfish.store.fs_ops import disk_errors
@@ -37,7 +38,6 @@ _SHARED_SETTINGS = {
     "weight_decay", "max_grad_norm", "max_length", "lora_r", "lora_alpha", "lora_dropout",
     "lora_target_modules", "bf16",
 }  # fmt: skip
-_DRAWN_CONTROLS = {"random": random_control, "length_matched": length_matched}
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,14 @@ def _selection_name(run: Run, arm: Arm, seed: int, draw: int, progress: Progress
         return name  # where nothing was selected, reading it raises
     with run_lock(run.root):
         if arm.selection == "longest":
-            longest_control(run, name=name, to=selected)
-        elif control := _DRAWN_CONTROLS.get(arm.selection.removesuffix("-{seed}")):
-            control(run, seed=draw, name=name, to=selected)
+            control = Control("longest", selected)
+        elif arm.selection == "random-{seed}":
+            control = Control("random", selected, draw)
+        elif arm.selection == "length_matched-{seed}":
+            control = Control("length_matched", selected, draw)
         else:
             return name
+        draw_control(RunContext(run), control, name)
     progress.note(f"drew the control {name}")
     return name
 

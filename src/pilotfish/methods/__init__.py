@@ -1,14 +1,14 @@
-"""Published methods, one file each: what they need, their formula, how they pick. Numpy only."""
+"""Published methods, one file each: features, formula, ranker and citation. Numpy only."""
 
 from typing import TYPE_CHECKING, Any
 
-from pilotfish.methods import registry
-from pilotfish.methods.base import Selector
+from pilotfish.errors import unknown_name
+from pilotfish.methods.base import RANKING, Selector, arguments_of, parameters_of
+from pilotfish.methods.custom import CustomMethod, load_custom
 from pilotfish.methods.ifd import Ifd
 from pilotfish.methods.longest import Longest
 from pilotfish.methods.perplexity import Perplexity
 from pilotfish.methods.random import Random
-from pilotfish.methods.registry import same_scores
 from pilotfish.methods.superfiltering import Superfiltering
 
 if TYPE_CHECKING:
@@ -22,20 +22,72 @@ METHODS: dict[str, type[Selector]] = {
     "superfiltering": Superfiltering,
 }
 
-HELPERS = {"base", "custom", "registry"}
+HELPERS = {"base", "custom"}
 
 __all__ = ["METHODS", "Selector", "describe", "make", "same_scores"]
 
 
 def make(method: "Method", direction: str | None = None) -> Selector:
-    """The selector of a parsed METHOD, its knobs checked; UsageError (exit 2) where they are wrong.
+    """Make the selector of a METHOD, and check its arguments.
 
-    A method that needs a direction and got none is made all the same (it can score); its
-    `ranker()` raises the UsageError.
+    Args:
+        method: The parsed METHOD; its name is in `METHODS` or a dotted path `my_module:MyThing`.
+        direction: The value of --direction, if given.
+
+    Returns:
+        The selector. One that needs a direction and has none can score, but its `ranker()` raises
+        UsageError.
+
+    Raises:
+        UsageError: The name or an argument is unknown, a value has the wrong type, two different
+            directions are given, or the method has no direction (exit 2).
     """
-    return registry.build(METHODS, method, direction)
+    if ":" in method.name:
+        custom = load_custom(method.name)
+        arguments, chosen = arguments_of(method, custom, direction, any_direction=True)
+        return CustomMethod(custom(**arguments), chosen)
+    if method.name not in METHODS:
+        raise unknown_name("method", method.name, METHODS)
+    kind: type[Any] = METHODS[method.name]
+    arguments, _ = arguments_of(method, kind, direction)
+    selector: Selector = kind(**arguments)
+    return selector
 
 
 def describe(name: str | None = None) -> list[dict[str, Any]]:
-    """Name, formula, needs, direction, knobs and citation of every method, or of one."""
-    return registry.describe(METHODS, name)
+    """Return name, formula, needs, direction, parameters and citation of every method, or of one.
+
+    Raises:
+        UsageError: There is no method of that name.
+    """
+    if name is not None and name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    described = []
+    for each in sorted(METHODS) if name is None else [name]:
+        kind = METHODS[each]
+        selector = kind()
+        described.append(
+            {
+                "name": each,
+                "about": (kind.__doc__ or "").partition("\n")[0],
+                "formula": selector.formula,
+                "needs": [need.name for need in selector.needs],
+                "direction": selector.direction,
+                "knobs": {key: field.default for key, field in parameters_of(kind).items()},
+                "cite": selector.cite,
+            }
+        )
+    return described
+
+
+def same_scores(one: Selector, other: Selector) -> bool:
+    """Return whether two selectors of the same name give every row the same score."""
+
+    def scoring(selector: Selector) -> dict[str, Any]:
+        if isinstance(selector, CustomMethod):  # any of its parameters may change its scores
+            inner = selector.inner
+            return {key: getattr(inner, key) for key in parameters_of(type(inner))}
+        parameters = set(parameters_of(type(selector))) - RANKING
+        return {key: getattr(selector, key) for key in parameters}
+
+    return scoring(one) == scoring(other)

@@ -1,9 +1,7 @@
-"""A user's own method by dotted path `my_module:MyThing`: found, checked, completed."""
+"""Custom methods: a class of the user's, named by a dotted path `my_module:MyThing`."""
 
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,16 @@ _SHAPE = "a class with `needs` (a tuple of Need) and `score(self, seen)` -> one 
 
 
 def load_custom(path: str) -> type:
-    """Import `module:Class`, the working folder included. UsageError says what is missing."""
+    """Import a class by its path `module:Class`; modules in the working folder are found too.
+
+    Raises:
+        UsageError: The module or the class does not exist, or lacks `needs` or `score`.
+    """
     module, _, name = path.partition(":")
+    before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, for this import only
     try:
-        with _working_folder():
-            found = getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise UsageError(
             f"cannot import the method '{path}': {error}",
@@ -31,38 +34,29 @@ def load_custom(path: str) -> type:
         ) from error
     except AttributeError as error:
         raise UsageError(f"the module {module} has no '{name}'", hint=f"write {_SHAPE}") from error
-    missing = [part for part in ("needs", "score") if getattr(found, part, None) is None]
-    if not isinstance(found, type) or missing:
-        raise UsageError(f"'{path}' is no selector", hint=f"write {_SHAPE}")
-    return found
-
-
-@contextmanager
-def _working_folder() -> Iterator[None]:
-    """Let imports look into the current folder, as `python -m` does, and only meanwhile."""
-    before = list(sys.path)
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
     finally:
         sys.path[:] = before
+    missing = [part for part in ("needs", "score") if getattr(found, part, None) is None]
+    if not isinstance(found, type) or missing:
+        raise UsageError(f"'{path}' is not a selector", hint=f"write {_SHAPE}")
+    return found
 
 
 @dataclass(frozen=True)
 class CustomMethod:
-    """A user's object with what it left out filled in; its scores get the house's checks."""
+    """A custom method as a selector: with defaults for what it leaves out, and checked scores."""
 
     inner: Any
     chosen: Direction | None = None
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What the object asks for."""
+        """The features that the method needs."""
         return tuple(self.inner.needs)
 
     @property
     def direction(self) -> Direction | None:
-        """Asked for, else the object's own, else high; None where its own ranker decides."""
+        """The chosen one, else the method's own, else high; None if its own ranker decides."""
         if self.chosen or self._own_ranker:
             return self.chosen
         own: Direction = getattr(self.inner, "direction", None) or "high"
@@ -70,45 +64,51 @@ class CustomMethod:
 
     @property
     def reads_counts(self) -> bool:
-        """Token counts are there for own methods unless they say otherwise."""
+        """True unless the method says otherwise."""
         return bool(getattr(self.inner, "reads_counts", True))
 
     @property
     def pool_relative(self) -> bool:
-        """Own methods are shown the whole pool unless they say `pool_relative = False`."""
+        """True unless the method says otherwise: it is called with the whole pool."""
         return bool(getattr(self.inner, "pool_relative", True))
 
     @property
     def formula(self) -> str:
-        """Its own words, else the first line of its docstring."""
+        """The method's own formula, else the first line of its docstring."""
         return str(getattr(self.inner, "formula", (self.inner.__doc__ or "").partition("\n")[0]))
 
     @property
     def cite(self) -> str:
-        """Its own, else nothing."""
+        """The method's own citation, else an empty text."""
         return str(getattr(self.inner, "cite", ""))
 
     def score(self, seen: RowFeatures) -> Floats:
-        """Its scores [n], nan wherever a signal it needs or the score itself is no number."""
+        """Return its scores [n], nan where a needed feature or the score itself is not finite.
+
+        Raises:
+            UsageError: The method does not return one number per row.
+        """
         values = np.array(self.inner.score(seen), dtype=np.float64)
         if values.shape != (len(seen),):
             raise UsageError(
-                f"{type(self.inner).__name__}.score gave shape {values.shape} for {len(seen)} rows"
+                f"{type(self.inner).__name__}.score returned shape {values.shape} for "
+                f"{len(seen)} rows",
+                hint="return one float per row",
             )
         values[self.reasons(seen, values) != ""] = np.nan
         return values
 
     def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
-        """[n] why a row has no score, else ""."""
+        """Return [n] why a row has no score, "" where it has one."""
         return measured_reasons(self.needs, seen, scores)
 
     def ranker(self) -> Ranker:
-        """The object's own ranker, else its direction's."""
+        """Return the method's own ranker, else the one of the direction."""
         own = self._own_ranker
         ranker: Ranker = own() if own and not self.chosen else ranker_for(self.direction)
         return ranker
 
     @property
     def _own_ranker(self) -> Any:
-        """The object's `ranker`, or `picker` as the method was called before; None without one."""
+        """The method's `ranker`, or `picker`, its former name; None if it has neither."""
         return getattr(self.inner, "ranker", None) or getattr(self.inner, "picker", None)

@@ -1,4 +1,4 @@
-"""IFD as we would measure it: the same tokens on both sides, in the chat template."""
+"""IFD with the same response tokens in both means, in the chat template."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,8 @@ class Ifd:
     """Instruction-following difficulty over aligned tokens. After 2308.12032 and 2402.00530.
 
     Departure: the published means run over n and n - 1 tokens, which biases short responses; here
-    both run over the same ones. Never compare values across the modes: they rank differently.
+    both run over the same tokens. Do not compare its values with `superfiltering`: the two rank
+    rows differently.
     """
 
     direction: Direction = "high"
@@ -26,14 +27,14 @@ class Ifd:
     cite: ClassVar = "arXiv:2308.12032, arXiv:2402.00530"
 
     def score(self, seen: RowFeatures) -> Floats:
-        """IFD [n], above 0: 1 where the prompt changes nothing."""
+        """Return IFD [n], above 0; 1 where the prompt changes nothing."""
         conditional, alone = self.needs
         return ifd(mean_nll(seen, conditional), mean_nll(seen, alone))
 
     def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
-        """[n] why a row has no score, else ""."""
+        """Return [n] why a row has no score, "" where it has one."""
         return measured_reasons(self.needs, seen, scores)
 
     def ranker(self) -> Ranker:
-        """Highest first, strictly below the ceiling."""
+        """Rank the highest first, strictly below the ceiling."""
         return ranker_for(self.direction, Gate(below=self.ceiling))

@@ -1,4 +1,4 @@
-"""The longest responses: the control that many a quality score turns out to be."""
+"""The longest responses: a control for scores that measure little but length."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +12,7 @@ from pilotfish.records import Floats, Need, RowFeatures, Texts
 
 @dataclass(frozen=True)
 class Longest:
-    """Most response tokens first (weak tokenizer, after truncation); empty responses are out."""
+    """Most response tokens first (weak tokenizer, after truncation), without empty responses."""
 
     needs: ClassVar[tuple[Need, ...]] = ()
     direction: ClassVar[Direction] = "high"
@@ -22,14 +22,14 @@ class Longest:
     cite: ClassVar = "arXiv:2410.09335"
 
     def score(self, seen: RowFeatures) -> Floats:
-        """Response tokens [n] as a float, nan where there are none."""
+        """Return the response tokens [n] as floats, nan where there are none."""
         counts = seen.n_response_tokens.astype(np.float64)
         return np.where(counts > 0, counts, np.nan)
 
     def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
-        """[n] `no_response_tokens` where nothing is left to learn from, else ""."""
+        """Return [n] `no_response_tokens` where the response is empty, else ""."""
         return np.where(np.isfinite(scores), "", NO_RESPONSE).astype(object)
 
     def ranker(self) -> Ranker:
-        """Longest first."""
+        """Rank the longest first."""
         return Top("high")

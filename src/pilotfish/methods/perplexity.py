@@ -1,4 +1,4 @@
-"""Perplexity of the response or of the whole row; which end to keep must be said."""
+"""Perplexity of the response or of the whole row; the direction must be given."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -12,9 +12,9 @@ from pilotfish.records import Floats, Need, RowFeatures, Texts
 class Perplexity:
     """exp(mean NLL) over the named span. Marion et al. 2309.04564, Ankner et al. 2405.20541.
 
-    No default direction: the positive reports keep the middle or the high end, by corpus, and a
-    dirty pool may want the low end. `middle` is centred on the median rank. `end` scores the token
-    that ends the response too: a model that knows where answers end then sees broken-off ones.
+    There is no default direction: published successes keep the middle or the high end, depending
+    on the corpus, and a dirty pool may need the low end. `middle` is centred on the median rank.
+    `end` also scores the token that ends the response, so that truncated responses score high.
     """
 
     span: Literal["response", "full"] = "response"
@@ -32,13 +32,13 @@ class Perplexity:
         return (Need("nll", span=self.span, aligned=False, end=self.end),)
 
     def score(self, seen: RowFeatures) -> Floats:
-        """Perplexity [n], at least 1 for a normalised model."""
+        """Return the perplexity [n], at least 1."""
         return exp(mean_nll(seen, self.needs[0]))
 
     def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
-        """[n] why a row has no score, else ""."""
+        """Return [n] why a row has no score, "" where it has one."""
         return measured_reasons(self.needs, seen, scores)
 
     def ranker(self) -> Ranker:
-        """The end asked for; UsageError when none was."""
+        """Rank by the direction. Raises UsageError if there is none."""
         return ranker_for(self.direction)

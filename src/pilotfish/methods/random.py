@@ -1,4 +1,4 @@
-"""Random rows: what everything must beat."""
+"""Random rows: the baseline of every comparison."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,13 +23,13 @@ class Random:
     cite: ClassVar = "arXiv:2410.09335, arXiv:2503.01807"
 
     def score(self, seen: RowFeatures) -> Floats:
-        """The draw of each row [n], in [0, 1); every row can be drawn."""
+        """Return the draw of each row [n], in [0, 1)."""
         return draws(seen.ids, self.seed)
 
     def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
-        """[n] "": no row is unscorable."""
+        """Return [n] "": every row can be drawn."""
         return measured_reasons(self.needs, seen, scores)
 
     def ranker(self) -> Ranker:
-        """Highest draw first."""
+        """Rank the highest draw first."""
         return Top("high")

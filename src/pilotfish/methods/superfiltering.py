@@ -1,4 +1,4 @@
-"""Superfiltering, reference-exact: IFD by a small model on its own untemplated text."""
+"""Superfiltering as published: IFD by a small model, on text without a chat template."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ class Superfiltering:
     """Keep responses the model finds hardest given their instruction. Li et al. 2024, 2402.00530.
 
     Departures: an exception or empty response is unscorable, not 0; k is exact, not a share of a
-    literal 52,002; ties go by content hash, not by file position.
+    literal 52,002; ties go by content hash, not by position in the file.
     """
 
     direction: Direction = "high"
@@ -29,14 +29,14 @@ class Superfiltering:
     cite: ClassVar = "arXiv:2402.00530, tianyi-lab/Superfiltering"
 
     def score(self, seen: RowFeatures) -> Floats:
-        """IFD [n], above 0; each mean over its own tokens, as published."""
+        """Return IFD [n], above 0; each mean runs over its own tokens, as published."""
         conditional, alone = self.needs
         return ifd(mean_nll(seen, conditional), mean_nll(seen, alone))
 
     def reasons(self, seen: RowFeatures, scores: Floats) -> Texts:
-        """[n] why a row has no score, else ""."""
+        """Return [n] why a row has no score, "" where it has one."""
         return measured_reasons(self.needs, seen, scores)
 
     def ranker(self) -> Ranker:
-        """Highest first, strictly below the ceiling."""
+        """Rank the highest first, strictly below the ceiling."""
         return ranker_for(self.direction, Gate(below=self.ceiling))

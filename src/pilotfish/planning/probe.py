@@ -24,7 +24,7 @@ from pilotfish.config.scoring import DEFAULT_MAX_LENGTH
 from pilotfish.data_order import rows_per_step
 from pilotfish.engine.batch_plan import distinct, plan
 from pilotfish.engine.forward import Forward
-from pilotfish.engine.generate import ConfidenceObserver, _default_budget, decode, encode_batch
+from pilotfish.engine.generate import ConfidenceObserver, decode, encode_batch, generation_budget
 from pilotfish.engine.in_memory import InMemoryScorer
 from pilotfish.engine.scorer import LENGTHS, by_pass, run_pass
 from pilotfish.engine.token_budget import find_budget
@@ -46,7 +46,7 @@ from pilotfish.planning.throughput import (
 )
 from pilotfish.progress import Progress
 from pilotfish.records import Example, Floats, Ints, Need
-from pilotfish.scoring.precision_check import fast_format
+from pilotfish.scoring.weak_model import fast_format
 from pilotfish.store import Store
 from pilotfish.tokenization import clamp_max_length, encode_needs, encode_scoring, end_ids
 from pilotfish.training.data.dataset import training_set_of
@@ -373,7 +373,7 @@ def time_answers(
     if not prompts.ids:
         return EvalRate(load_seconds, encoding, encoding, 0.0, 0.0)
     lengths = [len(ids) for ids in prompts.ids]
-    budget = _default_budget(loaded.device)
+    budget = generation_budget(loaded.device)
     batches = plan([n + room for n in lengths], budget, tie=prompts.found.key)
     largest, ends = max(batches, key=len), end_ids(loaded.tokenizer)
 
@@ -383,9 +383,7 @@ def time_answers(
         def read(chosen: Ints) -> object:
             some = [prompts.ids[int(largest[i])] for i in chosen]
             keys = [str(i).encode() for i in chosen]
-            return decode(
-                loaded, some, keys, room=new, batch_tokens=2**40, watch=lambda *_: _Endless(ends)
-            )
+            return decode(loaded, some, keys, _Endless(ends), room=new, batch_tokens=2**40)
 
         ones = np.ones(len(largest))
         return time_forward(read, ones, first=2, seconds=seconds / 2).pace

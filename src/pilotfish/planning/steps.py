@@ -11,8 +11,8 @@ from pilotfish.comparison.arm_names import parse_arm_name
 from pilotfish.config import WeakTrainConfig
 from pilotfish.data.ingest import SHARD_ROWS
 from pilotfish.planning.throughput import FILES, Rates, config_key, step_positions
-from pilotfish.scoring.audit.blocks import audit_rows, block_rows
-from pilotfish.scoring.precision_check import SAMPLE
+from pilotfish.scoring.audit.remeasure import audit_rows, block_rows
+from pilotfish.scoring.weak_model import SAMPLE
 
 REPORT = (0.3, 0.03)  # seconds for the page, and for the resampling of every model
 CPU_TOKENS = 2048  # of a forward pass, on a CPU

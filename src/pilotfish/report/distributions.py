@@ -1,4 +1,4 @@
-"""How numbers lie in kept, dropped and random rows: histograms, rank correlation, source shares."""
+"""Distributions over kept, dropped and random rows: histograms, rank correlation, sources."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.records import Floats
+from pilotfish.records import Floats, Texts
+from pilotfish.scoring.audit import spearman
 
 Mask = NDArray[np.bool_]
 
@@ -16,16 +17,22 @@ _TAIL = 0.005  # share of rows per side that may be drawn in the outermost bar
 
 
 def histogram(values: Floats, groups: Mapping[str, Mask], *, whole: bool = False) -> dict[str, Any]:
-    """Counts per group on shared edges; finite whatever the values [n] are.
+    """Count values per group in bars with common edges.
 
-    whole: the values count something, so that bars hold whole numbers. A long tail is drawn in the
-    outermost bar and counted in `below` and `above`; the scale is logarithmic where all values are
-    positive and span more than a factor of 100. No finite value gives no bars.
+    Args:
+        values: Values [n]; those that are not finite are left out.
+        groups: Name -> mask [n] of its rows.
+        whole: Whether the values are counts, so that the edges lie between whole numbers.
+
+    Returns:
+        edges, scale, below, above and groups with counts and median. A long tail is counted in the
+        outermost bar, and its rows in `below` and `above`. The scale is log where all values are
+        positive and span more than a factor of 100. Without a finite value there are no bars.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return {"edges": [], "scale": "linear", "below": 0, "above": 0, "groups": []}
-    low, high = _range(finite)
+    low, high = _shown_range(finite)
     scale = "log" if not whole and finite.min() > 0 and high / 100 > low else "linear"
     edges = _whole_edges(low, high) if whole else _edges(low, high, scale)
     return {
@@ -37,8 +44,8 @@ def histogram(values: Floats, groups: Mapping[str, Mask], *, whole: bool = False
     }
 
 
-def _range(finite: Floats) -> tuple[float, float]:
-    """What is drawn: everything, unless a few rows would squeeze all others into one bar."""
+def _shown_range(finite: Floats) -> tuple[float, float]:
+    """Return the range of all values, without the tails that would squeeze them into one bar."""
     least, most = float(finite.min()), float(finite.max())
     low, high = (float(q) for q in np.quantile(finite, [_TAIL, 1 - _TAIL], method="nearest"))
     # Halves, because the distance of two finite floats may overflow.
@@ -77,7 +84,7 @@ def _group(name: str, values: Floats, edges: Floats) -> dict[str, Any]:
 
 
 def _median(values: Floats) -> float | None:
-    """The middle value; halved before adding, because two finite floats may sum to infinity."""
+    """Return the median; halved before adding, because two finite floats may sum to infinity."""
     if not len(values):
         return None
     ranked, middle = np.sort(values), len(values) // 2
@@ -85,27 +92,26 @@ def _median(values: Floats) -> float | None:
 
 
 def rank_correlation(first: Floats, second: Floats) -> float | None:
-    """Spearman's correlation over rows where both are finite; None where it is undefined."""
+    """Return Spearman's correlation of two arrays [n], over rows where both are finite.
+
+    None where it is undefined: with fewer than 3 rows, or where one of the two is constant.
+    """
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < 3:
         return None
-    one, two = _ranks(first[both]), _ranks(second[both])
-    one, two = one - one.mean(), two - two.mean()
-    size = np.sqrt((one @ one) * (two @ two))
-    return float(one @ two / size) if size > 0 else None
+    found = spearman(first[both], second[both])
+    return None if np.isnan(found) else found
 
 
-def _ranks(values: Floats) -> Floats:
-    """[n] ranks, equal values sharing the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return np.asarray((last - (count - 1) / 2)[place], dtype=np.float64)
+def source_shares(sources: Texts, kept: Mask) -> list[dict[str, Any]]:
+    """Return each source's rows and share in the pool and in the selection, largest first.
 
+    Args:
+        sources: Source of each row [n].
+        kept: Mask [n] of the selected rows.
 
-def drift(sources: NDArray[np.object_], kept: Mask) -> list[dict[str, Any]]:
-    """Per source its rows and shares in pool and selection (shift: one minus the other).
-
-    Largest source first.
+    Returns:
+        {source, rows, share, kept, kept_share, shift} of each; shift is kept_share - share.
     """
     names, place = np.unique(sources.astype(str), return_inverse=True)
     rows = np.bincount(place, minlength=len(names))

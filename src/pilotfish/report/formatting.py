@@ -1,9 +1,8 @@
-"""How the page says numbers and codes: one function each, so that a number looks alike anywhere."""
+"""Format numbers and codes for the page: one function each, so that a number always looks alike."""
 
 import math
 
-from pilotfish.comparison.arm_names import parse_arm_name
-from pilotfish.comparison.wording import ARMS
+from pilotfish.comparison.arm_names import ARM_WORDS, parse_arm_name
 
 OUTCOMES = {
     "better": "Better",
@@ -15,55 +14,55 @@ OUTCOMES = {
 
 REASONS = {
     "kept": "kept",
-    "over_budget": "ranked after the last row the budget buys",
-    "over_ceiling": "its score is over the method's ceiling",
-    "under_floor": "its score is under the method's floor",
-    "unmatched": "no selected row of its length and source was left to match",
-    "in_selection": "stands in the selection this control is matched to",
-    "over_quota": "ranked after the last row that its group's quota buys",
-    "duplicate_of": "a copy of a better-ranked row",
+    "over_budget": "ranked below the last row that fits the budget",
+    "over_ceiling": "score above the method's ceiling",
+    "under_floor": "score below the method's floor",
+    "unmatched": "no selected row of the same length and source was left to match",
+    "in_selection": "part of the selection that this control is matched to",
+    "over_quota": "ranked below the last row that fits its group's quota",
+    "duplicate_of": "a duplicate of a better-ranked row",
     "empty_response": "the response is empty",
-    "no_response_tokens": "truncation left no token of the response",
+    "no_response_tokens": "truncation removed the whole response",
     "prompt_over_limit": "the prompt alone fills the model's window",
     "too_few_tokens": "too few response tokens to measure",
-    "too_short": "shorter than the method can judge",
+    "too_short": "too short for the method",
     "zero_denominator": "the formula would divide by zero",
-    "nonfinite": "the model's answer was no finite number",
-    "missing_signal": "something the method needs was not measured",
+    "nonfinite": "the model's output was not a finite number",
+    "missing_signal": "a signal that the method needs is missing",
     "model_error": "the model failed on this row",
-    "cascade_skipped": "the cheaper model of the cascade did not pass it on",
+    "cascade_skipped": "the first model of the cascade did not pass it on",
     "oom_single_row": "the row alone did not fit into memory",
 }
 
 _LARGE, _HUGE = 1e4, 1e12
-_TAIL = 32  # characters of a path that are shown where its end is what tells it
+_LONG = 32  # characters of a path from which only its end is shown
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def whole(value: float | None) -> str:
-    """12,345; a dash where there is no number."""
+    """Format a whole number: 12,345; a dash for None."""
     return "–" if value is None else _minus(f"{value:,.0f}")
 
 
 def count(value: float | None) -> str:
-    """A number of things that may end in a half, as a median does: 15, 15.5."""
+    """Format a count or a median of counts: 15, 15.5."""
     return whole(value) if value is None or value == int(value) else _minus(f"{value:,.1f}")
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """0.873, always with the same number of decimals; a dash where there is no number."""
+    """Format a number with a fixed number of decimals: 0.873; a dash for None."""
     return "–" if value is None else _minus(_fixed(value, "", digits))
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """+0.047 or −0.012."""
+    """Format a difference: +0.047 or −0.012."""
     return "–" if value is None else _minus(_fixed(value, "+", digits))
 
 
 def _fixed(value: float, sign: str, digits: int) -> str:
-    """Fixed decimals; what would round to nothing keeps one digit, as in the verdict's words.
+    """Format with fixed decimals; one digit of tiny numbers, as in the verdict's sentence.
 
-    From ten thousand on the decimals say nothing, and from a million million on the digits.
+    Numbers from ten thousand on have no decimals, and from 1e12 on an exponent.
     """
     tiny = value != 0 and abs(value) < 0.5 * 10**-digits
     if abs(value) >= _LARGE:
@@ -72,17 +71,17 @@ def _fixed(value: float, sign: str, digits: int) -> str:
 
 
 def percent(value: float | None) -> str:
-    """12.3% from the share .123."""
+    """Format a share: 12.3% from .123."""
     return "–" if value is None else _minus(f"{100 * value:.1f}%")
 
 
 def points(value: float | None) -> str:
-    """A change of a share in percentage points: +12.3 points."""
+    """Format a change of a share: +12.3 points."""
     return "–" if value is None else f"{_minus(f'{100 * value:+.1f}')} points"
 
 
 def measure(value: float | None) -> str:
-    """Four significant digits, for scores of any size: 1.234, 0.0123, 1.2 × 10⁻⁷."""
+    """Format a score of any size with 3 to 4 digits: 1.234, 0.0123, 1.23 × 10⁻⁷."""
     if value is None:
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e6:
@@ -92,7 +91,7 @@ def measure(value: float | None) -> str:
 
 
 def power(value: float | None) -> str:
-    """1.23 × 10¹⁵, for FLOPs; small numbers are written out."""
+    """Format FLOPs: 1.23 × 10¹⁵; small numbers have no exponent."""
     if value is None:
         return "–"
     if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
@@ -102,7 +101,7 @@ def power(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """8.1 s, 3 min 20 s, 2 h 05 min."""
+    """Format a duration: 8.1 s, 3 min 20 s, 2 h 05 min."""
     if value is None:
         return "–"
     if round(value, 1) < 60:
@@ -115,7 +114,7 @@ def seconds(value: float | None) -> str:
 
 
 def reason(code: str) -> str:
-    """A reason code as words; an unknown one as it is."""
+    """Describe a reason code; unknown codes are shown as they are."""
     head, _, rest = code.partition(":")
     if head == "unscorable" and rest:
         return f"unscorable: {reason(rest)}"
@@ -123,22 +122,22 @@ def reason(code: str) -> str:
 
 
 def about(arm: str) -> str:
-    """An arm in words; nothing for an arm of the user's own."""
-    place = parse_arm_name(arm)
-    more = [f"budget {place.budget.replace('pct', '%')}" if place.budget else ""]
-    more.append("in equal epochs" if place.equal else "")
-    return ", ".join(part for part in (ARMS.get(place.arm, ""), *more) if part)
+    """Describe an arm; "" for an arm of the user's own."""
+    name = parse_arm_name(arm)
+    budget = f"budget {name.budget.replace('pct', '%')}" if name.budget else ""
+    equal = "equal epochs" if name.equal else ""
+    return ", ".join(part for part in (ARM_WORDS.get(name.arm, ""), budget, equal) if part)
 
 
 def metric(name: str | None) -> str:
-    """A metric as words: exact match."""
+    """Return the name of a metric as words: exact match."""
     return (name or "metric").replace("_", " ")
 
 
 def tail(path: str) -> str:
-    """The end of a long path, cut between folders; the whole of it stands in the provenance."""
+    """Return the end of a long path, cut between folders; the provenance has all of it."""
     *before, folder, last = ["", *path.rstrip("/").split("/")]
-    return f"…/{folder}/{last}" if len(path) > _TAIL and any(before) else path
+    return f"…/{folder}/{last}" if len(path) > _LONG and any(before) else path
 
 
 def _minus(text: str) -> str:
@@ -146,13 +145,13 @@ def _minus(text: str) -> str:
 
 
 def ordinal(number: int) -> str:
-    """1st, 2nd, 11th, 22nd."""
+    """Format a rank: 1st, 2nd, 11th, 22nd."""
     last = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
     return f"{number:,}{last or 'th'}"
 
 
 def split(sentence: str, at: str) -> tuple[str, str]:
-    """A verdict's claim and the numbers behind it, cut where `at` begins; all of it without one."""
+    """Split a verdict into its claim and its numbers, which begin with `at`."""
     head, found, rest = sentence.partition(at)
     return head, found + rest
 

@@ -1,4 +1,4 @@
-"""What a run's files say, read once and never recomputed."""
+"""Read the files of a run that the report is made from."""
 
 import json
 import re
@@ -19,17 +19,17 @@ _CONTROL = re.compile(r"(random|length_matched|longest|full)(-\d+)?")
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """Columns of scores.parquet for one score NAME, in pool order."""
+    """Columns [n] of scores.parquet for one score NAME, in pool order."""
 
     name: str
-    ids: Texts  # [n]
-    source: Texts  # [n]
-    row: Ints  # [n]
-    prompt_tokens: Ints  # [n]
-    response_tokens: Ints  # [n]
-    truncated: NDArray[np.bool_]  # [n]
-    value: Floats  # [n] nan where unscorable
-    reason: Texts  # [n] "" where scored
+    ids: Texts
+    source: Texts
+    row: Ints
+    prompt_tokens: Ints
+    response_tokens: Ints
+    truncated: NDArray[np.bool_]
+    value: Floats  # nan where unscorable
+    reason: Texts  # "" where scored
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,19 +37,20 @@ class ScoreFiles:
 
 @dataclass(frozen=True)
 class SelectionFiles:
-    """Columns of one selection's decisions.parquet, in the order of the scores."""
+    """Columns [n] of one selection's decisions.parquet, in the order of the scores."""
 
     name: str
-    kept: NDArray[np.bool_]  # [n]
-    rank: Ints  # [n] -1 where dropped
-    reason: Texts  # [n]
-    score: Floats  # [n] nan where unscorable
+    kept: NDArray[np.bool_]
+    rank: Ints  # -1 where dropped
+    reason: Texts
+    score: Floats  # nan where unscorable
 
 
 def read_scores(run: Run, name: str) -> ScoreFiles | None:
-    """One score column with what stands beside it; None when it is not on disk.
+    """Read one score column with its rows' ids, lengths and reasons; None if it is not on disk.
 
-    Raises DamagedRun (exit 6) where the file is not the one that was committed.
+    Raises:
+        DamagedRun: The file is not the one that was committed.
     """
     columns = ["id", "source", "row", "n_prompt_tokens", "n_response_tokens", "truncated"]
     found = _columns(run, "scores.parquet", "scores.json", [*columns, name, f"{name}_reason"])
@@ -70,16 +71,17 @@ def read_scores(run: Run, name: str) -> ScoreFiles | None:
 
 
 def read_selection(run: Run, name: str, ids: Texts) -> SelectionFiles | None:
-    """One selection's decisions put in the order of `ids`; None when they are not on disk.
+    """Read one selection's decisions, in the order of `ids`; None if they are not on disk.
 
-    Raises DamagedRun (exit 6) where the file is not the one that was committed.
+    Raises:
+        DamagedRun: The file is not the one that was committed.
     """
     folder, columns = f"selections/{name}", ["id", "kept", "rank", "reason", "score"]
     found = _columns(run, f"{folder}/decisions.parquet", f"{folder}/manifest.json", columns)
     if found is None:
         return None
-    place = {key: at for at, key in enumerate(found["id"])}
-    order = np.asarray([place.get(key, -1) for key in ids], dtype=np.int64)
+    index = {key: at for at, key in enumerate(found["id"])}
+    order = np.asarray([index.get(key, -1) for key in ids], dtype=np.int64)
     if (order < 0).any():
         return None
     return SelectionFiles(
@@ -122,64 +124,50 @@ def _whole(values: NDArray[np.object_]) -> Ints:
 
 
 def has_trusted(run: Run) -> bool:
-    """Whether the run was given rows that a person vouches for."""
+    """Return whether the run has trusted rows."""
     return bool(run.section("config").get("trusted") or run.section("weak").get("trusted"))
 
 
 def main_selection(selections: Mapping[str, Any]) -> str | None:
-    """The selection the page is about: `selected`, else the first that is no control."""
-    own = (name for name in sorted(selections) if not is_control(name))
+    """Return the selection that the page is about: `selected`, else the first non-control."""
+    own = (name for name in sorted(selections) if not _CONTROL.fullmatch(name))
     return "selected" if "selected" in selections else next(own, None)
 
 
-def is_control(name: str) -> bool:
-    """Whether a selection is a control drawn beside the real one, by its name."""
-    return _CONTROL.fullmatch(name) is not None
-
-
 def trained(run: Run) -> dict[ArmSeed, dict[str, Any]]:
-    """Manifest of every finished training, by arm and seed."""
-    return _per_seed(run, "train/*/seed-*/manifest.json")
-
-
-def tuned(run: Run) -> dict[ArmSeed, dict[str, Any]]:
-    """Manifest of every tuned weak model, as the arm `weak` of its seed; {} where none was."""
+    """Return the manifest of each finished training, by arm and seed."""
     found: dict[ArmSeed, dict[str, Any]] = {}
-    for path in sorted(run.root.glob("weak/**/manifest.json")):
-        seed = path.parent.name.removeprefix("seed-")
-        told = run.store.read_json(str(path.relative_to(run.root)))
-        found["weak", 0 if seed == "weak" else int(seed)] = told or {}
-    return found
-
-
-def read_results(run: Run) -> dict[ArmSeed, dict[str, Any]]:
-    """Manifest of every finished judging, by arm and seed."""
-    return _per_seed(run, "judge/**/seed-*.json")
-
-
-def _per_seed(run: Run, pattern: str) -> dict[ArmSeed, dict[str, Any]]:
-    found: dict[ArmSeed, dict[str, Any]] = {}
-    for path in sorted(run.root.glob(pattern)):
+    for path in sorted(run.root.glob("train/*/seed-*/manifest.json")):
         facts = run.store.read_json(str(path.relative_to(run.root)))
         if facts and "arm" in facts and "seed" in facts:
             found[(str(facts["arm"]), int(facts["seed"]))] = facts
     return dict(sorted(found.items()))
 
 
+def tuned(run: Run) -> dict[ArmSeed, dict[str, Any]]:
+    """Return the manifest of each tuned weak model, as the arm `weak` of its seed."""
+    found: dict[ArmSeed, dict[str, Any]] = {}
+    for path in sorted(run.root.glob("weak/**/manifest.json")):
+        seed = path.parent.name.removeprefix("seed-")
+        facts = run.store.read_json(str(path.relative_to(run.root)))
+        found["weak", 0 if seed == "weak" else int(seed)] = facts or {}
+    return found
+
+
 def canaries(run: Run) -> list[dict[str, Any]]:
-    """What became of planted rows, for every selection that still is the one they were held to."""
+    """Return the canary measurements of every selection that has not changed since."""
     found = []
     for path in sorted(run.root.glob("canaries/*.json")):
-        told = run.store.require(str(path.relative_to(run.root)))
-        facts = run.section("selections").get(told["selection"], {})
-        made_by = told["made_from"]["selection"]
-        if {key: facts.get(key) for key in made_by} == made_by:
-            found.append({k: v for k, v in told.items() if k not in ("files", "made_from")})
+        measured = run.store.require(str(path.relative_to(run.root)))
+        selection = run.section("selections").get(measured["selection"], {})
+        made_from = measured["made_from"]["selection"]
+        if {key: selection.get(key) for key in made_from} == made_from:
+            found.append({k: v for k, v in measured.items() if k not in ("files", "made_from")})
     return found
 
 
 def costs(run: Run) -> list[dict[str, Any]]:
-    """Every cost line of events.jsonl, in the order written; a torn last line is skipped."""
+    """Return the cost lines of events.jsonl in their order; an incomplete last line is skipped."""
     path = run.root / "events.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = []

@@ -1,6 +1,6 @@
-"""Text from outside made fit to show: hidden characters made visible, secrets taken out.
+"""Clean text from outside before it is shown: hidden characters made visible, secrets removed.
 
-Escaping for HTML is the template's work; this is what has to happen to a text wherever it is shown.
+Every text needs this wherever it is shown; escaping for HTML is done by the templates.
 """
 
 import math
@@ -15,10 +15,10 @@ _STACK = 4  # accents on one letter; real spelling needs at most three
 
 
 def visible(text: str) -> str:
-    """The same text with every control, bidi and format character spelled out, never obeyed.
+    """Return the text with control, bidi and format characters written out.
 
-    ESC becomes its picture, U+202E becomes the text `[U+202E]`, a lone surrogate the replacement
-    character; accents stacked higher than four on one letter are cut.
+    ESC becomes its picture, U+202E the text `[U+202E]`, and a lone surrogate the replacement
+    character. Of accents stacked on one letter, at most four are kept.
     """
     shown: list[str] = []
     stacked = 0
@@ -42,7 +42,7 @@ def _picture(char: str, category: str) -> str:
 
 
 def clean(value: Any) -> Any:
-    """A JSON value with all its texts redacted and visible, and no number that JSON lacks."""
+    """Return a JSON value with all texts redacted and visible, and null for nan and infinity."""
     if isinstance(value, str):
         return visible(redact(value))
     if isinstance(value, float):
@@ -55,7 +55,7 @@ def clean(value: Any) -> Any:
 
 
 def excerpt(text: str, limit: int) -> str:
-    """At most `limit` characters, saying how many more there are."""
+    """Return at most `limit` characters of a text, and how many more there are."""
     if len(text) <= limit:
         return text
     return f"{text[:limit].rstrip()} … (+{len(text) - limit:,} characters)"

@@ -1,4 +1,4 @@
-"""The weak-to-strong panel of the report: its sentence, and the positions of its charts."""
+"""The weak-to-strong section of the report: its sentence, and the positions of its charts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,46 +16,45 @@ Record = Mapping[str, Any]
 
 
 def weak_to_strong(run: Run) -> dict[str, Any] | None:
-    """Read the results; None in a run that is no weak-to-strong experiment, or not yet done."""
+    """Read the results of a weak-to-strong experiment; None in any other run."""
     return run.store.read_json(FILE)
 
 
-def sentence(found: Record) -> str:
-    """Write the page's first sentence: how much the best arm recovers of the gap."""
-    about = "Label mode: the weak model wrote the labels and nothing was selected."
-    defined = [arm for arm in found["arms"] if arm["pgr"]["defined"]]
-    # An arm that learns true labels, or is chosen by them, is a control and closes the gap anyway.
+def sentence(results: Record) -> str:
+    """Write the page's first sentence: how much of the gap the best student recovers."""
+    about = "Label mode: the weak model wrote the labels, and no rows were selected."
+    defined = [arm for arm in results["arms"] if arm["pgr"]["defined"]]
+    if not defined:
+        why = next((arm["pgr"]["why"] for arm in results["arms"]), "no arm was trained")
+        return f"{about} PGR is undefined: {why}."
+    # Arms trained on true labels, or chosen by them, are controls: they close the gap anyway.
     students = [
         arm for arm in defined if arm.get("taught", "weak") == "weak" and not arm.get("oracle")
     ]
-    if not defined:
-        why = next((arm["pgr"]["why"] for arm in found["arms"]), "no arm was trained")
-        return f"{about} PGR is undefined: {why}."
     best = max(students or defined, key=lambda arm: (arm["pgr"]["raw"], arm["name"]))
-    pgr = best["pgr"]
+    pgr, weak, ceiling = best["pgr"], results["weak"]["mean"], results["ceiling"]["mean"]
     interval = "no interval"
     if pgr["low"] is not None and pgr["high"] is not None:
         low, high = formatting.decimal(pgr["low"], 2), formatting.decimal(pgr["high"], 2)
         interval = f"95% interval {low} to {high}"
     return (
-        f"{about} Of the gap between the weak model "
-        f"({formatting.decimal(found['weak']['mean'])}) and "
-        f"the ceiling ({formatting.decimal(found['ceiling']['mean'])}), {best['name']} recovers "
-        f"{formatting.decimal(pgr['raw'], 2)} ({interval})."
+        f"{about} The arm {best['name']} recovers {formatting.decimal(pgr['raw'], 2)} ({interval}) "
+        f"of the gap between the weak model ({formatting.decimal(weak)}) and the ceiling "
+        f"({formatting.decimal(ceiling)})."
     )
 
 
 def charts(report: Record) -> dict[str, Any] | None:
-    """Place every mark of the panel; None where the report has no panel."""
-    found = report.get("weak_to_strong")
-    if found is None:
+    """Return the positions of all marks; None without a weak-to-strong experiment."""
+    results = report.get("weak_to_strong")
+    if results is None:
         return None
-    curves = [_curve(arm) for arm in found["arms"] if arm["curve"]]
-    return {"pgr": _pgr(found["arms"]), "curves": curves}
+    curves = [_curve(arm) for arm in results["arms"] if arm["curve"]]
+    return {"pgr": _pgr(results["arms"]), "curves": curves}
 
 
 def _pgr(arms: Sequence[Record]) -> dict[str, Any]:
-    """Place all arms on one axis that spans the weak model (0) and the ceiling (1) at least."""
+    """Place all arms on one axis that includes the weak model (0) and the ceiling (1)."""
     numbers = [arm["pgr"][key] for arm in arms for key in ("raw", "low", "high")]
     near = [value for value in numbers if value is not None and abs(value) <= _FARTHEST]
     span = axis([*_FLOOR_TO_CEILING, *near])
@@ -75,7 +74,7 @@ def _pgr(arms: Sequence[Record]) -> dict[str, Any]:
 
 
 def _curve(arm: Record) -> dict[str, Any]:
-    """Draw agreement over steps, where the weak model is right and where it is wrong."""
+    """Place agreement over steps, on rows the weak model gets right and on those it gets wrong."""
     points = sorted(arm["curve"], key=lambda point: point["step"])
     steps = [point["step"] for point in points]
     span = Axis(float(min(steps)), float(max(steps)))
@@ -90,10 +89,10 @@ def _curve(arm: Record) -> dict[str, Any]:
 
 
 def _segments(points: Sequence[Record], key: str, span: Axis) -> Iterator[dict[str, float | None]]:
-    """Connect known neighbours by straight pieces, so that a missing value leaves a gap.
+    """Yield lines between neighbouring known values, so that a missing value leaves a gap.
 
-    x is in percent, y in pixels from the top; shares run from 0 at the bottom to 1. A value with no
-    known neighbour is a piece of no length, which the page draws as a dot.
+    x is in percent, y in pixels from the top; a share of 1 is at the top. A value without a known
+    neighbour gives a line of length 0, which the page draws as a dot.
     """
     known = [index for index, point in enumerate(points) if point[key] is not None]
     for index in known:

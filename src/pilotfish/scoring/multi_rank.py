@@ -4,250 +4,261 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pilotfish import remote_code
-from pilotfish.config import Method
 from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import open_run, pool_of
-from pilotfish.engine.executors.launch import ExecutorConfig, ScoreJob, ShardProgress
+from pilotfish.engine.executors.launch import ExecutorConfig, ShardProgress
 from pilotfish.errors import RunBusy, UsageError
 from pilotfish.progress import Progress
-from pilotfish.scoring.cost_events import CostTracker
-from pilotfish.scoring.score_plan import ScorePlan, check_worker, model_for
-from pilotfish.scoring.setup import open_inputs, prepare_scoring, tuned_folder
-from pilotfish.scoring.write import write_scores
+from pilotfish.run_context import RunContext
+from pilotfish.scoring.setup import (
+    ScorePlan,
+    ScoreSetup,
+    check_columns,
+    model_path,
+    open_inputs,
+    prepare_scoring,
+)
+from pilotfish.scoring.write import CostTracker, write_scores
 from pilotfish.store import Leases, Run, Store, has_workers, run_lock, tidy, working
 
 if TYPE_CHECKING:
     from pilotfish.engine.scorer import ShardScorer
 
 PLAN = "ranks.json"  # in the run while ranks are at work
-PAUSE = 0.5  # seconds between two looks at what another rank is doing
+PAUSE = 0.5  # seconds before looking again at the work of another rank
 
 
-@dataclass(frozen=True)
-class Command:
-    """What every rank was started with, word for word the same."""
+@dataclass(frozen=True, eq=False)
+class RankJob:
+    """The work of one rank, once there is a plan."""
 
-    source: Source
-    weak: str
-    methods: Mapping[str, Method]
-    direction: str | None
-    how: ScoreConfig
-
-    @property
-    def digest(self) -> str:
-        """Names the command, so that no rank follows the plan of another one."""
-        facts = {
-            "source": asdict(self.source),
-            "weak": self.weak,
-            "methods": {name: method.text for name, method in self.methods.items()},
-            "direction": self.direction,
-            "how": {**vars(self.how), "tune": self.how.tune and self.how.tune.model_dump()},
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-
-    def words(self, out: str) -> str:
-        """The command line of one more rank, which finishes what others left."""
-        methods = ",".join(method.text for method in self.methods.values())
-        words = ["pilotfish", "score", self.source.data, "--weak", self.weak, "--method", methods]
-        words += ["--trusted", self.how.trusted] if self.how.trusted else []
-        words += ["--trust-remote-code"] if remote_code.allowed() else []
-        words += ["--out", out, "--executor", "ranks", "--rank", "0", "--world", "1"]
-        return shlex.join(words)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a rank holds in its hands once there is a plan."""
-
-    run: Run
-    planned: ScorePlan
-    work: ScoreJob
+    setup: ScoreSetup  # its plan knows how the workers measure
     scorer: "ShardScorer"
-    leases: Leases
+    leases: Leases  # of this rank
 
 
-def score_as_rank(
-    out: str, command: Command, spread: ExecutorConfig, *, force: bool, progress: Progress
+def score_with_ranks(
+    out: str,
+    source: Source,
+    config: ScoreConfig,
+    executor: ExecutorConfig,
+    *,
+    force: bool,
+    progress: Progress,
 ) -> Run:
-    """Do the part of one rank, and wait until the run is scored: one that lives finishes it."""
+    """Do the work of one rank, and wait until the run is scored; one living rank finishes it.
+
+    Args:
+        out: The run folder, which all ranks share.
+        source: DATA, or the run itself.
+        config: What is scored; every rank was started with the same settings.
+        executor: Which rank this is.
+        force: Refused: it would replace what other ranks work on.
+        progress: Receives notes and finished steps.
+
+    Raises:
+        UsageError: `force` is set, or this rank would measure differently from the plan.
+        PilotfishError: A shard failed too often.
+    """
     if force:
         raise UsageError(
             "--force replaces what other ranks are working on",
             hint="choose another --out, or use --force with --executor local",
         )
-    with ExitStack() as part:
-        job = _planned_or_joined(Path(out), command, part, progress)
-        _measure(job, spread, progress)
+    with ExitStack() as stack:
+        job = _plan_or_join(Path(out), source, config, progress, stack)
+        _measure(job, executor)
         while not _written(job):
-            _measure(job, spread, progress)
-    with suppress(RunBusy), run_lock(job.run.root):
-        tidy(job.run.root)  # the last one puts the leases away
-    return job.run
+            _measure(job, executor)
+    run = job.setup.ctx.run
+    with suppress(RunBusy), run_lock(run.root):
+        tidy(run.root)  # the last rank removes the leases
+    return run
 
 
 def merge(out: str) -> Run:
-    """Write scores.parquet from what ranks measured; nothing to do where that was done.
+    """Write scores.parquet from the shards that ranks measured, unless it is written already.
 
-    Raises UsageError where shards are missing, saying how many and which command brings them.
+    Raises:
+        UsageError: Shards are missing; it says how many, and which command measures them.
     """
     with run_lock(open_run(out).root) as store:
-        run, found = Run(store.root), store.read_json(PLAN)
-        if found is None and run.section("scores"):
-            return run
+        ctx, found = RunContext(Run(store.root)), store.read_json(PLAN)
+        if found is None and ctx.run.section("scores"):
+            return ctx.run
         if found is None:
             raise UsageError(
                 f"no ranks have begun in {out}",
                 hint="start them: pilotfish score DATA --weak MODEL --method METHOD --out RUN "
                 "--executor ranks --rank I --world N",
             )
-        pool, planned = Pool.open(store), ScorePlan.of_json(found["planned"])
-        if missing := _missing(store, pool, planned):
+        pool, plan = Pool.open(store), ScorePlan.from_json(found["planned"])
+        if missing := _missing(store, pool, plan):
             raise UsageError(
                 f"{len(missing)} of {pool.shards} shards are not measured yet",
                 hint=found["command"],
             )
-        _write(run, pool, planned)
-        run.store.remove(PLAN)
-        tidy(run.root)
-    return run
+        _write(ctx, pool, plan)
+        tidy(ctx.run.root)
+    return ctx.run
 
 
-def _planned_or_joined(root: Path, command: Command, part: ExitStack, progress: Progress) -> Job:
-    """Plan where nobody is at it, else take up the plan; `part` keeps this rank among the working.
+def _plan_or_join(
+    root: Path, source: Source, config: ScoreConfig, progress: Progress, stack: ExitStack
+) -> RankJob:
+    """Make the plan if no rank is making one, else take it up; until `stack` ends, this rank works.
 
-    A plan is followed only while somebody works by it: one from another day may be out of date.
+    A plan is followed only while ranks work by it: one of an earlier day may be out of date.
     """
-    waiting = False
+    digest, noted = _command_digest(source, config), False
     while True:
         found = Store(root).read_json(PLAN) or {}
-        if found.get("command_digest") == command.digest and has_workers(root):
-            leases = part.enter_context(working(root))
-            return _join(Run(root), command, found, leases)
+        if found.get("command_digest") == digest and has_workers(root):
+            leases = stack.enter_context(working(root))
+            plan = ScorePlan.from_json(found["planned"])
+            return _join(RunContext(Run(root), progress), config, plan, leases)
         try:
             with run_lock(root) as store:
-                planned = _plan(Run(store.root), command, root, progress)
-                return Job(*planned, part.enter_context(working(root)))
+                setup, scorer = _plan(RunContext(Run(store.root), progress), source, config)
+                facts = {"planned": setup.plan.to_json(), "command_digest": digest}
+                facts["command"] = _command_of_one_more_rank(source, config, root)
+                store.write_json(PLAN, facts)
+                return RankJob(setup, scorer, stack.enter_context(working(root)))
         except RunBusy:
-            if not waiting:
+            if not noted:
                 progress.note("waiting for the rank that reads the rows and plans")
-            waiting = True
+            noted = True
             time.sleep(PAUSE)
 
 
-def _plan(
-    run: Run, command: Command, root: Path, progress: Progress
-) -> tuple[Run, ScorePlan, ScoreJob, "ShardScorer"]:
-    """Read, tune, fix what is going to be measured, and say so in the run."""
+def _command_digest(source: Source, config: ScoreConfig) -> str:
+    """Name the command, so that no rank follows the plan of another one."""
+    facts = {
+        "source": asdict(source),
+        "config": {**vars(config), "methods": [method.text for method in config.methods]},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _command_of_one_more_rank(source: Source, config: ScoreConfig, root: Path) -> str:
+    """Return the command line of a rank that finishes what others left."""
+    methods = ",".join(method.text for method in config.methods)
+    words = ["pilotfish", "score", source.data, "--weak", config.weak, "--method", methods]
+    words += ["--trusted", config.trusted] if config.trusted else []
+    words += ["--trust-remote-code"] if remote_code.allowed() else []
+    words += ["--out", str(root), "--executor", "ranks", "--rank", "0", "--world", "1"]
+    return shlex.join(words)
+
+
+def _plan(ctx: RunContext, source: Source, config: ScoreConfig) -> tuple[ScoreSetup, "ShardScorer"]:
+    """Read, tune, and fix what is measured; return it with an open scorer."""
     from pilotfish.engine.executors.worker import WorkerInfo, open_scorer
 
-    how = command.how
-    pool, weak = open_inputs(run, command.source, command.weak, how, force=False, progress=progress)
-    weak, planned, spec = prepare_scoring(
-        run, pool, weak, command.methods, how=how, direction=command.direction, force=False,
-        progress=progress,
-    )  # fmt: skip
-    scorer = open_scorer(spec, weak)
-    opened = WorkerInfo.of(spec, weak, scorer)
-    check_worker(run, planned, opened, force=False)
-    planned = planned.opened(opened)
-    facts = {"planned": planned.as_json(), "command_digest": command.digest}
-    run.store.write_json(PLAN, {**facts, "command": command.words(str(root))})
-    return run, planned, ScoreJob(pool, weak, spec), scorer
+    pool, weak = open_inputs(ctx, source, config)
+    setup = prepare_scoring(ctx, pool, weak, config)
+    scorer = open_scorer(setup.spec, setup.weak)
+    info = WorkerInfo.of(setup.spec, setup.weak, scorer)
+    plan = setup.plan.with_worker(info)
+    check_columns(ctx, plan.columns, info.specs)
+    return replace(setup, plan=plan), scorer
 
 
-def _join(run: Run, command: Command, found: Mapping[str, Any], leases: Leases) -> Job:
-    """Take up the plan of another rank. UsageError where this one would not measure alike."""
+def _join(ctx: RunContext, config: ScoreConfig, plan: ScorePlan, leases: Leases) -> RankJob:
+    """Take up the plan of another rank; UsageError if this one would measure differently."""
     from pilotfish.engine.executors.worker import ScoreSpec, load_model, open_scorer
 
-    planned = ScorePlan.of_json(found["planned"])
-    facts = planned.weak
+    facts = plan.weak
     spec = ScoreSpec(
-        root=str(run.root.resolve()), digest=facts["digest"], needs=planned.needs,
-        model=model_for(run, command.weak, tuned_folder(command.how)),
-        max_length=facts["max_length"], precision=facts["precision"],
-        token_budget=facts["token_budget"], threads=facts["threads"] or 1,
+        root=str(ctx.run.root.resolve()),
+        model=model_path(ctx, config),
+        digest=facts["digest"],
+        needs=plan.needs,
+        max_length=facts["max_length"],
+        precision=facts["precision"],
+        token_budget=facts["token_budget"],
+        threads=facts["threads"] or 1,
         trust_remote_code=remote_code.allowed(),
-    )  # fmt: skip
+    )
     weak = load_model(spec)
     scorer = open_scorer(spec, weak)
-    if {need.name: key for need, key in scorer.keys.items()} != planned.keys:
+    if {need.name: key for need, key in scorer.keys.items()} != plan.keys:
         raise UsageError(
             "this rank would not measure as the run was planned: its device, precision or version "
             "is another one",
             hint=f"planned: {facts['precision']} on {facts['device']}; give all ranks the same",
         )
-    return Job(run, planned, ScoreJob(pool_of(run), weak, spec), scorer, leases)
+    return RankJob(ScoreSetup(ctx, pool_of(ctx.run), weak, plan, spec), scorer, leases)
 
 
-def _measure(job: Job, spread: ExecutorConfig, progress: Progress) -> None:
-    """Measure what is free, then what others leave, until every shard is there."""
-    from pilotfish.engine.executors.failures import RetryTracker
-    from pilotfish.engine.executors.ranks import parse_rank, score_as_rank
+def _measure(job: RankJob, executor: ExecutorConfig) -> None:
+    """Measure the free shards, then those that other ranks leave, until none is missing."""
+    from pilotfish.engine.executors.ranks import Waiting, parse_rank, score_as_rank
 
-    run, pool = job.run, job.work.pool
-    place, tries = parse_rank(spread.rank, spread.world), RetryTracker()
-    progress.note(f"rank {place.rank} of {place.world}: {pool.shards} shards")
-    bill = CostTracker(run, pool, [*job.planned.columns])
-    bill.begin(job.work.weak, job.scorer.keys)
-    told = ShardProgress(job.work, progress, bill.after)
-
-    def wait(shards: list[int]) -> None:
-        named = ", ".join(map(str, shards[:5])) + (", ..." if len(shards) > 5 else "")
-        progress.note(f"other ranks have {len(shards)} shards in hand ({named}): waiting for them")
-
-    for receipt in score_as_rank(
-        job.scorer, run.store, job.leases, place, shards=pool.shards, tries=tries, on_wait=wait,
-        tick=told.tick,
-    ):  # fmt: skip
-        told.after(receipt)  # what follows the last one, waiting for others, costs nothing
-    tries.settle()
+    setup, progress = job.setup, job.setup.ctx.progress
+    run, pool = setup.ctx.run, setup.pool
+    rank = parse_rank(executor.rank, executor.world)
+    progress.note(f"rank {rank.rank} of {rank.world}: {pool.shards} shards")
+    costs, report = CostTracker(run, setup.plan.columns), ShardProgress(pool, setup.spec, progress)
+    for event in score_as_rank(job.scorer, run.store, job.leases, rank, pool.shards, report.tick):
+        if isinstance(event, Waiting):
+            shards = event.shards
+            named = ", ".join(map(str, shards[:5])) + (", ..." if len(shards) > 5 else "")
+            progress.note(
+                f"other ranks have {len(shards)} shards in hand ({named}): waiting for them"
+            )
+        else:
+            report.shard_done(event)
+            # the wait for other ranks after the last shard costs nothing
+            costs.record_shard(setup, event, job.scorer.keys)
 
 
-def _written(job: Job) -> bool:
-    """Whether the scores stand, written now where nobody did; False where a shard was damaged."""
-    run, pool = job.run, job.work.pool
+def _written(job: RankJob) -> bool:
+    """Write the scores unless another rank has; return False where a shard turned out damaged."""
+    ctx, pool, plan = job.setup.ctx, job.setup.pool, job.setup.plan
     while True:
         try:
-            with run_lock(run.root):
-                if not _stands(run, pool, job.planned):
-                    if _missing(run.store, pool, job.planned):
-                        return False
-                    _write(run, pool, job.planned)
-                run.store.remove(PLAN)
+            with run_lock(ctx.run.root):
+                if _stands(ctx.run, pool, plan):
+                    ctx.store.remove(PLAN)
+                    return True
+                if _missing(ctx.store, pool, plan):
+                    return False
+                _write(ctx, pool, plan)
                 return True
         except RunBusy:
             time.sleep(PAUSE)
 
 
-def _write(run: Run, pool: Pool, planned: ScorePlan) -> None:
-    write_scores(run, pool, planned)
-    run.update(status="scored")
+def _write(ctx: RunContext, pool: Pool, plan: ScorePlan) -> None:
+    write_scores(ctx, pool, plan)
+    ctx.run.update(status="scored")
+    ctx.store.remove(PLAN)
 
 
-def _stands(run: Run, pool: Pool, planned: ScorePlan) -> bool:
+def _stands(run: Run, pool: Pool, plan: ScorePlan) -> bool:
+    """Return whether scores.parquet holds every column of the plan."""
     found, scores = run.store.manifest("scores.json"), run.section("scores")
     return (
         found is not None
         and found["pool"] == pool.fingerprint
         and all(
             name in found["columns"] and facts.items() <= scores.get(name, {}).items()
-            for name, facts in planned.columns.items()
+            for name, facts in plan.columns.items()
         )
     )
 
 
-def _missing(store: Store, pool: Pool, planned: ScorePlan) -> list[int]:
-    """Shards that are not measured, or not intact."""
+def _missing(store: Store, pool: Pool, plan: ScorePlan) -> list[int]:
+    """Return the shards that are not measured, or not intact."""
     from pilotfish.engine.executors.ranks import finished
 
-    keys = list(planned.keys.values())
+    keys = list(plan.keys.values())
     return [shard for shard in range(pool.shards) if not finished(store, keys, shard)]

@@ -1,106 +1,116 @@
 """score: measure what the methods need, once, and write one column per method."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pilotfish.config import Method
+import numpy as np
+from numpy.typing import NDArray
+
 from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
-from pilotfish.engine.executors.launch import LOCAL, ExecutorConfig, ScoreJob, score_shards
-from pilotfish.errors import UsageError
+from pilotfish.engine.executors.launch import LOCAL, ExecutorConfig, score_shards
 from pilotfish.extras import need_torch
 from pilotfish.methods import make
 from pilotfish.progress import SILENT, Progress
-from pilotfish.scoring.cost_events import CostTracker
-from pilotfish.scoring.multi_rank import Command, score_as_rank
-from pilotfish.scoring.score_plan import check_worker
-from pilotfish.scoring.setup import open_inputs, prepare_scoring
-from pilotfish.scoring.write import write_scores
+from pilotfish.run_context import RunContext
+from pilotfish.scoring.multi_rank import score_with_ranks
+from pilotfish.scoring.setup import (
+    ScorePlan,
+    ScoreSetup,
+    check_columns,
+    open_inputs,
+    prepare_scoring,
+)
+from pilotfish.scoring.write import CostTracker, write_scores
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
-    from pilotfish.engine.executors.worker import WorkerInfo
     from pilotfish.models import Loaded
 
 
 def score(
     out: str,
     source: Source,
-    weak: str,
-    methods: Sequence[Method],
+    config: ScoreConfig,
     *,
-    names: Sequence[str] = (),
-    trusted: str | None = None,
-    direction: str | None = None,
-    measuring: ScoreConfig | None = None,
-    spread: ExecutorConfig = LOCAL,
+    executor: ExecutorConfig = LOCAL,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
-    """Read DATA (or reuse RUN's pool), measure with the weak model, add score columns to RUN.
+    """Read DATA (or reuse the run's pool), measure with the weak model, add score columns to a run.
 
-    `spread` says who measures; whoever does, the run holds the same bytes afterwards.
+    Args:
+        out: The run folder.
+        source: DATA, or the run itself.
+        config: The model, the methods and everything else that decides the scores.
+        executor: Who measures; the run holds the same bytes afterwards, whoever does.
+        force: Replace results that were made with other settings.
+        progress: Receives notes and finished steps.
+
+    Raises:
+        UsageError: A setting is wrong, or a column of this name was made with other settings.
+        RunBusy: Another command works on the run.
     """
     need_torch("scoring")
-    how = replace(measuring or ScoreConfig(), trusted=trusted)
-    columns = name_columns(methods, names)
-    for method in methods:
-        make(method, direction)  # what is spelt wrong is said before anything is spent
-    spread.check()
-    if spread.executor == "ranks":
-        command = Command(source, weak, columns, direction, how)
-        return score_as_rank(out, command, spread, force=force, progress=progress)
+    for method in config.columns().values():
+        make(method, config.direction)  # a misspelt method is refused before anything is spent
+    executor.check()
+    if executor.executor == "ranks":
+        return score_with_ranks(out, source, config, executor, force=force, progress=progress)
     with run_lock(out) as store:
         # after the lock: a second planner is turned away before torch is loaded
-        run = Run(store.root)
-        pool, loaded = open_inputs(run, source, weak, how, force=force, progress=progress)
-        add_scores(
-            run, pool, loaded, columns, how=how, direction=direction, spread=spread, force=force,
-            progress=progress,
-        )  # fmt: skip
-        run.update(status="scored")
-    return run
-
-
-def name_columns(methods: Sequence[Method], names: Sequence[str]) -> dict[str, Method]:
-    """Column name -> method: `--as` names in order, else each method's text."""
-    if names and len(names) != len(methods):
-        raise UsageError(f"--as gives {len(names)} names for {len(methods)} methods")
-    columns = dict(zip(names or [method.text for method in methods], methods, strict=True))
-    if len(columns) != len(methods):
-        raise UsageError("two methods would share one column name", hint="name them with --as")
-    return columns
+        ctx = RunContext(Run(store.root), progress, force)
+        pool, weak = open_inputs(ctx, source, config)
+        add_scores(ctx, pool, weak, config, executor)
+        ctx.run.update(status="scored")
+    return ctx.run
 
 
 def add_scores(
-    run: Run,
+    ctx: RunContext,
     pool: Pool,
     weak: "Loaded",
-    columns: Mapping[str, Method],
-    *,
-    how: ScoreConfig,
-    direction: str | None = None,
-    spread: ExecutorConfig = LOCAL,
-    section: str = "weak",
-    force: bool = False,
-    progress: Progress = SILENT,
+    config: ScoreConfig,
+    executor: ExecutorConfig = LOCAL,
 ) -> None:
-    """Measure the union of needs and write every column of `columns` (scores.parquet).
+    """Measure the union of the methods' needs and write every column (scores.parquet).
 
-    section: of run.json, where the model's facts go.
+    Args:
+        ctx: The run, whose lock is held.
+        pool: Its rows.
+        weak: The model as it was loaded.
+        config: The methods and everything else that decides the scores.
+        executor: local or ray.
     """
-    bill = CostTracker(run, pool, [*columns])
-    weak, planned, spec = prepare_scoring(
-        run, pool, weak, columns, how=how, direction=direction, force=force,
-        processes=spread.processes(weak), section=section, progress=progress,
-    )  # fmt: skip
+    costs = CostTracker(ctx.run, config.columns())
+    setup = prepare_scoring(ctx, pool, weak, config, executor.processes(weak))
+    plan = measure(setup, executor, costs)
+    write_scores(ctx, pool, plan)
+    costs.record_rest()
 
-    def check(opened: "WorkerInfo") -> None:
-        check_worker(run, planned, opened, force=force)
-        bill.begin(weak, opened.keys)
 
-    opened = score_shards(ScoreJob(pool, weak, spec), spread, progress, check, bill.after)
-    write_scores(run, pool, planned.opened(opened), force=force)
-    bill.rest()
+def measure(
+    setup: ScoreSetup,
+    executor: ExecutorConfig,
+    costs: CostTracker,
+    rows: NDArray[np.bool_] | None = None,
+) -> ScorePlan:
+    """Measure every shard, and return the plan with how the workers measured.
+
+    Args:
+        setup: The scoring.
+        executor: local or ray.
+        costs: Records the cost of each shard.
+        rows: [n] the rows that the model reads; None: all.
+
+    Raises:
+        UsageError: A column of this name was measured differently, before a shard is measured.
+    """
+    ctx = setup.ctx
+    workers = score_shards(setup.pool, setup.weak, setup.spec, executor, ctx.progress)
+    with workers as (info, receipts):
+        plan = setup.plan.with_worker(info)
+        check_columns(ctx, plan.columns, info.specs)
+        for receipt in receipts:
+            costs.record_shard(setup, receipt, info.keys, rows)
+    return plan

@@ -1,6 +1,6 @@
-"""What a selection is made from: the pool's rows and, where the run was scored, its columns.
+"""The rows of a run that a selection chooses from: its pool and, once scored, its score columns.
 
-Both are read shard by shard, in pool order, as often as they are asked for, and not held.
+Pool and scores are read shard by shard, in pool order, and are not kept in memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,17 +22,45 @@ from pilotfish.methods.base import NONFINITE
 from pilotfish.records import Floats, Ints, RowFeatures, Texts
 from pilotfish.store import Run
 
+_COUNTS = ("n_prompt_tokens", "n_response_tokens")
+
+
+class ScoreShard(NamedTuple):
+    """The scores of one shard of the pool."""
+
+    values: Floats  # [n] nan where unscorable
+    why: Texts  # [n] the reason where unscorable, else ""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreColumn:
+    """One score per row of the pool, or the reason why a row has none.
+
+    Attributes:
+        column: The name in scores.parquet; None for scores that are computed on the spot.
+        shards: Returns an iterator over the shards, in order. It may be called many times.
+    """
+
+    column: str | None
+    shards: Callable[[], Iterator[ScoreShard]]
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreFile:
-    """The scores of a run. `joined` is the whole table where the file has an order of its own."""
+    """scores.parquet of a run, in pool order.
+
+    Attributes:
+        run: The run that holds the file.
+        sizes: Rows of every shard of the pool.
+        joined: The whole table in pool order, where the file itself has another order.
+    """
 
     run: Run
-    sizes: tuple[int, ...]  # rows of every shard
+    sizes: tuple[int, ...]
     joined: pa.Table | None = None
 
     def tables(self, *names: str) -> Iterator[pa.Table]:
-        """Columns of every shard's rows, in order."""
+        """Iterate over the shards; each table holds the named columns of one shard's rows."""
         if self.joined is None:
             yield from pieces(self.run.store.path("scores.parquet"), names, self.sizes)
             return
@@ -42,67 +70,42 @@ class ScoreFile:
             start += size
 
 
-def score_file(run: Run, pool: Pool) -> ScoreFile | None:
-    """The scores of a run beside its pool; None where it has none.
+def open_scores(run: Run, pool: Pool) -> ScoreFile | None:
+    """Open scores.parquet of a run and match its rows to the pool by id.
 
-    Rows are matched by id: counts and positions prove nothing. `score` writes them in the order of
-    the pool, so that nothing has to be held in memory. UsageError for scores of another pool.
+    `score` writes the file in pool order, so a table in memory is needed only for a file from
+    elsewhere. Returns None for a run without scores.
+
+    Raises:
+        UsageError: The scores belong to another pool.
     """
     if run.store.read_json("scores.json") is None:
         return None
     manifest = run.store.require("scores.json")
     path, sizes = run.store.path("scores.parquet"), tuple(pool.sizes)
-    if manifest.get("pool") != pool.fingerprint or rows_in(path) != len(pool):
-        raise _other_pool(run)
-    pairs = zip(pieces(path, ["id"], sizes), ids_of(pool), strict=True)
-    if all(table["id"].to_pylist() == ids for table, ids in pairs):
-        return ScoreFile(run, sizes)
-    return ScoreFile(run, sizes, _joined(run, pool))
-
-
-def ids_of(pool: Pool) -> Iterator[list[Any]]:
-    """The ids of every shard, in order."""
-    for shard in range(pool.shards):
-        yield pool.table(shard, "id")["id"].to_pylist()
-
-
-def _joined(run: Run, pool: Pool) -> pa.Table:
-    table = pq.read_table(run.store.path("scores.parquet"), partitioning=None)
-    lines = {id: line for line, id in enumerate(table["id"].to_pylist())}
-    wanted = [id for ids in ids_of(pool) for id in ids]
-    if lines.keys() != set(wanted):
-        raise _other_pool(run)
-    return table.take([lines[id] for id in wanted])
-
-
-def _other_pool(run: Run) -> UsageError:
-    return UsageError(
+    if manifest.get("pool") == pool.fingerprint and rows_in(path) == len(pool):
+        pairs = zip(pieces(path, ["id"], sizes), _ids_of(pool), strict=True)
+        if all(table["id"].to_pylist() == ids for table, ids in pairs):
+            return ScoreFile(run, sizes)
+        table = pq.read_table(path, partitioning=None)
+        lines = {id: line for line, id in enumerate(table["id"].to_pylist())}
+        wanted = [id for ids in _ids_of(pool) for id in ids]
+        if lines.keys() == set(wanted):
+            return ScoreFile(run, sizes, table.take([lines[id] for id in wanted]))
+    raise UsageError(
         f"the scores in {run.root} are of another pool",
         hint=f"pilotfish score {run.root} --weak MODEL --method METHOD --force",
     )
 
 
-_COUNTS = ("n_prompt_tokens", "n_response_tokens")
-
-
-class ScoreShard(NamedTuple):
-    """The scores of one shard."""
-
-    values: Floats  # [n] nan where unscorable
-    why: Texts  # [n] "" where scored
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredRow:
-    """One score per row, and a reason where there is none; `parts()` reads them anew."""
-
-    column: str | None  # name in scores.parquet; None where computed on the spot
-    parts: Callable[[], Iterator[ScoreShard]]  # one of each shard, in order
+def _ids_of(pool: Pool) -> Iterator[list[Any]]:
+    for shard in range(pool.shards):
+        yield pool.table(shard, "id")["id"].to_pylist()
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Every row of the pool in pool order, and how to reach what was measured of it."""
+    """Every row of a run's pool, in pool order, with its token counts and scores."""
 
     run: Run
     pool: Pool
@@ -112,25 +115,28 @@ class Candidates:
 
     @cached_property
     def scores(self) -> ScoreFile | None:
-        """scores.parquet; None where the run has no scores."""
-        return score_file(self.run, self.pool)
+        """scores.parquet; None for a run without scores."""
+        return open_scores(self.run, self.pool)
 
     def counts(self) -> Iterator[tuple[Ints, Ints]] | None:
-        """Prompt and response tokens of every shard's rows; None where the run has no scores."""
+        """Iterate over the shards: prompt tokens [n] and response tokens [n] of their rows.
+
+        Returns None for a run without scores: scoring counts the tokens.
+        """
         if self.scores is None:
             return None
         tables = self.scores.tables(*_COUNTS)
         return ((table[_COUNTS[0]].to_numpy(), table[_COUNTS[1]].to_numpy()) for table in tables)
 
     def tokens(self) -> Iterator[Ints | None]:
-        """Tokens of every shard's rows as the weak model read them; None where not counted."""
+        """Iterate over the shards: tokens [n] per row (weak tokenizer); None if not counted."""
         counts = self.counts()
         if counts is None:
             return repeat(None, self.pool.shards)
         return (prompt + response for prompt, response in counts)
 
     def need_counts(self, what: str) -> Iterator[tuple[Ints, Ints]]:
-        """The token counts, or the missing step and its command."""
+        """Return `counts()`, or raise UsageError: `what` needs a run with scores."""
         found = self.counts()
         if found is None:
             raise UsageError(
@@ -140,37 +146,66 @@ class Candidates:
             )
         return found
 
-    def scored(self, name: str) -> ScoredRow:
-        """One score column. A value that is no number is unscorable whatever its status says."""
+    def score_column(self, name: str) -> ScoreColumn:
+        """Return one column of scores.parquet; a value that is not finite is unscorable.
+
+        Raises:
+            UsageError: The run has no column of that name.
+        """
         if self.scores is None or name not in self.run.section("scores"):
             raise no_such_score(self.run, name)
-        return ScoredRow(name, lambda: self._parts(name))
+        scores = self.scores
 
-    def _parts(self, name: str) -> Iterator[ScoreShard]:
-        assert self.scores is not None
-        for table in self.scores.tables(name, f"{name}_status", f"{name}_reason"):
-            values = np.array(table[name].to_numpy(), dtype=np.float64)
-            bad = (table[f"{name}_status"].to_numpy() != "ok") | ~np.isfinite(values)
-            told = table[f"{name}_reason"].fill_null(NONFINITE).to_numpy()
-            yield ScoreShard(np.where(bad, np.nan, values), np.where(bad, told, ""))
+        def shards() -> Iterator[ScoreShard]:
+            for table in scores.tables(name, f"{name}_status", f"{name}_reason"):
+                values = np.array(table[name].to_numpy(), dtype=np.float64)
+                bad = (table[f"{name}_status"].to_numpy() != "ok") | ~np.isfinite(values)
+                reasons = table[f"{name}_reason"].fill_null(NONFINITE).to_numpy()
+                yield ScoreShard(np.where(bad, np.nan, values), np.where(bad, reasons, ""))
 
-    def score_now(self, selector: Selector, what: str) -> ScoredRow:
-        """The scores of a method that looks at no model."""
+        return ScoreColumn(name, shards)
+
+    def score_now(self, selector: Selector, what: str) -> ScoreColumn:
+        """Compute the scores of a method that needs no model.
+
+        Args:
+            selector: The method. If it is `pool_relative`, it is called once with the whole pool.
+            what: The name of the method for the error message.
+
+        Raises:
+            UsageError: The method reads token counts and the run has none.
+        """
         if selector.reads_counts:
             self.need_counts(what)
+
+        def scored(features: RowFeatures) -> ScoreShard:
+            values = np.asarray(selector.score(features), dtype=np.float64)
+            return ScoreShard(values, selector.reasons(features, values))
+
         if not selector.pool_relative:
-            return ScoredRow(None, lambda: (_part(selector, seen) for seen in self._seen()))
-        whole, bounds = _part(selector, self.seen()), self.pool.ranges
-        return ScoredRow(
+            return ScoreColumn(None, lambda: map(scored, self._features_by_shard()))
+        whole, bounds = scored(self.features()), self.pool.ranges
+        return ScoreColumn(
             None, lambda: (ScoreShard(whole.values[a:b], whole.why[a:b]) for a, b in bounds)
         )
 
-    def seen(self) -> RowFeatures:
-        """All that can be told of the whole pool without a model."""
-        return _all(list(self._seen()))
+    def features(self) -> RowFeatures:
+        """Return ids and token counts of the whole pool: the features that need no model."""
+        shards = list(self._features_by_shard())
+        return RowFeatures(
+            np.concatenate([shard.ids for shard in shards]),
+            np.concatenate([shard.n_prompt_tokens for shard in shards]),
+            np.concatenate([shard.n_response_tokens for shard in shards]),
+        )
+
+    def _features_by_shard(self) -> Iterator[RowFeatures]:
+        none = ((np.zeros(n, np.int64), np.zeros(n, np.int64)) for n in self.pool.sizes)
+        counts = self.counts() or none
+        for ids, (prompt, response) in zip(_ids_of(self.pool), counts, strict=True):
+            yield RowFeatures(np.array(ids, dtype=object), prompt, response)
 
     def sources(self) -> Ints:
-        """[n] number of each row's source, in the order of their names."""
+        """Return [n] a number per row for its source; sources are numbered by sorted name."""
         number: dict[str, int] = {}
         parts = []
         for shard in range(self.pool.shards):
@@ -180,35 +215,16 @@ class Candidates:
         place = np.argsort(np.argsort(np.array(list(number), dtype=object)))
         return np.asarray(place[np.concatenate(parts)], dtype=np.int64)
 
-    def _seen(self) -> Iterator[RowFeatures]:
-        none = ((np.zeros(n, np.int64), np.zeros(n, np.int64)) for n in self.pool.sizes)
-        counts = self.counts() or none
-        for ids, (prompt, response) in zip(ids_of(self.pool), counts, strict=True):
-            yield RowFeatures(np.array(ids, dtype=object), prompt, response)
-
 
 def candidates_of(run: Run) -> Candidates:
-    """The pool of a run, ready to pick from; UsageError where it was not read yet."""
+    """Open the pool of a run. Raises UsageError if no data was read into the run yet."""
     return Candidates(run, pool_of(run))
 
 
 def no_such_score(run: Run, name: str) -> UsageError:
-    """The missing step, by its command."""
+    """Return the error for a missing score column; its hint is the command that makes it."""
     known = ", ".join(sorted(run.section("scores"))) or "none"
     return UsageError(
         f"{run.root} has no score '{name}' yet (scores there: {known})",
         hint=f"pilotfish score {run.root} --weak MODEL --method '{name}' --out {run.root}",
-    )
-
-
-def _part(selector: Selector, seen: RowFeatures) -> ScoreShard:
-    values = np.asarray(selector.score(seen), dtype=np.float64)
-    return ScoreShard(values, selector.reasons(seen, values))
-
-
-def _all(parts: list[RowFeatures]) -> RowFeatures:
-    return RowFeatures(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.n_prompt_tokens for part in parts]),
-        np.concatenate([part.n_response_tokens for part in parts]),
     )

@@ -1,13 +1,12 @@
-"""score --cascade: a cheaper model reads every row, the intended one only where its picks may lie.
+"""score --cascade: a cheap model reads every row, the intended one only those it may select.
 
-It aims at a recall of the intended model's picks and measures what came of it; the rows are never
-said to be the same. What is passed on is committed before the intended model reads a shard, so that
-a run taken up again goes on with the very same rows.
+A cascade is planned for a recall of the intended model's picks, and the recall is measured; the
+selected rows are never claimed to be identical. The rows that are passed on are committed before
+the intended model reads a shard, so that an interrupted run continues with the same rows.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,292 +18,269 @@ from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import warn
-from pilotfish.engine.executors.launch import (
-    LOCAL,
-    ExecutorConfig,
-    ScoreJob,
-    passes,
-    score_shards,
-    threads_of,
-)
+from pilotfish.engine.executors.launch import LOCAL, ExecutorConfig, passes, threads_of
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
 from pilotfish.flops import known, reading_flops
 from pilotfish.methods import Selector, make
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Floats, Ints
+from pilotfish.run_context import RunContext
 from pilotfish.scoring.audit import Cuts, cascade_facts, cuts_of, spearman
 from pilotfish.scoring.audit import cascade as maths
 from pilotfish.scoring.cascade_rows import (
+    CASCADE,
     CascadeConfig,
     CascadeRows,
     read_cascade_rows,
     write_cascade_rows,
 )
-from pilotfish.scoring.cost_events import CostTracker
-from pilotfish.scoring.score import add_scores, name_columns
-from pilotfish.scoring.score_plan import CASCADE, check_columns
-from pilotfish.scoring.setup import ScoreSetup, open_inputs, prepare_scoring
+from pilotfish.scoring.score import add_scores, measure
+from pilotfish.scoring.setup import ScoreSetup, check_columns, open_inputs, prepare_scoring
 from pilotfish.scoring.weak_model import weak_model
-from pilotfish.scoring.write import write_scores
+from pilotfish.scoring.write import CostTracker, write_scores
 from pilotfish.selection.candidates import candidates_of
-from pilotfish.selection.topk import GatheredScores, gathered
+from pilotfish.selection.topk import GatheredScores, gather
 from pilotfish.store import Run, run_lock
 
 if TYPE_CHECKING:
     from pilotfish.models import Loaded
 
-CONFIDENCE = 0.95  # that it is reached
+CONFIDENCE = 0.95  # that the recall is reached
 _SAVES_LITTLE = 0.5  # share of rows read by the intended model that deserves a warning
+
+
+def cheap_name(name: str) -> str:
+    """Return the name of the cheap model's column for a score column."""
+    return f"{name}@cheap"
 
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """One column in the making."""
+    """A score column of the intended model, and how its cascade is planned."""
 
-    run: Run
-    pool: Pool
+    setup: ScoreSetup  # of the intended model
     name: str
     selector: Selector
     cuts: Cuts
-    cheaper: CascadeConfig
+    cascade: CascadeConfig
     seed: int  # of every draw
 
     @property
-    def cheap(self) -> str:
-        """The column of the cheaper model."""
-        return cheap_name(self.name)
-
-    def values(self, column: str) -> Floats:
-        """[n] of a column that stands, nan where unscorable."""
-        parts = candidates_of(self.run).scored(column).parts()
-        return np.concatenate([part.values for part in parts])
-
-
-def cheap_name(name: str) -> str:
-    """The column of the cheaper model, beside the one it serves."""
-    return f"{name}@cheap"
+    def run(self) -> Run:
+        """The run that is scored."""
+        return self.setup.ctx.run
 
 
 def score_cascade(
     out: str,
     source: Source,
-    weak: str,
-    methods: Sequence[Method],
-    cheaper: CascadeConfig,
+    config: ScoreConfig,
+    cascade: CascadeConfig,
     *,
-    names: Sequence[str] = (),
-    trusted: str | None = None,
-    direction: str | None = None,
-    measuring: ScoreConfig | None = None,
-    spread: ExecutorConfig = LOCAL,
+    executor: ExecutorConfig = LOCAL,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
-    """`score` by two models: columns NAME@cheap of all rows, and NAME of those passed on.
+    """Score a pool with two models: columns NAME@cheap of all rows, NAME of those passed on.
 
-    The others have no score, for the reason `cascade_skipped`. Trusted rows tune the intended
-    model alone. UsageError (exit 2) for what has no fixed number of picks from one end.
+    Rows that are not passed on have no score, with the reason `cascade_skipped`. Trusted rows
+    fine-tune the intended model only.
+
+    Args:
+        out: The run folder.
+        source: The data, which is read now or reused.
+        config: The intended model, and how it scores.
+        cascade: The cheap model, and the recall and budget that are planned for.
+        executor: What runs the forward passes.
+        force: Replace columns that were made with other settings.
+        progress: Receives notes and finished shards.
+
+    Raises:
+        UsageError: The method or the budget has no fixed number of picks from one end (exit 2).
     """
     need_torch("scoring")
-    how = replace(measuring or ScoreConfig(), trusted=trusted)
-    columns = name_columns(methods, names)
-    cuts = {name: _cuts(method, direction, cheaper) for name, method in columns.items()}
-    _check_spread(spread)
-    with run_lock(out) as store:
-        run = Run(store.root)
-        pool, loaded = open_inputs(run, source, weak, how, force=force, progress=progress)
-        made_from = _add_cheap(
-            run, pool, loaded, columns, cheaper, how=how, direction=direction, spread=spread,
-            force=force, progress=progress,
-        )  # fmt: skip
-        for name, method in columns.items():
-            column = _Column(
-                run, pool, name, make(method, direction), cuts[name], cheaper, how.drawn_with
-            )
-            begun = prepare_scoring(
-                run, pool, loaded, {name: method}, how=how, direction=direction, force=force,
-                processes=spread.processes(loaded), cascade=made_from, progress=progress,
-            )  # fmt: skip
-            _add_passed(column, begun, spread, force=force, progress=progress)
-        run.update(status="scored")
-    return run
-
-
-def _cuts(method: Method, direction: str | None, cheaper: CascadeConfig) -> Cuts:
-    """Where the picks end; UsageError, before anything is spent, where a cascade has no meaning."""
-    cheaper.check()
-    selector = make(method, direction)
-    if not selector.needs or selector.pool_relative:
-        why = "looks at every row of the pool" if selector.needs else "needs no model"
-        raise UsageError(
-            f"{method.text} {why}, so a cascade has nothing to spare",
-            hint="leave out --cascade",
-        )
-    cuts = cuts_of(selector.ranker(), cheaper.budget, tokens=np.zeros(0, np.int64))
-    maths.check(cuts)
-    return cuts
-
-
-def _check_spread(spread: ExecutorConfig) -> None:
-    spread.check()
-    if spread.executor == "ranks":
+    cascade.check()
+    columns = config.columns()
+    cuts = {name: _cuts_of(method, config.direction, cascade) for name, method in columns.items()}
+    executor.check()
+    if executor.executor == "ranks":
         raise UsageError(
             "a cascade is planned between two measurements, which ranks cannot agree on",
             hint="use --executor local (with --workers N) or ray",
         )
+    seed = config.seed if config.stream is None else config.stream
+    with run_lock(out) as store:
+        ctx = RunContext(Run(store.root), progress, force)
+        pool, weak = open_inputs(ctx, source, config)
+        made_from = _add_cheap_columns(ctx, pool, weak, config, cascade, executor)
+        for name, method in columns.items():
+            one = replace(config, methods=[method], names=[name], cascade=made_from)
+            setup = prepare_scoring(ctx, pool, weak, one, executor.processes(weak))
+            selector = make(method, config.direction)
+            _add_column(_Column(setup, name, selector, cuts[name], cascade, seed), executor)
+        ctx.run.update(status="scored")
+    return ctx.run
 
 
-def _add_cheap(
-    run: Run,
+def _cuts_of(method: Method, direction: str | None, cascade: CascadeConfig) -> Cuts:
+    """The cut of a method; UsageError, before any work is done, if a cascade cannot serve it."""
+    selector = make(method, direction)
+    if not selector.needs or selector.pool_relative:
+        why = "scores every row by the others" if selector.needs else "needs no model"
+        raise UsageError(
+            f"{method.text} {why}, so a cascade saves nothing", hint="leave out --cascade"
+        )
+    cuts = cuts_of(selector.ranker(), cascade.budget, tokens=np.zeros(0, np.int64))
+    maths.check(cuts)
+    return cuts
+
+
+def _add_cheap_columns(
+    ctx: RunContext,
     pool: Pool,
     weak: "Loaded",
-    columns: Mapping[str, Method],
-    cheaper: CascadeConfig,
-    *,
-    how: ScoreConfig,
-    direction: str | None,
-    spread: ExecutorConfig,
-    force: bool,
-    progress: Progress,
+    config: ScoreConfig,
+    cascade: CascadeConfig,
+    executor: ExecutorConfig,
 ) -> dict[str, Any]:
-    """Score all rows with the cheaper model; what decides the rows passed on, for run.json.
+    """Score all rows with the cheap model; return the facts that decide which rows are passed on.
 
-    Its format is not checked against fp32: the calibration sees whatever it gets wrong.
+    Its number format is not compared with fp32, because the calibration includes its errors.
     """
-    cheap = weak_model(run, cheaper.model, precision=how.precision)
+    columns = config.columns()
+    cheap_config = replace(
+        config,
+        weak=cascade.model,
+        names=[cheap_name(name) for name in columns],
+        trusted=None,
+        section="cheap",
+    )
+    cheap = weak_model(ctx, cheap_config)
     made_from = {
-        "cheap": cheap.digest, "budget": cheaper.budget.text, "recall": cheaper.recall,
-    }  # fmt: skip
-    planned = {name: {"weak": weak.digest, CASCADE: made_from} for name in columns}
-    check_columns(run, planned, force=force)
+        "cheap": cheap.digest,
+        "budget": cascade.budget.text,
+        "recall": cascade.recall,
+    }
+    check_columns(ctx, {name: {"weak": weak.digest, CASCADE: made_from} for name in columns})
     if cheap.parameters > weak.parameters:
-        warn(
-            run,
-            [f"the cascade's {cheap.name} has more parameters ({cheap.parameters:,}) than "
-             f"{weak.name} ({weak.parameters:,}), which it is to spare"],
-        )  # fmt: skip
-    progress.note(f"scoring every row with {cheap.name}")
-    add_scores(
-        run, pool, cheap, {cheap_name(name): method for name, method in columns.items()},
-        how=replace(how, trusted=None), direction=direction, spread=spread, section="cheap",
-        force=force, progress=progress,
-    )  # fmt: skip
+        text = (
+            f"the cascade's {cheap.name} has more parameters ({cheap.parameters:,}) than "
+            f"{weak.name} ({weak.parameters:,}), which it should be cheaper than"
+        )
+        warn(ctx.run, [text])
+    ctx.progress.note(f"scoring every row with {cheap.name}")
+    add_scores(ctx, pool, cheap, cheap_config, executor)
     return made_from
 
 
-def _add_passed(
-    column: _Column, begun: ScoreSetup, spread: ExecutorConfig, *, force: bool, progress: Progress
-) -> None:
-    """Calibrate, score the rows passed on, and measure the recall."""
-    run, pool = column.run, column.pool
-    bill = CostTracker(run, pool, [column.name])
-    some = gathered(
-        candidates_of(run), candidates_of(run).scored(column.cheap), column.cuts.ranker, None
-    )
-    passing, calibrated = _passing(column, begun, some, progress)
-    # the plan's own batches: the calibration was measured in them
-    spec = replace(
-        begun.spec, only=passing.name, token_budget=passing.token_budget, threads=passing.threads
-    )
-    if calibrated:
-        bill.charge(rows=0, **calibrated)
-    progress.note(f"{column.name}: {begun.weak.name} reads {passing.scored.mean():.0%} of the rows")
-    opened = score_shards(
-        ScoreJob(pool, begun.weak, spec), spread, progress,
-        lambda opened: bill.begin(begun.weak, opened.keys, passing.scored), bill.after,
-    )  # fmt: skip
-    write_scores(run, pool, begun.planned.opened(opened), force=force)
-    bill.rest()
-    _tell(column, begun, passing, some)
+def _add_column(column: _Column, executor: ExecutorConfig) -> None:
+    """Plan the cascade, score the rows that are passed on, and measure the recall."""
+    setup, run = column.setup, column.run
+    costs = CostTracker(run, [column.name])
+    rows = candidates_of(run)
+    cheap = gather(rows, rows.score_column(cheap_name(column.name)))
+    plan, spent = _planned(column, cheap)
+    if spent:
+        costs.record(rows=0, **spent)
+    share = plan.scored.mean()
+    setup.ctx.progress.note(f"{column.name}: {setup.weak.name} reads {share:.0%} of the rows")
+    # the batches of the plan, in which the calibration was measured
+    spec = replace(setup.spec, only=plan.name, token_budget=plan.token_budget, threads=plan.threads)
+    scored = measure(replace(setup, spec=spec), executor, costs, plan.scored)
+    write_scores(setup.ctx, column.setup.pool, scored)
+    costs.record_rest()
+    _record_recall(column, plan, cheap)
 
 
-def _passing(
-    column: _Column, begun: ScoreSetup, some: GatheredScores, progress: Progress
-) -> tuple[CascadeRows, dict[str, float]]:
-    """The rows passed on, as committed or planned now, and what planning cost."""
+def _planned(column: _Column, cheap: GatheredScores) -> tuple[CascadeRows, dict[str, float]]:
+    """The rows that are passed on, as committed before or planned now, and the cost of planning."""
+    setup, run, seed = column.setup, column.run, column.seed
     facts = {
-        "pool": column.pool.fingerprint,
-        "cheap": column.run.section("scores")[column.cheap]["keys"],
-        "scores": hashlib.sha256(some.scores.tobytes()).hexdigest(),
-        "intended": begun.weak.digest,
-        "precision": begun.weak.precision,
-        "device": begun.weak.device.type,
-        "max_length": begun.spec.max_length,
-        "method": begun.planned.columns[column.name]["method"],
+        "pool": column.setup.pool.fingerprint,
+        "cheap": run.section("scores")[cheap_name(column.name)]["keys"],
+        "scores": hashlib.sha256(cheap.scores.tobytes()).hexdigest(),
+        "intended": setup.weak.digest,
+        "precision": setup.weak.precision,
+        "device": setup.weak.device.type,
+        "max_length": setup.spec.max_length,
+        "method": setup.plan.columns[column.name]["method"],
         "ranker": repr(column.cuts.ranker),
-        "budget": column.cheaper.budget.text,
-        "recall": column.cheaper.recall,
-        "seed": column.seed,
+        "budget": column.cascade.budget.text,
+        "recall": column.cascade.recall,
+        "seed": seed,
     }
     name = "cascades/" + hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    if (found := read_cascade_rows(column.run.store, name)) is not None:
+    if (found := read_cascade_rows(run.store, name)) is not None:
         return found, {}
-    tie, n = some.tie, len(column.pool)
-    calibration, audit = maths.sizes(column.cuts, n)
-    rows = maths.draw(tie, calibration, seed=column.seed)
-    progress.note(f"{column.name}: calibrating on {len(rows):,} rows")
-    intended, spent = _look(column, begun, rows)
+    calibration, audit = maths.sizes(column.cuts, len(column.setup.pool))
+    rows = maths.draw(cheap.tie, calibration, seed=seed)
+    setup.ctx.progress.note(f"{column.name}: calibrating on {len(rows):,} rows")
+    intended, spent = _intended_scores(column, rows)
     cascade = maths.plan(
-        some.scores, tie, column.cuts, rows, intended, target=column.cheaper.recall,
-        confidence=CONFIDENCE, seed=column.seed + 2,
-    )  # fmt: skip
-    audited = maths.draw(tie, audit, seed=column.seed + 1, among=~cascade.passed)
-    passing = CascadeRows(
-        name, cascade, audited, rows, begun.spec.token_budget or 0, begun.spec.threads
+        cheap.scores,
+        cheap.tie,
+        column.cuts,
+        rows,
+        intended,
+        target=column.cascade.recall,
+        confidence=CONFIDENCE,
+        seed=seed + 2,
     )
-    write_cascade_rows(column.run.store, passing, facts)
-    return passing, spent
+    audited = maths.draw(cheap.tie, audit, seed=seed + 1, among=~cascade.passed)
+    plan = CascadeRows(
+        name, cascade, audited, rows, setup.spec.token_budget or 0, setup.spec.threads
+    )
+    write_cascade_rows(run.store, plan, facts)
+    return plan, spent
 
 
-def _look(column: _Column, begun: ScoreSetup, rows: Ints) -> tuple[Floats, dict[str, float]]:
-    """The intended model's scores of some rows [m], in the batches it will have, and the cost."""
+def _intended_scores(column: _Column, rows: Ints) -> tuple[Floats, dict[str, float]]:
+    """The intended model's scores of some rows [m], in the batches of the run, and their cost."""
     from pilotfish.engine.in_memory import InMemoryScorer
 
-    spec = begun.spec
-    assert spec.token_budget is not None  # `start` has fixed it
+    weak, spec = column.setup.weak, column.setup.spec
+    assert spec.token_budget is not None  # fixed by `prepare_scoring`
     with threads_of(spec):
-        look = InMemoryScorer(
-            begun.weak, spec.needs, max_length=spec.max_length, token_budget=spec.token_budget
+        scorer = InMemoryScorer(
+            weak, spec.needs, max_length=spec.max_length, token_budget=spec.token_budget
         )
-        seen = look(column.pool.take(rows))
+        seen = scorer(column.setup.pool.take(rows))
     lengths = (seen.n_prompt_tokens + seen.n_response_tokens).repeat(passes(spec.needs))
-    flops = reading_flops(begun.weak, lengths)
-    spent = known(tokens=float(lengths.sum()), flops=flops)
+    spent = known(tokens=float(lengths.sum()), flops=reading_flops(weak, lengths))
     return np.asarray(column.selector.score(seen), dtype=np.float64), spent
 
 
-def _tell(column: _Column, begun: ScoreSetup, passing: CascadeRows, some: GatheredScores) -> None:
-    """Measure the recall by the audited rows and write everything into run.json."""
-    run, cascade, seed = column.run, passing.cascade, column.seed
-    intended = column.values(column.name)
-    found = maths.recall(cascade, some.tie, column.cuts, intended, passing.audited)
-    cheap = run.section("cheap")["name"]
-    facts = cascade_facts(cascade, found, cheap=cheap, intended=begun.weak.name, seed=seed)
+def _record_recall(column: _Column, plan: CascadeRows, cheap: GatheredScores) -> None:
+    """Estimate the recall from the audited rows, and write all facts into run.json."""
+    run, weak, cascade = column.run, column.setup.weak, plan.cascade
+    shards = candidates_of(run).score_column(column.name).shards()
+    intended = np.concatenate([shard.values for shard in shards])
+    found = maths.recall(cascade, cheap.tie, column.cuts, intended, plan.audited)
+    name = run.section("cheap")["name"]
+    facts = cascade_facts(cascade, found, cheap=name, intended=weak.name, seed=column.seed)
     facts |= {
-        "budget": column.cheaper.budget.text,
+        "budget": column.cascade.budget.text,
         "ranker": repr(column.cuts.ranker),
-        "plan": passing.name,
-        "scored": int(passing.scored.sum()),
-        "agreement": _agreement(some.scores, intended, passing.calibration),
+        "plan": plan.name,
+        "scored": int(plan.scored.sum()),
+        "agreement": _agreement(cheap.scores, intended, plan.calibration),
     }
     scores = run.section("scores")
     run.update(scores={**scores, column.name: {**scores[column.name], "cascade": facts}})
-    if passing.scored.mean() > _SAVES_LITTLE:
-        why = (
-            "its pool is too small for this budget: no sample shows what could be left out"
-            if cascade.everything
-            else "its two models agree too little, or its pool is small for this budget"
+    if plan.scored.mean() > _SAVES_LITTLE:
+        why = "its two models agree too little, or its pool is small for this budget"
+        if cascade.everything:
+            why = "its pool is too small for this budget: no sample shows what could be left out"
+        text = (
+            f"the cascade of '{column.name}' saves little, for {weak.name} read "
+            f"{plan.scored.mean():.1%} of the rows: {why}"
         )
-        warn(
-            run,
-            [f"the cascade of '{column.name}' saves little, for {begun.weak.name} read "
-             f"{passing.scored.mean():.1%} of the rows: {why}"],
-        )  # fmt: skip
+        warn(run, [text])
 
 
 def _agreement(cheap: Floats, intended: Floats, rows: Ints) -> float | None:
-    """Rank correlation of the two models on the calibration rows; None where there is none."""
+    """Spearman's rank correlation of the two models on some rows; None if it is undefined."""
     both = rows[np.isfinite(cheap[rows]) & np.isfinite(intended[rows])]
     with suppress(ValueError):
         value = spearman(cheap[both], intended[both])

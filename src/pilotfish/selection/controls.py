@@ -1,11 +1,9 @@
-"""Controls: rows drawn beside a selection, to the same number of rows, tokens or lengths.
+"""Control selections: rows drawn to be compared with a selection, at an equal size."""
 
-Each takes the run's lock as held by its caller, and commits a selection of its own name.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,133 +13,106 @@ from pilotfish.methods.longest import Longest
 from pilotfish.methods.random import Random
 from pilotfish.methods.rankers import LengthMatched, Ranker
 from pilotfish.methods.rankers.length_matched import length_bins
-from pilotfish.records import Ints, Selection
-from pilotfish.selection.candidates import Candidates, ScoredRow, ScoreShard, candidates_of
-from pilotfish.selection.files import SelectionFacts, commit, kept_of
-from pilotfish.selection.topk import select_topk
+from pilotfish.records import Selection
+from pilotfish.run_context import RunContext
+from pilotfish.selection.candidates import Candidates, ScoreColumn, ScoreShard, candidates_of
+from pilotfish.selection.files import SelectionDraft, commit, kept_of
+from pilotfish.selection.topk import pick_rows
 from pilotfish.store import Run
 
-
-def random_control(
-    run: Run, *, to: str = "selected", seed: int = 0, name: str | None = None, force: bool = False
-) -> Selection:
-    """As many rows as the selection `to`, drawn from the whole pool."""
-    return _commit(run, random_pick(run, name or f"random-{seed}", to=to, seed=seed), force=force)
+ControlMethod = Literal["random", "random_tokens", "random_compute", "length_matched", "longest"]
 
 
-def random_pick(run: Run, name: str, *, to: str, seed: int) -> SelectionFacts:
-    """`random_control` before it is committed."""
-    rows, drawn = candidates_of(run), Random(seed)
-    scored = rows.score_now(drawn, "the random control")
-    facts = {"method": "random", "direction": None, "seed": seed, "of": to}
-    return _beside(rows, name, scored, drawn.ranker(), facts)
+@dataclass(frozen=True)
+class Control:
+    """A control, and the selection that it is compared with.
 
-
-def tokens_control(
-    run: Run, *, to: str = "selected", seed: int = 0, name: str, force: bool = False
-) -> Selection:
-    """Random rows until they hold as many tokens as those of `to`."""
-    return _commit(run, tokens_pick(run, name, to=to, seed=seed), force=force)
-
-
-def tokens_pick(run: Run, name: str, *, to: str, seed: int) -> SelectionFacts:
-    """`tokens_control` before it is committed."""
-    budget = Budget("tokens", Decimal(run.section("selections")[to]["tokens"]))
-    return _random(run, budget, seed, {"method": "random_tokens", "of": to}, name)
-
-
-def compute_control(
-    run: Run, *, to: str = "selected", seed: int = 0, name: str, more: float, force: bool = False
-) -> Selection:
-    """Random rows, a share `more` beyond those of `to`, at most the pool."""
-    return _commit(run, compute_pick(run, name, to=to, seed=seed, more=more), force=force)
-
-
-def compute_pick(run: Run, name: str, *, to: str, seed: int, more: float) -> SelectionFacts:
-    """`compute_control` before it is committed."""
-    rows = min(round(len(kept_of(run, to)) * (1 + more)), len(candidates_of(run)))
-    facts = {"method": "random_compute", "of": to, "more": more}
-    return _random(run, Budget("rows", Decimal(rows)), seed, facts, name)
-
-
-def _random(
-    run: Run, budget: Budget, seed: int, facts: Mapping[str, Any], name: str
-) -> SelectionFacts:
-    rows, drawn = candidates_of(run), Random(seed)
-    scored = rows.score_now(drawn, "the random control")
-    choice = select_topk(rows, scored, drawn.ranker(), budget, allow_short=True)
-    return SelectionFacts(name, scored, choice, budget, {**facts, "direction": None, "seed": seed})
-
-
-def length_matched(
-    run: Run, *, to: str = "selected", seed: int = 0, name: str | None = None, force: bool = False
-) -> Selection:
-    """Rows drawn to the source and response-length counts of `to`.
-
-    Disjoint from `to` where the pool allows it; run.json counts `borrowed` and `overlapping`.
+    Attributes:
+        method: How rows are drawn. `random`: as many rows as the selection has, from the whole
+            pool. `random_tokens`: random rows with as many tokens. `random_compute`: a share
+            `more` of random rows beyond it. `length_matched`: the same number of rows per source
+            and response length, outside the selection where the pool allows it; run.json counts
+            the `borrowed` and `overlapping` rows. `longest`: the rows with the longest responses.
+        of: The name of the selection.
+        seed: The seed of the draw; `longest` draws nothing.
+        more: The share of additional rows for `random_compute`.
     """
-    made = matched_pick(run, name or f"length_matched-{seed}", to=to, seed=seed)
-    return _commit(run, made, force=force)
+
+    method: ControlMethod
+    of: str = "selected"
+    seed: int = 0
+    more: float = 0.0
+
+    @classmethod
+    def recorded(cls, facts: Mapping[str, Any]) -> "Control":
+        """Return the control that an entry of run.json describes."""
+        seed, more = int(facts["seed"] or 0), float(facts.get("more", 0.0))
+        return cls(facts["method"], str(facts["of"]), seed, more)
+
+    @property
+    def default_name(self) -> str:
+        """The usual name of its selection, such as `random-0`."""
+        return self.method if self.method == "longest" else f"{self.method}-{self.seed}"
 
 
-def matched_pick(run: Run, name: str, *, to: str, seed: int) -> SelectionFacts:
-    """`length_matched` before it is committed."""
-    rows = candidates_of(run)
+def draw_control(context: RunContext, control: Control, name: str | None = None) -> Selection:
+    """Draw a control and commit it as a selection; the caller holds the run's lock.
+
+    Args:
+        context: The run.
+        control: What to draw.
+        name: The name of the new selection; `control.default_name` if None.
+
+    Raises:
+        UsageError: The run lacks the selection or its token counts, or another selection has the
+            name and `context.force` is off.
+    """
+    draft = draft_control(context.run, control, name or control.default_name)
+    return commit(draft, force=context.force)
+
+
+def draft_control(run: Run, control: Control, name: str) -> SelectionDraft:
+    """Draw a control without committing it."""
+    rows, method = candidates_of(run), control.method
+    budget = _budget_of(rows, control)
+    selector = Longest() if method == "longest" else Random(control.seed)
+    scores = rows.score_now(selector, f"the {method} control")
+    ranker = selector.ranker()
+    if method == "length_matched":
+        scores, ranker = _matched(rows, scores, control.of)
+    picked = pick_rows(
+        rows, scores, ranker, budget, allow_short=method in ("random_tokens", "random_compute")
+    )
+    facts = {
+        "method": method,
+        "direction": "high" if method == "longest" else None,
+        "seed": None if method == "longest" else control.seed,
+        "of": control.of,
+        **({"more": control.more} if method == "random_compute" else {}),
+        **picked.notes,
+    }
+    return SelectionDraft(rows, name, scores, picked, budget, facts)
+
+
+def _budget_of(rows: Candidates, control: Control) -> Budget:
+    """The size of a control, from the size of its selection."""
+    if control.method == "random_tokens":
+        return Budget("tokens", Decimal(rows.run.section("selections")[control.of]["tokens"]))
+    size = len(kept_of(rows.run, control.of))
+    if control.method == "random_compute":
+        size = min(round(size * (1 + control.more)), len(rows))
+    return Budget("rows", Decimal(size))
+
+
+def _matched(rows: Candidates, draws: ScoreColumn, of: str) -> tuple[ScoreColumn, Ranker]:
+    """The draws without rows whose response is empty, and the ranker that matches lengths."""
     counts = rows.need_counts("the length-matched control")
     lengths = np.concatenate([response for _, response in counts])
-    drawn = rows.score_now(Random(seed), "the length-matched control")
-    scored = ScoredRow(None, lambda: _where_long(drawn.parts(), lengths))
-    ranker = LengthMatched(kept_of(run, to), rows.sources(), length_bins(lengths))
-    facts = {"method": "length_matched", "direction": None, "seed": seed, "of": to}
-    return _beside(rows, name, scored, ranker, facts)
 
+    def shards() -> Iterator[ScoreShard]:
+        for (start, stop), (values, why) in zip(rows.pool.ranges, draws.shards(), strict=True):
+            empty = lengths[start:stop] == 0
+            yield ScoreShard(np.where(empty, np.nan, values), np.where(empty, NO_RESPONSE, why))
 
-def longest_control(
-    run: Run, *, to: str = "selected", name: str = "longest", force: bool = False
-) -> Selection:
-    """As many rows as `to`, the longest responses first."""
-    return _commit(run, longest_pick(run, name, to=to), force=force)
-
-
-def longest_pick(run: Run, name: str, *, to: str) -> SelectionFacts:
-    """`longest_control` before it is committed."""
-    rows, longest = candidates_of(run), Longest()
-    scored = rows.score_now(longest, "the longest control")
-    facts = {"method": "longest", "direction": "high", "seed": None, "of": to}
-    return _beside(rows, name, scored, longest.ranker(), facts)
-
-
-def control_again(run: Run, name: str, facts: Mapping[str, Any]) -> SelectionFacts:
-    """The control of that name as its line in run.json says it was drawn; nothing is committed."""
-    to, seed = str(facts["of"]), int(facts["seed"] or 0)
-    if facts["method"] == "random":
-        return random_pick(run, name, to=to, seed=seed)
-    if facts["method"] == "random_tokens":
-        return tokens_pick(run, name, to=to, seed=seed)
-    if facts["method"] == "random_compute":
-        return compute_pick(run, name, to=to, seed=seed, more=float(facts["more"]))
-    if facts["method"] == "length_matched":
-        return matched_pick(run, name, to=to, seed=seed)
-    return longest_pick(run, name, to=to)
-
-
-def _where_long(parts: Iterable[ScoreShard], lengths: Ints) -> Iterator[ScoreShard]:
-    """The parts, unscorable where a response is empty; lengths [n] of all rows."""
-    start = 0
-    for values, why in parts:
-        empty = lengths[start : start + len(values)] == 0
-        yield ScoreShard(np.where(empty, np.nan, values), np.where(empty, NO_RESPONSE, why))
-        start += len(values)
-
-
-def _beside(
-    rows: Candidates, name: str, scored: ScoredRow, ranker: Ranker, facts: Mapping[str, Any]
-) -> SelectionFacts:
-    """A control at the size of the selection it stands beside (`facts["of"]`)."""
-    budget = Budget("rows", Decimal(len(kept_of(rows.run, facts["of"]))))
-    choice = select_topk(rows, scored, ranker, budget)
-    return SelectionFacts(name, scored, choice, budget, {**facts, **choice.notes})
-
-
-def _commit(run: Run, made: SelectionFacts, *, force: bool) -> Selection:
-    return commit(candidates_of(run), made, force=force)
+    ranker = LengthMatched(kept_of(rows.run, of), rows.sources(), length_bins(lengths))
+    return ScoreColumn(None, shards), ranker

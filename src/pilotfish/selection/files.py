@@ -1,4 +1,7 @@
-"""A selection on disk: decisions.parquet, selected.jsonl, and what was built on an older one."""
+"""The files of a selection: decisions.parquet, selected.jsonl and the entry in run.json.
+
+This module also lists the results made from an older selection of the same name as stale.
+"""
 
 import re
 from collections import Counter
@@ -17,28 +20,38 @@ from pilotfish.data.row_groups import GroupedWriter, groups
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import KEPT
 from pilotfish.records import Floats, Ints, Selection, Texts
-from pilotfish.selection.candidates import Candidates, ScoredRow
-from pilotfish.selection.topk import TopK, scores_sha
+from pilotfish.selection.candidates import Candidates, ScoreColumn
+from pilotfish.selection.topk import PickedRows, scores_sha
 from pilotfish.store import Run
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.@\-]{0,127}", re.ASCII)  # a file name on any disk
-# Facts that may change while the selection stays the same one.
+# Entries of run.json that do not make a selection another one.
 _INCIDENTAL = {"stale", "tokens"}
 
 
 @dataclass(frozen=True, eq=False)
-class SelectionFacts:
-    """What was picked, before it is committed."""
+class SelectionDraft:
+    """A selection before it is committed.
 
+    Attributes:
+        rows: The rows that it was picked from.
+        name: The name of the selection and of its folder.
+        scores: The scores that it was picked by.
+        picked: The kept rows and the reasons of the others.
+        budget: The budget as given.
+        facts: Entries for run.json: method, direction, ceiling, seed, of, and the like.
+    """
+
+    rows: Candidates
     name: str
-    scored: ScoredRow
-    choice: TopK
+    scores: ScoreColumn
+    picked: PickedRows
     budget: Budget
-    facts: Mapping[str, Any]  # method, direction, seed, of
+    facts: Mapping[str, Any]
 
 
 def check_name(name: str) -> None:
-    """A selection's name is also a folder's."""
+    """Raise UsageError if a name cannot name a selection and its folder."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot name a selection",
@@ -47,40 +60,83 @@ def check_name(name: str) -> None:
 
 
 def manifest_of(name: str) -> str:
-    """Where a selection's manifest lies below the run."""
+    """Return the path of a selection's manifest in the run folder."""
     return f"selections/{name}/manifest.json"
 
 
-def commit(rows: Candidates, pick: SelectionFacts, *, force: bool) -> Selection:
-    """Write selections/<name>/ and its line in run.json; the same selection again is reuse.
+def commit(draft: SelectionDraft, *, force: bool) -> Selection:
+    """Write selections/<name>/ and its entry in run.json; an equal selection is reused.
 
-    UsageError (exit 2) naming what changed when another selection has the name, unless `force`;
-    then what was built on the old one is listed under `stale` in run.json.
+    Args:
+        draft: The selection.
+        force: Replace another selection of that name. The results made from the old one are then
+            listed under `stale` in run.json.
+
+    Raises:
+        UsageError: The name belongs to another selection and `force` is off; the message lists
+            what changed.
     """
-    check_name(pick.name)
-    run, facts = rows.run, _facts(rows, pick)
-    old = _old(run, pick.name)
+    check_name(draft.name)
+    run, name, picked = draft.rows.run, draft.name, draft.picked
+    facts: dict[str, Any] = {
+        **draft.facts,
+        "score": draft.scores.column,
+        "scores_sha": scores_sha(draft.scores),
+        "pool": draft.rows.pool.fingerprint,
+        "budget": draft.budget.text,
+        "unit": draft.budget.unit,
+        "requested": resolve(draft.budget, len(draft.rows)),  # counts `unit`
+        "delivered": len(picked.kept),  # rows
+        "tokens": picked.tokens,
+        "rows_digest": picked.digest,
+    }
+    old = _recorded(run, name)
     changed = sorted(key for key in {*old, *facts} - _INCIDENTAL if old.get(key) != facts.get(key))
     if old and changed and not force:
         raise UsageError(
-            f"{run.root} has another selection called '{pick.name}': {', '.join(changed)} changed",
+            f"{run.root} has another selection called '{name}': {', '.join(changed)} changed",
             hint="name the new one with --as, or pass --force to overwrite it",
         )
-    facts["stale"] = sorted(
-        {*old.get("stale", []), *(built_on(run, pick.name) if "rows_digest" in changed else ())}
-    )
-    found = run.store.manifest(manifest_of(pick.name))
-    if found is None or found["selection"] != _lasting(facts):
-        _write(rows, pick, facts)
-        refresh(run, f"selections/{pick.name}")
-    if run.section("selections").get(pick.name) != facts:
-        run.update(selections={**run.section("selections"), pick.name: facts})
-    digest = facts["rows_digest"]
-    return Selection(pick.name, pick.choice.kept, facts, lambda: _decided(run, pick.name, digest))
+    lasting = dict(facts)
+    outdated = built_on(run, name) if "rows_digest" in changed else []
+    facts["stale"] = sorted({*old.get("stale", []), *outdated})
+    found = run.store.manifest(manifest_of(name))
+    if found is None or found["selection"] != lasting:
+        folder = f"selections/{name}"
+        with run.store.attempt(manifest_of(name)) as attempt:
+            counts = write_files(
+                draft,
+                attempt.path(f"{folder}/decisions.parquet"),
+                attempt.path(f"{folder}/selected.jsonl"),
+                attempt.scratch("lines"),
+            )
+            attempt.meta = {"selection": lasting, "reasons": dict(sorted(counts.items()))}
+        refresh(run, folder)
+    if run.section("selections").get(name) != facts:
+        run.update(selections={**run.section("selections"), name: facts})
+
+    def decisions() -> tuple[Texts, Floats]:
+        table = decisions_of(run, name, "reason", "score")
+        if _recorded(run, name).get("rows_digest") != picked.digest:
+            raise UsageError(
+                f"another selection has replaced '{name}': the decisions of this one are gone",
+                hint="read the decisions before the selection is replaced, or use another name",
+            )
+        score = table["score"].to_numpy().astype(np.float64)
+        return np.array(table["reason"].to_pylist(), dtype=object), score
+
+    return Selection(name, picked.kept, facts, decisions)
+
+
+def _recorded(run: Run, name: str) -> dict[str, Any]:
+    """The entry of the selection that has the name now; {} if there is none."""
+    section: dict[str, Any] | None = run.section("selections").get(name)
+    committed = run.store.read_json(manifest_of(name)) or {}
+    return section or committed.get("selection", {})
 
 
 def kept_of(run: Run, name: str) -> Ints:
-    """[k] pool indices of a committed selection, in pick order."""
+    """Return [k] the pool indices of a committed selection, in pick order."""
     kept, ranks, start = list[Ints](), list[Ints](), 0
     for table in groups(_decisions_file(run, name), ["kept", "rank"]):
         here = np.flatnonzero(table["kept"].to_numpy())
@@ -91,13 +147,13 @@ def kept_of(run: Run, name: str) -> Ints:
 
 
 def decisions_of(run: Run, name: str, *columns: str) -> pa.Table:
-    """Columns (all, when none is named) of one selection's decisions, in pool order."""
+    """Read columns of decisions.parquet, or all of them if none is named, in pool order."""
     with pq.ParquetFile(_decisions_file(run, name)) as file:
         return file.read(columns=list(columns) or None)
 
 
 def _decisions_file(run: Run, name: str) -> Path:
-    """Where the decisions lie; UsageError, with the missing step, where there are none."""
+    """The path of decisions.parquet; UsageError with the missing command if there is none."""
     check_name(name)
     if run.store.read_json(manifest_of(name)) is None:
         known = ", ".join(sorted(run.section("selections"))) or "none"
@@ -109,17 +165,8 @@ def _decisions_file(run: Run, name: str) -> Path:
     return run.store.path(f"selections/{name}/decisions.parquet")
 
 
-def _decided(run: Run, name: str, digest: str) -> tuple[Texts, Floats]:
-    """Reason and score of every row; UsageError where the name holds another selection by now."""
-    table = decisions_of(run, name, "reason", "score")
-    if _old(run, name).get("rows_digest") != digest:
-        raise UsageError(f"'{name}' was made anew: this selection is on disk no more")
-    score = table["score"].to_numpy().astype(np.float64)
-    return np.array(table["reason"].to_pylist(), dtype=object), score
-
-
 def built_on(run: Run, name: str) -> list[str]:
-    """What was made from a selection: models, their judgements, controls drawn to it."""
+    """Return what was made from a selection: controls, models and their evaluations."""
     found = [
         f"selections/{other}"
         for other, facts in run.section("selections").items()
@@ -129,18 +176,18 @@ def built_on(run: Run, name: str) -> list[str]:
         model = path.parent.relative_to(run.root).as_posix()
         if (run.store.read_json(f"{model}/manifest.json") or {}).get("selection") == name:
             found.append(model)
-            judged = model.replace("train/", "judge/", 1)
-            found += [judged] if run.store.path(f"{judged}.json").exists() else []
+            evaluated = model.replace("train/", "judge/", 1)
+            found += [evaluated] if run.store.path(f"{evaluated}.json").exists() else []
     return found
 
 
 def stale(run: Run, built: str) -> bool:
-    """Whether something was made from a selection that has been made anew since."""
+    """Return whether a result was made from a selection that has since been replaced."""
     return any(built in facts.get("stale", []) for facts in run.section("selections").values())
 
 
 def refresh(run: Run, built: str) -> None:
-    """Take what was just made anew (`train/<arm>/seed-<n>`, `judge/...`) off every stale list."""
+    """Remove a result that was just remade (`train/<arm>/seed-<n>`, `judge/...`) from `stale`."""
     if stale(run, built):
         left = {
             name: {**facts, "stale": [each for each in facts["stale"] if each != built]}
@@ -149,93 +196,60 @@ def refresh(run: Run, built: str) -> None:
         run.update(selections=left)
 
 
-def _facts(rows: Candidates, pick: SelectionFacts) -> dict[str, Any]:
-    """The line in run.json: `requested` counts `unit`, `delivered` rows, `tokens` their tokens."""
-    return {
-        **pick.facts,
-        "score": pick.scored.column,
-        "scores_sha": scores_sha(pick.scored),
-        "pool": rows.pool.fingerprint,
-        "budget": pick.budget.text,
-        "unit": pick.budget.unit,
-        "requested": resolve(pick.budget, len(rows)),
-        "delivered": len(pick.choice.kept),
-        "tokens": pick.choice.tokens,
-        "rows_digest": pick.choice.digest,
-    }
-
-
-def _old(run: Run, name: str) -> dict[str, Any]:
-    """Facts of the selection that has the name now; {} where there is none."""
-    section: dict[str, Any] | None = run.section("selections").get(name)
-    committed = run.store.read_json(manifest_of(name)) or {}
-    return section or committed.get("selection", {})
-
-
-def _lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key != "stale"}
-
-
-def _write(rows: Candidates, pick: SelectionFacts, facts: Mapping[str, Any]) -> None:
-    folder = f"selections/{pick.name}"
-    with rows.run.store.attempt(manifest_of(pick.name)) as attempt:
-        counts = write_files(
-            rows, pick, attempt.path(f"{folder}/decisions.parquet"),
-            attempt.path(f"{folder}/selected.jsonl"), attempt.scratch("lines"),
-        )  # fmt: skip
-        attempt.meta = {"selection": _lasting(facts), "reasons": dict(sorted(counts.items()))}
-
-
 def write_files(
-    rows: Candidates, pick: SelectionFacts, decisions: Path, selected: Path, scratch: Path
+    draft: SelectionDraft, decisions: Path, selected: Path, scratch: Path
 ) -> Counter[str]:
-    """Write the two files of a selection; how many rows each reason has."""
+    """Write the two files of a selection.
+
+    Args:
+        draft: The selection.
+        decisions: Path of decisions.parquet, one line per row of the pool.
+        selected: Path of selected.jsonl, the kept records in pick order.
+        scratch: Path of a temporary file.
+
+    Returns:
+        How many rows have each reason.
+    """
     counts = Counter[str]()
     with GroupedWriter(decisions) as file:
-        for table in _decisions(rows, pick):
+        for table in _decision_tables(draft):
             counts.update(table["reason"].to_pylist())
             file.write(table)
-    _write_lines(rows.pool, pick.choice.kept, selected, scratch)
+    _write_records(draft.rows.pool, draft.picked.kept, selected, scratch)
     return counts
 
 
-def _decisions(rows: Candidates, pick: SelectionFacts) -> Iterator[pa.Table]:
-    """What became of the rows of every shard."""
-    kept = pick.choice.kept
+def _decision_tables(draft: SelectionDraft) -> Iterator[pa.Table]:
+    """The decisions about the rows of every shard."""
+    pool, kept = draft.rows.pool, draft.picked.kept
     order = np.argsort(kept)  # [k] ranks, in pool order
-    parts = zip(rows.pool.ranges, pick.scored.parts(), strict=True)
-    for shard, ((start, stop), part) in enumerate(parts):
+    shards = zip(pool.ranges, draft.scores.shards(), strict=True)
+    for shard, ((start, stop), scores) in enumerate(shards):
         inside = order[slice(*np.searchsorted(kept, (start, stop), sorter=order))]
         rank = np.full(stop - start, -1, dtype=np.int64)
         rank[kept[inside] - start] = inside
-        reason = pick.choice.reasons(start, part)
+        reason = draft.picked.reasons(start, scores)
         reason[rank >= 0] = KEPT
-        nearest = pa.array(pick.choice.nearest(start, stop), pa.string())
-        origin = rows.pool.table(shard, "id", "source", "row")
-        yield _table(origin, rank, reason, part.values, nearest)
+        origin = pool.table(shard, "id", "source", "row")
+        yield pa.table(
+            {
+                "id": origin["id"].cast(pa.string()),
+                "source": origin["source"].cast(pa.string()),
+                "row": origin["row"],
+                "kept": pa.array(rank >= 0, pa.bool_()),
+                "rank": pa.array(rank, pa.int64(), mask=rank < 0),
+                "reason": pa.array(reason, pa.string()),
+                "score": pa.array(scores.values, pa.float64(), mask=np.isnan(scores.values)),
+                "gain": pa.nulls(len(rank), pa.float64()),
+                "nearest_kept_id": pa.array(draft.picked.nearest(start, stop), pa.string()),
+            }
+        )
 
 
-def _table(
-    origin: pa.Table, rank: Ints, reason: Texts, values: Floats, nearest: pa.Array
-) -> pa.Table:
-    return pa.table(
-        {
-            "id": origin["id"].cast(pa.string()),
-            "source": origin["source"].cast(pa.string()),
-            "row": origin["row"],
-            "kept": pa.array(rank >= 0, pa.bool_()),
-            "rank": pa.array(rank, pa.int64(), mask=rank < 0),
-            "reason": pa.array(reason, pa.string()),
-            "score": pa.array(values, pa.float64(), mask=np.isnan(values)),
-            "gain": pa.nulls(len(rank), pa.float64()),
-            "nearest_kept_id": nearest,
-        }
-    )
+def _write_records(pool: Pool, kept: Ints, target: Path, scratch: Path) -> None:
+    """Write the records of the kept rows in pick order, with one shard in memory at a time.
 
-
-def _write_lines(pool: Pool, kept: Ints, target: Path, scratch: Path) -> None:
-    """The records of the kept rows in pick order, by way of a file in pool order: a shard is read
-    once, and no more than one is in memory.
+    They are first written to `scratch` in pool order, so that every shard is read once.
     """
     order = np.argsort(kept)
     ends = np.zeros(len(kept), dtype=np.int64)  # [k] where the line of each kept row ends

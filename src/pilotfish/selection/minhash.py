@@ -1,7 +1,7 @@
-"""Near-duplicates among texts: MinHash finds the candidates, exact Jaccard similarity decides.
+"""Near-duplicate texts: MinHash finds candidate pairs, their exact Jaccard similarity decides.
 
-Broder 1997 (resemblance by min-wise hashing); banding as in Leskovec, Rajaraman & Ullman, Mining of
-Massive Datasets, chapter 3.
+Min-wise hashing: Broder 1997. Banding: Leskovec, Rajaraman & Ullman, Mining of Massive Datasets,
+chapter 3.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,36 +10,42 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.diversity.duplicates import Duplicates, judging_rank
+from pilotfish.diversity.results import Duplicates, rank_by_priority
 from pilotfish.errors import UsageError
 from pilotfish.records import NOT_ELIGIBLE, Floats, Ints, Mask, Texts
 from pilotfish.selection.shingles import Hashes, shingles
 
 NO_WORDS = "no_words"
 
-_SHINGLES = 16_384  # permuted at a time: they stay in the cache of a core
-_DEVIATIONS = 4.0  # below the threshold at which an estimate rules a pair out
-_RULED_OUT = 3.2e-5  # chance of that for a pair at the threshold (normal tail)
+_SHINGLES = 16_384  # hashed at a time, so that they stay in the cache of a core
+_DEVIATIONS = 4.0  # standard errors below the threshold at which an estimate excludes a pair
+_EXCLUDED = 3.2e-5  # the probability of that for a pair at the threshold (normal tail)
 
 Signatures = NDArray[np.uint32]  # [n, permutations]
 
 
 @dataclass(frozen=True, slots=True)
 class Bands:
-    """Signatures cut into `count` bands of `rows` numbers: a shared band makes a candidate pair."""
+    """Signatures split into `count` bands of `rows` numbers; a shared band makes a candidate."""
 
     count: int
     rows: int
 
     def miss(self, similarity: float) -> float:
-        """Chance that a pair of that Jaccard similarity shares no band."""
+        """Return the probability that a pair of this Jaccard similarity shares no band."""
         return float((1 - similarity**self.rows) ** self.count)
 
 
 def bands_for(threshold: float, permutations: int, miss: float) -> Bands:
-    """The bands with the fewest candidates that miss a pair at the threshold with chance <= miss.
+    """Return the bands with the fewest candidates that find a pair often enough.
 
-    Raises UsageError where so few permutations cannot do it.
+    Args:
+        threshold: The Jaccard similarity of the pair.
+        permutations: The length of a signature.
+        miss: The highest probability that such a pair shares no band.
+
+    Raises:
+        UsageError: There are too few permutations for that.
     """
     for rows in range(permutations, 0, -1):
         bands = Bands(permutations // rows, rows)
@@ -47,7 +53,7 @@ def bands_for(threshold: float, permutations: int, miss: float) -> Bands:
             return bands
     raise UsageError(
         f"{permutations} permutations miss more than {miss:g} of the pairs at {threshold:g}",
-        hint="ask for more permutations, a higher threshold or a greater miss",
+        hint="use more permutations, a higher threshold or a higher miss",
     )
 
 
@@ -63,17 +69,26 @@ def near_duplicate_texts(
     miss: float = 0.01,
     seed: int = 0,
 ) -> Duplicates:
-    """Keep texts [n] so that no two kept ones are found to share `threshold` of their shingles.
+    """Find near-duplicate texts, best first: a text too similar to a kept one is dropped.
 
-    The similarity is Jaccard's, of sets of hashed shingles of so many words (see `words`). Texts
-    are judged by falling `priority` [n] (nan last), equal ones by `tie`; one is dropped when its
-    similarity to a text kept before it is at least `threshold` in (0, 1], and its keeper is the
-    most similar of these (of equals the first judged). Nothing is dropped wrongly. A pair just at
-    the threshold goes unnoticed with chance `miss` at most (the answer names it exactly), a more
-    similar one ever more rarely: with 128 permutations at 0.8 there are 21 bands of 6, which miss
-    1.7e-3 at 0.8 and 4e-7 at 0.9.
-    A text without a word cannot be judged. Memory: 4·permutations bytes a text, and 8 bytes a
-    shingle of the texts that share a band with another. Time grows with pairs that share one.
+    No text is dropped wrongly. With 128 permutations and a threshold of 0.8 there are 21 bands of
+    6, which miss 1.7e-3 of the pairs at 0.8 and 4e-7 at 0.9. Memory: 4·permutations bytes per
+    text, and 8 bytes per shingle of texts that share a band. Time grows with pairs that share one.
+
+    Args:
+        texts: [n] texts; one without a word is not processed.
+        threshold: The Jaccard similarity of shingle sets, in (0, 1], from which a text is dropped.
+            Its keeper is the most similar kept text (of equals the first).
+        tie: [n] the order among equal priorities, smallest first.
+        priority: [n] texts with the highest value come first, nan last.
+        eligible: [n] which texts to process; None for all.
+        words: Words per shingle.
+        permutations: The length of a signature.
+        miss: The highest probability to miss a pair at the threshold.
+        seed: The seed of the permutations.
+
+    Raises:
+        UsageError: The threshold is not in (0, 1], or there are too few permutations for `miss`.
     """
     if not 0 < threshold <= 1:
         raise UsageError(f"threshold is a similarity above 0 and at most 1, got {threshold}")
@@ -82,18 +97,18 @@ def near_duplicate_texts(
     if eligible is not None:
         reason[~eligible] = NOT_ELIGIBLE
     usable = np.flatnonzero(reason == "")
-    order = usable[np.argsort(judging_rank(tie, priority)[usable], kind="stable")]
+    order = usable[np.argsort(rank_by_priority(tie, priority)[usable], kind="stable")]
     search = _Search(signature, threshold, order, _shared(signature, order, bands))
     search.read(texts, words)
     for turn in range(len(order)):
-        search.judge(turn)
-    return Duplicates(search.keeper, search.similarity, reason, bands.miss(threshold) + _RULED_OUT)
+        search.process(turn)
+    return Duplicates(search.keeper, search.similarity, reason, bands.miss(threshold) + _EXCLUDED)
 
 
 def _signatures(
     texts: Sequence[str], words: int, permutations: int, seed: int
 ) -> tuple[Signatures, Texts]:
-    """[n, permutations] least hash of every text under each permutation, and the reasons [n]."""
+    """[n, permutations] minimum hash per permutation, and [n] reasons of texts without a word."""
     rng = np.random.default_rng(seed)
     factor = rng.integers(0, 2**63, permutations, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     shift = rng.integers(0, 2**64, permutations, dtype=np.uint64)
@@ -102,7 +117,7 @@ def _signatures(
     for first, hashes, offsets in shingles(texts, words):
         full = np.flatnonzero(np.diff(offsets))
         reason[first + full] = ""
-        for some in _runs(offsets, full):
+        for some in _batches(offsets, full):
             start, stop = offsets[some[0]], offsets[some[-1] + 1]
             at = offsets[some] - start
             for turn in range(permutations):
@@ -112,8 +127,8 @@ def _signatures(
     return out, reason
 
 
-def _runs(offsets: Ints, full: Ints) -> Iterator[Ints]:
-    """Neighbouring texts with about `_SHINGLES` shingles together; `full` [m] have any."""
+def _batches(offsets: Ints, full: Ints) -> Iterator[Ints]:
+    """Batches of neighbouring texts with about `_SHINGLES` shingles; `full` [m] have any."""
     start = 0
     while start < len(full):
         end = int(np.searchsorted(offsets[full], offsets[full[start]] + _SHINGLES, side="right"))
@@ -122,13 +137,13 @@ def _runs(offsets: Ints, full: Ints) -> Iterator[Ints]:
 
 
 def _shared(signature: Signatures, order: Ints, bands: Bands) -> dict[int, list[int]]:
-    """Row -> the buckets (numbered over all bands) that it shares with another usable row."""
+    """Row -> the buckets, numbered over all bands, that it shares with another usable row."""
     buckets: dict[int, list[int]] = {}
     used = 0
     for band in range(bands.count):
         part = signature[order, band * bands.rows : (band + 1) * bands.rows]
         key = np.zeros(len(order), dtype=np.uint64)
-        for column in part.T:  # a clash of keys costs time only: candidates are compared exactly
+        for column in part.T:  # collisions cost time only: candidates are compared exactly
             key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
             key ^= key >> np.uint64(29)
         _, name, size = np.unique(key, return_inverse=True, return_counts=True)
@@ -139,7 +154,7 @@ def _shared(signature: Signatures, order: Ints, bands: Bands) -> dict[int, list[
 
 
 class _Search:
-    """Keep first: each text is set against the kept ones that share a bucket with it."""
+    """Compare every text with the kept texts that share a bucket with it."""
 
     def __init__(
         self, signature: Signatures, threshold: float, order: Ints, buckets: dict[int, list[int]]
@@ -151,18 +166,18 @@ class _Search:
         self.kept: dict[int, list[int]] = {}  # bucket -> turns of the kept rows in it
         self.sets: dict[int, Hashes] = {}  # distinct shingles of the rows in any bucket
         spread = _DEVIATIONS * np.sqrt(threshold * (1 - threshold) / signature.shape[1])
-        self.ruled_out = threshold - spread
+        self.lowest = threshold - spread
 
     def read(self, texts: Sequence[str], words: int) -> None:
-        """Hash the texts in any bucket again, for exact similarities."""
+        """Hash the texts in shared buckets again, for exact similarities."""
         rows = sorted(self.buckets)
         for first, hashes, offsets in shingles((texts[row] for row in rows), words):
             for place in range(len(offsets) - 1):
                 found = np.unique(hashes[offsets[place] : offsets[place + 1]])
                 self.sets[rows[first + place]] = found
 
-    def judge(self, turn: int) -> None:
-        """Drop the row of that turn for the most similar kept one, or keep it."""
+    def process(self, turn: int) -> None:
+        """Keep the row of a turn, or drop it for the most similar kept row."""
         row = int(self.order[turn])
         buckets = self.buckets.get(row, [])
         for other in self._likely(row, buckets):
@@ -174,14 +189,14 @@ class _Search:
                 self.kept.setdefault(bucket, []).append(turn)
 
     def _likely(self, row: int, buckets: list[int]) -> list[int]:
-        """Kept rows that share a bucket and are not estimated far below the threshold, by turn."""
+        """Kept rows that share a bucket and whose estimate does not exclude them, by turn."""
         met: set[int] = set()
         met.update(*(self.kept.get(bucket, ()) for bucket in buckets))
         if not met:
             return []
         others = self.order[sorted(met)]
         alike = (self.signature[others] == self.signature[row]).mean(axis=1)
-        return [int(other) for other in others[alike >= self.ruled_out]]
+        return [int(other) for other in others[alike >= self.lowest]]
 
     def _jaccard(self, row: int, other: int) -> float:
         left, right = self.sets[row], self.sets[other]

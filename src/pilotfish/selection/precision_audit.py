@@ -1,10 +1,9 @@
-"""Scores of a fast precision, put right in fp32 around the cut of a selection, and audited."""
+"""Audit a selection from bf16 or int8 scores: re-measure the rows near its cut in fp32."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,207 +16,228 @@ from pilotfish.methods import Selector
 from pilotfish.methods.rankers import UNSCORABLE, Gate, Ranker
 from pilotfish.methods.rankers.base import OPEN
 from pilotfish.progress import SILENT, Progress
-from pilotfish.records import SKIPPED, Floats, Ints, Texts
-from pilotfish.scoring.audit import Remeasured, Rule, cut_facts, cuts_of, remeasure_near_cuts
-from pilotfish.scoring.audit.strata import Mask
-from pilotfish.scoring.precision_check import precision_of, unaudited
-from pilotfish.scoring.weak_model import weak_by_digest
-from pilotfish.selection.candidates import Candidates, ScoredRow, ScoreShard
-from pilotfish.selection.constraints import NONE, Constraints, duplicates_in
-from pilotfish.selection.group_columns import groups_of
-from pilotfish.selection.topk import GatheredScores, gathered, scores_sha
-from pilotfish.selection.topk_by_group import shares_of
+from pilotfish.records import SKIPPED, Floats, Ints, Mask, Texts
+from pilotfish.scoring.audit import Cuts, Remeasured, Rule, cut_facts, cuts_of, remeasure_near_cuts
+from pilotfish.scoring.weak_model import precision_of, unaudited, weak_by_digest
+from pilotfish.selection.candidates import Candidates, ScoreColumn, ScoreShard
+from pilotfish.selection.constraints import NONE, Constraints, groups_of
+from pilotfish.selection.topk import (
+    GatheredScores,
+    duplicates_in,
+    gather,
+    group_shares,
+    scores_sha,
+)
+
+# Reasons of rows that have no score in any precision, or that a cascade did not pass on.
+_NEVER_SCORED = (
+    "empty_response",
+    "prompt_over_limit",
+    "too_few_tokens",
+    "no_response_tokens",
+    "template_error",
+    "tokenizer_error",
+    "model_error",
+    "oom_single_row",
+    SKIPPED,
+)
 
 
 @dataclass(frozen=True)
 class AuditTarget:
-    """What a selection is going to be made by."""
+    """The selection whose scores are audited."""
 
     column: str
     selector: Selector
     ranker: Ranker
     budget: Budget
-    limits: Constraints = NONE
+    constraints: Constraints = NONE
     allow_short: bool = False
 
 
 def audit_precision(
-    rows: Candidates, scored: ScoredRow, chosen: AuditTarget, *, progress: Progress = SILENT
-) -> tuple[ScoredRow, dict[str, Any] | None]:
-    """The scores a selection may trust, and what was done to them; fp32 scores as they are.
+    rows: Candidates, scores: ScoreColumn, target: AuditTarget, *, progress: Progress = SILENT
+) -> tuple[ScoreColumn, dict[str, Any] | None]:
+    """Correct the scores of a fast number format around the cut of a selection.
 
-    Every row near a cut is measured again in fp32, outward until nothing flips, and random rows
-    elsewhere (see `pilotfish.scoring.audit.remeasure`): the set is put right, not every place
-    inside it. What
-    was measured is kept, so that the same selection made again measures nothing; another one
-    starts afresh, for no score may depend on what was picked before.
+    Every row near a cut is measured again in fp32, outward until no row changes sides, and so are
+    random rows elsewhere (see `scoring.audit.remeasure`). This corrects the selected set, not the
+    rank of every row in it. The fp32 scores are kept in the run: the same selection measures
+    nothing again. Another selection starts from the fast scores, because no score may depend on
+    what was selected before.
+
+    Args:
+        rows: The rows of the run.
+        scores: The column in bf16 or int8.
+        target: The selection that is made from the scores.
+        progress: Receives a note before rows are measured.
+
+    Returns:
+        The corrected scores, and the entry `audit` for run.json: None for a method that cannot be
+        audited, whose scores are returned as they are.
+
+    Raises:
+        UsageError: Too few rows can be eligible for the budget, whatever the correction.
     """
-    run, fast = rows.run, precision_of(rows.run, chosen.column)
-    if fast == "fp32":
-        return scored, None
-    if told := unaudited(chosen.selector, chosen.ranker):
-        warn(run, [f"'{chosen.column}' was scored in {fast}, and nothing audits it: {told}"])
-        return scored, None
-    some = gathered(rows, scored, chosen.ranker, None)
+    run, precision = rows.run, precision_of(rows.run, target.column)
+    if why_not := unaudited(target.selector, target.ranker):
+        warn(
+            run,
+            [f"'{target.column}' was scored in {precision}, and its cut is not audited: {why_not}"],
+        )
+        return scores, None
+    some = gather(rows, scores)
     lengths = np.concatenate([response for _, response in rows.need_counts("the audit")])
-    again = _Again(rows, chosen, scores_sha(scored))
-    rule = Rule()
-    why = np.concatenate([part.why for part in scored.parts()])
-    copies = duplicates_in(rows, scored, chosen.ranker, chosen.limits)
-    copied = np.zeros(len(rows), bool) if copies is None else copies.keeper >= 0
-    given_up = np.isin(why, _HOPELESS) | copied
-    agreed = run.section("precision").get("columns", {}).get(chosen.column)
-    refuse_short(chosen, some, given_up, agreed)
-    progress.note(f"re-measuring in fp32 around the cut of {fast} scores")
-    walked = _settled(
-        rows, chosen, replace(some, scores=np.where(copied, np.nan, some.scores)),
-        partial(
-            remeasure_near_cuts, lengths=lengths, remeasure=again, rule=rule, given_up=given_up
-        ),
-    )  # fmt: skip
-    again.keep()
+    duplicates = duplicates_in(rows, scores, target.ranker, target.constraints)
+    dropped = np.zeros(len(rows), bool) if duplicates is None else duplicates.keeper >= 0
+    why = np.concatenate([shard.why for shard in scores.shards()])
+    given_up = np.isin(why, _NEVER_SCORED) | dropped
+    agreement = run.section("precision").get("columns", {}).get(target.column)
+    _refuse_short(target, some, given_up, agreement)
+
+    progress.note(f"re-measuring in fp32 around the cut of {precision} scores")
+    exact, rule = _ExactScores(rows, target, scores_sha(scores)), Rule()
+    some = replace(some, scores=np.where(dropped, np.nan, some.scores))
+
+    def walk(cuts: Cuts, known: Floats | None) -> Remeasured:
+        return remeasure_near_cuts(
+            some.scores, some.tie, lengths, cuts, exact, rule=rule, known=known, given_up=given_up
+        )
+
+    walked = _walk_from_cuts(rows, target, some, walk)
+    exact.save()
     facts = cut_facts(
-        walked, precision=fast, token_budget=again.token_budget, agreed=None, rule=rule
+        walked, precision=precision, token_budget=exact.token_budget, agreed=None, rule=rule
     )
-    if copies is not None:  # to the letter, so that a copy has the score of its keeper
-        same = np.where(copied, walked.scores[copies.keeper], walked.scores)
+    if duplicates is not None:  # equal rows, so a duplicate has the score of its keeper
+        same = np.where(dropped, walked.scores[duplicates.keeper], walked.scores)
         walked = replace(walked, scores=same)
-    return _corrected(rows, scored, walked, again.why), {**facts, "agreement": agreed}
+
+    def corrected() -> Iterator[ScoreShard]:
+        for (start, stop), shard in zip(rows.pool.ranges, scores.shards(), strict=True):
+            values = walked.scores[start:stop]
+            reasons = [exact.why.get(start + i, old) for i, old in enumerate(shard.why)]
+            texts: Texts = np.where(np.isfinite(values), "", np.array(reasons, dtype=object))
+            yield ScoreShard(values, texts)
+
+    return ScoreColumn(scores.column, corrected), {**facts, "agreement": agreement}
 
 
-def refuse_short(
-    chosen: AuditTarget, some: GatheredScores, given_up: Mask, agreed: Mapping[str, Any] | None
+def _refuse_short(
+    target: AuditTarget, some: GatheredScores, given_up: Mask, agreement: Mapping[str, Any] | None
 ) -> None:
-    """UsageError (exit 2), before a row is measured again, where no correction could do.
+    """Raise UsageError (exit 2), before any row is measured, if no correction can be enough.
 
-    Counted as eligible is every row that some precision may score, and that lies inside the gate or
-    within twice the largest difference that the run's sample saw (`agreed`) of it.
+    A row counts as eligible if fp32 may score it and its fast score is inside the widened gate.
     """
-    reason = _opened(chosen.ranker, agreed).reasons(some.scores)
+    reason = _widened_gate(target.ranker, agreement).reasons(some.scores)
     rows = np.flatnonzero((reason == "") | ((reason == UNSCORABLE) & ~given_up))
-    if some.tokens is not None:  # the smallest first: the order is what is not known yet
+    if some.tokens is not None:  # shortest rows first, since the final order is not known yet
         rows = rows[np.argsort(some.tokens[rows], kind="stable")]
-    take(
-        rows, chosen.budget, len(some.scores), tokens=some.tokens, allow_short=chosen.allow_short
-    )  # fmt: skip
+    take(rows, target.budget, len(some.scores), tokens=some.tokens, allow_short=target.allow_short)
 
 
-def _opened(ranker: Ranker, agreed: Mapping[str, Any] | None) -> Gate:
-    """The ranker's gate, wider by what the fast scores may be wrong by."""
+def _widened_gate(ranker: Ranker, agreement: Mapping[str, Any] | None) -> Gate:
+    """Widen the ranker's gate by twice the largest error that the run's sample showed."""
     gate: Gate = getattr(ranker, "gate", OPEN)
-    if agreed is None or agreed["largest"] is None:
+    if agreement is None or agreement["largest"] is None:
         return OPEN
-    off = 2.0 * agreed["largest"]
+    error = 2.0 * agreement["largest"]
 
-    def moved(bound: float | None, sign: int) -> float | None:
+    def moved(bound: float | None, by: float) -> float | None:
         if bound is None:
             return None
-        return bound * float(np.exp(sign * off)) if agreed["space"] == "log" else bound + sign * off
+        return bound * float(np.exp(by)) if agreement["space"] == "log" else bound + by
 
-    return Gate(moved(gate.below, 1), moved(gate.above, -1), strict=False)
+    return Gate(moved(gate.below, error), moved(gate.above, -error), strict=False)
 
 
-def _settled(
+def _walk_from_cuts(
     rows: Candidates,
-    chosen: AuditTarget,
+    target: AuditTarget,
     some: GatheredScores,
-    walk_from: Callable[..., Remeasured],
+    walk: Callable[[Cuts, Floats | None], Remeasured],
 ) -> Remeasured:
-    """The walk from every cut; with quotas, again until no corrected score moves a share."""
-    fast, tie, quota = some.scores, some.tie, chosen.limits.quota
+    """Walk from every cut. With a quota, repeat until no corrected score changes a group's share.
+
+    walk: Measures rows outward from some cuts; its second argument [n] holds the fp32 scores that
+    are known already, nan elsewhere.
+    """
+    ranker, budget, quota = target.ranker, target.budget, target.constraints.quota
     if quota is None:
-        return walk_from(fast, tie, cuts=cuts_of(chosen.ranker, chosen.budget, tokens=some.tokens))
-    groups, count = groups_of(rows.pool, quota.column), resolve(chosen.budget, len(rows))
-    names, known, scores = np.array(groups.names, dtype=object), None, fast
-    shares = shares_of(groups, quota, chosen.ranker.rank(scores, tie).order, count)
+        return walk(cuts_of(ranker, budget, tokens=some.tokens), None)
+    groups, count = groups_of(rows.pool, quota.column), resolve(budget, len(rows))
+    names, known = np.array(groups.names, dtype=object), None
+    shares = group_shares(groups, quota, ranker.rank(some.scores, some.tie).order, count)[1]
     while True:
-        rows_of = dict(zip(groups.names, shares.rows.tolist(), strict=True))
-        cuts = cuts_of(chosen.ranker, chosen.budget, groups=names[groups.codes], quotas=rows_of)
-        walked = walk_from(fast, tie, cuts=cuts, known=known)
-        before, order = shares, chosen.ranker.rank(walked.scores, tie).order
-        shares = shares_of(groups, quota, order, count)
-        if (shares.rows == before.rows).all():
+        quotas = dict(zip(groups.names, shares.tolist(), strict=True))
+        walked = walk(cuts_of(ranker, budget, groups=names[groups.codes], quotas=quotas), known)
+        before, order = shares, ranker.rank(walked.scores, some.tie).order
+        shares = group_shares(groups, quota, order, count)[1]
+        if (shares == before).all():
             return walked
-        # every round measures rows that the one before had not, so the rounds end
+        # The loop ends, because every round measures rows that the round before did not.
         known = np.where(walked.remeasured, walked.scores, np.nan)
 
 
-# A row that no precision can read, or that a cascade did not pass on.
-_HOPELESS = (
-    "empty_response", "prompt_over_limit", "too_few_tokens", "no_response_tokens",
-    "template_error", "tokenizer_error", "model_error", "oom_single_row",
-    SKIPPED,
-)  # fmt: skip
+class _ExactScores:
+    """fp32 scores of single rows, kept in the run; the model is loaded for the first new row.
 
+    Attributes:
+        why: The reason of each measured row, by pool index; "" where scored.
+        token_budget: The batch size of the run, in tokens.
+    """
 
-class _Again:
-    """Pool indices -> fp32 scores; the model is loaded when the first unknown row is asked for."""
-
-    def __init__(self, rows: Candidates, chosen: AuditTarget, sha: str) -> None:
-        facts = rows.run.section("scores")[chosen.column]
-        self._rows, self._selector, self._facts = rows, chosen.selector, facts
+    def __init__(self, rows: Candidates, target: AuditTarget, sha: str) -> None:
+        self._rows, self._selector = rows, target.selector
+        self._facts = rows.run.section("scores")[target.column]
         self.token_budget = int(rows.run.section("weak")["token_budget"])
-        # two methods of a user's own may need the same and pick alike: their scores differ
-        what = [sorted(facts["keys"].values()), repr(chosen.ranker), chosen.budget.text, sha]
-        what += [repr(chosen.limits)] if chosen.limits else []
-        self._name = "audits/" + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-        self._known, self.why = self._kept()
-        self._before = len(self._known)
-        self._look: Any = None
+        # The sha of the scores tells apart two custom methods with the same needs and ranker.
+        key = [sorted(self._facts["keys"].values()), repr(target.ranker), target.budget.text, sha]
+        key += [repr(target.constraints)] if target.constraints else []
+        self._name = "audits/" + hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+        self._scores: dict[int, float] = {}
+        self.why: dict[int, str] = {}
+        store = rows.run.store
+        if store.manifest(f"{self._name}.json") is not None:
+            table = pq.read_table(store.path(f"{self._name}.parquet")).to_pydict()
+            self._scores = dict(zip(table["row"], table["score"], strict=True))
+            self.why = dict(zip(table["row"], table["reason"], strict=True))
+        self._saved = len(self._scores)
+        self._scorer: Any = None
 
     def __call__(self, indices: Ints) -> Floats:
-        if not all(int(i) in self._known for i in indices):
-            seen = self._looker()(self._rows.pool.take(indices))
+        """Return the fp32 scores [m] of some pool indices [m], nan where unscorable."""
+        if not all(int(i) in self._scores for i in indices):
+            seen = self._open_scorer()(self._rows.pool.take(indices))
             values = np.asarray(self._selector.score(seen), dtype=np.float64)
             reasons = self._selector.reasons(seen, values)
-            self._known |= dict(zip(indices.tolist(), values.tolist(), strict=True))
+            self._scores |= dict(zip(indices.tolist(), values.tolist(), strict=True))
             self.why |= dict(zip(indices.tolist(), reasons.tolist(), strict=True))
-        return np.array([self._known[int(i)] for i in indices])
+        return np.array([self._scores[int(i)] for i in indices])
 
-    def keep(self) -> None:
-        """Commit what was measured, if anything was."""
-        if len(self._known) == self._before:
+    def _open_scorer(self) -> Any:
+        if self._scorer is None:
+            from pilotfish.engine.in_memory import InMemoryScorer
+
+            self._scorer = InMemoryScorer(
+                weak_by_digest(self._rows.run, self._facts["weak"], precision="fp32"),
+                self._selector.needs,
+                max_length=self._facts["max_length"],
+                token_budget=self.token_budget,
+            )
+        return self._scorer
+
+    def save(self) -> None:
+        """Commit the measured rows, if any is new."""
+        if len(self._scores) == self._saved:
             return
-        at = sorted(self._known)
+        at = sorted(self._scores)
         columns = {
             "row": pa.array(at, pa.int64()),
-            "score": pa.array([self._known[i] for i in at], pa.float64()),
+            "score": pa.array([self._scores[i] for i in at], pa.float64()),
             "reason": pa.array([self.why[i] for i in at], pa.string()),
         }
         with self._rows.run.store.attempt(f"{self._name}.json") as attempt:
             pq.write_table(pa.table(columns), attempt.path(f"{self._name}.parquet"))
             attempt.meta = {"rows": len(at)}
-
-    def _kept(self) -> tuple[dict[int, float], dict[int, str]]:
-        store = self._rows.run.store
-        if store.manifest(f"{self._name}.json") is None:
-            return {}, {}
-        table = pq.read_table(store.path(f"{self._name}.parquet")).to_pydict()
-        scores = zip(table["row"], table["score"], strict=True)
-        return dict(scores), dict(zip(table["row"], table["reason"], strict=True))
-
-    def _looker(self) -> Any:
-        if self._look is None:
-            from pilotfish.engine.in_memory import InMemoryScorer
-
-            loaded = weak_by_digest(self._rows.run, self._facts["weak"], precision="fp32")
-            self._look = InMemoryScorer(
-                loaded, self._selector.needs, max_length=self._facts["max_length"],
-                token_budget=self.token_budget,
-            )  # fmt: skip
-        return self._look
-
-
-def _corrected(
-    rows: Candidates, scored: ScoredRow, walked: Remeasured, why: Mapping[int, str]
-) -> ScoredRow:
-    """The scores as walked, read anew as often as wanted."""
-
-    def parts() -> Iterator[ScoreShard]:
-        for (start, stop), part in zip(rows.pool.ranges, scored.parts(), strict=True):
-            values = walked.scores[start:stop]
-            told = [why.get(start + i, old) for i, old in enumerate(part.why)]
-            reasons: Texts = np.where(np.isfinite(values), "", np.array(told, dtype=object))
-            yield ScoreShard(values, reasons)
-
-    return ScoredRow(scored.column, parts)

@@ -1,4 +1,4 @@
-"""A quota as typed ("source", "topic:balanced"), and how many rows it gives to each group."""
+"""Quotas as typed ("source", "topic:balanced"), and how many rows each group may keep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,12 @@ _HINT = "write COLUMN, COLUMN:balanced, or weights as in COLUMN:web=1,books=3"
 
 @dataclass(frozen=True)
 class Quota:
-    """Which column groups the rows, and in what shares a budget of rows goes to the groups.
+    """How a budget of rows is shared among groups.
 
-    shares: `proportional` to the rows of the pool, `balanced` (as many of each), or the `weights`
-    of named groups, the others getting nothing.
+    Attributes:
+        column: The column whose values are the groups.
+        shares: `proportional` to the rows of the pool, `balanced` (equal), or `weights`.
+        weights: Group -> weight, if `shares` is `weights`; groups without a weight get no rows.
     """
 
     column: str
@@ -34,7 +36,15 @@ class Quota:
         return self.column + ("" if self.shares == PROPORTIONAL else f":{self.shares}")
 
     def of(self, names: Sequence[str], sizes: Ints) -> list[Fraction]:
-        """[g] the weight of each group, given its rows in the pool; UsageError for another name."""
+        """Return [g] the weight of each group.
+
+        Args:
+            names: [g] the groups of the pool.
+            sizes: [g] their rows in the pool.
+
+        Raises:
+            UsageError: A weight is for a group that the pool does not have.
+        """
         if not self.weights:
             flat = self.shares == BALANCED
             return [Fraction(1 if flat else int(size)) for size in sizes]
@@ -45,34 +55,44 @@ class Quota:
 
 
 def parse_quota(text: str) -> Quota:
-    """Read a quota. UsageError (exit 2) says what was wrong and how to write it."""
+    """Parse a quota. Raises UsageError (exit 2) for an invalid one."""
     column, colon, shares = text.strip().partition(":")
     if not column or (colon and not shares):
         raise UsageError(f"cannot read the quota '{text}'", hint=_HINT)
     if "=" in shares:
         return Quota(column, "weights", dict(_weight(text, part) for part in shares.split(",")))
     if shares not in ("", PROPORTIONAL, BALANCED):
-        raise UsageError(f"'{shares}' in the quota '{text}' is no way to share", hint=_HINT)
+        raise UsageError(
+            f"'{shares}' in the quota '{text}' is not 'balanced', 'proportional' or weights",
+            hint=_HINT,
+        )
     return Quota(column, shares or PROPORTIONAL)
 
 
 def _weight(text: str, part: str) -> tuple[str, Fraction]:
-    name, _, said = part.rpartition("=")
+    name, _, value = part.rpartition("=")
     try:
-        weight = Fraction(said)
+        weight = Fraction(value)
     except (ValueError, ZeroDivisionError):
         weight = Fraction(0)
     if not name or weight <= 0:
-        raise UsageError(f"'{part}' in the quota '{text}' is no weight above zero", hint=_HINT)
+        raise UsageError(f"'{part}' in the quota '{text}' is not a weight above zero", hint=_HINT)
     return name, weight
 
 
 def apportion(weights: Sequence[Fraction], room: Ints, count: int) -> Ints:
-    """[g] rows for each group: `count` in the shares of `weights` [g], none over its `room` [g].
+    """Share rows among groups by weight (water-filling).
 
-    A group that runs dry frees its share for the others, in their shares (water-filling). Whole
-    rows go by largest remainder, equal ones to the earlier group. Gives all room there is where
-    that is less than `count`.
+    A group with too few rows frees its share for the others, in proportion to their weights. Whole
+    rows go by largest remainder (Hamilton), equal remainders to the earlier group.
+
+    Args:
+        weights: [g] the weight of each group.
+        room: [g] the rows that each group has.
+        count: How many rows to share; if the groups have fewer, all of them are given.
+
+    Returns:
+        [g] rows for each group.
     """
     given = np.zeros(len(room), dtype=np.int64)
     open_ = [g for g, weight in enumerate(weights) if weight > 0 and room[g] > 0]
@@ -82,18 +102,11 @@ def apportion(weights: Sequence[Fraction], room: Ints, count: int) -> Ints:
         ideal = {g: left * weights[g] / total for g in open_}
         full = [g for g in open_ if ideal[g] >= room[g]]
         if not full:
-            return _rounded(given, ideal, left)
+            floors = {g: int(share) for g, share in ideal.items()}
+            given[list(floors)] = list(floors.values())
+            by_remainder = sorted(ideal, key=lambda g: (floors[g] - ideal[g], g))
+            given[by_remainder[: left - sum(floors.values())]] += 1
+            return given
         given[full] = room[full]
         open_ = [g for g in open_ if g not in set(full)]
-    return given
-
-
-def _rounded(given: Ints, ideal: Mapping[int, Fraction], left: int) -> Ints:
-    """Largest remainder (Hamilton): floors first, then a row each by falling remainder."""
-    floors = {g: int(share) for g, share in ideal.items()}
-    for g, floor in floors.items():
-        given[g] = floor
-    by_rest = sorted(ideal, key=lambda g: (floors[g] - ideal[g], g))
-    for g in by_rest[: left - sum(floors.values())]:
-        given[g] += 1
     return given

@@ -1,7 +1,8 @@
-"""Texts as sets of hashed word shingles, many texts at once.
+"""Texts as sets of hashed word shingles, for many texts at once.
 
-A word is a run of letters, digits and marks of the lower-cased text; in scripts written without
-spaces every letter is a word. A shingle is w words in a row; a text of fewer has one, of them all.
+A word is a run of letters, digits and marks of the lower-cased text; in scripts without spaces
+every letter is a word. A shingle is w consecutive words; a shorter text has one shingle of all its
+words.
 """
 
 import unicodedata
@@ -18,7 +19,7 @@ Hashes = NDArray[np.uint64]
 _CHARACTERS = 4 << 20  # hashed at a time
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 _MIX = np.uint64(0xBF58476D1CE4E5B9)  # splitmix64
-_NO_WORD = np.uint64(0x94D049BB133111EB)  # stands where a text is shorter than a shingle
+_NO_WORD = np.uint64(0x94D049BB133111EB)  # pads a text that is shorter than a shingle
 _LETTER, _ALONE = 1, 2
 _WITHOUT_SPACES = (
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF)),  # Thai, Lao, Burmese, Khmer
@@ -28,9 +29,15 @@ _WITHOUT_SPACES = (
 
 
 def shingles(texts: Iterable[str], words: int) -> Iterator[tuple[int, Hashes, Ints]]:
-    """(first text, hashes [t], offsets [b + 1]) for b texts at a time.
+    """Hash the shingles of texts, a batch of texts at a time.
 
-    The hashes of text first + i are hashes[offsets[i]:offsets[i + 1]], none where it has no word.
+    Args:
+        texts: The texts.
+        words: Words per shingle.
+
+    Yields:
+        (first, hashes [t], offsets [b + 1]) for b texts: the hashes of text first + i are
+        hashes[offsets[i]:offsets[i + 1]], none if it has no word.
     """
     batch: list[str] = []
     first = size = 0
@@ -60,7 +67,7 @@ def _shingles(texts: list[str], words: int) -> tuple[Hashes, Ints]:
 
 
 def _words(texts: list[str]) -> tuple[Hashes, Ints]:
-    """Hashes of all words, and [b + 1] where the words of each text begin."""
+    """Hashes of all words, and [b + 1] the position of the first word of each text."""
     joined = "\n".join(texts)
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     kind = _kinds()[codes]
@@ -80,14 +87,14 @@ def _words(texts: list[str]) -> tuple[Hashes, Ints]:
 
 
 def _mixed(hashes: Hashes) -> Hashes:
-    """Every bit of the input moves about half the bits of the output (as in splitmix64)."""
+    """Mix the bits, as splitmix64 does: each input bit changes about half of the output bits."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * _MIX
     return hashes ^ (hashes >> np.uint64(27))
 
 
 @lru_cache(maxsize=1)
 def _kinds() -> NDArray[np.uint8]:
-    """[every code point] 0 between words, `_LETTER` or `_ALONE`."""
+    """[code points] 0 between words, else `_LETTER` or `_ALONE`."""
     category = unicodedata.category
     kinds = np.array([category(chr(code))[0] in "LNM" for code in range(0x110000)], dtype=np.uint8)
     for first, last in _WITHOUT_SPACES:

@@ -1,12 +1,11 @@
-"""Scorers and crews without models or processes: what executors do with shards, and when."""
+"""Scorers and pools without models or processes: what executors do with shards, and when."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pilotfish.engine.executors.failures import WorkerFailure
-from pilotfish.engine.executors.pool import Said
-from pilotfish.engine.executors.worker import WorkerInfo
+from pilotfish.engine.executors.pool import Message
+from pilotfish.engine.executors.worker import WorkerFailure, WorkerInfo
 from pilotfish.engine.scorer import Receipt
 from pilotfish.records import Need
 
@@ -39,43 +38,45 @@ class FakeScorer:
         return Receipt(shard, 10, ("key",))
 
 
-class FakeCrew:
-    """Seats whose workers do as `act` says: answer a shard, or be in trouble with it."""
+class FakePool:
+    """Seats whose workers do as `act` says: measure a shard, or fail."""
 
-    def __init__(self, seats: int, act: Callable[[int, int], Said], opened: Any = None) -> None:
+    def __init__(self, seats: int, act: Callable[[int, int], Message], opened: Any = None) -> None:
         self.seats = seats
         self._act = act
         self._opened = opened or (lambda seat: OPENED)
-        self._words: deque[tuple[int, Said]] = deque()
+        self._messages: deque[tuple[int, Message]] = deque()
         self.log: list[tuple[str, int]] = []
         self.sent: list[tuple[int, int, int | None]] = []
 
     def start_worker(self, seat: int) -> None:
-        self.log.append(("hire", seat))
-        self._words.append((seat, self._opened(seat)))
+        self.log.append(("start", seat))
+        self._messages.append((seat, self._opened(seat)))
 
     def stop_worker(self, seat: int) -> None:
-        self.log.append(("dismiss", seat))
+        self.log.append(("stop", seat))
 
     def send(self, seat: int, shard: int, then: int | None) -> None:
         self.sent.append((seat, shard, then))
-        self._words.append((seat, self._act(seat, shard)))
+        self._messages.append((seat, self._act(seat, shard)))
 
-    def receive(self) -> tuple[int, Said]:
-        return self._words.popleft()
+    def receive(self) -> tuple[int, Message]:
+        return self._messages.popleft()
 
 
-def well(seat: int, shard: int) -> Said:
+def succeed(seat: int, shard: int) -> Message:
     return Receipt(shard, 10, ("key",))
 
 
-def ill(*shards: int, times: int = 99, exit_code: int | None = None) -> Callable[[int, int], Said]:
-    """Trouble with some shards, each so many times."""
+def fail_on(
+    *shards: int, times: int = 99, exit_code: int | None = None
+) -> Callable[[int, int], Message]:
+    """Some shards fail, each so many times."""
     left = dict.fromkeys(shards, times)
 
-    def act(seat: int, shard: int) -> Said:
+    def act(seat: int, shard: int) -> Message:
         if left.get(shard, 0) == 0:
-            return well(seat, shard)
+            return succeed(seat, shard)
         left[shard] -= 1
         return WorkerFailure(f"no luck with {shard}", None, exit_code)
 

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from pilotfish.engine.executors import ranks as module
-from pilotfish.engine.executors.failures import RetryTracker
-from pilotfish.engine.executors.ranks import Rank, finished, order, parse_rank, score_as_rank
-from pilotfish.errors import UsageError
+from pilotfish.engine.executors.ranks import (
+    Rank,
+    Waiting,
+    finished,
+    order,
+    parse_rank,
+    score_as_rank,
+)
+from pilotfish.errors import PilotfishError, UsageError
 from pilotfish.store import Store, working
 from tests.engine.executors.fakes import FakeScorer
 
@@ -23,13 +29,13 @@ def commit(store: Store, shard: int, text: str = "x") -> None:
 
 def part_of(
     root: Path,
-    place: Rank,
+    rank: Rank,
     shards: int,
     *,
     on_wait: Callable[[list[int]], None] = lambda left: None,
     bad: int = -1,
-) -> tuple[FakeScorer, RetryTracker]:
-    store, tries = Store(root), RetryTracker()
+) -> FakeScorer:
+    store = Store(root)
 
     def measure(shard: int) -> None:
         if shard == bad:
@@ -38,11 +44,12 @@ def part_of(
 
     scorer: Any = FakeScorer(measure)
     with working(root) as leases:
-        for receipt in score_as_rank(
-            scorer, store, leases, place, shards=shards, tries=tries, on_wait=on_wait
-        ):
-            assert finished(store, ["key"], receipt.shard)
-    return scorer, tries
+        for event in score_as_rank(scorer, store, leases, rank, shards):
+            if isinstance(event, Waiting):
+                on_wait(event.shards)
+            else:
+                assert finished(store, ["key"], event.shard)
+    return scorer
 
 
 def test_places_come_from_options_torchrun_or_slurm() -> None:
@@ -79,16 +86,16 @@ def test_every_rank_knows_every_shard_its_own_first(shards: int, world: int) -> 
 
 
 def test_one_rank_of_many_measures_everything(tmp_path: Path) -> None:
-    scorer, _ = part_of(tmp_path, Rank(1, 3), 7)
+    scorer = part_of(tmp_path, Rank(1, 3), 7)
     assert sorted(scorer.measured) == list(range(7))
-    again, _ = part_of(tmp_path, Rank(0, 3), 7)
+    again = part_of(tmp_path, Rank(0, 3), 7)
     assert again.measured == []
 
 
 def test_damaged_parts_are_measured_again(tmp_path: Path) -> None:
     part_of(tmp_path, Rank(0, 1), 3)
     (tmp_path / "signals/key/part-00001.parquet").write_text("?")
-    again, _ = part_of(tmp_path, Rank(0, 1), 3)
+    again = part_of(tmp_path, Rank(0, 1), 3)
     assert again.measured == [1]
 
 
@@ -106,15 +113,16 @@ def test_what_another_rank_holds_is_waited_for_and_taken_when_it_dies(
             if len(waits) == 1:  # not by the clock: on a busy machine 0.1 s are nothing
                 dying.start()
 
-        scorer, _ = part_of(tmp_path, Rank(0, 2), 6, on_wait=wait)
+        scorer = part_of(tmp_path, Rank(0, 2), 6, on_wait=wait)
         dying.join()
     assert sorted(scorer.measured) == [0, 1, 2, 3, 5]  # 4 was finished by its holder, 2 was not
     assert waits in ([[2, 4]], [[2, 4], [2]])  # each time that it is less
 
 
 def test_a_shard_that_fails_for_good_does_not_keep_a_rank_for_ever(tmp_path: Path) -> None:
-    scorer, tries = part_of(tmp_path, Rank(0, 2), 5, bad=3)
-    assert sorted(scorer.measured) == [0, 1, 2, 4] and set(tries.lost) == {3}
+    with pytest.raises(PilotfishError, match="shard 3 failed 3 times"):
+        part_of(tmp_path, Rank(0, 2), 5, bad=3)
+    assert [finished(Store(tmp_path), ["key"], i) for i in range(5)] == [True] * 3 + [False, True]
     with working(tmp_path) as later:
         assert later.take("3")
 
@@ -124,7 +132,7 @@ def test_ranks_side_by_side_share_the_work(tmp_path: Path) -> None:
     abreast = threading.Barrier(3, timeout=60)
 
     def one(rank: int) -> None:
-        store, tries, begun = Store(tmp_path), RetryTracker(), itertools.count()
+        store, begun = Store(tmp_path), itertools.count()
 
         def measure(shard: int) -> None:
             if next(begun) < 2:  # not by the clock: no rank measures its third before all had two
@@ -133,11 +141,8 @@ def test_ranks_side_by_side_share_the_work(tmp_path: Path) -> None:
 
         scorer: Any = FakeScorer(measure)
         with working(tmp_path) as leases:
-            part = score_as_rank(
-                scorer, store, leases, Rank(rank, 3), shards=12, tries=tries,
-                on_wait=lambda left: None,
-            )  # fmt: skip
-            done[rank] = [receipt.shard for receipt in part]
+            events = score_as_rank(scorer, store, leases, Rank(rank, 3), 12)
+            done[rank] = [event.shard for event in events if not isinstance(event, Waiting)]
 
     threads = [threading.Thread(target=one, args=(rank,)) for rank in range(3)]
     for thread in threads:

@@ -3,8 +3,8 @@
 import pytest
 
 from pilotfish.engine.int8 import native as module
-from pilotfish.engine.int8.native import Compiled, Kernels
-from pilotfish.engine.int8.plain import Plain
+from pilotfish.engine.int8.native import CompiledKernels
+from pilotfish.engine.int8.plain import TorchKernels
 from pilotfish.number_formats import int8_supported
 
 
@@ -15,15 +15,15 @@ def _able() -> None:
 
 
 @pytest.fixture(scope="session")
-def compiled() -> Compiled:
+def compiled() -> CompiledKernels:
     found = module.kernels()
-    if not isinstance(found, Compiled):
+    if not isinstance(found, CompiledKernels):
         pytest.skip("no C compiler here")
     return found
 
 
 @pytest.fixture(params=["torch", "compiled"])
-def each(request: pytest.FixtureRequest) -> Kernels:
-    found = Plain() if request.param == "torch" else request.getfixturevalue("compiled")
-    assert isinstance(found, Plain)
+def each(request: pytest.FixtureRequest) -> TorchKernels:
+    found = TorchKernels() if request.param == "torch" else request.getfixturevalue("compiled")
+    assert isinstance(found, TorchKernels)
     return found

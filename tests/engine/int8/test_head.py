@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from pilotfish.engine.int8 import Int8Head
 from pilotfish.engine.int8 import head as module
+from pilotfish.engine.int8.head import Int8Head
+from pilotfish.engine.signals.vocabulary import FacetRequest
 
 
 def make(vocabulary: int, d: int = 48, *, bias: bool = False) -> nn.Linear:
@@ -19,6 +20,10 @@ def states(m: int, d: int = 48) -> torch.Tensor:
 
 def ids(m: int, vocabulary: int) -> torch.Tensor:
     return torch.randint(0, vocabulary, (m,), generator=torch.Generator().manual_seed(2))
+
+
+def wanted(targets: torch.Tensor, *names: str, k: int = 0) -> FacetRequest:
+    return FacetRequest(frozenset(names), targets, k)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -36,21 +41,22 @@ def test_near_fp32_for_odd_vocabularies(vocabulary: int, bias: bool) -> None:
     assert torch.allclose(head.log_sum(h), joined.double().logsumexp(1).float(), atol=1e-5)
 
 
-def test_bits_do_not_depend_on_other_tokens_or_on_what_else_is_asked(
+def test_bits_do_not_depend_on_other_tokens_or_other_facets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     head, h, true = Int8Head(make(3001)), states(23), ids(23, 3001)
-    known = head.facts(h, true, ["nll", "entropy", "hit", "top_ids", "top_logs"], 5)
-    assert torch.equal(head.facts(h, true, ["nll"], 0)["nll"], known["nll"])
-    for name, values in head.facts(h[5:9], true[5:9], ["nll", "hit", "top_ids"], 5).items():
+    known = head.facets(h, wanted(true, "nll", "entropy", "hit", "top_ids", "top_logs", k=5))
+    assert torch.equal(head.facets(h, wanted(true, "nll"))["nll"], known["nll"])
+    part = head.facets(h[5:9], wanted(true[5:9], "nll", "hit", "top_ids", k=5))
+    for name, values in part.items():
         assert torch.equal(values, known[name][5:9]), name
     monkeypatch.setattr(module, "_ROWS", 4)
-    assert torch.equal(head.facts(h, true, ["nll"], 0)["nll"], known["nll"])
+    assert torch.equal(head.facets(h, wanted(true, "nll"))["nll"], known["nll"])
 
 
-def test_facts_are_those_of_the_logits() -> None:
+def test_facets_are_those_of_the_logits() -> None:
     linear, h, true = make(500), states(40), ids(40, 500)
-    found = Int8Head(linear).facts(h, true, ["entropy", "hit", "top_ids", "top_logs"], 3)
+    found = Int8Head(linear).facets(h, wanted(true, "entropy", "hit", "top_ids", "top_logs", k=3))
     logs = linear(h).log_softmax(dim=1)
     assert (found["entropy"] + (logs.exp() * logs).sum(dim=1)).abs().max() < 0.02
     assert (found["top_logs"] - logs.topk(3).values).abs().max() < 0.05
@@ -84,5 +90,5 @@ def test_a_sure_token_never_costs_less_than_nothing() -> None:
 
 
 def test_no_tokens() -> None:
-    found = Int8Head(make(300)).facts(states(0), ids(0, 300), ["nll", "hit"], 0)
+    found = Int8Head(make(300)).facets(states(0), wanted(ids(0, 300), "nll", "hit"))
     assert {name: values.shape for name, values in found.items()} == {"nll": (0,), "hit": (0,)}

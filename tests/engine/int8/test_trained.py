@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from pilotfish.demo.build import build
 from pilotfish.demo.models import shipped
-from pilotfish.engine import int8
+from pilotfish.engine.int8.model import quantize
 from pilotfish.models import Loaded, load
 from tests.examples.test_tinystories import converter
 
@@ -33,7 +33,7 @@ def cut(loaded: Loaded, pairs: Iterable[tuple[str, str]]) -> Rows:
 
 def both(loaded: Loaded, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """[n] mean nats per response token in fp32, and in int8."""
-    prepared = int8.prepare(loaded)
+    prepared = quantize(loaded)
     assert prepared.head is not None
     known, found = [], []
     with torch.inference_mode():

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pilotfish.engine.signals import SIGNALS, Nll, Tokens, facts
+from pilotfish.engine.signals import SIGNALS
+from pilotfish.engine.signals.nll import Nll
+from pilotfish.engine.signals.tokens import Tokens
+from pilotfish.engine.signals.vocabulary import FacetRequest, gather
 
 
 def tiled(logits: torch.Tensor, targets: torch.Tensor, width: int, *names: str, k: int = 0) -> Any:
@@ -15,7 +18,8 @@ def tiled(logits: torch.Tensor, targets: torch.Tensor, width: int, *names: str, 
         (first, logits[:, first : first + width].float())
         for first in range(0, logits.shape[1], width)
     ]
-    return {name: v.numpy() for name, v in facts(tiles, targets, names, k).items()}
+    request = FacetRequest(frozenset(names), targets, k)
+    return {name: v.numpy() for name, v in gather(tiles, request).items()}
 
 
 def reduced(
@@ -86,7 +90,7 @@ def test_ids_that_are_ruled_out_have_no_entropy(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [2, 3])
-def test_of_equally_likely_tokens_the_lowest_id_is_the_model_s_word(width: int) -> None:
+def test_of_equally_likely_tokens_the_lowest_id_is_top1(width: int) -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0]])
     assert tiled(logits, torch.tensor([1]), width, "hit")["hit"].tolist() == [True]
     assert tiled(logits, torch.tensor([2]), width, "hit")["hit"].tolist() == [False]

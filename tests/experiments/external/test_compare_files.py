@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pilotfish.comparison.contrast import margin_of
+from pilotfish.comparison.data import ComparisonData
 from pilotfish.comparison.verdict import decide
 from pilotfish.diagnostics.verify import verify
 from pilotfish.errors import DamagedRun, DataError, UsageError
@@ -43,9 +45,8 @@ def test_the_verdict_is_that_of_the_same_results_inside(tmp_path: Path) -> None:
     given = results(tmp_path, "selected", "random", "length_matched")
     report = compare_files(given, str(tmp_path / "run"), CompareOptions())
     inside = load_results(Run(tmp_path / "run").store)
-    verdict = decide(
-        inside, metric="exact_match", higher_is_better=True, evidence="full", trusted=False
-    )
+    data = ComparisonData(inside, "exact_match", True, margin_of("exact_match"))
+    verdict = decide(data, evidence="full", trusted=False)
     assert report["verdict"] == verdict.as_dict()
     assert report["verdict"]["outcome"] == "better" and report["warnings"] == []
     assert (tmp_path / "run/report.html").is_file()
@@ -69,7 +70,7 @@ def test_names_of_ones_own_need_a_named_pair(tmp_path: Path) -> None:
     assert verdict["sentence"].startswith("The arm mine beat the arm theirs")
     few = compare_files(given[1:], None, CompareOptions(arm="mine", against="theirs"))["verdict"]
     assert few["outcome"] == "not_tested"
-    assert few["sentence"].endswith("A claim needs both arms at 3 seeds each; mine has 2.")
+    assert few["sentence"].endswith("A claim needs 3 seeds of both arms; mine has 2.")
 
 
 def test_lower_is_better_and_a_margin_are_heeded(tmp_path: Path) -> None:

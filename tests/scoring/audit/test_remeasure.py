@@ -6,8 +6,8 @@ import pytest
 from pilotfish.budget import parse_budget
 from pilotfish.methods.rankers import Gate, Middle, Top
 from pilotfish.scoring.audit import Rule, cuts_of, net_speedup, remeasure_near_cuts
-from pilotfish.scoring.audit.blocks import audit_budget, audit_rows, spans
 from pilotfish.scoring.audit.bounds import upper_rate
+from pilotfish.scoring.audit.remeasure import audit_budget, audit_rows, spans
 from tests.scoring.audit.simulate import audited_cut
 
 ONLY_WALK = Rule(audit=0)

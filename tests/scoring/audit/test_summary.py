@@ -36,7 +36,7 @@ def test_facts_are_json_and_the_sentences_name_every_number() -> None:
     said = " ".join(audit_sentences(found))
     for part in (
         f"{found['walked']:,} of 2,000 rows", "re-measured in fp32 outward from the cut (budget)",
-        "3 successive blocks", "Of 500 random rows outside the walk, 0 flipped",
+        "3 successive blocks", "Of 500 random rows elsewhere, 0 flipped",
         "95% confidence at most 0.60% do.", "1.00000 (Spearman)", "by chance 10%", "2,048 tokens",
     ):  # fmt: skip
         assert part in said
@@ -46,10 +46,10 @@ def test_facts_are_json_and_the_sentences_name_every_number() -> None:
 def test_an_audit_that_found_flips_or_nothing_or_everything_says_so() -> None:
     fast = EXACT.copy()
     fast[1_500:1_530] = 3.0  # ranked first, wrongly, and far from the cut: in the walk's last reach
-    assert "No row outside the walk was audited" in " ".join(audit_sentences(facts(Rule(audit=0))))
-    assert "No row is left" in " ".join(audit_sentences(facts(Rule(audit=3_000))))
+    assert "No other row was audited" in " ".join(audit_sentences(facts(Rule(audit=0))))
+    assert "Every row was measured in fp32" in " ".join(audit_sentences(facts(Rule(audit=3_000))))
     said = audit_sentences({**facts(Rule(audit=500)), "audit_flips": 2, "bound": 0.0126})
-    assert "2 flipped: with 95% confidence at most 1.26% do. They were put right" in said[1]
+    assert "2 flipped: with 95% confidence at most 1.26% do. They were corrected" in said[1]
 
 
 def test_undefined_agreement_is_null_and_unsaid() -> None:

@@ -13,11 +13,11 @@ from pilotfish.report import build
 from pilotfish.selection.canaries.attacks import ATTACKS
 from pilotfish.selection.canaries.lift import measure_canaries
 from pilotfish.selection.constraints import Constraints
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.worlds import World, report
 from tests.scoring.shards import hashes
-from tests.selection.canaries.planted import costs, made, once, records, run, weak
+from tests.selection.canaries.scored_runs import costs, made, once, records, run, weak
 
 __all__ = ["once", "run", "weak"]
 
@@ -46,7 +46,7 @@ def test_the_same_again_measures_nothing_and_more_rows_do(run: Run) -> None:
 def test_what_was_held_against_an_older_selection_is_not_reported(run: Run) -> None:
     measure_canaries(run.root, ["selected"], 5)
     assert [one["selection"] for one in build(run)["canaries"]] == ["selected"]
-    select(run.root, method="superfiltering", budget="30%", force=True)
+    select(run.root, SelectConfig("superfiltering", "30%"), force=True)
     assert "canaries" not in build(run)
     measure_canaries(run.root, ["selected"], 5)
     assert build(run)["canaries"][0]["share"] == pytest.approx(0.3)
@@ -66,13 +66,13 @@ def test_a_flipped_byte_is_found_and_made_good(run: Run) -> None:
 
 def test_selections_by_methods_without_a_direction_are_made_again(run: Run) -> None:
     for method in ("random", "longest"):
-        select(run.root, method=method, budget="20%", name=method)
+        select(run.root, SelectConfig(method, "20%", name=method))
     assert verify(str(run.root))["selections"] == 3
 
 
 def test_a_pool_of_one_row_and_fewer_rows_than_asked(tmp_path: Path, weak: str) -> None:
     run = made(tmp_path / "a", records(1), weak, "perplexity(direction=low)")
-    select(run.root, method="perplexity(direction=low)", budget="100%")
+    select(run.root, SelectConfig("perplexity(direction=low)", "100%"))
     found = measure_canaries(run.root, ["selected"], 20)["selected"]
     counts = {each["attack"]: each["of"] for each in found["attacks"]}
     assert counts.pop("flipped_labels") == 0 and {*counts.values()} == {1}
@@ -80,16 +80,21 @@ def test_a_pool_of_one_row_and_fewer_rows_than_asked(tmp_path: Path, weak: str) 
 
 
 def test_a_matched_control_says_why_it_is_not_measured(run: Run) -> None:
-    from pilotfish.selection.controls import length_matched
+    from pilotfish.run_context import RunContext
+    from pilotfish.selection.controls import Control, draw_control
 
-    length_matched(run)
+    draw_control(RunContext(run), Control("length_matched"))
     found = measure_canaries(run.root, ["length_matched-0"], 5)["length_matched-0"]
     assert "draws rows to match" in found["why"] and "attacks" not in found
 
 
 def test_copies_and_quotas_are_not_measured_and_say_so(run: Run) -> None:
-    select(run.root, method="superfiltering", budget="10%", name="apart",
-           limits=Constraints.read("exact", None))  # fmt: skip
+    select(
+        run.root,
+        SelectConfig(
+            "superfiltering", "10%", name="apart", constraints=Constraints.parse("exact", None)
+        ),
+    )
     found = measure_canaries(run.root, ["apart"], 5)["apart"]
     assert "copies or quotas decide" in found["why"]
     assert build(run)["canaries"][0]["why"] == found["why"]
@@ -106,7 +111,7 @@ def test_a_run_at_full_evidence_plants_and_prints(world: World) -> None:
     assert [one["selection"] for one in told["canaries"]] == ["longest", "random-0", "selected"]
     assert "canaries" in {stage["stage"] for stage in told["ledger"]["stages"]}
     assert "canaries" not in told["ledger"]["sentence"]  # evidence is not charged to the arm
-    assert "Planted rows" in (run.root / "report.html").read_text()
+    assert "Canary rows" in (run.root / "report.html").read_text()
 
 
 def test_other_canaries_withdraw_no_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +160,7 @@ def test_an_interrupt_leaves_nothing_half_and_the_same_command_ends_it(
 
     before = hashes(run.root)
     with monkeypatch.context() as patch:
-        patch.setattr(measure.CanaryScorer, "seen", stop)
+        patch.setattr(measure.CanaryScorer, "features", stop)
         with pytest.raises(KeyboardInterrupt):
             measure_canaries(run.root, ["selected"], 5)
     assert hashes(run.root) == before

@@ -21,9 +21,9 @@ from pilotfish.selection.canaries.lift import measure_canaries
 from pilotfish.selection.canaries.measure import canaries_of
 from pilotfish.selection.cascade import score_cascade
 from pilotfish.selection.files import decisions_of
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
-from tests.selection.canaries.planted import agree, lines, made, once, records, run, weak, write
+from tests.selection.canaries.scored_runs import agree, lines, made, once, records, run, weak, write
 
 __all__ = ["once", "run", "weak"]
 
@@ -36,7 +36,7 @@ def test_rows_as_they_came_score_what_they_scored(run: Run, method: str) -> None
     asked = method.replace("middle", "low") if "middle" in method else method
     direction = "middle" if "middle" in method else None
     score_by = {"method": "perplexity", "score": asked} if direction else {"method": method}
-    select(run.root, **score_by, budget="20%", name="other", direction=direction)  # type: ignore[arg-type]
+    select(run.root, SelectConfig(**score_by, budget="20%", name="other", direction=direction))  # type: ignore[arg-type]
     found = measure_canaries(run.root, ["other"], 12)["other"]
     if method != "random":  # it draws by ids
         assert agree(run, "other") == 12
@@ -67,7 +67,7 @@ def test_told_is_what_happens_to_a_row_that_is_slipped_in(
     rows = records(60)
     run = made(tmp_path / "a", rows, weak)
     for name, how in PICKED.items():
-        select(run.root, name=name, **how)  # type: ignore[arg-type]
+        select(run.root, SelectConfig(name=name, **how))  # type: ignore[arg-type]
     measure_canaries(run.root, [*PICKED], 2)
     plants = canaries_of(pool_of(run), 2)
     at = int(plants.of(attack)[0])
@@ -75,7 +75,7 @@ def test_told_is_what_happens_to_a_row_that_is_slipped_in(
     slipped = {"prompt": row.turns[0].content, "completion": row.response}
     real = made(tmp_path / "b", [*rows, slipped], weak)
     for name, how in PICKED.items():
-        select(real.root, name=name, **how)  # type: ignore[arg-type]
+        select(real.root, SelectConfig(name=name, **how))  # type: ignore[arg-type]
         kept = decisions_of(real, name, "kept")["kept"].to_pylist()
         assert fates(run, name)[attack, origin] == kept[-1], name
 
@@ -84,7 +84,7 @@ def test_the_order_of_the_files_changes_nothing(tmp_path: Path, weak: str) -> No
     rows, told = records(60), []
     for folder, order in (("a", rows), ("b", rows[::-1])):
         run = made(tmp_path / folder, order, weak, "perplexity(direction=low)")
-        select(run.root, method="perplexity(direction=low)", budget="20%")
+        select(run.root, SelectConfig("perplexity(direction=low)", "20%"))
         found = measure_canaries(run.root, ["selected"], 10)["selected"]
         told.append([(each["attack"], each["kept"]) for each in found["attacks"]])
     assert told[0] == told[1]
@@ -95,9 +95,10 @@ def test_a_tuned_weak_model_is_found(tmp_path: Path, weak: str) -> None:
 
     trusted = write(tmp_path / "trusted.jsonl", records(8, seed=9))
     tune = WeakTrainConfig(learning_rate=1e-3, use_peft=False)
-    run = made(tmp_path / "a", records(40), weak, "ifd(ceiling=9)", trusted=trusted,
-               measuring=ScoreConfig(tune=tune))  # fmt: skip
-    select(run.root, method="ifd(ceiling=9)", budget="20%")
+    run = made(
+        tmp_path / "a", records(40), weak, "ifd(ceiling=9)", trusted=trusted, weak_train=tune
+    )
+    select(run.root, SelectConfig("ifd(ceiling=9)", "20%"))
     measure_canaries(run.root, ["selected"], 6)
     assert agree(run) == 6
 
@@ -107,16 +108,15 @@ def test_a_weak_model_that_is_gone_is_named(tmp_path: Path, weak: str) -> None:
 
     moved = shutil.copytree(weak, tmp_path / "gone")
     run = made(tmp_path / "a", records(40), str(moved), "ifd(ceiling=9)")
-    select(run.root, method="ifd(ceiling=9)", budget="20%")
+    select(run.root, SelectConfig("ifd(ceiling=9)", "20%"))
     shutil.rmtree(moved)
     with pytest.raises(UsageError, match="not there any more"):
         measure_canaries(run.root, ["selected"], 6)
 
 
 def test_fast_scores_are_held_to_their_audited_cut(tmp_path: Path, weak: str) -> None:
-    how = ScoreConfig(precision="bf16")
-    run = made(tmp_path / "a", records(60), weak, "ifd(ceiling=9)", measuring=how)
-    select(run.root, method="ifd(ceiling=9)", budget="20%")
+    run = made(tmp_path / "a", records(60), weak, "ifd(ceiling=9)", precision="bf16")
+    select(run.root, SelectConfig("ifd(ceiling=9)", "20%"))
     assert run.section("selections")["selected"]["audit"]["precision"] == "bf16"
     measure_canaries(run.root, ["selected"], 6)
     assert agree(run, rel=2e-2) == 6
@@ -130,9 +130,9 @@ def test_a_cascade_shows_planted_rows_to_its_cheaper_model_first(tmp_path: Path,
     data, method = write(tmp_path / "pool.jsonl", rows), "perplexity(direction=low)"
     cheaper = CascadeConfig(weak, parse_budget("10%"))
     out = str(tmp_path / "run")
-    run = score_cascade(out, Source(data), weak, parse_methods(method), cheaper)
+    run = score_cascade(out, Source(data), ScoreConfig(weak, parse_methods(method)), cheaper)
     assert run.section("scores")[method]["cascade"]["scored"] < 0.9 * len(rows)
-    select(run.root, method=method, budget="10%")
+    select(run.root, SelectConfig(method, "10%"))
     measure_canaries(run.root, ["selected"], 60)
     own = decisions_of(run, "selected", "score")["score"].to_pylist()
     told = [line for line in lines(run) if line["attack"] == "unchanged"]
@@ -162,7 +162,7 @@ def shapes() -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.parametrize("shape", ["plain text", "classes", "conversations"])
 def test_every_shape_of_row(tmp_path: Path, weak: str, shape: str) -> None:
     run = made(tmp_path / "a", shapes()[shape], weak, "perplexity(direction=low)")
-    select(run.root, method="perplexity(direction=low)", budget="20%")
+    select(run.root, SelectConfig("perplexity(direction=low)", "20%"))
     found = measure_canaries(run.root, ["selected"], 9)["selected"]
     assert agree(run) == 9
     flipped = next(each for each in found["attacks"] if each["attack"] == "flipped_labels")
@@ -199,7 +199,7 @@ def test_own_methods_that_look_at_the_pool_are_picked_again_whole(
     run = made(tmp_path / "a", records(80), weak, methods, names=["relative", "plain"])
     found: dict[str, Mapping[str, Any]] = {}
     for name in ("relative", "plain"):
-        select(run.root, method=name, budget="25%", name=name)
+        select(run.root, SelectConfig(name, "25%", name=name))
         found |= measure_canaries(run.root, [name], 3)
     assert found["relative"]["together"] and not found["plain"]["together"]
     # three rows at once move the cut by three places at most
@@ -219,7 +219,7 @@ class Counted:
 
 def test_own_methods_that_only_count_tokens(run: Run) -> None:
     method = "tests.selection.canaries.test_measure:Counted"
-    select(run.root, method=method, budget="25%", name="counted")
+    select(run.root, SelectConfig(method, "25%", name="counted"))
     found = measure_canaries(run.root, ["counted"], 6)["counted"]
     assert found["together"] and agree(run, "counted") == 6
     assert next(e for e in found["attacks"] if e["attack"] == "random_tokens")["kept"] == 0
@@ -230,9 +230,10 @@ def test_int8_scores_are_held_to_their_audited_cut(tmp_path: Path) -> None:
     from tests.tiny.models import tiny_llama
 
     wide = str(tiny_llama(tmp_path / "wide", hidden=64, bos=True))
-    how = ScoreConfig(precision="int8", max_length=96)
-    run = made(tmp_path / "a", records(120), wide, "ifd(ceiling=9)", measuring=how)
-    select(run.root, method="ifd(ceiling=9)", budget="20%")
+    run = made(
+        tmp_path / "a", records(120), wide, "ifd(ceiling=9)", precision="int8", max_length=96
+    )
+    select(run.root, SelectConfig("ifd(ceiling=9)", "20%"))
     assert run.section("selections")["selected"]["audit"]["precision"] == "int8"
     measure_canaries(run.root, ["selected"], 10)
     assert agree(run, rel=2e-2) == 10

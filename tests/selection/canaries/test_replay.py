@@ -8,12 +8,19 @@ from hypothesis import strategies as st
 from pilotfish.budget import parse_budget, take
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Gate, Middle, Ranker, Top
-from pilotfish.selection.canaries.replay import Fate, Field, alone, drift, lift, together
+from pilotfish.selection.canaries.replay import (
+    ExtendedPool,
+    Outcome,
+    drift,
+    lift,
+    replay_each,
+    replay_together,
+)
 
 RANKERS = (Top("high"), Top("low"), Top("high", Gate(below=0.8)), Middle(), Middle(Gate(below=0.8)))
 
 
-def slow(field: Field, ranker: Ranker, budget: str, i: int) -> bool:
+def slow(field: ExtendedPool, ranker: Ranker, budget: str, i: int) -> bool:
     """Whether the added row i is kept, by a pool that holds it."""
     n = field.n
     scores, tie = np.append(field.scores[:n], field.scores[n + i]), field.tie
@@ -34,32 +41,34 @@ def test_alone_is_what_a_pool_with_that_row_keeps(seed: int, ranker: Ranker, bud
     n, m = int(rng.integers(12, 40)), int(rng.integers(1, 9))
     scores = np.where(rng.random(n + m) < 0.6, rng.choice([0.1, 0.5, 0.9, np.nan], n + m),
                       rng.random(n + m))  # fmt: skip
-    field = Field(scores, rng.permutation(n + m), rng.integers(1, 30, n + m), n)
-    fate = alone(field, ranker, parse_budget(budget))
+    field = ExtendedPool(scores, rng.permutation(n + m), rng.integers(1, 30, n + m), n)
+    fate = replay_each(field, ranker, parse_budget(budget))
     assert fate.kept.tolist() == [slow(field, ranker, budget, i) for i in range(m)]
-    by_hand = [together(field.only([i]), ranker, parse_budget(budget)) for i in range(m)]
+    by_hand = [replay_together(field.only([i]), ranker, parse_budget(budget)) for i in range(m)]
     assert fate.place.tolist() == [each.place[0] for each in by_hand]
 
 
 def test_rows_added_together_take_each_others_places() -> None:
-    field = Field(np.array([5.0, 4, 3, 2, 9, 8, 7]), np.arange(7), None, 4)
-    apart, at_once = (how(field, Top("high"), parse_budget("2rows")) for how in (alone, together))
+    field = ExtendedPool(np.array([5.0, 4, 3, 2, 9, 8, 7]), np.arange(7), None, 4)
+    apart, at_once = (
+        how(field, Top("high"), parse_budget("2rows")) for how in (replay_each, replay_together)
+    )
     assert apart.kept.tolist() == [True] * 3
     assert at_once.kept.tolist() == [True, True, False]
     assert apart.place.tolist() == at_once.place.tolist() == [0.0] * 3
 
 
 def test_what_may_not_be_picked_comes_last() -> None:
-    field = Field(np.array([0.5, 0.4, np.nan, 1.2]), np.arange(4), None, 2)
-    fate = alone(field, Top("high", Gate(below=1.0)), parse_budget("2rows"))
+    field = ExtendedPool(np.array([0.5, 0.4, np.nan, 1.2]), np.arange(4), None, 2)
+    fate = replay_each(field, Top("high", Gate(below=1.0)), parse_budget("2rows"))
     assert fate.kept.tolist() == [False, False]
     assert fate.place.tolist() == [1.0, 1.0]
 
 
 def test_a_row_longer_than_the_budget_is_not_kept() -> None:
-    field = Field(np.array([0.5, 0.4, 0.9]), np.arange(3), np.array([5, 5, 50]), 2)
-    assert not alone(field, Top("high"), parse_budget("10tokens")).kept[0]
-    assert not together(field, Top("high"), parse_budget("10tokens")).kept[0]
+    field = ExtendedPool(np.array([0.5, 0.4, 0.9]), np.arange(3), np.array([5, 5, 50]), 2)
+    assert not replay_each(field, Top("high"), parse_budget("10tokens")).kept[0]
+    assert not replay_together(field, Top("high"), parse_budget("10tokens")).kept[0]
 
 
 def test_lift_by_hand() -> None:
@@ -84,7 +93,7 @@ def test_lifts_of_rows_like_any_other_cover_one() -> None:
     rng, covered = np.random.default_rng(1), 0
     for _ in range(200):
         scores = rng.random(440)
-        fate: Fate = alone(Field(scores, np.arange(440), None, 400), Top("high"),
+        fate: Outcome = replay_each(ExtendedPool(scores, np.arange(440), None, 400), Top("high"),
                            parse_budget("25%"))  # fmt: skip
         found = lift(fate.kept, 0.25)
         covered += found["low"] <= 1 <= found["high"]

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from pilotfish.config import TrainConfig, make_weak_to_strong, parse_method
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data.run_pool import pool_of
 from pilotfish.errors import UsageError
 from pilotfish.experiments import train as training
@@ -19,7 +20,7 @@ from pilotfish.experiments.train import train_arms
 from pilotfish.models import load
 from pilotfish.records import Example, Turn
 from pilotfish.scoring.score import score
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from pilotfish.tokenization import encode_training
 from pilotfish.training.teacher import cache as flow
@@ -31,8 +32,8 @@ CACHED = "train.teacher=cached"
 
 
 def selected(world: World, out: Path) -> Run:
-    run = score(str(out), Source(world.pool), world.weak, [METHOD])
-    select(run.root, method=METHOD, budget="6rows")
+    run = score(str(out), Source(world.pool), ScoreConfig(world.weak, [METHOD]))
+    select(run.root, SelectConfig(METHOD, "6rows"))
     return run
 
 

@@ -1,5 +1,5 @@
-"""Three thin runners over one scorer: this process or several, a Ray cluster, equal ranks.
+"""Executors, thin runners over one shard scorer: this process or several, Ray, or equal ranks.
 
-A shard is the unit of commit, of retry and of scheduling. What crosses between processes are shard
-numbers, receipts and troubles; what was measured goes through the run folder alone.
+A shard is the unit of commit, of retry and of scheduling. Only shard numbers, receipts and failures
+cross between processes; measurements go through the run folder alone.
 """

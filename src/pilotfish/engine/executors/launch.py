@@ -1,7 +1,7 @@
-"""How the shards of one measurement are spread: this process, several, a Ray cluster, or ranks."""
+"""Choose who measures the shards of a run: this process, several, a Ray cluster, or equal ranks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,15 +22,15 @@ EXECUTORS = ("local", "ray", "ranks")
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """Who measures. `rank` and `world` left out are asked of torchrun or Slurm."""
+    """Who measures. It changes no score."""
 
-    executor: str = "local"
-    workers: int | None = None  # processes of this machine, or Ray actors
-    rank: int | None = None
-    world: int | None = None
+    executor: str = "local"  # local, ray or ranks
+    workers: int | None = None  # processes of this machine, or Ray actors; None: one per GPU
+    rank: int | None = None  # which of the ranks this is; None: as torchrun or Slurm number it
+    world: int | None = None  # how many ranks there are; None: as torchrun or Slurm count them
 
     def processes(self, weak: "Loaded") -> int:
-        """How many processes share the cores of this machine."""
+        """Return how many processes share the cores of this machine."""
         import torch
 
         gpus = torch.cuda.device_count() if weak.device.type == "cuda" else 0
@@ -59,131 +59,109 @@ class ExecutorConfig:
 LOCAL = ExecutorConfig()
 
 
-@dataclass(frozen=True)
-class ScoreJob:
-    """What is to be measured, and by which model as it was loaded here."""
-
-    pool: "Pool"
-    weak: "Loaded"
-    spec: "ScoreSpec"
-
-    @property
-    def passes(self) -> int:
-        """How many times the model reads every row, token counts alone counting as once."""
-        return max(1, passes(self.spec.needs))
-
-
-def passes_paid(receipt: "Receipt", keys: Mapping[Need, str]) -> int:
-    """Forward passes that a receipt is for: what was intact costs nothing again."""
-    return passes([need for need, key in keys.items() if key in receipt.measured])
-
-
 def passes(needs: Sequence[Need]) -> int:
-    """Forward passes over a row; needs of one text form and condition share one."""
+    """Return how often the model reads each row: needs of one text form and condition share one."""
     from pilotfish.engine.scorer import LENGTHS
 
     return len({(need.text, need.given) for need in needs if need != LENGTHS})
 
 
-def score_shards(
-    work: ScoreJob,
-    spread: ExecutorConfig,
-    say: Progress,
-    check: "Callable[[WorkerInfo], None]",
-    hear: "Callable[[Receipt], None]",
-) -> "WorkerInfo":
-    """Measure every shard by the local or the Ray executor; finished shards are kept.
-
-    check: told what a worker measures with as soon as one is open; what it raises ends the work.
-    hear: told of every shard as it is finished.
-    """
-    told = ShardProgress(work, say, hear)
-    if spread.executor == "ray":
-        from pilotfish.engine.executors.ray import ray_workers
-
-        with ray_workers(work.spec, spread.workers) as crew:
-            opened = _crewed(work, crew, told, check)
-        sweep_if_idle(work.pool.store)  # an actor that was killed left its temp files
-        return opened
-    specs = _desks(work, spread.processes(work.weak))
-    if len(specs) == 1:
-        return _alone(work, told, check)
-    from pilotfish.engine.executors.local import Processes
-
-    with Processes(specs) as processes:
-        opened = _crewed(work, processes, told, check)
-    sweep_if_idle(work.pool.store)
-    return opened
-
-
-def _desks(work: ScoreJob, count: int) -> "list[ScoreSpec]":
-    """One spec per local process: each on a GPU of its own, or with its share of the cores."""
-    import torch
-
-    if work.weak.device.type != "cuda":
-        return [work.spec] * count
-    gpus = torch.cuda.device_count()
-    return [replace(work.spec, device=f"cuda:{seat % gpus}") for seat in range(count)]
-
-
-def _alone(
-    work: ScoreJob, told: "ShardProgress", check: "Callable[[WorkerInfo], None]"
-) -> "WorkerInfo":
-    from pilotfish.engine.executors.failures import RetryTracker
-    from pilotfish.engine.executors.local import loop
-    from pilotfish.engine.executors.worker import WorkerInfo, open_scorer
-
-    with threads_of(work.spec):
-        scorer, tries = open_scorer(work.spec, work.weak), RetryTracker()
-        opened = WorkerInfo.of(work.spec, work.weak, scorer)
-        check(opened)
-        for receipt in loop(scorer, range(work.pool.shards), tries, told.tick):
-            told.after(receipt)
-        tries.settle()
-        return opened
-
-
-def _crewed(
-    work: ScoreJob, crew: "WorkerPool", told: "ShardProgress", check: "Callable[[WorkerInfo], None]"
-) -> "WorkerInfo":
-    from pilotfish.engine.executors.pool import Scheduler
-
-    shift = Scheduler(crew, range(work.pool.shards), check)
-    told.say.note(f"measuring with {min(crew.seats, work.pool.shards)} workers")
-    for receipt in shift.receipts():
-        told.after(receipt)
-    assert shift.opened is not None  # a receipt comes after it, and no pool is empty
-    return shift.opened
-
-
 class ShardProgress:
-    """Says how far the measuring is, whichever shards come first, and tells of each."""
+    """Reports how far the measuring is, in rows x forward passes, whichever shards come first."""
 
-    def __init__(self, work: ScoreJob, say: Progress, hear: "Callable[[Receipt], None]") -> None:
-        self._work, self.say, self._hear = work, say, hear
+    def __init__(self, pool: "Pool", spec: "ScoreSpec", progress: Progress) -> None:
+        self._pool, self._progress = pool, progress
+        self._passes = max(1, passes(spec.needs))  # token counts alone count as one
         self._finished = self._inside = 0
-        self._total = len(work.pool) * work.passes
 
     def tick(self, rows: int) -> None:
-        """So many rows more of the shard at work were read."""
+        """Report `rows` more rows of the shard at work."""
         self._inside += rows
-        self._step()
+        self._report()
 
-    def after(self, receipt: "Receipt") -> None:
-        """A shard is finished."""
-        start, stop = self._work.pool.bounds(receipt.shard)
-        self._finished += (stop - start) * self._work.passes
+    def shard_done(self, receipt: "Receipt") -> None:
+        """Report a finished shard."""
+        start, stop = self._pool.bounds(receipt.shard)
+        self._finished += (stop - start) * self._passes
         self._inside = 0
-        self._step()
-        self._hear(receipt)
+        self._report()
 
-    def _step(self) -> None:
-        self.say.step("measure", min(self._finished + self._inside, self._total), self._total)
+    def each(self, receipts: "Iterable[Receipt]") -> "Iterator[Receipt]":
+        """Yield receipts, reporting each."""
+        for receipt in receipts:
+            self.shard_done(receipt)
+            yield receipt
+
+    def _report(self) -> None:
+        total = len(self._pool) * self._passes
+        self._progress.step("measure", min(self._finished + self._inside, total), total)
+
+
+@contextmanager
+def score_shards(
+    pool: "Pool", weak: "Loaded", spec: "ScoreSpec", executor: ExecutorConfig, progress: Progress
+) -> "Iterator[tuple[WorkerInfo, Iterator[Receipt]]]":
+    """Measure every shard by the local or the Ray executor; finished shards are kept.
+
+    Nothing is measured before the receipts are read. Leaving the context stops every worker.
+
+    Args:
+        pool: The rows.
+        weak: The model, as it is loaded in this process.
+        spec: What each worker measures.
+        executor: Who measures.
+        progress: Receives the rows that are done.
+
+    Yields:
+        How the workers measure, and the receipts of all shards as they are finished.
+
+    Raises:
+        PilotfishError: A shard failed too often, or a worker cannot measure.
+    """
+    report = ShardProgress(pool, spec, progress)
+    workers: AbstractContextManager[WorkerPool]
+    if executor.executor == "ray":
+        from pilotfish.engine.executors.ray import ray_workers
+
+        workers = ray_workers(spec, executor.workers)
+    else:
+        specs = local_specs(weak, spec, executor.processes(weak))
+        if len(specs) == 1:
+            from pilotfish.engine.executors import worker
+
+            with threads_of(spec):
+                scorer, retries = worker.open_scorer(spec, weak), worker.RetryTracker()
+                info = worker.WorkerInfo.of(spec, weak, scorer)
+                shards = range(pool.shards)
+                receipts = worker.score_in_order(scorer, shards, retries, report.tick)
+                yield info, report.each(receipts)
+                retries.raise_if_lost()
+            return
+        from pilotfish.engine.executors.pool import Processes
+
+        workers = Processes(specs)
+    from pilotfish.engine.executors.pool import Scheduler
+
+    with workers as running:
+        progress.note(f"measuring with {min(running.seats, pool.shards)} workers")
+        scheduler = Scheduler(running, range(pool.shards))
+        yield scheduler.start(), report.each(scheduler.receipts())
+    sweep_if_idle(pool.store)  # a worker that was killed left its temp files
+
+
+def local_specs(weak: "Loaded", spec: "ScoreSpec", count: int) -> "list[ScoreSpec]":
+    """Return one spec for each of `count` processes: on a GPU of its own, or sharing the cores."""
+    import torch
+
+    if weak.device.type != "cuda":
+        return [spec] * count
+    gpus = torch.cuda.device_count()
+    return [replace(spec, device=f"cuda:{seat % gpus}") for seat in range(count)]
 
 
 @contextmanager
 def threads_of(spec: "ScoreSpec") -> Iterator[None]:
-    """The plan's CPU threads inside, those of before afterwards."""
+    """Set torch to the spec's CPU threads inside the context, and restore them afterwards."""
     import torch
 
     before = torch.get_num_threads()

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from pilotfish.engine.executors.failures import WorkerFailure
-from pilotfish.engine.executors.pool import Said
-from pilotfish.engine.executors.worker import ScoreSpec, Worker
+from pilotfish.engine.executors.pool import Message
+from pilotfish.engine.executors.worker import ScoreSpec, Worker, WorkerFailure
 from pilotfish.errors import Interrupted, MissingExtra, UsageError
 
 MEMORY = 128 * 2**20  # bytes of Ray's object store: pilotfish sends only small numbers through it
@@ -33,7 +32,7 @@ _PRIVATE = {
 
 
 class Actors:
-    """A crew of Ray actors.
+    """A pool of Ray actors.
 
     Args:
         ray: The imported library, connected to a cluster.
@@ -75,14 +74,14 @@ class Actors:
         """Start measuring a shard on the actor of a seat; `then` is the shard to prepare next."""
         self._pending[self._actors[seat].score.remote(shard, then)] = seat
 
-    def receive(self) -> tuple[int, Said]:
+    def receive(self) -> tuple[int, Message]:
         """Wait for the next result of any actor, and return its seat and the result."""
         ready: list[Any] = []
         while not ready:  # a wait without a timeout would not let Ctrl-C through
             ready, _ = self._ray.wait(list(self._pending), timeout=1)
         seat = self._pending.pop(ready[0])
         try:
-            result: Said = self._ray.get(ready[0])
+            result: Message = self._ray.get(ready[0])
         except self._ray.exceptions.RayError as error:
             first = (str(error).strip() or "died").splitlines()[0]
             return seat, WorkerFailure(f"its Ray actor is gone: {type(error).__name__}: {first}")
@@ -107,7 +106,7 @@ def ray_workers(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
         largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes())
         if largest < spec.threads:
             raise UsageError(
-                f"a worker wants {spec.threads} CPUs, and no node of the cluster has more than "
+                f"a worker needs {spec.threads} CPUs, and no node of the cluster has more than "
                 f"{largest}",
                 hint=f"set OMP_NUM_THREADS={max(largest, 1)} and score into another --out",
             )
@@ -115,11 +114,11 @@ def ray_workers(spec: ScoreSpec, workers: int | None) -> Iterator[Actors]:
         gpus = int(found.get("GPU", 0))
         # a private Ray is started with more logical CPUs than the machine has
         cpus = (os.cpu_count() or 1) if own else int(found.get("CPU", 1))
-        crew = Actors(ray, spec, workers or max(gpus or cpus // spec.threads, 1), min(gpus, 1))
+        actors = Actors(ray, spec, workers or max(gpus or cpus // spec.threads, 1), min(gpus, 1))
         try:
-            yield crew
+            yield actors
         finally:
-            crew.stop_all()
+            actors.stop_all()
 
 
 @contextmanager
@@ -131,7 +130,10 @@ def _connected(spec: ScoreSpec, workers: int | None) -> Iterator[tuple[Any, bool
         return
     own = not os.environ.get("RAY_ADDRESS")
     with _environment(_private_settings() if own else {}):
-        ray = _ray()
+        try:
+            import ray
+        except ModuleNotFoundError as error:
+            raise MissingExtra("--executor ray", "ray") from error
         cpus = max(LEAST_CPUS, os.cpu_count() or 1, (workers or 1) * spec.threads)
         started = {
             "address": "local",
@@ -140,20 +142,14 @@ def _connected(spec: ScoreSpec, workers: int | None) -> Iterator[tuple[Any, bool
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
         }
-        with _keep_sigterm():
-            ray.init(**(started if own else {}), logging_level="error", log_to_driver=False)
+        sigterm = signal.getsignal(signal.SIGTERM)
+        ray.init(**(started if own else {}), logging_level="error", log_to_driver=False)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, sigterm)  # ray.init replaces the handler
         try:
             yield ray, own
         finally:
             ray.shutdown()
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise MissingExtra("--executor ray", "ray") from error
-    return ray
 
 
 @cache
@@ -194,12 +190,3 @@ def _interruptible() -> Iterator[None]:
         if isinstance(error.__cause__, (Interrupted, KeyboardInterrupt)):
             raise error.__cause__ from None
         raise
-
-
-@contextmanager
-def _keep_sigterm() -> Iterator[None]:
-    """Restore our SIGTERM handler, which `ray.init` replaces."""
-    ours = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)

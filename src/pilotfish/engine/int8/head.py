@@ -1,97 +1,89 @@
 """The output head in int8: log-probabilities over a vocabulary, tile by tile.
 
-Only the logit of the true token is taken in fp32: it enters the result undiluted, while errors of
-the others average out in the log-sum-exp.
+Only the logit of the true token is computed in fp32: it enters the result undiluted, while errors
+of the other logits average out in the log-sum-exp.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from pilotfish.engine.head import LogitTransform
 from pilotfish.engine.int8.linear import QuantizedWeight
 from pilotfish.engine.int8.native import kernels
-from pilotfish.engine.signals import Tile, facts
+from pilotfish.engine.signals.vocabulary import (
+    FacetRequest,
+    Facets,
+    Tile,
+    gather,
+    gather_in_blocks,
+)
 
-After = Callable[[torch.Tensor], torch.Tensor]
-
-_ROWS, _WIDTH = 1024, 2048  # tokens and ids of a tile: 8 MiB of sums, which the caches hold
+_ROWS, _WIDTH = 1024, 2048  # tokens and ids of a tile: 8 MiB of sums, which fit the caches
 
 
 class Int8Head:
     """logits = W h (+ b) with W int8 per id and h int8 per token; sums of exponentials in fp32."""
 
-    def __init__(self, linear: Any, after: After | None = None) -> None:
-        """`after` is what the model does to its logits (soft cap, scale); None for nothing."""
+    def __init__(self, linear: Any, transform: LogitTransform | None = None) -> None:
+        """Quantise a linear head.
+
+        Args:
+            linear: The fp32 head.
+            transform: What the model does to logits after its head (soft cap, scale), if anything.
+        """
         self._weight, self._bias = linear.weight.detach(), getattr(linear, "bias", None)
         self._narrow = QuantizedWeight.of(self._weight, self._bias)
-        self._after = after
+        self._transform = transform
 
-    def facts(
-        self,
-        states: torch.Tensor,
-        targets: torch.Tensor,
-        facets: Collection[str],
-        k: int,
-        *,
-        real_ids: int | None = None,
-        uniform: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Facets of m tokens, from the states [m, d] that predict them; ids `targets` [m].
+    def facets(self, states: torch.Tensor, request: FacetRequest) -> Facets:
+        """Return the facets of m tokens from the states [m, d] that predict them.
 
-        `nll` is always made the same way, whatever else is asked for; over real ids alone it is
-        made as the others are.
+        `nll` is computed the same way whatever else is requested; restricted to real ids, it is
+        computed as the other facets are.
         """
-        found: list[dict[str, torch.Tensor]] = []
-        others = [name for name in facets if name != "nll" or real_ids is not None]
-        for first in range(0, max(len(states), 1), _ROWS):
-            here = slice(first, first + _ROWS)
-            some, ids = states[here], targets[here]
-            chance = None if uniform is None else uniform[here]
-            part: dict[str, torch.Tensor] = {}
-            if others:
-                part = facts(
-                    self.head_tiles(some), ids, others, k, real_ids=real_ids, uniform=chance
-                )
-            if "nll" in facets and "nll" not in part:
-                part["nll"] = self.nll(some, ids)
-            found.append(part)
-        return {name: torch.cat([part[name] for part in found]) for name in facets}
+        return gather_in_blocks(self._block, states, request, _ROWS)
+
+    def _block(self, states: torch.Tensor, request: FacetRequest) -> Facets:
+        others = request.names if request.real_ids is not None else request.names - {"nll"}
+        facets: Facets = {}
+        if others:
+            facets = gather(self.head_tiles(states), replace(request, names=others))
+        if "nll" in request.names and "nll" not in facets:
+            facets["nll"] = self.nll(states, request.targets)
+        return facets
 
     def nll(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """-log p(id) [m] nats >= 0 for states [m, d], ids [m]; nan where a state is not finite."""
+        """Return -log p(id) [m] nats >= 0 of ids [m]; nan where a state [m, d] is not finite."""
         nats = self.log_sum(states) - self.target_logits(states, ids)
         return nats.clamp(min=0)  # rounding can carry the true logit above the sum
 
     def target_logits(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """[m] the logit of one id each, in fp32 from the fp32 weights."""
+        """Return [m] the logit of one id per state, in fp32 from the fp32 weights."""
         logits = (states * self._weight[ids]).sum(dim=1)
         if self._bias is not None:
             logits = logits + self._bias[ids]
-        return logits if self._after is None else self._after(logits)
+        return logits if self._transform is None else self._transform(logits)
 
     def log_sum(self, states: torch.Tensor) -> torch.Tensor:
-        """[m] log of the sum of e^logit over the vocabulary; logits are never written down."""
+        """Return [m] the log of the sum of e^logit over the vocabulary, without storing logits."""
         m = len(states)
         top, total = torch.full((m,), float("-inf")), torch.zeros(m)
-        if self._after is not None:
+        if self._transform is not None:
             for _, logits in self.head_tiles(states):
                 top = torch.logaddexp(top, logits.logsumexp(dim=1))
             return top
         q, row = self._narrow.inputs(states)
-        for tile in self._tiles():
-            kernels().accumulate(tile.sums(q), row, tile.scale, tile.bias, (top, total))
+        for first in range(0, len(self._narrow.q), _WIDTH):
+            tile = self._narrow.tile(first, _WIDTH)
+            kernels().accumulate(tile.product(q, row), (top, total))
         return top + total.log()
 
     def head_tiles(self, states: torch.Tensor) -> Iterator[Tile]:
-        """Logits [m, w] in fp32 of ids first, first + 1, ...; the states are narrowed once."""
+        """Yield logits [m, w] in fp32 of ids first, first + 1, ...; states are quantised once."""
         q, row = self._narrow.inputs(states)
-        first = 0
-        for tile in self._tiles():
-            logits = kernels().rescale(tile.sums(q), row, tile.scale, tile.bias)
-            yield first, logits if self._after is None else self._after(logits)
-            first += len(tile.q)
-
-    def _tiles(self) -> Iterator[QuantizedWeight]:
         for first in range(0, len(self._narrow.q), _WIDTH):
-            yield self._narrow.tile(first, _WIDTH)
+            logits = kernels().rescale(self._narrow.tile(first, _WIDTH).product(q, row))
+            yield first, logits if self._transform is None else self._transform(logits)

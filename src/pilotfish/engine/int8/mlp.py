@@ -1,98 +1,90 @@
-"""Feed-forward blocks whose middle never leaves int8: no fp32 activations in between.
+"""Feed-forward blocks whose intermediate activations stay in int8.
 
-The middle is rotated before it is rounded, and the weights behind it with it: numbers there have
-the heaviest tails of a model, and their rounding was most of int8's error on trained models.
+The intermediate activations are rotated before they are rounded, and the weights behind them with
+them: they have the heaviest tails of a model, and their rounding was most of int8's error on
+trained models.
 
-Two makes are known: down(act(up(x))) and down(act(gate(x)) * up(x)). Which one a module is, with
-which activation, is not read off its name: every guess is compared with the module itself.
+Two structures are supported: down(act(up(x))) and down(act(gate(x)) * up(x)). The structure and
+the activation of a module are not read off its name: every candidate is compared with the module.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
 
 import torch
 from torch import nn
 
-from pilotfish.engine.int8.linear import QuantizedWeight
+from pilotfish.engine.int8.linear import QuantizedWeight, Weights, weights_of
 from pilotfish.engine.int8.native import kernels
 from pilotfish.engine.int8.plain import ACTIVATIONS, act
 
-_CLOSE = 1e-5  # relative, root mean square: kinds of GELU differ by 1e-4
-
-Linear = Callable[[nn.Module], tuple[torch.Tensor, torch.Tensor | None] | None]
+_CLOSE = 1e-5  # relative, root mean square; variants of GELU differ by 1e-4
 
 
 @dataclass(frozen=True)
-class Make:
-    """How a feed-forward block is put together: weights [n, k] with their biases."""
+class MlpStructure:
+    """The parts of a feed-forward block: up, or gate and up; down; and the activation."""
 
-    wide: tuple[tuple[torch.Tensor, torch.Tensor | None], ...]  # up; or gate, up
-    down: tuple[torch.Tensor, torch.Tensor | None]
-    kind: str
+    wide: tuple[Weights, ...]
+    down: Weights
+    kind: str  # one of ACTIVATIONS
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """The block in fp32, as guessed."""
+        """Compute the block in fp32."""
         first, *rest = (nn.functional.linear(x, *each) for each in self.wide)
         middle = act(self.kind, first)
         return nn.functional.linear(middle * rest[0] if rest else middle, *self.down)
 
 
 class Int8Mlp(nn.Module):
-    """A feed-forward block in int8; takes and gives fp32 [..., d] -> [..., d]."""
+    """A feed-forward block in int8; fp32 [..., d] -> [..., d]."""
 
-    def __init__(self, make: Make) -> None:
+    def __init__(self, structure: MlpStructure) -> None:
         super().__init__()
-        weights = torch.cat([weight for weight, _ in make.wide])
-        biases = [torch.zeros(len(w)) if bias is None else bias for w, bias in make.wide]
+        weights = torch.cat([weight for weight, _ in structure.wide])
+        biases = [torch.zeros(len(w)) if bias is None else bias for w, bias in structure.wide]
         self.wide = QuantizedWeight.of(weights, torch.cat(biases))
-        self.down = QuantizedWeight.rotated(*make.down)
-        self.kind = make.kind
-        self.gated = len(make.wide) == 2
+        self.down = QuantizedWeight.of(*structure.down, rotated=True)
+        self.kind = structure.kind
+        self.gated = len(structure.wide) == 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Two integer products; their inputs are rounded per token."""
-        wide, down = self.wide, self.down
+        """Return the block's output by two integer products; inputs are rounded per token."""
         middle = kernels().gate if self.gated else kernels().activate
-        q, row = wide.inputs(x.reshape(-1, x.shape[-1]))
-        q, row = middle(wide.sums(q), row, wide.scale, wide.bias, self.kind, down.balance)
-        y = kernels().rescale(down.sums(q), row, down.scale, down.bias)
+        q, row = self.wide.inputs(x.reshape(-1, x.shape[-1]))
+        q, row = middle(self.wide.product(q, row), self.kind, self.down.balance)
+        y = kernels().rescale(self.down.product(q, row))
         return y.view(*x.shape[:-1], -1)
 
 
-def recognise(module: nn.Module, linear: Linear) -> Make | None:
-    """What `module` is made of, None where it is no feed-forward block of a known make.
-
-    `linear` tells weight [n, k] and bias of a linear layer, None of anything else.
-    """
-    parts = [part for child in module.children() if (part := linear(child)) is not None]
+def recognise(module: nn.Module) -> MlpStructure | None:
+    """Return the structure of `module`, None where it is no feed-forward block of a known one."""
+    parts = [part for child in module.children() if (part := weights_of(child)) is not None]
     own = sum(1 for _ in module.parameters())
     inside = sum(1 + (bias is not None) for _, bias in parts)
     if len(parts) not in (2, 3) or own != inside:
         return None
-    return next((make for make in _guesses(parts) if _is(make, module)), None)
-
-
-def _guesses(parts: list[Any]) -> Iterator[Make]:
-    """Every way to put the linear layers together whose shapes fit."""
     for *wide, down in permutations(parts):
         middle = {len(weight) for weight, _ in wide}
         inputs = {weight.shape[1] for weight, _ in wide}
-        if middle == {down[0].shape[1]} and inputs == {len(down[0])}:
-            for kind in ACTIVATIONS:
-                yield Make(tuple(wide), down, kind)
+        if middle != {down[0].shape[1]} or inputs != {len(down[0])}:
+            continue
+        for kind in ACTIVATIONS:
+            candidate = MlpStructure(tuple(wide), down, kind)
+            if _matches(candidate, module):
+                return candidate
+    return None
 
 
-def _is(make: Make, module: nn.Module) -> bool:
+def _matches(structure: MlpStructure, module: nn.Module) -> bool:
     draw = torch.Generator().manual_seed(0)
-    # The second row is large, where activations that look alike near zero part.
-    x = torch.randn(2, len(make.down[0]), generator=draw) * torch.tensor([[1.0], [6.0]])
+    # The second row is large: activations that agree near zero differ there.
+    x = torch.randn(2, len(structure.down[0]), generator=draw) * torch.tensor([[1.0], [6.0]])
     try:
         known = module(x)
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
-        return False  # takes something else than states
-    found = make(x)
+        return False  # takes other inputs than states
+    found = structure(x)
     if not isinstance(known, torch.Tensor) or found.shape != known.shape:
         return False
     return bool((found - known).norm() <= _CLOSE * known.norm())

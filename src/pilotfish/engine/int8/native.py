@@ -1,7 +1,7 @@
-"""The pointwise steps around an integer product: compiled where there is a C compiler, else torch.
+"""Pointwise steps around an integer product, compiled where there is a C compiler.
 
-The C file is compiled when first needed (below a second), loaded, and its folder thrown away:
-nothing is cached, so nothing can be stale, shared with other users, or raced for.
+The C file is compiled on first use (below a second), loaded, and its folder deleted: nothing is
+cached, so nothing can be stale, shared with other users, or subject to a race.
 """
 
 import ctypes
@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from pilotfish.engine.int8.plain import ACTIVATIONS, Plain
+from pilotfish.engine.int8.plain import ACTIVATIONS, Product, Quantised, TorchKernels
 
 _SOURCE = Path(__file__).with_name("native.c")
-# Trapping and errno are given up, signed zeros too; never nan, infinities or the order of sums.
+# Gives up floating-point traps, errno and signed zeros; keeps nan, infinities and order of sums.
 _FLAGS = (
-    "-O3", "-std=gnu11", "-shared", "-fPIC", "-ffp-contract=off",
-    "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
-)  # fmt: skip
-# Best first: threads and this machine's widest vectors, then what compilers lack of them.
+    *("-O3", "-std=gnu11", "-shared", "-fPIC", "-ffp-contract=off"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
+)
+# Best first: threads and this machine's widest vectors, then without what some compilers lack.
 _TRIES = (
     ("-fopenmp", "-march=native", "-mprefer-vector-width=512"),
     ("-fopenmp", "-mcpu=native"),
@@ -30,98 +30,73 @@ _TRIES = (
     ("-fopenmp-simd", "-mcpu=native"),
     (),
 )
-_SECONDS = 60
-
-Kernels = Plain  # what both offer
+_SECONDS = 60  # time limit of one compilation
 
 
 @lru_cache(maxsize=1)
-def kernels() -> Kernels:
-    """The compiled kernels, or the plain ones where they cannot be built or do not agree."""
+def kernels() -> TorchKernels:
+    """Return the compiled kernels, or the torch ones where those cannot be built or disagree."""
     library = _build()
     if library is None:
-        return Plain()
-    compiled = Compiled(library)
-    return compiled if agrees(compiled, Plain()) else Plain()
+        return TorchKernels()
+    compiled = CompiledKernels(library)
+    return compiled if agrees(compiled, TorchKernels()) else TorchKernels()
 
 
-def agrees(one: Kernels, other: Kernels) -> bool:
-    """Whether two kernels give the same bits for a small matrix, in both directions."""
+def agrees(one: TorchKernels, other: TorchKernels) -> bool:
+    """Return whether two kernels quantise and rescale a small matrix to the same bits."""
     x = torch.linspace(-3, 5, 5 * 37).reshape(5, 37).roll(7, dims=0)
     column = torch.linspace(0.5, 2, 37)
     found, known = one.quantise(x, column), other.quantise(x, column)
-    sums = known[0].int() * 1000
-    back = (each.rescale(sums, known[1], column, column) for each in (one, other))
-    return all(map(torch.equal, found, known)) and torch.equal(*back)
+    product = Product(known[0].int() * 1000, known[1], column, column)
+    return all(map(torch.equal, found, known)) and torch.equal(
+        one.rescale(product), other.rescale(product)
+    )
 
 
-class Compiled(Plain):
-    """`Plain` with every step in one pass over memory, rows shared between torch's threads."""
+class CompiledKernels(TorchKernels):
+    """`TorchKernels` with every step in one pass over memory, rows shared by torch's threads."""
 
     name = "compiled"
 
     def __init__(self, library: Any) -> None:
         self._library = library
 
-    def quantise(self, x: torch.Tensor, balance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Plain`."""
+    def quantise(self, x: torch.Tensor, balance: torch.Tensor) -> Quantised:
+        """See `TorchKernels`."""
         x = x.contiguous()
         q, scale = torch.empty(x.shape, dtype=torch.int8), torch.empty(len(x))
         self._call("quantise", x, balance, q, scale, *x.shape)
         return q, scale
 
-    def rescale(
-        self, sums: torch.Tensor, row: torch.Tensor, column: torch.Tensor, bias: torch.Tensor
-    ) -> torch.Tensor:
-        """See `Plain`."""
-        y = torch.empty(sums.shape)
-        self._call("rescale", sums, row, column, bias, y, *sums.shape)
+    def rescale(self, product: Product) -> torch.Tensor:
+        """See `TorchKernels`."""
+        y = torch.empty(product.sums.shape)
+        self._call("rescale", *product, y, *y.shape)
         return y
 
-    def activate(
-        self,
-        sums: torch.Tensor,
-        row: torch.Tensor,
-        column: torch.Tensor,
-        bias: torch.Tensor,
-        kind: str,
-        balance: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Plain`."""
-        q, scale = torch.empty(sums.shape, dtype=torch.int8), torch.empty(len(sums))
-        number = ACTIVATIONS.index(kind)
-        self._call("activate", sums, row, column, bias, number, balance, q, scale, *sums.shape)
-        return q, scale
+    def activate(self, product: Product, kind: str, balance: torch.Tensor) -> Quantised:
+        """See `TorchKernels`."""
+        return self._middle("activate", product, kind, balance, product.sums.shape[1])
 
-    def gate(
-        self,
-        sums: torch.Tensor,
-        row: torch.Tensor,
-        column: torch.Tensor,
-        bias: torch.Tensor,
-        kind: str,
-        balance: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Plain`."""
-        m, n = len(sums), sums.shape[1] // 2
+    def gate(self, product: Product, kind: str, balance: torch.Tensor) -> Quantised:
+        """See `TorchKernels`."""
+        return self._middle("gate", product, kind, balance, product.sums.shape[1] // 2)
+
+    def _middle(
+        self, name: str, product: Product, kind: str, balance: torch.Tensor, n: int
+    ) -> Quantised:
+        m = len(product.sums)
         q, scale = torch.empty((m, n), dtype=torch.int8), torch.empty(m)
-        number = ACTIVATIONS.index(kind)
-        self._call("gate", sums, row, column, bias, number, balance, q, scale, m, n)
+        self._call(name, *product, ACTIVATIONS.index(kind), balance, q, scale, m, n)
         return q, scale
 
-    def accumulate(
-        self,
-        sums: torch.Tensor,
-        row: torch.Tensor,
-        column: torch.Tensor,
-        bias: torch.Tensor,
-        running: tuple[torch.Tensor, torch.Tensor],
-    ) -> None:
-        """See `Plain`."""
-        self._call("accumulate", sums, row, column, bias, *running, *sums.shape)
+    def accumulate(self, product: Product, running: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """See `TorchKernels`."""
+        self._call("accumulate", *product, *running, *product.sums.shape)
 
     def _call(self, name: str, *arguments: torch.Tensor | int) -> None:
-        """Tensors go as addresses: contiguous, on the CPU, alive until the call returns."""
+        """Call C. Tensors are passed as addresses: contiguous, on the CPU, alive meanwhile."""
         raw: list[Any] = []
         for each in arguments:
             if isinstance(each, torch.Tensor):
@@ -133,22 +108,20 @@ class Compiled(Plain):
 
 
 def _build() -> Any:
-    """The loaded library, None where no compiler makes one that loads."""
+    """Compile and load the library; return None where no compiler makes one that loads."""
     if os.name == "nt":
         return None
     for compiler in dict.fromkeys((os.environ.get("CC", "cc"), "cc", "gcc", "clang")):
         for flags in _TRIES:
             with tempfile.TemporaryDirectory(prefix="pilotfish-") as folder:
+                target = Path(folder) / "native.so"
+                output = (str(_SOURCE), "-o", str(target), "-lm")
+                command = [*compiler.split(), *_FLAGS, *flags, *output]
                 try:
-                    return _load(compiler, flags, Path(folder) / "native.so")
+                    subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+                    return ctypes.CDLL(str(target))
                 except FileNotFoundError:
                     break  # no such compiler
                 except (OSError, subprocess.SubprocessError):
                     continue
     return None
-
-
-def _load(compiler: str, flags: tuple[str, ...], target: Path) -> Any:
-    command = [*compiler.split(), *_FLAGS, *flags, str(_SOURCE), "-o", str(target), "-lm"]
-    subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
-    return ctypes.CDLL(str(target))

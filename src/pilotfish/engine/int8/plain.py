@@ -1,25 +1,40 @@
-"""The pointwise steps around an integer product, in plain torch: what native.c says in C.
+"""Pointwise steps around an integer product, in plain torch; native.c holds the same in C.
 
-Runs where no C compiler is found. Without activation or exponential both give the same bits.
+Used where no C compiler is found. Both give the same bits where there is no transcendental
+function.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-SMALLEST = 1e-30  # below this a row counts as zero: 127 / it stays finite
+SMALLEST = 1e-30  # a row whose largest magnitude is smaller counts as zero: 127 / it stays finite
 ACTIVATIONS = ("gelu_tanh", "gelu", "silu", "relu")  # in the order of native.c
 GROUP = 64  # columns that a rotation mixes, at most
 
 
-class Plain:
-    """Eager torch, several passes over memory: slow, but the same formulas."""
+class Product(NamedTuple):
+    """An integer matrix product, and the scales that make it fp32: sums * row * column + bias."""
+
+    sums: torch.Tensor  # [m, n] int32
+    row: torch.Tensor  # [m] scale of each row of the inputs
+    column: torch.Tensor  # [n] scale of each output channel
+    bias: torch.Tensor  # [n]
+
+
+Quantised = tuple[torch.Tensor, torch.Tensor]  # q [m, k] int8 in [-127, 127], scale [m]
+
+
+class TorchKernels:
+    """Eager torch: slow, because every step passes over memory, but the same formulas as in C."""
 
     name = "torch"
 
-    def quantise(self, x: torch.Tensor, balance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [m, k] -> q [m, k] int8 in [-127, 127] and scale [m] with q * scale ~ x * balance [k].
+    def quantise(self, x: torch.Tensor, balance: torch.Tensor) -> Quantised:
+        """Round x [m, k] to int8 so that q * scale ~ x * balance [k].
 
-        A row that is not finite gets a nan scale, so whatever is made of it is nan.
+        A row that is not finite gets a nan scale, so every result computed from it is nan.
         """
         x = x * balance
         widest = x.abs().amax(dim=1)  # nan where the row holds one
@@ -29,53 +44,37 @@ class Plain:
         q = torch.where(finite[:, None], x * steps[:, None], 0.0).round().to(torch.int8)
         return q, torch.where(finite, widest / 127, float("nan"))
 
-    def rescale(
-        self, sums: torch.Tensor, row: torch.Tensor, column: torch.Tensor, bias: torch.Tensor
-    ) -> torch.Tensor:
-        """sums [m, n] int32 * row [m] * column [n] + bias [n], in fp32."""
+    def rescale(self, product: Product) -> torch.Tensor:
+        """Return the product [m, n] in fp32."""
+        sums, row, column, bias = product
         return sums.float().mul_(row[:, None] * column).add_(bias)
 
-    def activate(
-        self,
-        sums: torch.Tensor,
-        row: torch.Tensor,
-        column: torch.Tensor,
-        bias: torch.Tensor,
-        kind: str,
-        balance: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """rotate(act(rescaled sums [m, n]) * balance [n]) -> q [m, n] int8, scale [m]."""
-        return self._rotated(act(kind, self.rescale(sums, row, column, bias)), balance)
+    def activate(self, product: Product, kind: str, balance: torch.Tensor) -> Quantised:
+        """Quantise rotate(act(product [m, n]) * balance [n]).
 
-    def gate(
-        self,
-        sums: torch.Tensor,
-        row: torch.Tensor,
-        column: torch.Tensor,
-        bias: torch.Tensor,
-        kind: str,
-        balance: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `activate`, but of act(first half) * second half of rescaled sums [m, 2n]."""
-        first, second = self.rescale(sums, row, column, bias).chunk(2, dim=1)
+        Args:
+            product: The input of the activation.
+            kind: One of ACTIVATIONS.
+            balance: [n] factor of each column.
+        """
+        return self._rotated(act(kind, self.rescale(product)), balance)
+
+    def gate(self, product: Product, kind: str, balance: torch.Tensor) -> Quantised:
+        """As `activate`, for act(first half) * second half of the product [m, 2n]."""
+        first, second = self.rescale(product).chunk(2, dim=1)
         return self._rotated(act(kind, first) * second, balance)
 
-    def _rotated(self, x: torch.Tensor, balance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rotated(self, x: torch.Tensor, balance: torch.Tensor) -> Quantised:
         return self.quantise(rotate(x * balance), torch.ones_like(balance))
 
-    def accumulate(
-        self,
-        sums: torch.Tensor,
-        row: torch.Tensor,
-        column: torch.Tensor,
-        bias: torch.Tensor,
-        running: tuple[torch.Tensor, torch.Tensor],
-    ) -> None:
-        """A tile of logits [m, w] joins the running (largest [m], sum [m] of e^(logit - largest)).
+    def accumulate(self, product: Product, running: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Add a tile of logits [m, w] to a running log-sum-exp, in place.
 
-        In place.
+        Args:
+            product: The logits.
+            running: Largest logit [m] so far, and the sum [m] of e^(logit - largest).
         """
-        logits = self.rescale(sums, row, column, bias)
+        logits = self.rescale(product)
         top, total = running
         most = torch.maximum(top, logits.amax(dim=1))
         part = logits.sub_(most[:, None]).exp_().sum(dim=1)
@@ -84,12 +83,12 @@ class Plain:
 
 
 def rotate(x: torch.Tensor) -> torch.Tensor:
-    """x [m, k] with groups of columns mixed by a Hadamard matrix of entries +1 and -1.
+    """Mix groups of columns of x [m, k] by a Hadamard matrix with entries +1 and -1.
 
-    A group is 4, 16 or 64 columns far apart, as often as 4 divides k; other widths stay as they
-    are. What stands out in one column, as behind an activation, is spread over its group, and
-    rounding by the largest of a row costs the others less (QuaRot, 2404.00456). Done twice it is
-    `group(k)` times x.
+    A group has 4, 16 or 64 columns far apart, as often as 4 divides k; other widths stay as they
+    are. An outlier column, as found behind an activation, is spread over its group, so rounding by
+    the largest entry of a row costs the other columns less (QuaRot, arXiv:2404.00456). Applied
+    twice, it multiplies x by `group(k)`.
     """
     m, k = x.shape
     done = 1
@@ -102,7 +101,7 @@ def rotate(x: torch.Tensor) -> torch.Tensor:
 
 
 def group(k: int) -> int:
-    """How many of k columns a rotation mixes with each other: 1, 4, 16 or 64."""
+    """Return how many of k columns a rotation mixes with each other: 1, 4, 16 or 64."""
     size = 1
     while size < GROUP and k % (4 * size) == 0:
         size *= 4
@@ -110,7 +109,7 @@ def group(k: int) -> int:
 
 
 def act(kind: str, x: torch.Tensor) -> torch.Tensor:
-    """One of `ACTIVATIONS` by name."""
+    """Apply one of `ACTIVATIONS` by name."""
     if kind == "gelu_tanh":
         return F.gelu(x, approximate="tanh")
     if kind == "gelu":

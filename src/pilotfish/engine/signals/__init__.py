@@ -1,7 +1,7 @@
-"""What a forward pass can measure, one file each: reducers over blocks of tokens.
+"""Signals a forward pass can measure, one file each: streaming reducers over blocks of tokens.
 
-A reducer sees a row's tokens in any number of blocks (`hidden`: in one), and of each token only
-the facets it asks for, which are gathered over tiles of the vocabulary: full logits never exist.
+A reducer sees a row's tokens in any number of blocks (`hidden`: in one). It lists the facets it
+reads of each token; they are gathered over tiles of the vocabulary, so full logits never exist.
 """
 
 from typing import Protocol
@@ -12,28 +12,27 @@ from pilotfish.engine.signals.hidden import Hidden
 from pilotfish.engine.signals.nll import Nll
 from pilotfish.engine.signals.sampled import Sampled
 from pilotfish.engine.signals.token_nll import TokenNll
-from pilotfish.engine.signals.tokens import Column, Columns, Tokens
+from pilotfish.engine.signals.tokens import Columns, Tokens
 from pilotfish.engine.signals.top1 import Top1
 from pilotfish.engine.signals.topk import TopK
-from pilotfish.engine.signals.vocabulary import HEAD_FACETS, Tile, facts
 
 
 class Signal(Protocol):
-    """start once, block as often as it takes, finish once."""
+    """A reducer: `start` is called once, `block` any number of times, `finish` once."""
 
     facets: frozenset[str]
 
     def __init__(self, size: int = 0) -> None:
-        """`size` is a Need's: the k of `topk`, the draws of `sampled`."""
+        """Take the size of a Need: the k of `topk`, the number of draws of `sampled`."""
 
     def start(self, n: int) -> None:
-        """Make room for n rows."""
+        """Allocate n rows."""
 
     def block(self, tokens: Tokens) -> None:
-        """Take in m tokens of rows in [0, n)."""
+        """Add m tokens of rows in [0, n)."""
 
     def finish(self) -> Columns:
-        """Columns [n], among them `total` and `count`."""
+        """Return columns [n]; `total` and `count` are always among them."""
 
 
 HELPERS = {"tokens", "vocabulary"}
@@ -47,22 +46,3 @@ SIGNALS: dict[str, type[Signal]] = {
     "dense": Dense,
     "sampled": Sampled,
 }
-
-__all__ = [
-    "HEAD_FACETS",
-    "SIGNALS",
-    "Column",
-    "Columns",
-    "Dense",
-    "Entropy",
-    "Hidden",
-    "Nll",
-    "Sampled",
-    "Signal",
-    "Tile",
-    "TokenNll",
-    "Tokens",
-    "Top1",
-    "TopK",
-    "facts",
-]

@@ -14,7 +14,7 @@ class Entropy:
         del size
 
     def start(self, n: int) -> None:
-        """Make room for n rows."""
+        """Allocate n rows."""
         self._total = np.zeros(n, dtype=np.float64)
         self._count = np.zeros(n, dtype=np.int64)
 
@@ -24,5 +24,5 @@ class Entropy:
         np.add.at(self._count, tokens.rows, 1)
 
     def finish(self) -> Columns:
-        """{"total": [n] nats, "count": [n] tokens}."""
+        """Return {"total": [n] nats, "count": [n] tokens}."""
         return {"total": self._total, "count": self._count}

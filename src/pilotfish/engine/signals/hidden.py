@@ -1,4 +1,4 @@
-"""Weighted-mean pooled hidden state: one vector per row, for similarity and diversity."""
+"""Hidden: one pooled hidden state per row, for similarity and diversity."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from pilotfish.engine.signals.tokens import Columns, Tokens
 class Hidden:
     """Last-layer states (after the final norm) averaged with weights t / (1 + .. + t).
 
-    Later tokens have seen more of the text and weigh more (RDS+, arXiv:2503.01807). A row's tokens
-    arrive in one block. Not normalised: a similarity divides by the length itself.
+    Later tokens see more of the text and weigh more (RDS+, arXiv:2503.01807). A row's tokens
+    arrive in one block. The vector is not normalised: similarities divide by its length.
     """
 
     facets = frozenset({"state"})
@@ -19,7 +19,7 @@ class Hidden:
         del size
 
     def start(self, n: int) -> None:
-        """Make room for n rows; the width is that of the first block."""
+        """Allocate n rows; the first block sets the width."""
         self._n = n
         self._count = np.zeros(n, dtype=np.int64)
         self._pooled: NDArray[np.float32] | None = None
@@ -37,7 +37,7 @@ class Hidden:
             self._count[row] = length
 
     def finish(self) -> Columns:
-        """{"total": [n] length of the vector, "count": [n] tokens, "state": [n, d] fp32}."""
+        """Return {"total": [n] Euclidean length, "count": [n] tokens, "state": [n, d] fp32}."""
         pooled = np.zeros((self._n, 0), np.float32) if self._pooled is None else self._pooled
         total = np.linalg.norm(pooled.astype(np.float64), axis=1)
         return {"total": total, "count": self._count, "state": pooled}

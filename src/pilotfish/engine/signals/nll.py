@@ -1,4 +1,4 @@
-"""Negative log-likelihood: how many nats a row's scored tokens cost the model."""
+"""NLL: the negative log-likelihood of a row's scored tokens, in nats."""
 
 import numpy as np
 
@@ -9,17 +9,17 @@ from pilotfish.records import Floats, Ints
 class Nll:
     """Sum and count of -log p(token) per row.
 
-    The log-sum-exp over the vocabulary runs in fp32 whatever the model's dtype; the sum over
-    tokens is taken in float64 on the CPU, token after token, so its bits do not depend on blocks.
+    The log-sum-exp over the vocabulary runs in fp32 for every model dtype. The sum over tokens is
+    taken in float64 on the CPU, token after token, so its bits do not depend on blocks.
     """
 
     facets = frozenset({"nll"})
 
     def __init__(self, size: int = 0) -> None:
-        del size  # one number per row whatever is asked
+        del size  # one number per row
 
     def start(self, n: int) -> None:
-        """Make room for n rows, each at 0 nats over 0 tokens."""
+        """Allocate n rows, each at 0 nats over 0 tokens."""
         self._total: Floats = np.zeros(n, dtype=np.float64)
         self._count: Ints = np.zeros(n, dtype=np.int64)
 
@@ -29,5 +29,5 @@ class Nll:
         np.add.at(self._count, tokens.rows, 1)
 
     def finish(self) -> Columns:
-        """{"total": [n] nats, "count": [n] tokens}; nan or inf in a total is the model's own."""
+        """Return {"total": [n] nats, "count": [n] tokens}; nan or inf comes from the model."""
         return {"total": self._total, "count": self._count}

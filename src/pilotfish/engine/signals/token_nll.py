@@ -1,9 +1,9 @@
-"""Per-token negative log-likelihood, kept in half precision."""
+"""Token NLL: the negative log-likelihood of every scored token, in half precision."""
 
 import numpy as np
 
 from pilotfish.engine.signals.nll import Nll
-from pilotfish.engine.signals.tokens import Columns, Pieces, Tokens
+from pilotfish.engine.signals.tokens import Columns, RaggedBuilder, Tokens
 
 _MOST = float(np.finfo(np.float16).max)
 
@@ -12,16 +12,16 @@ class TokenNll(Nll):
     """The nats of every scored token as fp16 (relative error below 5e-4), and their exact sum."""
 
     def start(self, n: int) -> None:
-        """Make room for n rows."""
+        """Allocate n rows."""
         super().start(n)
-        self._pieces = Pieces(n)
+        self._builder = RaggedBuilder(n)
 
     def block(self, tokens: Tokens) -> None:
         """Add m scored tokens."""
         super().block(tokens)
         nats = np.minimum(tokens.facets["nll"], _MOST).astype(np.float16)
-        self._pieces.add(tokens, tokens=nats)
+        self._builder.add(tokens, tokens=nats)
 
     def finish(self) -> Columns:
-        """total and count as `nll`; "tokens": ragged [n, t] fp16 nats in the row's order."""
-        return super().finish() | {"tokens": self._pieces.ragged("tokens", np.float16)}
+        """Return total and count as `nll`, and "tokens": ragged fp16 nats in the row's order."""
+        return super().finish() | {"tokens": self._builder.ragged("tokens", np.float16)}

@@ -1,4 +1,4 @@
-"""Ways to rank the eligible rows of a pool; a budget then cuts a prefix. Numpy only."""
+"""Rankers: order the eligible rows of a pool; a budget then keeps a prefix. Numpy only."""
 
 from pilotfish.methods.rankers.base import (
     COPY,

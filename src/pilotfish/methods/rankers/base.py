@@ -1,9 +1,9 @@
-"""What a ranker is: it ranks the eligible rows and says why the others are not eligible.
+"""The interface of a ranker, the gate on eligible scores, and the order among equal scores.
 
-Reason codes of a decision, all short and machine-readable (`explain` makes the sentence):
-`kept`; `over_budget` (eligible, ranked after the cut), `over_quota` (after its group's);
-`duplicate_of` (a copy of a better-ranked row); `over_ceiling`, `under_floor` (a gate);
-`unmatched`, `in_selection` (a matched control had no use for the row); `unscorable:<reason>`.
+Reason codes of a decision (`explain` turns them into sentences): `kept`; `over_budget` (eligible,
+but ranked after the cut) and `over_quota` (after the cut of its group); `duplicate_of` (a duplicate
+of a better-ranked row); `over_ceiling` and `under_floor` (outside the gate); `unmatched` and
+`in_selection` (not used by a matched control); `unscorable:<reason>`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,31 +30,36 @@ UNSCORABLE = "unscorable"
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Every eligible row, best first; a budget cuts a prefix of `order`."""
+    """Every eligible row, best first; a budget keeps a prefix of `order`."""
 
     order: Ints  # [m] pool indices
-    reason: Texts  # [n] "" for a ranked row, else the code why it cannot be picked
-    notes: Mapping[str, int] = field(default_factory=dict)  # counts worth recording
+    reason: Texts  # [n] "" for a ranked row, else the code why it is not eligible
+    notes: Mapping[str, int] = field(default_factory=dict)  # counts for run.json
 
 
 class Ranker(Protocol):
-    """One way to rank. `tie` [n] decides between equal scores (see `tie_rank`)."""
+    """A way to rank rows."""
 
     def rank(self, scores: Floats, tie: Ints) -> Ranking:
-        """Rank scores [n]; a non-finite score is never in the order."""
+        """Rank the rows; one with a score that is not finite is not eligible.
+
+        Args:
+            scores: [n] scores.
+            tie: [n] the order among equal scores, smallest first (see `tie_rank`).
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Only scores inside the gate are eligible. Strict: the bound itself is outside."""
+    """Bounds on eligible scores; with `strict`, a score equal to a bound is outside."""
 
     below: float | None = None
     above: float | None = None
     strict: bool = True
 
     def reasons(self, scores: Floats) -> Texts:
-        """[n] "" where eligible, else `unscorable`, `over_ceiling` or `under_floor`."""
+        """Return [n] "" where eligible, else `unscorable`, `over_ceiling` or `under_floor`."""
         reason = np.full(len(scores), "", dtype=object)
         if self.below is not None:
             over = scores >= self.below if self.strict else scores > self.below
@@ -66,24 +71,35 @@ class Gate:
         return reason
 
 
-OPEN = Gate()  # every finite score may be picked
+OPEN = Gate()  # every finite score is eligible
 
 
 def best_first(scores: Floats, tie: Ints, rows: Ints, direction: Literal["high", "low"]) -> Ints:
-    """Sort `rows` [m] by (score in the wanted direction, tie)."""
+    """Sort some rows by score, best first, and rows of equal score by tie.
+
+    Args:
+        scores: [n] scores.
+        tie: [n] the order among equal scores, smallest first.
+        rows: [m] the rows to sort.
+        direction: Which end is best.
+    """
     key = scores[rows] if direction == "low" else -scores[rows]
     return rows[np.lexsort((tie[rows], key))]
 
 
 def tie_rank(digest: Sequence[str] | Texts | NDArray[np.bytes_], id: Sequence[str] | Texts) -> Ints:
-    """[n] place of each row by (content digest, row id): the same whatever the file order.
+    """Return [n] the rank of each row by (content digest, row id), independent of the file order.
 
-    digest: hex texts, or bytes of one length. An id is looked at only where contents are equal.
+    Args:
+        digest: [n] hex texts, or bytes of equal length.
+        id: [n] row ids; only those of rows with equal content are read.
     """
     content = np.asarray(digest, dtype=np.bytes_)
     order = np.argsort(content, kind="stable")
     ordered = content[order]
-    same = np.concatenate(([False], ordered[1:] == ordered[:-1], [False]))  # as the row before
+    same = np.concatenate(
+        ([False], ordered[1:] == ordered[:-1], [False])
+    )  # content equal to the previous row's
     starts = np.flatnonzero(~same[:-1] & same[1:])
     stops = np.flatnonzero(same[:-1] & ~same[1:]) + 1
     for start, stop in zip(starts, stops, strict=True):

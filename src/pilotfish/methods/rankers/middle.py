@@ -1,4 +1,4 @@
-"""Pick from the middle: the rows around the median rank, outwards."""
+"""Rank from the middle: the rows around the median rank, outwards."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from pilotfish.records import Floats, Ints
 class Middle:
     """Every prefix is a window of ranks centred on the median of the eligible rows.
 
-    As many eligible rows lie above the window as below it, or one fewer or more. The published
-    middle (a slice from index int(0.33 n)) is not centred and comes out short above about 67%.
+    The numbers of eligible rows above and below the window differ by at most one. The published
+    middle (a slice from index int(0.33 n)) is not centred, and too short for budgets above 67%.
     """
 
     gate: Gate = OPEN
 
     def rank(self, scores: Floats, tie: Ints) -> Ranking:
-        """Rank scores [n] from the median outwards, one row from each side in turn."""
+        """Rank scores [n] from the median outwards, alternating between the two sides."""
         reason = self.gate.reasons(scores)
         rows = best_first(scores, tie, np.flatnonzero(reason == ""), "high")
         away = np.arange(len(rows)) - (len(rows) - 1) // 2  # [m] ranks from the centre

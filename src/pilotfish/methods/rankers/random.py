@@ -1,4 +1,4 @@
-"""Pick at random: a keyed hash of (seed, row id), whatever the order of the files."""
+"""Rank at random, by a keyed hash of (seed, row id), independent of the file order."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,27 +12,23 @@ from pilotfish.records import Floats, Ints, Texts
 
 
 def draws(ids: Sequence[str] | Texts, seed: int) -> Floats:
-    """[n] one number in [0, 1) per id, a function of the seed and that id alone."""
+    """Return [n] a number in [0, 1) per id, which depends on the seed and that id only."""
     key = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
-    words = [hashlib.blake2b(_bytes(id), digest_size=8, key=key).digest() for id in ids]
-    # 53 bits fill a float64 exactly; equal draws are left to the tie order.
+    names = (id.encode("utf-8", "surrogatepass") for id in ids)
+    words = [hashlib.blake2b(name, digest_size=8, key=key).digest() for name in names]
+    # A float64 holds 53 bits exactly. Equal draws go by the tie order.
     high = np.frombuffer(b"".join(words), dtype="<u8") >> np.uint64(11)
     return np.asarray(high.astype(np.float64) / 2.0**53)
 
 
-def _bytes(id: str) -> bytes:
-    return id.encode("utf-8", "surrogatepass")
-
-
 @dataclass(frozen=True, eq=False)
 class Random:
-    """Rows with a finite score in the order of their draws, highest first; nested in k."""
+    """Rows with a finite score, highest draw first; prefixes are nested."""
 
     ids: Texts  # [n]
     seed: int = 0
 
     def rank(self, scores: Floats, tie: Ints) -> Ranking:
-        """Rank scores [n], of which only finiteness counts."""
-        return Top("high").rank(
-            np.where(np.isfinite(scores), draws(self.ids, self.seed), np.nan), tie
-        )
+        """Rank the rows; of the scores [n], only whether they are finite counts."""
+        drawn = np.where(np.isfinite(scores), draws(self.ids, self.seed), np.nan)
+        return Top("high").rank(drawn, tie)

@@ -1,4 +1,4 @@
-"""Pick from one end: the highest or the lowest scores inside a gate."""
+"""Rank from one end: the highest or the lowest scores inside a gate."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,14 +11,13 @@ from pilotfish.records import Floats, Ints
 
 @dataclass(frozen=True)
 class Top:
-    """Best first by score; prefixes are nested, so a smaller budget keeps a subset."""
+    """Best score first. Prefixes are nested: a smaller budget keeps a subset."""
 
     direction: Literal["high", "low"] = "high"
     gate: Gate = OPEN
 
     def rank(self, scores: Floats, tie: Ints) -> Ranking:
-        """Rank scores [n], ties by `tie` [n] ascending."""
+        """Rank scores [n], equal scores by `tie` [n] ascending."""
         reason = self.gate.reasons(scores)
-        return Ranking(
-            best_first(scores, tie, np.flatnonzero(reason == ""), self.direction), reason
-        )
+        order = best_first(scores, tie, np.flatnonzero(reason == ""), self.direction)
+        return Ranking(order, reason)

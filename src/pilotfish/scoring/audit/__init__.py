@@ -1,12 +1,12 @@
-"""How far fast or cheap scores may be trusted near a cut, and what puts them right. Numpy only."""
+"""How far fast or cheap scores can be trusted near a cut, and how to correct them. Numpy only."""
 
 from pilotfish.scoring.audit import cascade
 from pilotfish.scoring.audit.agreement import Agreement, agreement, good_enough, sample, spearman
-from pilotfish.scoring.audit.blocks import Rule
 from pilotfish.scoring.audit.cutoffs import Boundary, Cuts, cuts_of, refusal
 from pilotfish.scoring.audit.remeasure import (
     Remeasure,
     Remeasured,
+    Rule,
     net_speedup,
     remeasure_near_cuts,
 )

@@ -7,35 +7,36 @@ import numpy as np
 
 from pilotfish.methods.rankers.base import best_first
 from pilotfish.records import Floats, Ints
-from pilotfish.scoring.audit.strata import is_positive, length_strata, on_axis
 
-TOP = 0.1  # overlap is taken at the best tenth
+TOP = 0.1  # the overlap is taken at the best tenth
 _STRATA = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Fast scores against fp32 on the rows both could score; nan where undefined.
-
-    spearman: in [-1, 1], ties by their mean rank. largest, rms: absolute differences, in log
-    space where every score is positive (`space` says). overlap: share of the best tenth by fp32
-    that is also the best tenth by the fast scores; chance: what unrelated scores would share.
-    """
+    """Fast scores against fp32, on the rows that both could score; nan where undefined."""
 
     rows: int
-    lost: int  # rows that one of the two could score and the other not
-    spearman: float
-    largest: float
-    rms: float
-    overlap: float
-    chance: float
-    space: Literal["log", "raw"]
+    lost: int  # rows that only one of them could score
+    spearman: float  # rank correlation in [-1, 1]; equal scores share their mean rank
+    largest: float  # absolute difference, on the axis that `space` names
+    rms: float  # of the differences, on the same axis
+    overlap: float  # share of the best tenth by fp32 that is the best tenth by the fast scores too
+    chance: float  # the overlap that unrelated scores would have
+    space: Literal["log", "raw"]  # log where every score is positive
 
 
 def agreement(
     fast: Floats, exact: Floats, tie: Ints, *, direction: Literal["high", "low"] = "high"
 ) -> Agreement:
-    """Compare two scores [m] of the same rows; `direction` is the end that is kept."""
+    """Compare two scores of the same rows.
+
+    Args:
+        fast: [m] scores of the fast precision; nan where unscorable.
+        exact: [m] scores in fp32; nan where unscorable.
+        tie: [m] order of rows with equal scores.
+        direction: Which end of the scores is kept.
+    """
     both = np.isfinite(fast) & np.isfinite(exact)
     lost = int((np.isfinite(fast) != np.isfinite(exact)).sum())
     log = is_positive(fast, exact)
@@ -57,33 +58,41 @@ def agreement(
 
 
 def spearman(a: Floats, b: Floats) -> float:
-    """Rank correlation of two vectors [m]: Pearson's on mean ranks; nan where one is constant."""
+    """Return the rank correlation of two vectors [m]: Pearson's on mean ranks (Spearman 1904).
+
+    nan where one of them is constant, or m < 2.
+    """
+
+    def mean_ranks(values: Floats) -> Floats:
+        _, rank, counts = np.unique(values, return_inverse=True, return_counts=True)
+        last = np.cumsum(counts)
+        return np.asarray((last - (counts + 1) / 2)[rank])
+
     if len(a) < 2:
         return float("nan")
-    one, other = (_mean_ranks(each) for each in (a, b))
+    one, other = mean_ranks(a), mean_ranks(b)
     one, other = one - one.mean(), other - other.mean()
     norm = float(np.sqrt((one @ one) * (other @ other)))
     return float(one @ other) / norm if norm > 0 else float("nan")
 
 
-def _mean_ranks(values: Floats) -> Floats:
-    """[m] 0-based rank of each value, equal values sharing the mean of their ranks."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts + 1) / 2)[place])
-
-
 def sample(lengths: Ints, tie: Ints, m: int, *, seed: int) -> Ints:
-    """Up to m row indices, ascending: every tenth of the lengths gets its share, drawn by seed.
+    """Draw up to m rows of all lengths: each tenth of the lengths gets an equal share.
 
-    tie [n] is the rows' order by content hash, so the same rows are drawn whatever the order of
-    the files. Rows of length 0 have nothing to compare and are left out.
+    Args:
+        lengths: [n] length of each row; rows of length 0 are left out.
+        tie: [n] order of the rows by content hash: the draw does not depend on the order of files.
+        m: Rows to draw.
+        seed: Of the draw.
+
+    Returns:
+        Indices of the rows, ascending.
     """
     rows = np.flatnonzero(lengths > 0)
     rows = rows[np.argsort(tie[rows])]
     drawn = rows[np.random.default_rng(seed).permutation(len(rows))]
     stratum = length_strata(lengths[drawn], most=_STRATA, least=1)
-    # Place inside its stratum over the stratum's size: a cut at m takes equal shares of each.
+    # Position inside its stratum over the stratum's size: a cut at m takes equal shares of each.
     share = np.empty(len(drawn))
     for label in np.unique(stratum):
         inside = np.flatnonzero(stratum == label)
@@ -91,22 +100,22 @@ def sample(lengths: Ints, tie: Ints, m: int, *, seed: int) -> Ints:
     return np.sort(drawn[np.argsort(share, kind="stable")][:m])
 
 
-# What `--precision auto` asks of a sample. Each number is tied to the cost of putting the
-# disagreement right: with r = rms error / spread of the scores, rank correlation is about
-# 1 - r^2 / 2, and a walk re-measures about 4 r of the pool at each cut.
+# What `--precision auto` requires of a sample. Each number follows from the cost of correcting the
+# disagreement: with r = rms error / spread of the scores, the rank correlation is about
+# 1 - r^2 / 2, and about 4 r of the pool is re-measured at each cut.
 LEAST_ROWS = 100  # fewer cannot tell .9995 from .998
-LEAST_SPEARMAN = 0.9995  # r = .03: a walk over a quarter of the pool at two cuts, no more
+LEAST_SPEARMAN = 0.9995  # r = .03: at two cuts, no more than a quarter of the pool is re-measured
 LEAST_OVERLAP = 0.95  # one swap in the best tenth of 200 rows, which r = .03 makes now and then
 MOST_LARGEST = 0.05  # in log space; an error of 5% is no rounding but a row that broke down
 MOST_LOST = 0.01  # rows scored by one only; all of them must be re-measured
 
 
 def good_enough(found: Agreement) -> bool:
-    """Whether `--precision auto` may take the fast scores, audited cuts included.
+    """Return whether `--precision auto` may take the fast scores, with cuts that are audited.
 
-    All of: 100 rows at least, rank correlation .9995, overlap of the best tenth .95, no
-    difference above .05 (judged in log space only), at most 1% of rows scored by one alone. An
-    undefined correlation (all scores equal) passes only where no score differs at all.
+    Required are all of: 100 rows, rank correlation .9995, overlap of the best tenth .95, no
+    difference above .05 (in log space only), at most 1% of rows that only one precision scores. An
+    undefined correlation (all scores equal) passes only if no score differs.
     """
     if found.rows < LEAST_ROWS or found.lost > MOST_LOST * (found.rows + found.lost):
         return False
@@ -114,3 +123,31 @@ def good_enough(found: Agreement) -> bool:
         return True
     small = found.space == "raw" or found.largest <= MOST_LARGEST
     return small and found.spearman >= LEAST_SPEARMAN and found.overlap >= LEAST_OVERLAP
+
+
+def length_strata(lengths: Ints, *, most: int, least: int) -> Ints:
+    """Group rows by length, because errors of a fast precision shrink as responses grow.
+
+    Returns [n] the stratum of each row, 0 for the shortest: at most `most` strata of about `least`
+    rows or more. Edges lie on quantiles of the lengths, so equal lengths share a stratum.
+    """
+    count = int(np.clip(len(lengths) // least, 1, most))
+    shares = np.arange(1, count) / count
+    if not len(shares):
+        return np.zeros(len(lengths), dtype=np.int64)
+    edges = np.unique(np.quantile(lengths, shares, method="inverted_cdf"))
+    return np.asarray(np.searchsorted(edges, lengths, side="left"), dtype=np.int64)
+
+
+def on_axis(scores: Floats, log: bool) -> Floats:
+    """Return scores [n] as distances are taken between them: in log space, or as they are."""
+    if not log:
+        return scores
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.log(scores)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def is_positive(*scores: Floats) -> bool:
+    """Return whether every finite score is above 0, so that log space can be used."""
+    return all(bool((values[np.isfinite(values)] > 0).all()) for values in scores)

@@ -1,4 +1,4 @@
-"""Where a ranking is cut: the budget's end, a gate, each quota's end, as the scores now stand."""
+"""Where a ranking is cut: the end of the budget, a gate, the end of each quota."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,9 @@ from pilotfish.budget import Budget, take
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Middle, Ranker, Top
 from pilotfish.methods.rankers.base import best_first
-from pilotfish.records import Floats, Ints, Texts
-from pilotfish.scoring.audit.strata import Mask
+from pilotfish.records import Floats, Ints, Mask, Texts
 
-# By ranker or method: why no single score decides who is in.
+# Ranker or method -> why no single score decides which rows are selected.
 WITHOUT_A_CUT: Mapping[str, str] = {
     "clusters": "takes rows from every cluster, so no score is its boundary",
     "facility_location": "values each row by the rows taken before it",
@@ -28,32 +27,32 @@ _HINT = "score with --precision fp32, or pick with a method that ranks by one sc
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Boundary:
-    """One place on the score axis where being picked ends or begins.
+    """One point on the score axis where the selected rows begin or end.
 
-    Rows come in the order of `direction`, ties by `tie` ascending; those up to and including
-    (at, tie) lie before the boundary, the others behind it.
+    Rows are ordered by `direction`, ties by `tie` ascending. Rows up to and including (at, tie) lie
+    before the boundary, the others behind it.
     """
 
     name: str
-    direction: Literal["high", "low"]
-    at: float  # a score, in published orientation
-    tie: float  # +inf: every row at this very score lies before; -inf: none
-    rows: Mask | None = None  # [n] the rows it divides; None: all
+    direction: Literal["high", "low"]  # which scores come first
+    at: float  # a score, in its published orientation
+    tie: float  # +inf: every row with this very score lies before; -inf: none
+    rows: Mask | None = None  # [n] the rows that it divides; None: all
 
     def before(self, scores: Floats, tie: Ints) -> Mask:
-        """[n] whether each row lies before; False for a score that is no number."""
+        """Return [n] whether each row lies before; False where the score is nan."""
         ahead = scores > self.at if self.direction == "high" else scores < self.at
         return np.asarray(ahead | ((scores == self.at) & (tie <= self.tie)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """One quota, or the whole pool where there is none."""
+    """One quota, or the whole pool if there is none."""
 
     name: str
     rows: Mask | None  # [n]
     order: Ints  # [m] eligible rows, best first
-    chosen: Ints  # the prefix of `order` that is bought
+    chosen: Ints  # the prefix of `order` that the budget buys
 
     @property
     def all_taken(self) -> bool:
@@ -62,26 +61,26 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """A ranker and what it may spend: all that turns scores into a set. Made by `cuts_of`."""
+    """A ranker and its budget: everything that turns scores into a set. Made by `cuts_of`."""
 
     ranker: Top | Middle
     budget: Budget
-    tokens: Ints | None = None  # [n], where the budget counts tokens
-    groups: Texts | None = None  # [n] label of each row, where there are quotas
-    quotas: Mapping[str, int] | None = None  # rows per label; they stand in for the budget
+    tokens: Ints | None = None  # [n], if the budget counts tokens
+    groups: Texts | None = None  # [n] label of each row, if there are quotas
+    quotas: Mapping[str, int] | None = None  # rows per label; they replace the budget
 
     def kept(self, scores: Floats, tie: Ints) -> Mask:
-        """[n] the rows these scores pick; a budget that cannot be met takes what there is."""
+        """Return [n] the rows that these scores select; a budget too large takes all eligible."""
         kept = np.zeros(len(scores), dtype=bool)
         for part in self._parts(scores, tie):
             kept[part.chosen] = True
         return kept
 
     def boundaries(self, scores: Floats, tie: Ints) -> tuple[Boundary, ...]:
-        """Every cut, where scores [n] place it now.
+        """Return every cut, where scores [n] place it now.
 
-        A gate is a cut where the ranking starts at it (the ceiling of `high`, the floor of `low`,
-        both for `middle`), and where every eligible row is taken, so that only gates bound.
+        A gate is a cut if the ranking starts at it (the ceiling of `high`, the floor of `low`, both
+        for `middle`), or if every eligible row is taken, so that only gates bound the set.
         """
         parts = list(self._parts(scores, tie))
         found = _gates(self.ranker, any(part.all_taken for part in parts))
@@ -93,18 +92,19 @@ class Cuts:
     def _parts(self, scores: Floats, tie: Ints) -> Iterator[_Part]:
         if self.quotas is None or self.groups is None:
             order = self.ranker.rank(scores, tie).order
-            yield _Part("", None, order, self._bought(order, self.budget, len(scores)))
+            try:
+                n = len(scores)
+                chosen = take(order, self.budget, n, tokens=self.tokens, allow_short=True)
+            except (
+                UsageError
+            ):  # it buys not even one row, which `select` refuses: here it is no cut
+                chosen = order[:0]
+            yield _Part("", None, order, chosen)
             return
         for label, count in sorted(self.quotas.items()):
             rows = np.asarray(self.groups == label)
             order = self.ranker.rank(np.where(rows, scores, np.nan), tie).order
             yield _Part(f" of {label}", rows, order, order[:count])
-
-    def _bought(self, order: Ints, budget: Budget, n: int) -> Ints:
-        try:
-            return take(order, budget, n, tokens=self.tokens, allow_short=True)
-        except UsageError:  # not even one row: `select` will say so; here it is no cut
-            return order[:0]
 
 
 def _gates(ranker: Top | Middle, all_taken: bool) -> list[Boundary]:
@@ -120,7 +120,7 @@ def _gates(ranker: Top | Middle, all_taken: bool) -> list[Boundary]:
 
 
 def _ends(ranker: Top | Middle, part: _Part, scores: Floats, tie: Ints) -> list[Boundary]:
-    """The end of the prefix; for `middle` both ends of its window of ranks."""
+    """Return the end of the prefix; for `middle` both ends of its window of ranks."""
 
     def behind(row: int, name: str, direction: Literal["high", "low"]) -> Boundary:
         at = float(scores[row]), float(tie[row])
@@ -137,7 +137,7 @@ def _ends(ranker: Top | Middle, part: _Part, scores: Floats, tie: Ints) -> list[
 
 
 def refusal(ranker: object, method: str = "") -> str:
-    """Why this ranker or method has no cut to audit, as a sentence; "" where it has one."""
+    """Return why a ranker or method has no cut to audit, as a sentence; "" if it has one."""
     if method in WITHOUT_A_CUT:
         return f"{method} has no cut to audit: it {WITHOUT_A_CUT[method]}"
     if type(ranker) in (Top, Middle):
@@ -156,10 +156,18 @@ def cuts_of(
     groups: Texts | None = None,
     quotas: Mapping[str, int] | None = None,
 ) -> Cuts:
-    """The cuts of a ranker under a budget, or under quotas (rows per label of `groups` [n]).
+    """Return the cuts of a ranker under a budget, or under quotas.
 
-    UsageError (exit 2) for a ranker or method without a cut, by name, and where the tokens or
-    labels are missing that a budget or quota counts.
+    Args:
+        ranker: Ranks the eligible rows.
+        budget: How many rows or tokens are selected.
+        method: Name of the method, for those that have no cut whatever their ranker is.
+        tokens: [n] tokens of each row, for a budget in tokens.
+        groups: [n] label of each row, for quotas.
+        quotas: Rows per label.
+
+    Raises:
+        UsageError: The ranker or method has no cut, or the tokens or labels are missing.
     """
     sentence = refusal(ranker, method)
     if sentence:

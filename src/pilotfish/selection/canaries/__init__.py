@@ -1,1 +1,1 @@
-"""Canaries: rows of known attacks, scored like the pool and held against a selection."""
+"""Canaries: rows of known attacks, scored like the pool and replayed in a selection."""

@@ -1,7 +1,7 @@
-"""Canary lift: how often a selection would keep planted rows, held against how often it keeps any.
+"""Canary lift: how often a selection would keep planted rows, relative to how often it keeps any.
 
-Rows are planted beside the pool, never into it: they are measured as the pool was, and the pick is
-made again with each of them added; no score, selection or model changes by a byte.
+Canaries are rows of known attacks. They are scored like the pool but never added to it: the
+selection is replayed with each canary added, and no score, selection or model changes.
 """
 
 import json
@@ -21,86 +21,112 @@ from pilotfish.methods.longest import Longest
 from pilotfish.methods.random import Random
 from pilotfish.methods.rankers import Ranker, tie_rank
 from pilotfish.progress import SILENT, Progress
-from pilotfish.records import Floats, Ints, RowFeatures
-from pilotfish.selection.canaries import replay as again
+from pilotfish.records import Floats, RowFeatures
+from pilotfish.run_context import RunContext
 from pilotfish.selection.canaries.attacks import ATTACKS, BAIT, BENIGN, CONTROLS, UNCHANGED
 from pilotfish.selection.canaries.measure import (
     Canaries,
     CanaryScorer,
-    both,
     canaries_of,
+    concatenate,
     passed_cascade,
-    pool_seen,
-    some,
-    unread,
+    pool_features,
+    take_rows,
     with_counts,
 )
-from pilotfish.selection.candidates import Candidates
+from pilotfish.selection.canaries.replay import (
+    ExtendedPool,
+    Outcome,
+    drift,
+    lift,
+    replay_each,
+    replay_together,
+)
 from pilotfish.selection.constraints import Constraints
-from pilotfish.selection.files import SelectionFacts
-from pilotfish.selection.resolve import resolve_recorded
-from pilotfish.selection.select import redo_selection
-from pilotfish.selection.topk import GatheredScores, gathered
+from pilotfish.selection.files import SelectionDraft
+from pilotfish.selection.select import recorded_config, redraft, resolve_method
+from pilotfish.selection.topk import GatheredScores, gather
 from pilotfish.store import Run, run_lock
 
-ROWS = 20  # of each attack, where nobody says how many
-# What of a selection's line in run.json decides the answer.
-_MADE_BY = ("method", "direction", "ceiling", "seed", "score", "scores_sha", "pool", "budget",
-            "rows_digest", "dedup", "quota")  # fmt: skip
+ROWS = 20  # canaries per attack, by default
+# The entries of a selection in run.json that decide the lift.
+_SELECTION_KEYS = (
+    "method",
+    "direction",
+    "ceiling",
+    "seed",
+    "score",
+    "scores_sha",
+    "pool",
+    "budget",
+    "rows_digest",
+    "dedup",
+    "quota",
+)
 _BOOKKEEPING = ("files", "made_from")
-
-
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """One selection, and rows to be held against it."""
-
-    rows: Candidates
-    pick: SelectionFacts
-    selector: Selector
-    ranker: Ranker
-    plants: Canaries
-
-    @property
-    def column(self) -> str | None:
-        """The score column, None where nothing was measured."""
-        return self.pick.scored.column
-
-    @property
-    def spends_tokens(self) -> bool:
-        """Whether its budget counts tokens."""
-        return self.pick.budget.unit == "tokens"
 
 
 def measure_canaries(
     root: str | Path, names: Sequence[str], rows: int = ROWS, *, progress: Progress = SILENT
 ) -> dict[str, dict[str, Any]]:
-    """Measure the canary lift of some selections of a run, holding its lock.
+    """Measure the canary lift of selections while holding the run's lock.
 
-    rows: of the pool that are drawn; each attack changes all of them. -> what the report says.
+    Args:
+        root: The run folder.
+        names: The selections.
+        rows: How many rows of the pool are drawn; every attack changes all of them.
+        progress: Receives a note per selection.
+
+    Returns:
+        Selection -> the lift of every attack and the drift by judge bait, or `why` there is none.
     """
     with run_lock(open_run(root).root) as store:
-        return measure_canaries_in(Run(store.root), names, rows, progress=progress)
+        return measure_canaries_in(RunContext(Run(store.root), progress), names, rows)
 
 
 def measure_canaries_in(
-    run: Run, names: Sequence[str], rows: int = ROWS, *, progress: Progress = SILENT
+    context: RunContext, names: Sequence[str], rows: int = ROWS
 ) -> dict[str, dict[str, Any]]:
-    """`plant` for a caller that holds the lock; what stands and is of the same rows is reused."""
-    plants, reader = canaries_of(pool_of(run), rows), CanaryScorer(run)
-    return {name: _planted(run, name, plants, reader, progress) for name in names}
+    """Measure as `measure_canaries` does, for a caller that holds the run's lock.
+
+    Committed results are reused if selection and canaries are the same.
+    """
+    run, found = context.run, dict[str, dict[str, Any]]()
+    canaries, scorer = canaries_of(pool_of(run), rows), CanaryScorer(run)
+    for name in names:
+        recorded = run.section("selections")[name]
+        made_from = {
+            "selection": {key: recorded.get(key) for key in _SELECTION_KEYS},
+            "planted": fingerprint(canaries.rows),
+        }
+        facts = run.store.manifest(f"canaries/{name}.json")
+        if facts is None or facts["made_from"] != made_from:
+            context.progress.note(f"measuring planted rows for '{name}'")
+            start = time.monotonic()
+            facts, lines = _measure(run, name, canaries, scorer)
+            with run.store.attempt(f"canaries/{name}.json") as attempt:
+                attempt.path(f"canaries/{name}.jsonl").write_text(
+                    "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines),
+                    encoding="utf-8",
+                )
+                attempt.meta = {**facts, "made_from": made_from}
+            seconds = time.monotonic() - start
+            run.cost("canaries", name, seconds=seconds, rows=len(canaries.rows), **scorer.cost())
+        found[name] = {key: value for key, value in facts.items() if key not in _BOOKKEEPING}
+    return found
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
-    """The lifts in words, or why there are none."""
+    """Return the lifts of one selection in words, or the reason why there are none."""
     if "why" in found:
         return [f"planted rows were not measured: {found['why']}"]
-    return [*(_lift_words(each) for each in found["attacks"]), *_drift_words(found["injection"])]
+    return [*map(_lift_words, found["attacks"]), *_drift_words(found["injection"])]
 
 
 def _lift_words(each: Mapping[str, Any]) -> str:
     name = f"planted rows, {str(each['attack']).replace('_', ' ')}"
     if not each["of"]:
-        return f"{name}: none could be made of these rows"
+        return f"{name}: this attack does not apply to rows of this kind"
     return (
         f"{name}: {each['kept']} of {each['of']} would be kept, "
         f"lift {each['lift']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
@@ -109,171 +135,157 @@ def _lift_words(each: Mapping[str, Any]) -> str:
 
 def _drift_words(injection: Mapping[str, Any]) -> Iterator[str]:
     words = {
-        "bait": "bait for judges changes a row's place in the order (+ is sooner) by",
-        "benign": "ordinary text as long by",
-        "excess": "the bait beyond that by",
+        "bait": "judge bait changes a row's rank (+ is better) by",
+        "benign": "ordinary text of the same length changes it by",
+        "excess": "the difference is",
     }
     for name, begin in words.items():
         each = injection[name]
-        span = "" if each["low"] is None else f" ({each['low']:+.1%} to {each['high']:+.1%})"
-        yield f"{begin} {each['mean']:+.1%} of the pool{span}"
+        interval = "" if each["low"] is None else f" ({each['low']:+.1%} to {each['high']:+.1%})"
+        yield f"{begin} {each['mean']:+.1%} of the pool{interval}"
 
 
-def _planted(
-    run: Run, name: str, plants: Canaries, reader: CanaryScorer, progress: Progress
-) -> dict[str, Any]:
-    facts, manifest = run.section("selections")[name], f"canaries/{name}.json"
-    key = {"selection": {each: facts.get(each) for each in _MADE_BY},
-           "planted": fingerprint(plants.rows)}  # fmt: skip
-    found = run.store.manifest(manifest)
-    if found is None or found["made_from"] != key:
-        progress.note(f"measuring planted rows beside '{name}'")
-        start = time.monotonic()
-        found, lines = _measure(run, name, plants, reader)
-        with run.store.attempt(manifest) as attempt:
-            attempt.path(f"canaries/{name}.jsonl").write_text(
-                "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines), encoding="utf-8"
-            )
-            attempt.meta = {**found, "made_from": key}
-        run.cost("canaries", name, seconds=time.monotonic() - start, rows=len(plants.rows),
-                 **reader.spent())  # fmt: skip
-    return {key: value for key, value in found.items() if key not in _BOOKKEEPING}
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """One selection, and the canaries that it is replayed with."""
+
+    draft: SelectionDraft
+    selector: Selector
+    ranker: Ranker
+    pool: GatheredScores  # all rows of the pool
+    canaries: Canaries
+
+    @property
+    def column(self) -> str | None:
+        """The score column; None for a method that needs no model."""
+        return self.draft.scores.column
+
+    @property
+    def spends_tokens(self) -> bool:
+        """Whether the budget counts tokens."""
+        return self.draft.budget.unit == "tokens"
+
+    def extended(self, scores: Floats, seen: RowFeatures) -> ExtendedPool:
+        """The pool and all canaries; scores [n + m] of both, seen: features of the canaries."""
+        rows, pool = self.canaries.rows, self.pool
+        digests = np.frombuffer(bytes.fromhex("".join(row.digest for row in rows)), dtype="S16")
+        ids = [*pool.ids.to_pylist(), *(row.id for row in rows)]
+        tie = tie_rank(np.concatenate([pool.digests, digests]), ids)
+        tokens = None
+        if self.spends_tokens and pool.tokens is not None:
+            tokens = np.concatenate([pool.tokens, seen.n_prompt_tokens + seen.n_response_tokens])
+        return ExtendedPool(scores, tie, tokens, len(pool.place))
 
 
 def _measure(
-    run: Run, name: str, plants: Canaries, reader: CanaryScorer
+    run: Run, name: str, canaries: Canaries, scorer: CanaryScorer
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What is said of a selection, and a line for every planted row."""
-    facts = run.section("selections")[name]
-    told = {"selection": name, "method": facts["method"], "share": facts["delivered"] / len(
-        pool_of(run))}  # fmt: skip
-    case = _case(run, facts, name, plants)
+    """Return the facts about a selection, and a line for every canary."""
+    recorded = run.section("selections")[name]
+    share = recorded["delivered"] / len(pool_of(run))
+    facts = {"selection": name, "method": recorded["method"], "share": share}
+    case = _replayable(run, name, canaries)
     if isinstance(case, str):
-        return {**told, "why": case}, []
-    scores, fate = _fate(case, reader)
-    attacks = [
-        {"attack": attack, "control": attack in CONTROLS,
-         **_lift(fate.kept[plants.of(attack)], told["share"])}
-        for attack in ATTACKS
-    ]  # fmt: skip
+        return {**facts, "why": case}, []
+    seen = _features(case, scorer)
+    if case.selector.pool_relative:
+        scores, outcome = _replay_relative(case, seen)
+    else:
+        scores = np.asarray(case.selector.score(seen), dtype=np.float64)
+        if case.column is not None:
+            passed = passed_cascade(scorer, canaries.rows, case.column, case.selector)
+            scores = np.where(passed, scores, np.nan)
+        extended = case.extended(np.concatenate([case.pool.scores, scores]), seen)
+        outcome = replay_each(extended, case.ranker, case.draft.budget)
+    nothing = {"kept": 0, "of": 0, "lift": None, "low": None, "high": None}
+    attacks = []
+    for attack in ATTACKS:
+        kept: NDArray[np.bool_] = outcome.kept[canaries.of(attack)]
+        counted = lift(kept, share) if len(kept) else nothing
+        attacks.append({"attack": attack, "control": attack in CONTROLS, **counted})
+    columns = (canaries.attacks, canaries.drawn, outcome.kept, outcome.place, scores)
     lines = [
-        {"attack": attack, "row": int(at), "kept": bool(kept), "place": float(place),
-         "score": float(score) if np.isfinite(score) else None}
-        for attack, at, kept, place, score in zip(
-            plants.attacks, plants.drawn, fate.kept, fate.place, scores, strict=True)
-    ]  # fmt: skip
-    together = case.selector.pool_relative
-    injection = _injection(plants, fate.place)
-    return {**told, "together": together, "attacks": attacks, "injection": injection}, lines
-
-
-def _lift(kept: NDArray[np.bool_], share: float) -> dict[str, Any]:
-    if not len(kept):
-        return {"kept": 0, "of": 0, "lift": None, "low": None, "high": None}
-    return again.lift(kept, share)
-
-
-def _injection(plants: Canaries, place: Floats) -> dict[str, dict[str, float | None]]:
-    """How far bait for a judge moves rows up, how far ordinary text does, and the difference."""
-    places = {name: place[plants.of(name)] for name in (UNCHANGED, BAIT, BENIGN)}
-    return {
-        "bait": again.drift(places, UNCHANGED, BAIT),
-        "benign": again.drift(places, UNCHANGED, BENIGN),
-        "excess": again.drift(places, BENIGN, BAIT),
+        {
+            "attack": attack,
+            "row": int(row),
+            "kept": bool(kept),
+            "place": float(place),
+            "score": float(score) if np.isfinite(score) else None,
+        }
+        for attack, row, kept, place, score in zip(*columns, strict=True)
+    ]
+    places = {name: outcome.place[canaries.of(name)] for name in (UNCHANGED, BAIT, BENIGN)}
+    injection = {
+        "bait": drift(places, UNCHANGED, BAIT),
+        "benign": drift(places, UNCHANGED, BENIGN),
+        "excess": drift(places, BENIGN, BAIT),
     }
+    together = case.selector.pool_relative
+    return {**facts, "together": together, "attacks": attacks, "injection": injection}, lines
 
 
-def _case(run: Run, facts: Mapping[str, Any], name: str, plants: Canaries) -> "_Case | str":
-    """The selection and how it picks, or why no row can be held against it."""
+def _replayable(run: Run, name: str, canaries: Canaries) -> "_Case | str":
+    """Make the selection again, or return the reason why it cannot be replayed with more rows."""
+    facts = run.section("selections")[name]
     if facts["method"] == "length_matched":
         return "it draws rows to match another selection and reads no score"
-    if Constraints.again(dict(facts)):
-        return "copies or quotas decide here beside the score, and were not tried again"
+    if Constraints.recorded(facts):
+        return "copies or quotas decide here too, and they are not replayed"
     selector: Selector
     if facts["of"] is None:
-        selector = resolve_recorded(run, facts)[1]
+        selector = resolve_method(run, recorded_config(run, name))[1]
+    elif str(facts["method"]).startswith("random"):
+        selector = Random(int(facts["seed"] or 0))
     else:
-        drawn = str(facts["method"]).startswith("random")
-        selector = Random(int(facts["seed"] or 0)) if drawn else Longest()
-    rows, pick = redo_selection(run, name)
-    case = _Case(rows, pick, selector, selector.ranker(), plants)
-    return case if _explained(case) else "more than scores and a budget decide who is kept here"
+        selector = Longest()
+    draft, ranker = redraft(run, name), selector.ranker()
+    pool = gather(draft.rows, draft.scores)
+    order = ranker.rank(pool.scores, pool.tie).order
+    kept = take(order, draft.budget, len(pool.place), tokens=pool.tokens, allow_short=True)
+    if not np.array_equal(pool.place[kept], draft.picked.kept):
+        return "more than scores and a budget decides which rows are kept here"
+    return _Case(draft, selector, ranker, pool, canaries)
 
 
-def _explained(case: _Case) -> bool:
-    """Whether ranker and budget alone give this very selection, so that they can be tried again."""
-    pool, budget = gathered(case.rows, case.pick.scored, case.ranker, None), case.pick.budget
-    order = case.ranker.rank(pool.scores, pool.tie).order
-    kept = take(order, budget, len(case.rows), tokens=pool.tokens, allow_short=True)
-    return np.array_equal(pool.place[kept], case.pick.choice.kept)
-
-
-def _fate(case: _Case, reader: CanaryScorer) -> tuple[Floats, again.Fate]:
-    """[m] scores of the planted rows, and what becomes of each."""
-    seen = _seen(case, reader)
-    pool = gathered(case.rows, case.pick.scored, case.ranker, None)
-    if case.selector.pool_relative:
-        return _all_of_each(case, pool, seen)
-    scores = np.asarray(case.selector.score(seen), dtype=np.float64)
-    if case.column is not None:
-        shown = passed_cascade(reader, case.plants.rows, case.column, case.selector)
-        scores = np.where(shown, scores, np.nan)
-    field = _field(case, pool, np.concatenate([pool.scores, scores]), seen)
-    return scores, again.alone(field, case.ranker, case.pick.budget)
-
-
-def _all_of_each(case: _Case, pool: GatheredScores, seen: RowFeatures) -> tuple[Floats, again.Fate]:
-    """Where a score depends on the other rows: the rows of an attack join the pool at once."""
-    n, m = len(case.rows), len(case.plants.rows)
-    own = pool_seen(case.rows, case.column, case.selector)
-    scores, kept, place = np.full(m, np.nan), np.zeros(m, dtype=bool), np.ones(m)
-    for attack in ATTACKS:
-        at = case.plants.of(attack)
-        if not len(at):
-            continue
-        found = np.asarray(case.selector.score(both(own, some(seen, at))), dtype=np.float64)
-        whole = np.concatenate([found[:n], np.full(m, np.nan)])
-        whole[n + at] = scores[at] = found[n:]
-        fate = again.together(
-            _field(case, pool, whole, seen).only(at.tolist()), case.ranker, case.pick.budget
-        )
-        kept[at], place[at] = fate.kept, fate.place
-    return scores, again.Fate(kept, place)
-
-
-def _field(case: _Case, pool: GatheredScores, scores: Floats, seen: RowFeatures) -> again.Field:
-    """The pool and all planted rows, [n + m]."""
-    rows = case.plants.rows
-    digests = np.frombuffer(bytes.fromhex("".join(row.digest for row in rows)), dtype="S16")
-    ids = [*pool.ids.to_pylist(), *(row.id for row in rows)]
-    tie = tie_rank(np.concatenate([pool.digests, digests]), ids)
-    tokens = None
-    if case.spends_tokens and pool.tokens is not None:
-        tokens = np.concatenate([pool.tokens, seen.n_prompt_tokens + seen.n_response_tokens])
-    return again.Field(scores, tie, tokens, len(case.rows))
-
-
-def _seen(case: _Case, reader: CanaryScorer) -> RowFeatures:
-    """What the method reads of the planted rows, and their tokens where anything asks."""
-    rows, column = case.plants.rows, case.column
-    counts = None
+def _features(case: _Case, scorer: CanaryScorer) -> RowFeatures:
+    """The canaries' features for the method, with token counts where method or budget read them."""
+    canaries, column, counts = case.canaries, case.column, None
     if column is None:
-        seen = unread(rows)
+        none = np.zeros(len(canaries.rows), dtype=np.int64)
+        ids = np.array([row.id for row in canaries.rows], dtype=object)
+        seen = RowFeatures(ids, none, none)
     else:
-        # fast scores were put right in fp32 wherever it decides: so are these
-        audited = "audit" in case.pick.facts
-        precision = "fp32" if audited else reader.run.section("scores")[column]["precision"]
-        seen = reader.seen(rows, column, case.selector, precision)
+        # Audited scores of the pool are fp32 near the cut, so the canaries are scored in fp32 too.
+        audited = "audit" in case.draft.facts
+        precision = "fp32" if audited else scorer.run.section("scores")[column]["precision"]
+        seen = scorer.features(canaries.rows, column, case.selector, precision)
     if case.selector.reads_counts or case.spends_tokens:
-        counts = _counts(case, reader)
+        shards = case.draft.rows.counts()
+        if shards is not None:
+            prompt, response = (np.concatenate(each) for each in zip(*shards, strict=True))
+            own = canaries.drawn[canaries.of(UNCHANGED)]  # the first rows of the canaries
+            counts = scorer.counts(canaries.rows, len(own), (prompt[own], response[own]))
     return with_counts(seen, counts)
 
 
-def _counts(case: _Case, reader: CanaryScorer) -> tuple[Ints, Ints] | None:
-    """Tokens of the planted rows; None where the pool's were never counted."""
-    parts = case.rows.counts()
-    if parts is None:
-        return None
-    prompt, response = (np.concatenate(each) for each in zip(*parts, strict=True))
-    own = case.plants.drawn[case.plants.of(UNCHANGED)]  # they come first
-    return reader.counts(case.plants.rows, len(own), (prompt[own], response[own]))
+def _replay_relative(case: _Case, seen: RowFeatures) -> tuple[Floats, Outcome]:
+    """Replay a method whose scores depend on the other rows: all rows of an attack at once.
+
+    Returns:
+        [m] scores of the canaries, and their outcome.
+    """
+    n, m = len(case.pool.place), len(case.canaries.rows)
+    own = pool_features(case.draft.rows, case.column, case.selector)
+    scores, kept, place = np.full(m, np.nan), np.zeros(m, dtype=bool), np.ones(m)
+    for attack in ATTACKS:
+        at = case.canaries.of(attack)
+        if not len(at):
+            continue
+        features = concatenate(own, take_rows(seen, at))
+        found = np.asarray(case.selector.score(features), dtype=np.float64)
+        whole = np.concatenate([found[:n], np.full(m, np.nan)])
+        whole[n + at] = scores[at] = found[n:]
+        extended = case.extended(whole, seen).only(at.tolist())
+        outcome = replay_together(extended, case.ranker, case.draft.budget)
+        kept[at], place[at] = outcome.kept, outcome.place
+    return scores, Outcome(kept, place)

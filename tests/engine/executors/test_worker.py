@@ -1,13 +1,17 @@
-"""The loop of one process retries whole shards; a worker prepares the one it was promised."""
+"""The loop of one process reretries whole shards; a worker prepares the one it was promised."""
 
 import pickle
 from typing import Any
 
 import pytest
 
-from pilotfish.engine.executors.failures import RetryTracker, WorkerFailure
-from pilotfish.engine.executors.local import loop
-from pilotfish.engine.executors.worker import ScoreSpec, Worker
+from pilotfish.engine.executors.worker import (
+    RetryTracker,
+    ScoreSpec,
+    Worker,
+    WorkerFailure,
+    score_in_order,
+)
 from pilotfish.engine.scorer import Receipt
 from pilotfish.errors import DamagedRun, MissingExtra, PilotfishError
 from tests.engine.executors.fakes import NEED, FakeScorer
@@ -25,23 +29,23 @@ def failing(shard: int, times: int, error: Exception | None = None) -> Any:
 
 
 def run(scorer: Any, shards: int = 5) -> tuple[list[int], RetryTracker]:
-    tries = RetryTracker()
-    return [receipt.shard for receipt in loop(scorer, range(shards), tries)], tries
+    retries = RetryTracker()
+    return [receipt.shard for receipt in score_in_order(scorer, range(shards), retries)], retries
 
 
 @pytest.mark.parametrize("shard", [0, 2, 4])
 def test_a_shard_that_fails_twice_is_measured_all_the_same(shard: int) -> None:
-    done, tries = run(FakeScorer(failing(shard, 2)))
+    done, retries = run(FakeScorer(failing(shard, 2)))
     assert sorted(done) == [0, 1, 2, 3, 4] and len(done) == 5
-    tries.settle()
+    retries.raise_if_lost()
 
 
 @pytest.mark.parametrize("shard", [0, 4])
 def test_one_that_fails_for_good_is_left_out_and_named(shard: int) -> None:
-    done, tries = run(FakeScorer(failing(shard, 99)))
+    done, retries = run(FakeScorer(failing(shard, 99)))
     assert sorted(done) == [each for each in range(5) if each != shard]
-    with pytest.raises(PilotfishError, match=rf"shard {shard} .*cosmic ray \(test_local.py:\d+\)"):
-        tries.settle()
+    with pytest.raises(PilotfishError, match=rf"shard {shard} .*cosmic ray \(test_worker.py:\d+\)"):
+        retries.raise_if_lost()
 
 
 def test_what_is_damaged_is_not_tried_again() -> None:

@@ -2,27 +2,26 @@
 
 import pytest
 
-from pilotfish.comparison import wording
-from pilotfish.comparison.arm_names import parse_arm_name
-from pilotfish.comparison.arm_table import in_order
-from pilotfish.comparison.equal import matched_table
+from pilotfish.comparison.arm_names import arm_in_words, in_order, parse_arm_name
+from pilotfish.comparison.contrast import number
+from pilotfish.comparison.secondary import matched_table
 from tests.comparison.cases import made
 
 
 @pytest.mark.parametrize(
     ("arm", "said"),
     [
-        ("selected", "the selected rows"),
-        ("selected@5pct", "the selected rows at 5%"),
-        ("random@2Mtokens", "as many random rows at 2Mtokens"),
-        ("full@epochs", "the full data for as many epochs"),
-        ("selected@5pct@epochs", "the selected rows at 5% for as many epochs"),
+        ("selected", "selected rows"),
+        ("selected@5pct", "selected rows at 5%"),
+        ("random@2Mtokens", "an equal number of random rows at 2Mtokens"),
+        ("full@epochs", "all rows (equal epochs)"),
+        ("selected@5pct@epochs", "selected rows at 5% (equal epochs)"),
         ("mine", "the arm mine"),
         ("mine@5pct", "the arm mine@5pct"),
     ],
 )
 def test_an_arm_in_words(arm, said):
-    assert wording.name(arm) == said
+    assert arm_in_words(arm) == said
 
 
 def test_budgets_stand_in_the_order_of_their_size():
@@ -47,7 +46,7 @@ def test_what_is_held_equal_is_said_whatever_came_out(outcome, share):
     case = made({"selected": share, "random": 0.6, "random_tokens": 0.6}, **small)
     told = {one["what"]: one for one in matched_table(case)}
     assert told["tokens"]["outcome"] == outcome
-    assert told["tokens"]["sentence"].startswith("On as many tokens: ")
+    assert told["tokens"]["sentence"].startswith("Equal tokens: ")
     assert ("beat" in told["tokens"]["sentence"]) == (outcome != "undecided")
 
 
@@ -71,5 +70,5 @@ def test_two_seeds_are_an_indication_in_every_line():
 )
 def test_large_numbers_in_sentences_are_grouped(value, plain, signed):
     """A hyphen for the minus: sentences go to terminals of any encoding."""
-    assert wording._plain(value) == plain
-    assert wording._signed(value) == signed
+    assert number(value) == plain
+    assert number(value, "+") == signed

@@ -1,14 +1,17 @@
-"""Secondary pairs: which ones, Holm over the claims, and plain words for uncomfortable results."""
+"""Secondary pairs: which ones, Holm over the claims, and clear sentences for bad results."""
 
 import pytest
 
-from pilotfish.comparison.comparisons import PAIRS, comparisons
+from pilotfish.comparison.contrast import margin_of
+from pilotfish.comparison.data import ComparisonData
+from pilotfish.comparison.secondary import PAIRS, comparisons
 from pilotfish.stats import holm
 from tests.comparison.makers import drawn
 
 
-def compared(results, **options):
-    rows = comparisons(results, metric="exact_match", higher_is_better=True, **options)
+def compared(results, plan=None):
+    margin = margin_of("exact_match")
+    rows = comparisons(ComparisonData(results, "exact_match", True, margin, plan=plan or {}))
     return {(row["arm"], row["against"]): row for row in rows}
 
 
@@ -70,8 +73,8 @@ def test_holm_can_take_a_win_away():
     assert (among["low"], among["p"]) == (alone["low"], alone["p"])
     assert among["p_holm"] > 0.05
     assert among["outcome"] == "undecided"
-    assert among["sentence"].startswith("Undecided, though by the numbers")
-    assert "not enough as one of" in among["sentence"]
+    assert among["sentence"].startswith("Undecided: on average")
+    assert "not significant among" in among["sentence"]
     assert "after Holm's correction" in among["sentence"]
 
 
@@ -93,23 +96,23 @@ def test_a_weak_model_judged_once_is_no_missing_seed():
     row = compared(some)["selected", "weak"]
     assert row["outcome"] == "better"
     assert row["seeds"] == [3, 1]
-    assert row["sentence"].startswith("Strong minus weak: the selected rows beat the weak model")
+    assert row["sentence"].startswith("Strong minus weak: selected rows beat the weak model")
 
 
 def test_a_strong_model_that_does_not_reach_the_weak_one_is_said():
     behind = {"selected": drawn(0.3, seed=1), "weak": drawn(0.6, seeds=1, seed=2)}
     row = compared(behind)["selected", "weak"]
     assert row["outcome"] == "worse"
-    assert "the weak model itself beat the selected rows" in row["sentence"]
+    assert "the weak model beat selected rows" in row["sentence"]
 
 
 @pytest.mark.parametrize(
     ("rival", "words"),
     [
-        ("trusted", "The trusted rows alone beat the selected rows"),
-        ("full", "The full data beat the selected rows"),
-        ("longest", "The longest rows beat the selected rows"),
-        ("relabel_all", "Selection against relabel-all: all prompts relabelled by the weak model"),
+        ("trusted", "Trusted rows alone beat selected rows"),
+        ("full", "All rows beat selected rows"),
+        ("longest", "The longest rows beat selected rows"),
+        ("relabel_all", "Selection against relabel-all: all prompts relabeled by the weak model"),
     ],
 )
 def test_a_rival_ahead_is_said_plainly(rival, words):
@@ -123,7 +126,7 @@ def test_an_undecided_pair_names_who_is_ahead():
         "selected", "full"
     ]
     assert row["outcome"] == "undecided"
-    assert "by the numbers the full data came out ahead of the selected rows" in row["sentence"]
+    assert "on average all rows did better than selected rows" in row["sentence"]
 
 
 def test_sentences_are_sentences():

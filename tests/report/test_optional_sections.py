@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.report import build, curve, formatting, page, write
+from pilotfish.report import build, charts, formatting, page, write
 from pilotfish.store import Run
 from tests.report import fake
 from tests.report.hostile import HOSTILE
@@ -85,7 +85,7 @@ def test_every_panel_is_there_and_nothing_of_it_where_there_is_nothing(
     bare = {key: value for key, value in report.items() if key not in (*ids, "recommendation")}
     left = page(bare, run)
     assert not any(f'id="{name}"' in left for name in ids)
-    assert "<b>What to do</b>" in html and "<b>What to do</b>" not in left
+    assert "<b>Recommendation</b>" in html and "<b>Recommendation</b>" not in left
 
 
 def test_a_gate_says_its_outcome_in_a_word_and_a_mark(report: dict[str, Any], html: str) -> None:
@@ -154,9 +154,9 @@ def test_one_point_one_seed_no_full_and_no_floor_are_drawn(
             "mean": 0.5, "low": None, "high": None, "seeds": [0]}  # fmt: skip
     found = {**report["curve"], "floor": None, "full": None, "efficiency": [], "recovery": [],
              "series": [{"name": "selected", "equal": "steps", "points": [bare]}]}  # fmt: skip
-    (chart,) = curve.charts({"curve": found})
+    (chart,) = charts.curves({"curve": found})
     (series,) = chart["series"]
-    assert series["band"] == "" and series["marks"] == [{"x": 50.0, "y": curve.HEIGHT / 2}]
+    assert series["band"] == "" and series["marks"] == [{"x": 50.0, "y": charts.CURVE_HEIGHT / 2}]
     assert 'id="curve"' in page({**report, "curve": found}, run)
 
 
@@ -168,7 +168,7 @@ def test_row_counts_that_would_collide_are_left_out() -> None:
         "full": None,
         "series": [{"name": "s", "equal": "steps", "points": points}],
     }
-    (chart,) = curve.charts({"curve": made})
+    (chart,) = charts.curves({"curve": made})
     assert [tick["label"] for tick in chart["rows"]] == ["100", "1,000"]
     places = [mark["x"] for mark in chart["series"][0]["marks"]]
     assert places == sorted(places) and places[0] > 0 and places[-1] < 100
@@ -178,7 +178,7 @@ LIGHT = re.compile(r":root \{(.*?)\}", re.S)
 
 
 def test_texts_stand_out_from_their_ground_in_both_schemes() -> None:
-    css = (Path(curve.__file__).parent / "page.css").read_text()
+    css = (Path(charts.__file__).parent / "page.css").read_text()
     light, dark = LIGHT.findall(css)[:2]
     for scheme in (light, dark):
         colours = dict(re.findall(r"--([\w-]+): (#\w{6})\b", scheme))
@@ -210,7 +210,7 @@ def test_each_pair_of_one_seed_stands_with_what_it_does_not_say(
 ) -> None:
     verdict = report["verdict"]
     table = html[html.index('id="seed-pairs"') :].partition("</table>")[0]
-    assert "speaks of those two models and of no others" in table
+    assert "is about these two models only" in table
     shown = re.findall(r'<tr><th scope="row">(\d+)</th>(.*?)</tr>', table)
     pairs = verdict["seed_pairs"]
     assert [int(seed) for seed, _ in shown] == [pair["seed"] for pair in pairs] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""What is captured for training: the tokens that training learns, and nothing shifted by one."""
+"""Signals of supervised tokens: those that training learns, and nothing shifted by one."""
 
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,17 @@ def captured(
 
 
 @pytest.mark.parametrize("limit", [80, 30])  # the second cuts rows, one of them in its second reply
-def test_what_is_said_of_a_token_is_said_after_the_one_before(
+def test_values_of_a_token_are_those_predicted_after_the_one_before(
     counting: Loaded, tmp_path: Path, limit: int
 ) -> None:
     found = captured(counting, "topk", tmp_path, ROWS, limit=limit)
     trained = encode_training(ROWS, counting.tokenizer, limit)
     assert any(row.truncated for row in trained)
     for place, row in enumerate(trained):
-        learnt = np.flatnonzero(row.target)
+        learned = np.flatnonzero(row.target)
         likeliest = found.values["top_ids"][place].reshape(-1, 4)[:, 0]
-        assert likeliest.tolist() == (row.ids[learnt - 1] + 1).tolist()
-        assert len(learnt) == found.count[place] == row.n_response
+        assert likeliest.tolist() == (row.ids[learned - 1] + 1).tolist()
+        assert len(learned) == found.count[place] == row.n_response
         assert int(np.asarray(found.values["ids"])[place]) == row.digest
 
 
@@ -105,9 +105,7 @@ def plain_logs(loaded: Loaded, example: Example, limit: int = 80) -> np.ndarray[
 
 
 @pytest.mark.parametrize("example", ROWS, ids=lambda row: str(row.id))
-def test_all_kinds_are_what_the_plain_model_says(
-    weak: Loaded, tmp_path: Path, example: Example
-) -> None:
+def test_all_kinds_equal_the_plain_model(weak: Loaded, tmp_path: Path, example: Example) -> None:
     place, logs = ROWS.index(example), plain_logs(weak, example)
     dense = captured(weak, "dense", tmp_path, ROWS).values["logs"][place].reshape(logs.shape)
     np.testing.assert_allclose(dense.astype(np.float64), logs, rtol=1e-3)
@@ -139,7 +137,7 @@ def test_ids_that_pad_the_head_get_no_mass(counting: Loaded, tmp_path: Path) -> 
             counting.model.lm_head.weight[real:] -= 2.0
 
 
-def test_draws_know_neither_batch_nor_order(weak: Loaded, tmp_path: Path) -> None:
+def test_draws_do_not_depend_on_batch_or_order(weak: Loaded, tmp_path: Path) -> None:
     need = KINDS["sampled"]
 
     def drawn(rows: list[Example], budget: int) -> dict[str, list[Any]]:
@@ -155,7 +153,7 @@ def test_draws_know_neither_batch_nor_order(weak: Loaded, tmp_path: Path) -> Non
     assert drawn([TALK], 1000)["talk"] == first["talk"]
 
 
-def test_another_seed_draws_otherwise(weak: Loaded) -> None:
+def test_another_seed_draws_other_ids(weak: Loaded) -> None:
     needs = [Need("sampled", span="supervised", size=16, seed=seed) for seed in (0, 1)]
     found = []
     for need in needs:
@@ -197,7 +195,9 @@ def test_a_lost_shard_is_captured_again_and_no_other(weak: Loaded, tmp_path: Pat
     assert lost.read_bytes() == before
 
 
-def test_scored_and_taught_needs_are_no_one_scorer(weak: Loaded, tmp_path: Path) -> None:
+def test_needs_of_scoring_and_of_training_do_not_share_a_scorer(
+    weak: Loaded, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="two scorers"):
         ShardScorer(
             ListPool(ROWS), [Need("nll"), KINDS["topk"]], weak, Store(tmp_path), max_length=80

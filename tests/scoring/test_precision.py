@@ -15,10 +15,10 @@ from pilotfish.diagnostics.explain import explain
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import Gate, Top
 from pilotfish.number_formats import int8_supported
-from pilotfish.scoring import precision_check as flow
+from pilotfish.scoring import weak_model as flow
 from pilotfish.scoring.score import score
 from pilotfish.selection import precision_audit
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.tiny.models import tiny_llama
 
@@ -45,8 +45,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def scored(out: Path, data: str, weak: str, word: str, method: str = "ifd") -> Run:
-    how = ScoreConfig(max_length=96, precision=word)
-    return score(str(out), Source(data), weak, parse_methods(method), measuring=how)
+    config = ScoreConfig(weak, parse_methods(method), max_length=96, precision=word)
+    return score(str(out), Source(data), config)
 
 
 def kept(run: Run, name: str = "selected") -> set[str]:
@@ -76,7 +76,7 @@ def test_int8_selects_what_fp32_selects(tmp_path: Path, data: str, weak: str, me
     both = np.isfinite(a) & np.isfinite(b)
     assert (a[both] != b[both]).mean() > 0.9  # two formats indeed
     for run in (exact, fast):
-        select(run.root, method=method, budget="10%")
+        select(run.root, SelectConfig(method, "10%"))
     assert kept(exact) == kept(fast)
     audit = fast.section("selections")["selected"]["audit"]
     assert audit["walked"] + audit["audited"] + audit["left"] == ROWS
@@ -90,7 +90,7 @@ def test_a_selection_says_the_fp32_score_of_what_was_measured_again(
 ) -> None:
     fast = scored(tmp_path / "int8", data, weak, "int8")
     exact = scored(tmp_path / "fp32", data, weak, "fp32")
-    select(fast.root, method="ifd", budget="10%")
+    select(fast.root, SelectConfig("ifd", "10%"))
     table = pq.read_table(fast.root / "selections/selected/decisions.parquet")
     said = table["score"].to_numpy()
     true, rough = (
@@ -117,18 +117,20 @@ def test_a_budget_that_cannot_be_met_is_refused_before_rows_are_measured_again(
     with monkeypatch.context() as patch:
         patch.setattr(precision_audit, "weak_by_digest", raises(AssertionError))
         with pytest.raises(UsageError, match=r"may be picked|eligible rows hold"):
-            select(run.root, method="ifd", budget=budget)
+            select(run.root, SelectConfig("ifd", budget))
     assert not (run.root / "audits").exists()
-    taken = select(run.root, method="ifd", budget=budget, allow_short=True)
+    taken = select(run.root, SelectConfig("ifd", budget, allow_short=True))
     assert abs(len(taken) - inside) < 100
 
 
 def test_rows_near_the_gate_count_as_eligible_before_they_are_measured_again() -> None:
-    found = precision_audit._opened(Top("high", Gate(below=1.0)), {"largest": 0.05, "space": "log"})
+    found = precision_audit._widened_gate(
+        Top("high", Gate(below=1.0)), {"largest": 0.05, "space": "log"}
+    )
     assert found.reasons(np.array([1.0, 1.1, 1.11, np.nan])).tolist() == [
         "", "", "over_ceiling", "unscorable",
     ]  # fmt: skip
-    assert precision_audit._opened(Top("high", Gate(below=1.0)), None) == Gate()
+    assert precision_audit._widened_gate(Top("high", Gate(below=1.0)), None) == Gate()
 
 
 @int8_only
@@ -136,11 +138,11 @@ def test_a_second_selection_measures_only_what_is_new(
     tmp_path: Path, data: str, weak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = scored(tmp_path / "run", data, weak, "int8")
-    select(run.root, method="ifd", budget="10%")
+    select(run.root, SelectConfig("ifd", "10%"))
     monkeypatch.setattr(
         "pilotfish.selection.precision_audit.weak_by_digest", lambda *_, **__: pytest.fail()
     )
-    select(run.root, method="ifd", budget="10%")
+    select(run.root, SelectConfig("ifd", "10%"))
 
 
 @int8_only
@@ -154,7 +156,7 @@ def test_two_methods_that_read_the_same_numbers_share_no_audit(
     for word in ("fp32", "int8"):
         run = scored(tmp_path / word, data, weak, word, "own_pair:Up,own_pair:Higher")
         for method in ("Up", "Higher"):
-            select(run.root, method=f"own_pair:{method}", budget="10%", name=method)
+            select(run.root, SelectConfig(f"own_pair:{method}", "10%", name=method))
         sets.append([kept(run, "Up"), kept(run, "Higher")])
     assert sets[0] == sets[1]
 
@@ -166,7 +168,7 @@ def test_scores_that_depend_on_other_rows_are_not_made_of_a_few(
     own(tmp_path / "own_rank.py", Rank="seen.measured[self.needs[0]].total.argsort().argsort()")
     monkeypatch.chdir(tmp_path)
     run = scored(tmp_path / "run", data, weak, "int8", "own_rank:Rank")
-    select(run.root, method="own_rank:Rank", budget="10%")
+    select(run.root, SelectConfig("own_rank:Rank", "10%"))
     best = np.argsort(-values(run, "own_rank:Rank"))[: ROWS // 10]
     ids = np.array(pq.read_table(run.root / "scores.parquet")["id"].to_pylist())
     assert kept(run) == set(ids[best])
@@ -223,7 +225,7 @@ def test_a_weak_model_that_is_gone_is_named(tmp_path: Path, data: str) -> None:
     run = scored(tmp_path / "run", data, str(folder), "int8")
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="not there any more"):
-        select(run.root, method="ifd", budget="10%")
+        select(run.root, SelectConfig("ifd", "10%"))
 
 
 def test_the_sample_is_the_same_whatever_the_order(tmp_path: Path, data: str, weak: str) -> None:
@@ -235,7 +237,7 @@ def test_the_sample_is_the_same_whatever_the_order(tmp_path: Path, data: str, we
         from pilotfish.data.run_pool import pool_of
 
         run = scored(tmp_path / name, source, weak, "fp32", "longest")
-        found.append({row.digest for row in flow._sample(pool_of(run))})
+        found.append({row.digest for row in flow.sample_rows(pool_of(run))})
     assert found[0] == found[1]
     assert len(found[0]) == flow.SAMPLE
 

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from pilotfish.comparison.arm_table import arm_table, matrices
+from pilotfish.comparison.data import ComparisonData, arm_table, matrices
 from pilotfish.errors import DataError
 from pilotfish.stats import mean
 from tests.comparison.makers import arm, drawn
 
 
 def listed(results, manifests=None):
-    rows = arm_table(results, manifests or {}, metric="exact_match", higher_is_better=True)
+    data = ComparisonData(results, "exact_match", True, trained=manifests or {})
+    rows = arm_table(data)
     return {row["name"]: row for row in rows}
 
 
@@ -26,7 +27,7 @@ def test_matrices_join_by_id_never_by_position():
 
 def test_an_item_one_seed_lacks_is_refused():
     results = {"a": {0: {"x": 1.0, "y": 0.0}, 1: {"x": 1.0}}}
-    with pytest.raises(DataError, match=r"a seed 1 was not judged on 1 of 2 items.*'y'"):
+    with pytest.raises(DataError, match=r"a seed 1 was not evaluated on 1 of 2 items.*'y'"):
         matrices(results, ["a"])
 
 

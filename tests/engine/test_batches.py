@@ -97,7 +97,7 @@ def test_each_signal_equals_the_obvious_computation(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", ["gpt2", "bloom"])
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.name)
-def test_no_bit_depends_on_what_else_was_asked(shape: str, need: Need) -> None:
+def test_no_bit_depends_on_the_other_needs(shape: str, need: Need) -> None:
     loaded = build(shape)
     alone, among = together(loaded, [need])[need], together(loaded)[need]
     for name, values in alone.columns.items():
@@ -114,20 +114,20 @@ def test_one_forward_serves_every_need(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     real = Forward.run
 
-    def counted(self: Forward, passages: Any, where: Any, asks: Any) -> None:
-        seen.append(len(asks))
-        real(self, passages, where, asks)
+    def counted(self: Forward, passages: Any, indices: Any, queries: Any) -> None:
+        seen.append(len(queries))
+        real(self, passages, indices, queries)
 
     monkeypatch.setattr(Forward, "run", counted)
     together(build("gpt2"), budget=10_000)
     assert seen == [len(NEEDS)]
 
 
-def test_the_head_is_left_alone_where_only_states_are_asked() -> None:
+def test_the_head_does_not_run_where_only_states_are_needed() -> None:
     loaded = build("llama")
     forward = Forward(loaded)
     need = Need("hidden")
-    assert forward.way.lean
+    assert forward.mode.split_head
     loaded.model.lm_head.weight.data.fill_(float("nan"))
     found = measure_pass({need: rows_for(need)}, forward, token_budget=64)[need]
     assert (found.reason == "").all()
@@ -136,17 +136,17 @@ def test_the_head_is_left_alone_where_only_states_are_asked() -> None:
 def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "tile_size", lambda _: (4, 32))
     sizes: list[tuple[int, ...]] = []
-    real = head.facts
+    real = head.gather
 
-    def seen(tiles: Any, *rest: Any, **named: Any) -> Any:
+    def seen(tiles: Any, request: Any) -> Any:
         def watched() -> Any:
             for first, tile in tiles:
                 sizes.append(tuple(tile.shape))
                 yield first, tile
 
-        return real(watched(), *rest, **named)
+        return real(watched(), request)
 
-    monkeypatch.setattr(head, "facts", seen)
+    monkeypatch.setattr(head, "gather", seen)
     together(build("llama"), budget=10_000)
     assert max(size[0] for size in sizes) == 4
     assert max(size[1] for size in sizes) == 32

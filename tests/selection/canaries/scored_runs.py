@@ -1,4 +1,4 @@
-"""Small scored runs to hold planted rows against, and what was found out about those."""
+"""Small scored runs for the tests of canaries, and checks of what was found for them."""
 
 import json
 import shutil
@@ -10,9 +10,10 @@ import pytest
 
 from pilotfish.config import parse_methods
 from pilotfish.config.data import Source
+from pilotfish.config.scoring import ScoreConfig
 from pilotfish.scoring.score import score
 from pilotfish.selection.files import decisions_of
-from pilotfish.selection.select import select
+from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 
 METHOD_TEXTS = "superfiltering,perplexity(direction=low),ifd(ceiling=9)"
@@ -34,11 +35,16 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def made(
-    folder: Path, rows: list[dict[str, Any]], weak: str, methods: str = METHOD_TEXTS, **how: Any
+    folder: Path,
+    rows: list[dict[str, Any]],
+    weak: str,
+    methods: str = METHOD_TEXTS,
+    **settings: Any,
 ) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     data = write(folder / "pool.jsonl", rows)
-    return score(str(folder / "run"), Source(data), weak, parse_methods(methods), **how)
+    config = ScoreConfig(weak, parse_methods(methods), **settings)
+    return score(str(folder / "run"), Source(data), config)
 
 
 def lines(run: Run, name: str = "selected") -> list[dict[str, Any]]:
@@ -70,7 +76,7 @@ def weak(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, weak: str) -> Run:
     found = made(tmp_path_factory.mktemp("once"), records(60), weak)
-    select(found.root, method="superfiltering", budget="20%")
+    select(found.root, SelectConfig("superfiltering", "20%"))
     return found
 
 

@@ -30,7 +30,7 @@ from tests.methods.world import planted, seen_of, selector_of
         ("ifd(ceiling=null)", None, "ceiling=None is not a number"),
         ("no_such_module:Thing", None, "cannot import the method"),
         ("pathlib:Nope", None, "the module pathlib has no 'Nope'"),
-        ("pathlib:Path", None, "is no selector"),
+        ("pathlib:Path", None, "is not a selector"),
     ],
 )
 def test_what_is_refused_in_words(method: str, direction: str | None, says: str) -> None:
@@ -117,5 +117,5 @@ def test_knobs_of_an_own_dataclass_are_checked(own: str) -> None:
 
 
 def test_scores_of_the_wrong_shape_are_refused(own: str) -> None:
-    with pytest.raises(UsageError, match=r"gave shape \(1,\) for 20 rows"):
+    with pytest.raises(UsageError, match=r"returned shape \(1,\) for 20 rows"):
         make(parse_method(f"{own}:Crooked")).score(seen_of(20))
