@@ -49,7 +49,7 @@ def test_scores_hold_a_value_or_a_status_and_a_reason(
     assert table.column("row").to_pylist() == list(range(9))
 
 
-def test_select_delivers_exactly_what_was_asked(scored: Path, pilotfish: Command) -> None:
+def test_select_delivers_exactly_the_budget(scored: Path, pilotfish: Command) -> None:
     code, out, _ = pilotfish(
         "select", scored, "--method", "superfiltering", "--budget", "10%", "--json"
     )
@@ -139,8 +139,8 @@ def test_mistakes_meet_a_sentence_and_json_too(
     got, out, err = pilotfish(*arguments)
     assert (got, out) == (code, "") and words in err.lower()
     got, out, _ = pilotfish(*arguments, "--json")
-    told = json.loads(out)
-    assert got == told["exit"] == code and set(told) == {"error", "exit", "hint"}
+    found = json.loads(out)
+    assert got == found["exit"] == code and set(found) == {"error", "exit", "hint"}
 
 
 def test_broken_lines_end_in_quarantine_and_the_limit_is_exit_3(
@@ -288,8 +288,8 @@ def test_the_steps_one_at_a_time(
 def test_methods_lists_every_method_with_its_formula_and_citation(pilotfish: Command) -> None:
     code, out, _ = pilotfish("methods")
     names = ["ifd", "longest", "perplexity", "random", "superfiltering"]
-    told = [line.partition(":")[0] for line in out.splitlines() if not line.startswith(" ")]
-    assert code == 0 and told == names
+    found = [line.partition(":")[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert code == 0 and found == names
     code, out, _ = pilotfish("methods", "superfiltering")
     assert code == 0 and "exp(L_c - L_a)" in out and "2402.00530" in out and "random" not in out
     code, out, _ = pilotfish("methods", "--json")
@@ -321,13 +321,13 @@ def test_score_takes_settings_of_tuning_and_refuses_others(
         *arguments, "--out", tmp_path / "a", "--set", "weak_train.learning_rate=1.0e-3"
     )
     assert code == 0, err
-    told = json.loads((tmp_path / "a/weak/manifest.json").read_text())
-    assert told["learning_rates_tried"] == [1e-3]
+    found = json.loads((tmp_path / "a/weak/manifest.json").read_text())
+    assert found["learning_rates_tried"] == [1e-3]
     code, _, err = pilotfish(*arguments, "--out", tmp_path / "b", "--set", "train.max_steps=1")
     assert code == 2 and "weak_train." in err
 
 
-def test_judge_reads_as_many_test_rows_as_asked(
+def test_judge_reads_at_most_the_limit_of_test_rows(
     scored: Path, tmp_path: Path, strong: str, pilotfish: Command
 ) -> None:
     test = write_jsonl(tmp_path / "t.jsonl", alpaca(9))

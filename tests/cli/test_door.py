@@ -25,7 +25,9 @@ def three(folder: Path, **shares: float) -> list[str]:
     return [items(folder, arm, s, share) for arm, share in shares.items() for s in range(3)]
 
 
-def test_export_says_what_it_wrote_and_what_comes_next(tmp_path: Path, pilotfish: Command) -> None:
+def test_export_prints_what_it_wrote_and_what_comes_next(
+    tmp_path: Path, pilotfish: Command
+) -> None:
     run = str(scored_run(tmp_path / "run", 30).root)
     assert pilotfish("select", run, "--method", "superfiltering", "--budget", "5rows")[0] == 0
     code, out, _ = pilotfish("export", run, "--to", "axolotl", "--arms", "selected,random")
@@ -52,7 +54,7 @@ def test_compare_prints_the_verdict_and_leaves_by_the_gates(
     given = three(tmp_path, selected=0.8, random=0.5, length_matched=0.5)
     code, out, _ = pilotfish("compare", "--results", *given)
     assert code == 0 and out.startswith("Selected rows beat an equal number of random rows, ")
-    told: dict[str, tuple[int, str]] = {}
+    found_errors: dict[str, tuple[int, str]] = {}
     for name, gate in {
         "pass": "safe(against=random)",
         "fail": "safe(arm=random, against=selected)",
@@ -64,15 +66,15 @@ def test_compare_prints_the_verdict_and_leaves_by_the_gates(
         report = json.loads(out)  # one object, whatever the exit code
         assert report["gates"][0]["outcome"] == name
         assert (tmp_path / name / "report.html").is_file()  # written before the command leaves
-        told[name] = (code, err.strip())
-    assert told == {
+        found_errors[name] = (code, err.strip())
+    assert found_errors == {
         "pass": (0, ""), "fail": (4, "gate safe: fail"),
         "inconclusive": (5, "gate safe: inconclusive"),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         ([], 2, "nothing was named"),
         (["runs/a"], 2, "'runs/a' alone is nothing to compare"),
@@ -82,10 +84,10 @@ def test_compare_prints_the_verdict_and_leaves_by_the_gates(
     ],
 )
 def test_what_cannot_be_compared_ends_in_words(
-    pilotfish: Command, arguments: list[str], code: int, said: str
+    pilotfish: Command, arguments: list[str], code: int, message: str
 ) -> None:
     found, out, err = pilotfish("compare", *arguments, "--json")
-    assert (found, json.loads(out)["exit"]) == (code, code) and said in err
+    assert (found, json.loads(out)["exit"]) == (code, code) and message in err
 
 
 def test_items_of_other_rows_end_with_exit_3(tmp_path: Path, pilotfish: Command) -> None:
@@ -122,9 +124,11 @@ def test_a_model_from_elsewhere_is_judged_into_a_file(
     export = json.loads(pilotfish("export", judged, "--to", "jsonl", "--json")[1])
     test = json.loads(Path(judged, "run.json").read_text())["test"]
     assert export["test"] == {key: test[key] for key in ("fingerprint", "rows", "metric")}
-    asked = [json.loads(x) for x in (judged / "exports/jsonl/test.jsonl").read_text().splitlines()]
+    questions = [
+        json.loads(x) for x in (judged / "exports/jsonl/test.jsonl").read_text().splitlines()
+    ]
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    for question, line in zip(asked, lines, strict=True):
+    for question, line in zip(questions, lines, strict=True):
         assert (question["id"], question["hash"]) == (line["id"], line["hash"])
         assert question["messages"][-1]["role"] == "user" and question["expected"]
 

@@ -58,7 +58,7 @@ def test_budgets_by_commas_are_planned_as_a_sweep(
     assert trained == ["selected seed 0", "selected@25pct seed 0"]
 
 
-def test_what_is_missing_is_said_in_words(
+def test_what_is_missing_is_named(
     pilotfish: Command, tmp_path: Path, weak: str, strong: str
 ) -> None:
     words = arguments(tmp_path, weak, strong)

@@ -141,7 +141,7 @@ def test_a_second_planner_exits_75(tmp_path: Path, big: str, weak: str) -> None:
 
 def test_gates_decide_how_a_real_process_ends(tmp_path: Path) -> None:
     given = three(tmp_path, selected=0.8, random=0.5, length_matched=0.5)
-    told = {}
+    results = {}
     for name, gate in {
         "pass": "safe(against=random)",
         "fail": "safe(arm=random, against=selected)",
@@ -149,8 +149,8 @@ def test_gates_decide_how_a_real_process_ends(tmp_path: Path) -> None:
     }.items():
         words = ["compare", "--results", *given, "--gate", gate, "--out", tmp_path / name]
         code, out, err = finish(start(*words, "--json"))
-        told[name] = code, json.loads(out)["gates"][0]["outcome"], err.strip()
-    assert told == {
+        results[name] = code, json.loads(out)["gates"][0]["outcome"], err.strip()
+    assert results == {
         "pass": (0, "pass", ""), "fail": (4, "fail", "gate safe: fail"),
         "inconclusive": (5, "inconclusive", "gate safe: inconclusive"),
     }  # fmt: skip

@@ -38,7 +38,7 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_does_not(tmp_pa
         assert getattr(one, name).read_bytes() != getattr(other, name).read_bytes()
 
 
-def test_rows_carry_nothing_but_what_was_asked_and_answered(world: World) -> None:
+def test_rows_carry_nothing_but_question_and_answer(world: World) -> None:
     for path, size in ((world.pool, 600), (world.trusted, 80), (world.test, 120)):
         found = rows(path)
         assert len(found) == size == len({row["id"] for row in found})
@@ -73,14 +73,14 @@ def test_the_truth_agrees_with_the_tasks(world: World) -> None:
 
 
 def test_files_hold_their_own_split_and_share_nothing(world: World) -> None:
-    asked = {}
+    keys = {}
     for split in ("pool", "trusted", "test"):
         prompts = [row["prompt"] for row in rows(getattr(world, split))]
         assert {split_of(prompt) for prompt in prompts} == {split}
-        asked[split] = {split_key(prompt) for prompt in prompts}
-    assert not asked["pool"] & asked["trusted"]
-    assert not asked["pool"] & asked["test"]
-    assert not asked["trusted"] & asked["test"]
+        keys[split] = {split_key(prompt) for prompt in prompts}
+    assert not keys["pool"] & keys["trusted"]
+    assert not keys["pool"] & keys["test"]
+    assert not keys["trusted"] & keys["test"]
 
 
 def test_trusted_and_test_rows_are_all_right(world: World) -> None:
@@ -97,7 +97,7 @@ def test_a_clean_pool_is_clean_and_rates_may_be_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dirty", "said"),
+    ("dirty", "message"),
     [
         ("dirtty", "did you mean 'dirty'"),
         ({"truncatd": 0.1}, "did you mean 'truncated'"),
@@ -106,6 +106,6 @@ def test_a_clean_pool_is_clean_and_rates_may_be_given(tmp_path: Path) -> None:
         ({"truncated": 1.0}, "some clean rows"),
     ],
 )
-def test_impossible_noise_is_refused_in_words(tmp_path: Path, dirty: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_impossible_noise_is_refused_in_words(tmp_path: Path, dirty: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         small(tmp_path, dirty=dirty)

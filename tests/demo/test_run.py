@@ -1,4 +1,4 @@
-"""The demo's story: told from reports, with what only a generated world can know."""
+"""The demo's story: the reports, and the figures that only a generated world can give."""
 
 from pathlib import Path
 
@@ -38,9 +38,9 @@ def test_the_story_names_rates_arms_precision_and_the_page(short: None, tmp_path
     dirty, clean = story.chapters
     assert dirty.right_in_pool < 0.5 < clean.right_in_pool == 1.0
     assert dirty.right_in_selected > dirty.right_in_pool
-    told = "\n".join(story.lines())
+    text = "\n".join(story.lines())
     for words in ("systematic 25%", "no noise", "selected_kd", "weak", "not", "report.html"):
-        assert words in told
+        assert words in text
     for part in story.chapters:
         assert Path(part.folder, "report.html").is_file()
     assert run.Story(story.chapters, 1.0).as_dict()["chapters"][0]["name"] == "dirty"

@@ -1,4 +1,4 @@
-"""Splits: nothing that is asked about stands in two of them, in whatever near form."""
+"""Splits: no argument is in two of them, in whatever near form."""
 
 from itertools import islice
 from random import Random

@@ -6,14 +6,14 @@ from pilotfish.diagnostics import doctor
 from pilotfish.engine.int8 import native
 
 
-@pytest.mark.parametrize(("compiler", "told"), [(True, "compiled"), (False, "no C compiler")])
-def test_int8_says_whether_its_kernels_were_compiled(
-    monkeypatch: pytest.MonkeyPatch, compiler: bool, told: str
+@pytest.mark.parametrize(("compiler", "expected"), [(True, "compiled"), (False, "no C compiler")])
+def test_int8_names_whether_its_kernels_were_compiled(
+    monkeypatch: pytest.MonkeyPatch, compiler: bool, expected: str
 ) -> None:
     monkeypatch.setattr("pilotfish.number_formats.int8_supported", lambda: True)
     known = native.CompiledKernels(None) if compiler else native.TorchKernels()
     monkeypatch.setattr(native, "kernels", lambda: known)
-    assert told in doctor.examine()["precisions"]
+    assert expected in doctor.examine()["precisions"]
 
 
 def test_a_cpu_without_dot_products_has_no_int8(monkeypatch: pytest.MonkeyPatch) -> None:

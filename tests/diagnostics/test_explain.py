@@ -58,20 +58,20 @@ def test_a_gated_row(run: Run) -> None:
 def test_unscorable_rows(run: Run) -> None:
     assert sentence(run, 7).endswith(
         "was dropped: it has no superfiltering score, because its response is empty "
-        "(empty_response); rows without a score are never picked."
+        "(empty_response); rows without a score are never selected."
     )
     assert "its prompt alone fills the window" in sentence(run, 8)
 
 
-def test_the_numbers_come_beside_the_sentence(run: Run) -> None:
-    told = explain(run.root, row=0)
-    assert (told["row"], told["kept"], told["rank"]) == (0, False, None)
-    assert (told["reason"], told["score"], told["selection"]) == ("over_budget", 0.1, "selected")
-    json.dumps(told)
-    assert explain(run.root, id=told["id"]) == told
+def test_the_numbers_come_with_the_sentence(run: Run) -> None:
+    found = explain(run.root, row=0)
+    assert (found["row"], found["kept"], found["rank"]) == (0, False, None)
+    assert (found["reason"], found["score"], found["selection"]) == ("over_budget", 0.1, "selected")
+    json.dumps(found)
+    assert explain(run.root, id=found["id"]) == found
 
 
-def test_low_and_middle_say_which_end(run: Run) -> None:
+def test_low_and_middle_name_the_end(run: Run) -> None:
     how = {"method": "superfiltering", "budget": "3rows"}
     select(run.root, SelectConfig(direction="low", name="low", **how))
     assert sentence(run, 1, selection="low").endswith(
@@ -85,13 +85,13 @@ def test_low_and_middle_say_which_end(run: Run) -> None:
     )
 
 
-def test_a_tie_at_the_cut_is_said(tmp_path: Path) -> None:
+def test_a_tie_at_the_cut_is_reported(tmp_path: Path) -> None:
     run = scored_run(tmp_path / "run", 4, values=[0.5] * 4)
     made = select(run.root, SelectConfig("superfiltering", "2rows"))
     row = next(i for i in range(4) if i not in made.order)
     assert sentence(run, row).endswith(
         "0.5 ranks 1st of 4 eligible rows; the budget of 2rows kept the first 2 (cut at 0.5; "
-        "equal scores go by content hash)."
+        "ties are broken by content hash)."
     )
 
 
@@ -117,14 +117,14 @@ def test_rows_that_never_reached_the_pool(tmp_path: Path) -> None:
     select(run.root, SelectConfig("superfiltering", "10%"))
     dropped = explain(run.root, row=4)
     assert (
-        "was dropped before anything was measured: it also stands in the test data"
+        "was dropped before anything was measured: it is also in the test data"
         in (dropped["sentence"])
     )
     assert explain(run.root, id=dropped["id"])["sentence"] == dropped["sentence"]
-    told = explain(run.root, row=20)
-    assert told["sentence"].startswith("Row 20 of x.jsonl was quarantined when it was read: ")
-    assert told["reason"] in told["sentence"] and "broken" in told["sentence"]
-    assert not dropped["kept"] and not told["kept"]
+    found = explain(run.root, row=20)
+    assert found["sentence"].startswith("Row 20 of x.jsonl was quarantined when it was read: ")
+    assert found["reason"] in found["sentence"] and "broken" in found["sentence"]
+    assert not dropped["kept"] and not found["kept"]
 
 
 def test_a_row_number_in_several_sources_needs_the_source(tmp_path: Path) -> None:
@@ -133,11 +133,11 @@ def test_a_row_number_in_several_sources_needs_the_source(tmp_path: Path) -> Non
     write(folder / "b.jsonl", records(9, start=9))
     run = score_run(pool_run(tmp_path / "run", folder))
     select(run.root, SelectConfig("superfiltering", "2rows"))
-    with pytest.raises(UsageError, match="row 3 stands in several sources") as caught:
+    with pytest.raises(UsageError, match="row 3 is in several sources") as caught:
         explain(run.root, row=3)
     assert str(caught.value.hint) == "add --source: a.jsonl, b.jsonl"
     assert "Row 3 of b.jsonl" in sentence(run, 3, source="b.jsonl")
-    with pytest.raises(UsageError, match=r"knows no row 3 of c\.jsonl"):
+    with pytest.raises(UsageError, match=r"has no row 3 of c\.jsonl"):
         explain(run.root, row=3, source="c.jsonl")
 
 
@@ -145,8 +145,8 @@ def test_what_cannot_be_explained_is_refused_in_words(run: Run, tmp_path: Path) 
     for how in ({}, {"id": "x", "row": 3}):
         with pytest.raises(UsageError, match="name one row"):
             explain(run.root, **how)
-    with pytest.raises(UsageError, match="knows no id 'nobody'"):
-        explain(run.root, id="nobody")
+    with pytest.raises(UsageError, match="has no id 'none'"):
+        explain(run.root, id="none")
     with pytest.raises(UsageError, match=r"no selection 'other' .*selected"):
         explain(run.root, row=1, selection="other")
     with pytest.raises(UsageError, match="there is no run at"):

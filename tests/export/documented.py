@@ -62,14 +62,14 @@ def llamafactory(files: dict[str, str], job: str) -> list[Turns]:
 
 
 def _lf_alpaca(row: dict[str, Any], columns: dict[str, str], tags: dict[str, str]) -> Turns:
-    def said(key: str) -> str:
+    def value_of(key: str) -> str:
         return str(row.get(columns[key]) or "") if key in columns else ""
 
-    turns: Turns = [("system", said("system"))] if said("system") else []
-    for asked, answer in row.get(columns.get("history", "")) or []:
-        turns += [("user", asked), ("assistant", answer)]
-    query = "\n".join(part for part in (said("prompt"), said("query")) if part)
-    return [*turns, ("user", query), ("assistant", said("response"))]
+    turns: Turns = [("system", value_of("system"))] if value_of("system") else []
+    for question, answer in row.get(columns.get("history", "")) or []:
+        turns += [("user", question), ("assistant", answer)]
+    query = "\n".join(part for part in (value_of("prompt"), value_of("query")) if part)
+    return [*turns, ("user", query), ("assistant", value_of("response"))]
 
 
 def _lf_sharegpt(row: dict[str, Any], columns: dict[str, str], tags: dict[str, str]) -> Turns:
@@ -85,9 +85,9 @@ def _lf_sharegpt(row: dict[str, Any], columns: dict[str, str], tags: dict[str, s
     turns = [(names[turn[role]], turn[content]) for turn in row[columns["messages"]]]
     if row.get(columns.get("system", "")):
         turns = [("system", row[columns["system"]]), *turns]
-    asked = [who for who, _ in turns if who != "system"]
-    assert all(who in ("user", "tool") for who in asked[::2]), "odd places ask"
-    assert all(who == "assistant" for who in asked[1::2]) and len(asked) % 2 == 0
+    roles = [who for who, _ in turns if who != "system"]
+    assert all(who in ("user", "tool") for who in roles[::2]), "odd places ask"
+    assert all(who == "assistant" for who in roles[1::2]) and len(roles) % 2 == 0
     return turns
 
 

@@ -11,7 +11,8 @@ import yaml
 from pilotfish.data import Pool
 from pilotfish.data_order import row_name, shuffled
 from pilotfish.errors import UsageError
-from pilotfish.export.export import export
+from pilotfish.export.export import ExportOptions
+from pilotfish.export.export import export as export_run
 from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Run
 from tests.experiments.runs import pool_run, records, scored_run, write
@@ -25,6 +26,12 @@ def chosen(root: Path, count: int = 40) -> Run:
     return run
 
 
+def export(
+    root: str, to: str, *, folder: str | None = None, force: bool = False, **options: Any
+) -> dict[str, Any]:
+    return export_run(root, to, ExportOptions(**options), folder=folder, force=force)
+
+
 def lines(folder: Path, job: str) -> list[str]:
     return (folder / f"{job}.jsonl").read_text().splitlines()
 
@@ -33,9 +40,11 @@ def kept(run: Run, name: str) -> list[str]:
     return (run.root / f"selections/{name}/selected.jsonl").read_text().splitlines()
 
 
-def test_rows_come_as_they_are_in_the_order_they_are_learnt(tmp_path: Path) -> None:
+def test_rows_come_as_they_are_in_the_order_of_training(tmp_path: Path) -> None:
     run = chosen(tmp_path / "run")
-    told = export(str(run.root), "llamafactory", arms=ARMS, folder=str(tmp_path / "x"), seeds=[2])
+    evidence = export(
+        str(run.root), "llamafactory", arms=ARMS, folder=str(tmp_path / "x"), seeds=[2]
+    )
     rows = {json.dumps(row): row for row in records(40)}  # the file as it was written
     for arm, selection in zip(ARMS, ("selected", "random-2", "length_matched-2"), strict=True):
         found = lines(tmp_path / "x", f"{arm}-seed-2")
@@ -44,7 +53,7 @@ def test_rows_come_as_they_are_in_the_order_they_are_learnt(tmp_path: Path) -> N
     picked = [by_raw[line] for line in kept(run, "selected")]
     order = shuffled([row_name(row) for row in picked], seed=2, epoch=0)
     assert lines(tmp_path / "x", "selected-seed-2") == [picked[i].raw for i in order]
-    assert [arm["seed"] for arm in told["arms"]] == [2, 2, 2]
+    assert [arm["seed"] for arm in evidence["arms"]] == [2, 2, 2]
 
 
 def test_configs_of_two_arms_differ_in_their_data_alone(tmp_path: Path) -> None:
@@ -66,8 +75,8 @@ def test_the_settings_are_those_of_the_run(tmp_path: Path) -> None:
     del train["seed"]
     run.update(config={"train": train, "strong": "org/large", "seed": 3},
                evidence={"seeds": [0, 1], "steps": 7})  # fmt: skip
-    told = export(str(run.root), "trl", folder=str(tmp_path / "x"))
-    assert [arm["draw"] for arm in told["arms"]] == [3000, 3001]  # every seed of the run
+    evidence = export(str(run.root), "trl", folder=str(tmp_path / "x"))
+    assert [arm["draw"] for arm in evidence["arms"]] == [3000, 3001]  # every seed of the run
     config = yaml.safe_load((tmp_path / "x/selected-seed-1.yaml").read_text())
     names = ("model_name_or_path", "max_steps", "learning_rate", "lora_r", "seed", "max_length")
     assert [config[name] for name in names] == ["org/large", 7, 3e-4, 4, 3001, 1024]
@@ -78,26 +87,30 @@ def test_the_settings_are_those_of_the_run(tmp_path: Path) -> None:
 def test_evidence_names_what_comes_back(tmp_path: Path) -> None:
     run = chosen(tmp_path / "run")
     export(str(run.root), "jsonl", arms=["selected", "full"], folder=str(tmp_path / "x"))
-    told = json.loads((tmp_path / "x/evidence.json").read_text())
-    assert told["selection"]["rows_digest"] == run.section("selections")["selected"]["rows_digest"]
-    assert [arm["rows"] for arm in told["arms"]] == [10, 40]
+    evidence = json.loads((tmp_path / "x/evidence.json").read_text())
+    assert (
+        evidence["selection"]["rows_digest"] == run.section("selections")["selected"]["rows_digest"]
+    )
+    assert [arm["rows"] for arm in evidence["arms"]] == [10, 40]
     data = (tmp_path / "x/selected-seed-0.jsonl").read_bytes()
-    assert told["arms"][0]["sha256"] == hashlib.sha256(data).hexdigest()
-    assert told["test"] is None and not (tmp_path / "x/test.jsonl").exists()
+    assert evidence["arms"][0]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert evidence["test"] is None and not (tmp_path / "x/test.jsonl").exists()
 
 
 def test_one_seeds_control_can_be_named(tmp_path: Path) -> None:
     run = chosen(tmp_path / "run")
-    told = export(str(run.root), "jsonl", arms=["random-1", "random"], folder=str(tmp_path / "x"))
-    assert [(arm["arm"], arm["seed"]) for arm in told["arms"]] == [("random", 1), ("random", 0)]
+    evidence = export(
+        str(run.root), "jsonl", arms=["random-1", "random"], folder=str(tmp_path / "x")
+    )
+    assert [(arm["arm"], arm["seed"]) for arm in evidence["arms"]] == [("random", 1), ("random", 0)]
     assert {"random-0", "random-1"} <= {*run.section("selections")}
 
 
 def test_a_selection_of_the_users_own_is_an_arm(tmp_path: Path) -> None:
     run = chosen(tmp_path / "run")
     select(str(run.root), SelectConfig("superfiltering", "4rows", name="mine"))
-    told = export(str(run.root), "jsonl", arms=["mine"], folder=str(tmp_path / "x"))
-    assert told["arms"][0]["rows"] == 4
+    evidence = export(str(run.root), "jsonl", arms=["mine"], folder=str(tmp_path / "x"))
+    assert evidence["arms"][0]["rows"] == 4
     assert sorted(lines(tmp_path / "x", "mine-seed-0")) == sorted(kept(run, "mine"))
 
 
@@ -128,12 +141,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "said"), REFUSED)
-def test_refusals_are_sentences(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("changes", "message"), REFUSED)
+def test_refusals_are_sentences(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     run = chosen(tmp_path / "run")
-    asked = {"to": "trl", "arms": ["selected"], "folder": str(tmp_path / "x"), **changes}
-    with pytest.raises(UsageError, match=said):
-        export(str(run.root), **asked)
+    given = {"to": "trl", "arms": ["selected"], "folder": str(tmp_path / "x"), **changes}
+    with pytest.raises(UsageError, match=message):
+        export(str(run.root), **given)
     assert not (tmp_path / "x").exists()
 
 
@@ -150,18 +163,20 @@ def test_a_seed_the_weak_model_was_not_tuned_for_is_refused(tmp_path: Path) -> N
     run = chosen(tmp_path / "run")
     run.update(weak={"trusted": str(tmp_path / "run-data/alpaca.jsonl")}, evidence={"seeds": [0]})
     for arm in ("selected", "random"):
-        with pytest.raises(UsageError, match="has no seed 4: the weak model picks anew"):
+        with pytest.raises(
+            UsageError, match="has no seed 4: a tuned weak model selects once per seed"
+        ):
             export(str(run.root), "trl", arms=[arm], folder=str(tmp_path / "x"), seeds=[4])
 
 
-def test_trusted_rows_stand_among_the_others(tmp_path: Path) -> None:
+def test_trusted_rows_are_mixed_with_the_others(tmp_path: Path) -> None:
     run = chosen(tmp_path / "run")
-    vouched = write(tmp_path / "t.jsonl", records(3, start=900))
+    trusted = write(tmp_path / "t.jsonl", records(3, start=900))
     source = {"data": str(tmp_path / "run-data/alpaca.jsonl")}
-    run.update(weak={"trusted": str(vouched)}, data=source)
-    told = export(
+    run.update(weak={"trusted": str(trusted)}, data=source)
+    evidence = export(
         str(run.root), "jsonl", arms=["trusted", "trusted_selected"], folder=str(tmp_path / "x")
     )
-    assert [arm["rows"] for arm in told["arms"]] == [3, 13]
+    assert [arm["rows"] for arm in evidence["arms"]] == [3, 13]
     both = lines(tmp_path / "x", "trusted_selected-seed-0")
-    assert {*both} == {*kept(run, "selected"), *vouched.read_text().splitlines()}
+    assert {*both} == {*kept(run, "selected"), *trusted.read_text().splitlines()}

@@ -93,8 +93,8 @@ def test_what_a_trainer_reads_is_what_the_rows_say(target: str, shape: str, tmp_
     rows = rows_of(tmp_path, shape)
     found = READERS[target](write(target, rows).files, JOB)
     for row, turns in zip(rows, found, strict=True):
-        said = [(turn.role, turn.content) for turn in turns_of(row)]
-        assert turns == (said or [("text", row.text)])
+        expected = [(turn.role, turn.content) for turn in turns_of(row)]
+        assert turns == (expected or [("text", row.text)])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -118,8 +118,8 @@ def test_without_a_template_rows_are_written_as_pilotfish_writes_them(
     if (target, shape) == ("axolotl", "alpaca"):
         return  # its own prompt, whatever the tokenizer
     for row, pieces in zip(rows, found, strict=True):
-        asked, answer = pieces[0], pieces[-1]
-        assert asked[0] == "shown" and asked[1].endswith("\n\n")
+        prompt, answer = pieces[0], pieces[-1]
+        assert prompt[0] == "shown" and prompt[1].endswith("\n\n")
         assert answer == ("learnt", row.response + ("</s>" if target == "axolotl" else ""))
         learnt = sum(kind == "learnt" for kind, _ in pieces)
         turns = sum(turn.role == "assistant" for turn in turns_of(row))
@@ -129,7 +129,7 @@ def test_without_a_template_rows_are_written_as_pilotfish_writes_them(
 def test_all_trainers_get_the_same_settings() -> None:
     train = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "lora_r": 8}
     row = Example("a", "s", 0, text="x", raw='{"text": "x"}')
-    told = {name: yaml.safe_load(write(name, [row], **train).files[f"{JOB}.yaml"])
+    written = {name: yaml.safe_load(write(name, [row], **train).files[f"{JOB}.yaml"])
             for name in READERS}  # fmt: skip
     names = {
         "trl": ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
@@ -139,25 +139,27 @@ def test_all_trainers_get_the_same_settings() -> None:
         "axolotl": ("max_steps", "micro_batch_size", "gradient_accumulation_steps",
                     "learning_rate", "warmup_steps", "sequence_len", "lora_r", "seed"),
     }  # fmt: skip
-    for target, settings in told.items():
+    for target, settings in written.items():
         assert [settings[name] for name in names[target]] == [12, 4, 2, 2e-4, 1, 2048, 8, 7]
-    # each is told to learn the rows in the order of the file
-    assert told["trl"]["train_sampling_strategy"] == "sequential"
-    assert told["llamafactory"]["disable_shuffling"] and told["axolotl"]["curriculum_sampling"]
-    assert told["axolotl"]["num_epochs"] * 1 >= 12 * 8
+    # each is written to learn the rows in the order of the file
+    assert written["trl"]["train_sampling_strategy"] == "sequential"
+    assert (
+        written["llamafactory"]["disable_shuffling"] and written["axolotl"]["curriculum_sampling"]
+    )
+    assert written["axolotl"]["num_epochs"] * 1 >= 12 * 8
 
 
 @pytest.mark.parametrize("target", READERS)
 def test_full_fine_tuning_names_no_adapter(target: str) -> None:
     row = Example("a", "s", 0, text="x", raw='{"text": "x"}')
     plain = TrainSettings(TrainConfig(), "m", 1, 0, 1e-4, False)
-    told = TARGETS[target].write([Job("full", 1, 1001, [row])], plain).files["full-seed-1.yaml"]
-    settings = yaml.safe_load(told)
+    written = TARGETS[target].write([Job("full", 1, 1001, [row])], plain).files["full-seed-1.yaml"]
+    settings = yaml.safe_load(written)
     assert not settings.get("use_peft") and "adapter" not in settings and "lora_r" not in settings
     assert settings.get("finetuning_type", "full") == "full"
 
 
-def test_rows_of_mapped_columns_are_written_anew(tmp_path: Path) -> None:
+def test_rows_of_mapped_columns_are_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text('{"instruction": "unused", "output": "no", "q": "really", "a": "yes"}\n')
     mapping = {"prompt": "q", "completion": "a"}
@@ -166,14 +168,14 @@ def test_rows_of_mapped_columns_are_written_anew(tmp_path: Path) -> None:
         assert read(write(target, rows).files, JOB) == [[("user", "really"), ("assistant", "yes")]]
 
 
-def test_text_beside_questions_is_refused_in_words(tmp_path: Path) -> None:
+def test_text_among_questions_is_refused_in_words(tmp_path: Path) -> None:
     rows = [*rows_of(tmp_path, "plain text"), *rows_of(tmp_path, "prompt and completion")]
     for target in READERS:
         with pytest.raises(DataError, match="is plain text, and other rows of the same arm"):
             write(target, rows)
 
 
-def test_what_a_trainer_does_otherwise_is_said(tmp_path: Path) -> None:
+def test_what_a_trainer_does_otherwise_is_noted(tmp_path: Path) -> None:
     talk, alpaca = rows_of(tmp_path, "talk"), rows_of(tmp_path, "alpaca")
     (several,) = write("trl", talk, templated=False).notes
     assert several.startswith("1 rows hold several answers")

@@ -12,7 +12,7 @@ from pilotfish.data import held_out
 from pilotfish.experiments.evaluate import evaluate_arm, open_model
 from pilotfish.experiments.external.compare import CompareOptions, compare_files
 from pilotfish.experiments.external.evaluate_model import evaluate_model_folder
-from pilotfish.export.export import export
+from pilotfish.export.export import ExportOptions, export
 from pilotfish.report import write
 from pilotfish.run_context import RunContext
 from pilotfish.store import Run
@@ -30,7 +30,7 @@ ARMS, SEEDS = ("selected", "random", "length_matched"), (0, 1, 2)
 
 @contextmanager
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The configs name files beside them, so they are used in their folder."""
+    """The configs name files in their folder."""
     with monkeypatch.context() as patch:
         patch.chdir(folder)
         yield
@@ -56,21 +56,21 @@ def test_models_trained_by_trl_get_the_verdict_they_would_get_inside(
         "per_device_train_batch_size": 4, "bf16": False,
     })  # fmt: skip
     folder = tmp_path / "x"
-    told = export(str(run.root), "trl", arms=ARMS, folder=str(folder))
-    assert len(told["arms"]) == len(ARMS) * len(SEEDS)
+    evidence = export(str(run.root), "trl", ExportOptions(arms=ARMS), folder=str(folder))
+    assert len(evidence["arms"]) == len(ARMS) * len(SEEDS)
     config = yaml.safe_load((folder / "selected-seed-0.yaml").read_text())
     assert (config["max_steps"], config["max_length"]) == (2, 256)
-    results, own, asked = [], Run(tmp_path / "inside"), held_out.test_rows(run)
+    results, own, test_rows = [], Run(tmp_path / "inside"), held_out.test_rows(run)
     facts = {"data": None, "held_out": "test", "metric": "loss"}
-    held_out.store_test_rows(own, asked, facts, force=False)
+    held_out.store_test_rows(own, test_rows, facts, force=False)
     with inside(folder, monkeypatch):
-        for arm in told["arms"]:
+        for arm in evidence["arms"]:
             name, seed = arm["arm"], arm["seed"]
             model = folder / train(f"{name}-seed-{seed}.yaml")
             items = folder / f"{name}-{seed}.jsonl"
             evaluate_model_folder(str(run.root), str(model), str(items))
             results.append(f"{name}:{seed}={items}")
-            evaluate_arm(RunContext(own), (name, seed), open_model(str(model)), asked, "loss")
+            evaluate_arm(RunContext(own), (name, seed), open_model(str(model)), test_rows, "loss")
     there = compare_files(results, str(tmp_path / "verdict"), CompareOptions())
     here = write(own)
     assert there["verdict"] == here["verdict"]
@@ -96,7 +96,7 @@ def test_trl_learns_the_answer_alone_and_all_of_it(
 
     run = world.run(evidence="none")
     strong = str(tiny_llama(tmp_path / "m", chat=chat, hidden=16, layers=1))
-    export(str(run.root), "trl", folder=str(tmp_path / "x"), strong=strong)
+    export(str(run.root), "trl", ExportOptions(strong=strong), folder=str(tmp_path / "x"))
     data = load_dataset("json", data_files=str(tmp_path / "x/selected-seed-0.jsonl"))["train"]
     assert isinstance(data[0]["prompt"], list) == chat
     config = SFTConfig(

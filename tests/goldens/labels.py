@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from pilotfish.config import LabelConfig
 from pilotfish.demo.models import shipped
-from pilotfish.labeling.answer import predict_labels
-from pilotfish.labeling.settings import LabelConfig
+from pilotfish.labeling.predict import predict_labels
 from pilotfish.models import load
 from pilotfish.records import Example
 from tests.tiny.pools import asked
@@ -15,12 +15,15 @@ _WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger")
 _PROMPTS = [asked(f"r{i}", f"reverse: {word}", word[::-1]) for i, word in enumerate(_WORDS)]
 _TEXTS = [Example(f"t{i}", "s", i, text=word, label="") for i, word in enumerate(_WORDS)]
 _WAYS: dict[str, tuple[list[Example], LabelConfig]] = {
-    "hard": (_PROMPTS, LabelConfig(classes=(), max_new_tokens=8)),
-    "cut": (_PROMPTS, LabelConfig(classes=(), max_new_tokens=2)),
-    "states": (_PROMPTS, LabelConfig(classes=(), max_new_tokens=8, filters=("knn",))),
-    "consistency": (_PROMPTS, LabelConfig("consistency", classes=(), samples=4, max_new_tokens=8)),
-    "classes": (_TEXTS, LabelConfig(classes=("a", "b", "yes"))),
-    "soft": (_TEXTS, LabelConfig("soft", classes=("a", "b", "yes"))),
+    "hard": (_PROMPTS, LabelConfig(classes=[], max_new_tokens=8)),
+    "cut": (_PROMPTS, LabelConfig(classes=[], max_new_tokens=2)),
+    "states": (_PROMPTS, LabelConfig(classes=[], max_new_tokens=8, filter="knn")),
+    "consistency": (
+        _PROMPTS,
+        LabelConfig(kind="consistency", classes=[], samples=4, max_new_tokens=8),
+    ),
+    "classes": (_TEXTS, LabelConfig(classes=["a", "b", "yes"])),
+    "soft": (_TEXTS, LabelConfig(kind="soft", classes=["a", "b", "yes"])),
 }
 
 
@@ -29,15 +32,17 @@ def cases() -> dict[str, Any]:
     weak = load(str(shipped("weak")), device="cpu")
     found: dict[str, Any] = {}
     for name, (rows, how) in _WAYS.items():
-        looked = predict_labels(rows, weak, how)
-        labels = looked.labels
+        predictions = predict_labels(rows, weak, how)
+        labels = predictions.labels
         found[name] = {
             "label": labels.label.tolist(),
             "status": labels.status.tolist(),
             "reason": labels.reason.tolist(),
             "confidence ~": _numbers(labels.confidence),
             "probs ~": None if labels.probs is None else _numbers(labels.probs),
-            "states ~": None if looked.states is None else _numbers(looked.states[:, ::16]),
+            "states ~": None
+            if predictions.states is None
+            else _numbers(predictions.states[:, ::16]),
         }
     return found
 

@@ -1,7 +1,6 @@
 """label over a pool: what is written, reused, refused and redone, and that nothing leaks."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.config import TrainConfig, WeakTrainConfig
-from pilotfish.config.data import Source
+from pilotfish.config import LabelConfig, Recipe, TrainConfig, WeakTrainConfig
 from pilotfish.data import Pool, overlap_key
 from pilotfish.demo.models import shipped
 from pilotfish.errors import DataError, UsageError
 from pilotfish.labeling import shards
-from pilotfish.labeling.cross_fit import fold_of
 from pilotfish.labeling.files import read_labels
 from pilotfish.labeling.filtering import label_rows
 from pilotfish.labeling.label import Labelled, label
-from pilotfish.labeling.settings import LabelConfig, Models
+from pilotfish.labeling.labellers import fold_of
 from pilotfish.labeling.table import FAILED, FILTERED, OK
 from pilotfish.models import identify, load
 from pilotfish.store import Run, Store
@@ -28,11 +25,13 @@ from tests.reading import read
 WEAK, STRONG = str(shipped("weak")), str(shipped("strong"))
 WORDS = ("abc", "river", "ab", "lemon", "stone", "zz", "tiger", "cloud", "piano", "apple")
 ROOM = LabelConfig(max_new_tokens=8)
-QUICK = Models(
-    WEAK,
-    tune=WeakTrainConfig(learning_rate=1e-3, use_peft=False, per_device_train_batch_size=64),
-    train=TrainConfig(learning_rate=1e-3, use_peft=False, max_steps=2),
-)
+QUICK: dict[str, Any] = {
+    "weak": WEAK,
+    "weak_train": WeakTrainConfig(
+        learning_rate=1e-3, use_peft=False, per_device_train_batch_size=64
+    ),
+    "train": TrainConfig(learning_rate=1e-3, use_peft=False, max_steps=2),
+}
 
 
 def rows(*words: str, start: int = 0) -> list[dict[str, Any]]:
@@ -54,9 +53,16 @@ def data(tmp_path: Path) -> str:
 
 
 def done(
-    data: str, out: Path, how: LabelConfig = ROOM, models: Models = QUICK, **more: Any
+    data: str,
+    out: Path,
+    how: LabelConfig = ROOM,
+    *,
+    name: str | None = None,
+    force: bool = False,
+    **recipe: Any,
 ) -> Labelled:
-    return label(Source(data), models, str(out), how, **more)
+    settings = QUICK | recipe
+    return label(Recipe(data=data, strong="", **settings), how, str(out), name=name, force=force)
 
 
 def lines(found: Labelled) -> list[dict[str, Any]]:
@@ -69,7 +75,7 @@ def test_rows_come_back_as_they_came_with_the_weak_answer_and_its_provenance(
 ) -> None:
     expected = label_rows(list(read(data, Store(tmp_path / "pool")).examples()), load(WEAK), ROOM)
     middle = float(np.median(expected.confidence))
-    found = done(data, tmp_path / "run", LabelConfig(max_new_tokens=8, abstain=middle))
+    found = done(data, tmp_path / "run", LabelConfig(max_new_tokens=8, abstain_below=middle))
     labels = found.labels
     assert list(labels.label) == list(expected.label)
     assert found.facts["counts"] == labels.counts and labels.counts[OK] == 5
@@ -95,36 +101,36 @@ def test_shards_change_no_label_and_a_killed_run_redoes_only_what_is_missing(
     small = read(data, run.store, shard_rows=3)
     assert small.shards == 4
     run.update(pool={"rows": 10}, data={"data": data})
-    asked: list[int] = []
+    counts: list[int] = []
 
     def dies(examples: Any, *rest: Any, **how: Any) -> Any:
-        if len(asked) == 2:
+        if len(counts) == 2:
             raise KeyboardInterrupt
-        asked.append(len(examples))
-        return look(examples, *rest, **how)
+        counts.append(len(examples))
+        return predict(examples, *rest, **how)
 
-    look = shards.predict_labels
+    predict = shards.predict_labels
     monkeypatch.setattr(shards, "predict_labels", dies)
     with pytest.raises(KeyboardInterrupt):
         done(str(run.root), run.root)
-    assert asked == [3, 3]
+    assert counts == [3, 3]
     monkeypatch.setattr(
         shards,
         "predict_labels",
-        lambda rows, *a, **k: asked.append(len(rows)) or look(rows, *a, **k),
+        lambda rows, *a, **k: counts.append(len(rows)) or predict(rows, *a, **k),
     )
     found = done(str(run.root), run.root)
-    assert asked == [3, 3, 3, 1]
+    assert counts == [3, 3, 3, 1]
     done(str(run.root), run.root)
     # another threshold needs no model; nor does another name
-    done(str(run.root), run.root, LabelConfig(max_new_tokens=8, abstain=0.5), name="sure")
-    assert asked == [3, 3, 3, 1]
+    done(str(run.root), run.root, LabelConfig(max_new_tokens=8, abstain_below=0.5), name="sure")
+    assert counts == [3, 3, 3, 1]
     assert list(found.labels.label) == list(whole.label)
     assert found.labels.confidence == pytest.approx(whole.confidence, abs=1e-5)
     part = next(run.root.glob("labels/raw/*/part-00001.parquet"))
     part.write_bytes(b"damaged")
     done(str(run.root), run.root, force=True, name="again")
-    assert asked == [3, 3, 3, 1, 3]
+    assert counts == [3, 3, 3, 1, 3]
 
 
 def test_reuse_is_refused_by_name_of_what_changed(data: str, tmp_path: Path) -> None:
@@ -133,15 +139,15 @@ def test_reuse_is_refused_by_name_of_what_changed(data: str, tmp_path: Path) -> 
     before = (out / "labels/hard.json").read_bytes()
     assert done(data, out).facts == first.facts
     with pytest.raises(UsageError, match="another abstain, max_new_tokens") as caught:
-        done(data, out, LabelConfig(max_new_tokens=9, abstain=0.5))
+        done(data, out, LabelConfig(max_new_tokens=9, abstain_below=0.5))
     assert "--as" in str(caught.value.hint)
     with pytest.raises(UsageError, match="another weak model"):
-        done(data, out, models=Models(STRONG))
+        done(data, out, weak=STRONG)
     assert (out / "labels/hard.json").read_bytes() == before
     done(data, out, LabelConfig(max_new_tokens=9), force=True)
-    done(data, out, LabelConfig("consistency", samples=2, max_new_tokens=8))
+    done(data, out, LabelConfig(kind="consistency", samples=2, max_new_tokens=8))
     with pytest.raises(UsageError, match="another samples"):
-        done(data, out, LabelConfig("consistency", samples=3, max_new_tokens=8))
+        done(data, out, LabelConfig(kind="consistency", samples=3, max_new_tokens=8))
     assert sorted(Run(out).section("labels")) == ["consistency", "hard"]
     for name in ("seed-0", "raw", "a/b", ""):
         if name:
@@ -151,7 +157,9 @@ def test_reuse_is_refused_by_name_of_what_changed(data: str, tmp_path: Path) -> 
 
 def test_soft_labels_survive_the_disk(tmp_path: Path) -> None:
     records = [{"text": word, "label": i % 2} for i, word in enumerate(WORDS)]
-    found = done(write(tmp_path / "texts.jsonl", records), tmp_path / "run", LabelConfig("soft"))
+    found = done(
+        write(tmp_path / "texts.jsonl", records), tmp_path / "run", LabelConfig(kind="soft")
+    )
     labels = found.labels
     assert labels.classes == ("0", "1") and labels.probs is not None
     assert labels.probs.sum(axis=1) == pytest.approx(1)
@@ -162,11 +170,11 @@ def test_soft_labels_survive_the_disk(tmp_path: Path) -> None:
 
 def folder_rows(found: Labelled) -> dict[str, set[str]]:
     """Digest of every model that was made -> what its training rows ask, as recorded."""
-    told = {}
+    found_keys = {}
     for path in found.run.root.glob("labels/models/*/rows.jsonl"):
-        asked = {json.loads(line)["asks"] for line in path.read_text().splitlines()}
-        told[load(str(path.parent)).digest] = asked
-    return told
+        keys = {json.loads(line)["asks"] for line in path.read_text().splitlines()}
+        found_keys[load(str(path.parent)).digest] = keys
+    return found_keys
 
 
 def assert_nothing_leaks(found: Labelled) -> None:
@@ -214,7 +222,7 @@ def test_rows_that_ask_what_was_tuned_on_are_not_labelled_or_are_cross_fitted(
 def test_disjoint_trusted_rows_need_no_folds_and_that_is_proved(data: str, tmp_path: Path) -> None:
     trusted = write(tmp_path / "trusted.jsonl", rows("eagle", "mouse", "house", "table", start=50))
     found = done(data, tmp_path / "run", LabelConfig(folds=4, max_new_tokens=8), trusted=trusted)
-    assert "none of the 10 pool rows asks" in found.facts["words"][0]
+    assert "none of the 10 pool rows has the prompt" in found.facts["words"][0]
     assert {*found.labels.fold} == {-1} and len(folder_rows(found)) == 1
     assert_nothing_leaks(found)
 
@@ -222,8 +230,7 @@ def test_disjoint_trusted_rows_need_no_folds_and_that_is_proved(data: str, tmp_p
 def test_a_chain_trains_each_model_on_the_labels_of_the_one_before(
     data: str, tmp_path: Path
 ) -> None:
-    models = Models(WEAK, then=(STRONG,), train=QUICK.train)
-    found = done(data, tmp_path / "run", models=models)
+    found = done(data, tmp_path / "run", LabelConfig(max_new_tokens=8, then=[STRONG]))
     learnt = folder_rows(found)
     assert {*found.labels.by} == {*learnt} and load(WEAK).digest not in learnt
     assert len(learnt) == len({*found.labels.fold}) == 2
@@ -234,14 +241,12 @@ def test_a_chain_trains_each_model_on_the_labels_of_the_one_before(
 def test_a_second_round_lets_hard_rows_back_where_the_second_model_agrees(
     data: str, tmp_path: Path
 ) -> None:
-    from pilotfish.labeling.filters import Refill
-
-    how = LabelConfig(max_new_tokens=8, filters=("confidence(keep=0.5)",))
+    how = LabelConfig(max_new_tokens=8, filter="confidence(keep=0.5)")
     first = done(data, tmp_path / "run", how, name="first")
     # trained for no step worth the name, the second model is the first one
     still = TrainConfig(learning_rate=1e-12, use_peft=False, max_steps=1)
-    models = Models(WEAK, refill=WEAK, rule=Refill(quota=0.4, floor=0.0), train=still)
-    found = done(data, tmp_path / "run", how, models)
+    rule = {"refill": WEAK, "refill_rule": "refill(quota=0.4,floor=0.0)"}
+    found = done(data, tmp_path / "run", how.model_copy(update=rule), train=still)
     assert first.labels.counts[OK] == 5 and found.labels.counts[OK] == 7
     back = found.labels.round == 1
     assert back.sum() == 2 and (found.labels.status[back] == OK).all()
@@ -254,25 +259,25 @@ def test_bad_rows_are_quarantined_counted_and_refused_beyond_the_rate(tmp_path: 
     data = write(tmp_path / "pool.jsonl", [*rows(*WORDS), "{broken", '{"prompt": 3}'])
     with pytest.raises(DataError, match="2 of 12"):
         done(data, tmp_path / "run")
-    found = label(Source(data, max_bad_rate=0.2), QUICK, str(tmp_path / "run"), ROOM)
+    found = done(data, tmp_path / "run", max_bad_rate=0.2)
     assert len(found.labels) == 10
     quarantined = (tmp_path / "run/pool/quarantine.jsonl").read_text().splitlines()
     assert [json.loads(line)["row"] for line in quarantined] == [10, 11]
 
 
-def test_a_label_for_nobody_is_an_error_that_says_why(data: str, tmp_path: Path) -> None:
+def test_a_pool_without_labels_is_an_error_that_names_the_reason(data: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none of the 10 rows .* answer_cut_off 10"):
         done(data, tmp_path / "run", LabelConfig(max_new_tokens=1))
     assert read_labels(Run(tmp_path / "run"), "hard").counts[FAILED] == 10
 
 
 def test_trust_needs_gold_rows_and_holds_them_out_of_tuning(data: str, tmp_path: Path) -> None:
-    how = LabelConfig(max_new_tokens=8, filters=("trust",))
+    how = LabelConfig(max_new_tokens=8, filter="trust")
     with pytest.raises(UsageError, match="trust"):
         done(data, tmp_path / "run", how)
     words = [f"{a}{b}" for a in "abcdefg" for b in ("", "xyzq", "op")]
     trusted = write(tmp_path / "trusted.jsonl", rows(*words, start=50))
-    few = LabelConfig(max_new_tokens=8, filters=("trust(gold=5)",))
+    few = LabelConfig(max_new_tokens=8, filter="trust(gold=5)")
     with pytest.raises(UsageError, match="10 right and 10 wrong"):  # the gold third alone counts
         done(data, tmp_path / "run", few, trusted=trusted)
     [learnt] = folder_rows(Labelled(Run(tmp_path / "run"), "hard", {})).values()
@@ -286,19 +291,14 @@ def texts(*words: str, start: int = 0) -> list[dict[str, Any]]:
     ]
 
 
-HEADS = Models(
-    WEAK,
-    then=(STRONG,),
-    tune=QUICK.tune,
-    train=TrainConfig(learning_rate=1e-3, use_peft=False, max_steps=4),
-    head=True,
-)
+HEAD = LabelConfig(max_new_tokens=8, head=True)
+FOUR_STEPS = TrainConfig(learning_rate=1e-3, use_peft=False, max_steps=4)
 
 
 def test_heads_are_tuned_in_folds_label_softly_and_teach_the_next_one(tmp_path: Path) -> None:
     data = write(tmp_path / "pool.jsonl", texts(*WORDS))
-    how = LabelConfig("soft", folds=2)
-    found = done(data, tmp_path / "run", how, replace(HEADS, then=()))
+    how = LabelConfig(kind="soft", folds=2, head=True)
+    found = done(data, tmp_path / "run", how, train=FOUR_STEPS)
     labels = found.labels
     assert labels.classes == ("long", "short") and labels.probs is not None
     assert labels.probs.sum(axis=1) == pytest.approx(1, abs=1e-9)
@@ -309,44 +309,44 @@ def test_heads_are_tuned_in_folds_label_softly_and_teach_the_next_one(tmp_path: 
     keys = [overlap_key(row) for row in Pool.open(found.run.store).examples()]
     assert not any(key in learnt[by] for by, key in zip(labels.by, keys, strict=True))
 
-    chained = done(data, tmp_path / "run", how, HEADS, name="chain").labels
+    chain = how.model_copy(update={"then": [STRONG]})
+    chained = done(data, tmp_path / "run", chain, train=FOUR_STEPS, name="chain").labels
     learnt = learnt_by_heads(found)
     assert len(learnt) == 4 and not {*chained.by} & {*labels.by}
     assert not any(key in learnt[by] for by, key in zip(chained.by, keys, strict=True))
 
 
 def learnt_by_heads(found: Labelled) -> dict[str, set[str]]:
-    told = {}
+    found_keys = {}
     for path in found.run.root.glob("labels/models/*/rows.jsonl"):
         lines = path.read_text().splitlines()
-        told[identify(str(path.parent))] = {json.loads(line)["asks"] for line in lines}
-    return told
+        found_keys[identify(str(path.parent))] = {json.loads(line)["asks"] for line in lines}
+    return found_keys
 
 
-def test_a_trained_head_says_its_own_classes_of_texts_without_labels(tmp_path: Path) -> None:
+def test_a_trained_head_has_its_own_classes_of_texts_without_labels(tmp_path: Path) -> None:
     trusted = write(tmp_path / "trusted.jsonl", texts(*WORDS))
     bare = write(tmp_path / "bare.jsonl", [{"text": f"{word}s"} for word in WORDS])
-    first = done(bare, tmp_path / "run", models=replace(HEADS, then=()), trusted=trusted)
+    first = done(bare, tmp_path / "run", HEAD, trusted=trusted)
     [folder] = first.run.root.glob("labels/models/*")
-    again = done(bare, tmp_path / "again", models=Models(str(folder)))
+    again = done(bare, tmp_path / "again", weak=str(folder))
     assert again.labels.classes == ("long", "short")
     assert list(again.labels.label) == list(first.labels.label)
     assert again.labels.confidence == pytest.approx(first.labels.confidence, abs=1e-6)
     assert {line["label"] for line in lines(again)} <= {"long", "short"}
     assert again.facts["agreement"] is None and again.facts["agreement_rows"] == 0
-    knn = LabelConfig(filters=("knn(k=3,keep=0.5)",))
-    assert (
-        done(bare, tmp_path / "again", knn, Models(str(folder)), name="knn").labels.counts[OK] == 5
-    )
+    knn = LabelConfig(filter="knn(k=3,keep=0.5)")
+    assert done(bare, tmp_path / "again", knn, weak=str(folder), name="knn").labels.counts[OK] == 5
 
 
-def test_a_head_that_nobody_trained_and_votes_of_heads_are_refused(tmp_path: Path) -> None:
+def test_a_head_that_was_not_trained_and_votes_of_heads_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "pool.jsonl", texts(*WORDS))
     with pytest.raises(UsageError, match="no trained classification head"):
-        done(data, tmp_path / "run", models=replace(HEADS, then=()))
+        done(data, tmp_path / "run", HEAD)
     with pytest.raises(UsageError, match="classification head"):
-        done(data, tmp_path / "run", LabelConfig("consistency", folds=2), replace(HEADS, then=()))
+        how = LabelConfig(kind="consistency", folds=2, head=True)
+        done(data, tmp_path / "run", how)
     wrong = write(tmp_path / "trusted.jsonl", [{"text": "x", "label": "other"}, *texts("zebra")])
     with pytest.raises(UsageError, match="labelled other"):
-        done(data, tmp_path / "run", LabelConfig(classes=("long", "short")),
-             replace(HEADS, then=()), trusted=wrong)  # fmt: skip
+        how = LabelConfig(classes=["long", "short"], head=True)
+        done(data, tmp_path / "run", how, trusted=wrong)

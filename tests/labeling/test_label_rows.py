@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pilotfish.config import LabelConfig
+from pilotfish.config.settings import validate
 from pilotfish.demo.models import shipped
 from pilotfish.engine.generate import Generated, generate
 from pilotfish.engine.likelihood import choice_nll
 from pilotfish.errors import UsageError
-from pilotfish.labeling.answer import predict_labels, vote
-from pilotfish.labeling.filtering import apply_filter, gold_of, label_rows
-from pilotfish.labeling.settings import LabelConfig, resolve_config
+from pilotfish.labeling.filtering import apply_filters, label_rows, predict_trusted
+from pilotfish.labeling.predict import predict_labels, vote
+from pilotfish.labeling.settings import resolve_config
 from pilotfish.labeling.table import ABSTAINED, FAILED, FILTERED, OK
 from pilotfish.models import Loaded, load
 from pilotfish.records import Example
@@ -44,7 +46,7 @@ def test_the_rows_own_answers_change_no_label(weak: Loaded) -> None:
     how = LabelConfig(max_new_tokens=8)
     other = [asked(row.id, row.prompt[0].content, "something else") for row in PROMPTS]
     assert same(label_rows(PROMPTS, weak, how), label_rows(other, weak, how))
-    how = LabelConfig("soft", classes=("a", "b"))
+    how = LabelConfig(kind="soft", classes=["a", "b"])
     texts = [replace(row, label=None) for row in TEXTS]
     assert same(label_rows(TEXTS, weak, how), label_rows(texts, weak, how))
 
@@ -58,12 +60,12 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_soft_labels_sum_to_one_and_their_largest_is_the_hard_label(weak: Loaded) -> None:
-    soft = label_rows(TEXTS, weak, LabelConfig("soft"))
+    soft = label_rows(TEXTS, weak, LabelConfig(kind="soft"))
     assert soft.classes == ("a", "b") and soft.probs is not None
     assert soft.probs.sum(axis=1) == pytest.approx(1, abs=1e-12)
     assert [soft.classes[k] for k in soft.probs.argmax(axis=1)] == list(soft.label)
     assert soft.confidence == pytest.approx(soft.probs.max(axis=1))
-    hard = label_rows(TEXTS, weak, LabelConfig("hard"))
+    hard = label_rows(TEXTS, weak, LabelConfig(kind="hard"))
     assert list(hard.label) == list(soft.label) and hard.probs is None
     [one] = choice_nll(weak, TEXTS[:1], [("a", "b")], max_length=64)
     weights = np.exp(-one.total)
@@ -74,8 +76,8 @@ def test_soft_labels_sum_to_one_and_their_largest_is_the_hard_label(weak: Loaded
     ("rows", "how"),
     [
         (PROMPTS, LabelConfig(max_new_tokens=8)),
-        (TEXTS, LabelConfig("soft")),
-        (PROMPTS, LabelConfig("consistency", samples=3, temperature=1.0, max_new_tokens=8)),
+        (TEXTS, LabelConfig(kind="soft")),
+        (PROMPTS, LabelConfig(kind="consistency", samples=3, temperature=1.0, max_new_tokens=8)),
     ],
 )
 def test_labels_depend_on_neither_order_nor_neighbours(
@@ -84,7 +86,7 @@ def test_labels_depend_on_neither_order_nor_neighbours(
     together = label_rows(rows, weak, how)
     backwards = label_rows(rows[::-1], weak, how).take(range(len(rows))[::-1])
     assert same(together, backwards)
-    how = replace(how, classes=together.classes)
+    how = how.model_copy(update={"classes": list(together.classes)})
     for i in (0, 4):
         assert same(together.take([i]), label_rows(rows[i : i + 1], weak, how))
 
@@ -100,14 +102,14 @@ def test_the_most_frequent_answer_wins_and_its_share_counts_all_samples() -> Non
     assert vote(drawn("", "")) == (0.0, "", "empty_answer")
 
 
-def test_consistency_is_the_share_of_samples_that_say_the_label(weak: Loaded) -> None:
+def test_consistency_is_the_share_of_samples_that_equal_the_label(weak: Loaded) -> None:
     from pilotfish.engine.sampling import sample
 
-    how = LabelConfig("consistency", samples=5, temperature=1.5, seed=7, max_new_tokens=8)
+    how = LabelConfig(kind="consistency", samples=5, temperature=1.5, seed=7, max_new_tokens=8)
     found = label_rows(PROMPTS, weak, how)
-    said = sample(weak, PROMPTS, samples=5, temperature=1.5, seed=7, max_new_tokens=8)
+    sampled = sample(weak, PROMPTS, samples=5, temperature=1.5, seed=7, max_new_tokens=8)
     for label, status, share, row in zip(
-        found.label, found.status, found.confidence, said, strict=True
+        found.label, found.status, found.confidence, sampled, strict=True
     ):
         texts = [one.text.casefold().strip() for one in row if not one.reason]
         assert (status == OK) == bool(texts)
@@ -118,10 +120,10 @@ def test_consistency_is_the_share_of_samples_that_say_the_label(weak: Loaded) ->
     assert np.array_equal(found.consistency, found.confidence, equal_nan=True)
 
 
-def test_rows_below_the_threshold_abstain_and_keep_what_they_would_have_said(weak: Loaded) -> None:
-    soft = label_rows(TEXTS, weak, LabelConfig("soft"))
+def test_rows_below_the_threshold_abstain_and_keep_their_label(weak: Loaded) -> None:
+    soft = label_rows(TEXTS, weak, LabelConfig(kind="soft"))
     edge = float(np.sort(soft.confidence)[4])
-    found = label_rows(TEXTS, weak, LabelConfig("soft", abstain=edge))
+    found = label_rows(TEXTS, weak, LabelConfig(kind="soft", abstain_below=edge))
     assert found.counts == {OK: 6, ABSTAINED: 4, FILTERED: 0, FAILED: 0}
     assert list(found.label) == list(soft.label)
     assert (found.ok == (soft.confidence >= edge)).all()
@@ -129,21 +131,25 @@ def test_rows_below_the_threshold_abstain_and_keep_what_they_would_have_said(wea
 
 
 def test_filters_come_after_abstention_and_name_themselves(weak: Loaded) -> None:
-    edge = float(np.sort(label_rows(TEXTS, weak, LabelConfig("soft")).confidence)[2])
-    how = LabelConfig("soft", abstain=edge, filters=("confidence(keep=0.5)", "knn(k=2,keep=0.5)"))
+    edge = float(np.sort(label_rows(TEXTS, weak, LabelConfig(kind="soft")).confidence)[2])
+    how = LabelConfig(
+        kind="soft", abstain_below=edge, filter="confidence(keep=0.5),knn(k=2,keep=0.5)"
+    )
     found = label_rows(TEXTS, weak, how)
     assert found.counts == {OK: 2, ABSTAINED: 2, FILTERED: 6, FAILED: 0}
     filtered = [why.split(":")[0] for why in found.reason[found.status == FILTERED]]
     assert sorted(filtered) == ["confidence"] * 4 + ["knn"] * 2
 
 
-def test_trust_learns_from_gold_rows_and_says_how_well(weak: Loaded) -> None:
-    gold = [Example(f"g{i}", "s", i, text=f"{i % 10}{w}", label="ab"[(i // 3) % 2])
-            for i, w in enumerate(WORDS * 7)]  # fmt: skip
-    how = LabelConfig("soft", classes=("a", "b"), filters=("trust(keep=0.5)",))
-    looked = predict_labels(TEXTS, weak, how)
-    assert looked.states is not None and looked.states.shape[0] == 10
-    found = apply_filter(looked, how, {-1: gold_of(gold, weak, how)})
+def test_trust_learns_from_trusted_rows_and_reports_how_well(weak: Loaded) -> None:
+    trusted = [
+        Example(f"g{i}", "s", i, text=f"{i % 10}{w}", label="ab"[(i // 3) % 2])
+        for i, w in enumerate(WORDS * 7)
+    ]
+    how = LabelConfig(kind="soft", classes=["a", "b"], filter="trust(keep=0.5)")
+    predictions = predict_labels(TEXTS, weak, how)
+    assert predictions.states is not None and predictions.states.shape[0] == 10
+    found = apply_filters(predictions, how, {-1: predict_trusted(trusted, weak, how)})
     assert found.labels.counts[OK] == 5
     assert 0 <= found.facts["trust(keep=0.5)"]["auroc"] <= 1
     with pytest.raises(UsageError, match="trust"):
@@ -151,7 +157,7 @@ def test_trust_learns_from_gold_rows_and_says_how_well(weak: Loaded) -> None:
 
 
 def test_states_are_of_the_prompt_alone(weak: Loaded) -> None:
-    how = LabelConfig(filters=("knn",), classes=("a", "b"))
+    how = LabelConfig(filter="knn", classes=["a", "b"])
     one, other = (
         predict_labels([replace(TEXTS[0], label=y)], weak, how).states for y in ("a", "bbb")
     )
@@ -160,22 +166,22 @@ def test_states_are_of_the_prompt_alone(weak: Loaded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "words"),
+    ("settings", "words"),
     [
-        (LabelConfig("fuzzy"), "fuzzy"),
-        (LabelConfig(folds=1), "folds"),
-        (LabelConfig(abstain=1.5), "abstain"),
-        (LabelConfig(classes=("a",)), "classes"),
-        (LabelConfig(classes=("a", "a")), "classes"),
-        (LabelConfig("consistency", classes=("a", "b")), "consistency"),
-        (LabelConfig(filters=("confidense",)), "confidence"),
+        ({"kind": "fuzzy"}, "fuzzy"),
+        ({"folds": 1}, "folds"),
+        ({"abstain_below": 1.5}, "abstain"),
+        ({"classes": ["a"]}, "classes"),
+        ({"classes": ["a", "a"]}, "classes"),
+        ({"kind": "consistency", "classes": ["a", "b"]}, "consistency"),
+        ({"filter": "confidense"}, "confidence"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
-    how: LabelConfig, words: str, weak: Loaded
+    settings: dict[str, Any], words: str, weak: Loaded
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        label_rows(TEXTS, weak, how)
+        label_rows(TEXTS, weak, validate(LabelConfig, settings, parts={}))
 
 
 def test_classes_come_from_labels_few_answers_or_the_user(weak: Loaded) -> None:
@@ -184,12 +190,12 @@ def test_classes_come_from_labels_few_answers_or_the_user(weak: Loaded) -> None:
 
     own: list[str | None] = ["b", "a", "b"]
     none: list[str | None] = [None] * 3
-    assert found(LabelConfig("hard"), own).classes == ("a", "b")
-    assert found(LabelConfig("soft", classes=("z", "a")), own).classes == ("z", "a")
-    assert found(LabelConfig("hard"), none, "x", "y", "x").classes == ()
-    assert found(LabelConfig("soft"), none, "x", "y", " x").classes == ("x", "y")
+    assert found(LabelConfig(kind="hard"), own).classes == ["a", "b"]
+    assert found(LabelConfig(kind="soft", classes=["z", "a"]), own).classes == ["z", "a"]
+    assert found(LabelConfig(kind="hard"), none, "x", "y", "x").classes == []
+    assert found(LabelConfig(kind="soft"), none, "x", "y", " x").classes == ["x", "y"]
     with pytest.raises(UsageError, match="30 distinct"):
-        found(LabelConfig("soft"), none, *(f"answer {i}" for i in range(30)))
+        found(LabelConfig(kind="soft"), none, *(f"answer {i}" for i in range(30)))
     # one in a hundred, here the longest, may be longer
     assert found(LabelConfig(), none, "abc", "abcd", "ab").max_new_tokens == 3 + 4
     assert found(LabelConfig(), none).max_new_tokens == 32  # no answer known: half the window

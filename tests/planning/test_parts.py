@@ -105,7 +105,7 @@ def test_memory_grows_with_what_is_held(world: World) -> None:
     assert held.size and clock.peak.get("train", held.nbytes + 1) > held.nbytes
 
 
-def test_times_are_told_in_units_that_fit_them() -> None:
+def test_times_are_given_in_units_that_fit_them() -> None:
     seconds = (0.04, 9.94, 42.0, 600.0, 7200.0, 864_000.0)
     assert [duration(each) for each in seconds] == [
         "0.0 s", "9.9 s", "42 s", "10 min", "2.0 h", "10 days",

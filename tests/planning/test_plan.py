@@ -1,4 +1,4 @@
-"""`plan`: the same models, rows and steps as the run has; prices that add up; refusals in words."""
+"""`plan`: the same models, rows and steps as the run has; prices that add up; refusals."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,6 @@ from pilotfish.planning import plan
 from pilotfish.planning.data import counting_note, read_dataset
 from pilotfish.planning.plan import read_work
 from pilotfish.planning.result import Plan
-from pilotfish.planning.text import lines
 from pilotfish.store import Run, Store
 from tests.experiments.worlds import World, manifest, rows, write
 
@@ -30,13 +29,14 @@ _SUMMED = ("rows", "tokens", "flops", "seconds")
 
 
 def events(run: Run, stage: str) -> dict[str, dict[str, Any]]:
-    """What the ledger says was done; what only took time (loading, drawing) names no rows."""
+    """Return what the ledger records; loading and drawing have no rows."""
     found: dict[str, dict[str, Any]] = {}
     for line in (run.root / "events.jsonl").read_text().splitlines():
-        told = json.loads(line)
-        if told.get("stage") == stage and "rows" in told:
-            one = found.setdefault(told["name"], dict.fromkeys(_SUMMED, 0) | {"name": told["name"]})
-            one |= {key: one[key] + told.get(key, 0) for key in _SUMMED}  # scoring: one a shard
+        event = json.loads(line)
+        if event.get("stage") == stage and "rows" in event:
+            name = event["name"]
+            one = found.setdefault(name, dict.fromkeys(_SUMMED, 0) | {"name": name})
+            one |= {key: one[key] + event.get(key, 0) for key in _SUMMED}  # scoring: one a shard
     return found
 
 
@@ -71,7 +71,9 @@ def test_a_plan_has_the_models_rows_and_steps_of_the_run(
     assert found.chosen.models == len(trained)
 
 
-def test_scoring_and_full_training_cost_the_flops_that_the_ledger_then_says(world: World) -> None:
+def test_scoring_and_full_training_cost_the_flops_that_the_ledger_then_records(
+    world: World,
+) -> None:
     settings = {"arms": ["selected", "full"], "train": {"max_steps": 6, "use_peft": False}}
     found, run = planned(world, **settings), world.run(**settings)
     for stage, name, exactly in (("score", "perplexity(direction=low)", 1e-9),
@@ -82,7 +84,7 @@ def test_scoring_and_full_training_cost_the_flops_that_the_ledger_then_says(worl
         assert step.tokens == pytest.approx(event["tokens"], rel=exactly)
 
 
-def test_tuning_is_planned_for_every_seed_and_takes_at_most_what_is_said(world: World) -> None:
+def test_tuning_is_planned_for_every_seed_and_takes_at_most_what_is_planned(world: World) -> None:
     settings = {"trusted": world.trusted, "seeds": 2, "arms": ["selected", "weak"]}
     found, run = planned(world, **settings), world.run(**settings)
     tuned = of(found, "tune")
@@ -129,7 +131,7 @@ def test_a_run_prints_the_models_seeds_and_flops_of_its_plan(
     recipe = make_recipe(world.settings(**settings))
     work = read_work(recipe, world.folder / "read")
     head, *priced = price_lines(work.resolved, work.data.pool, work.data.held_out, metric)
-    wanted = lines(planned(world, **settings))[-len(priced) - 3 : -3]
+    wanted = planned(world, **settings).lines()[-len(priced) - 3 : -3]
     assert head == "price (rough: `pilotfish plan` measures it):"
     assert [text.partition(", about")[0] for text in priced] == [
         text.partition(", about")[0] for text in wanted
@@ -137,7 +139,7 @@ def test_a_run_prints_the_models_seeds_and_flops_of_its_plan(
     assert len(priced) == 3 and all("FLOPs, about" in text for text in priced)
 
 
-def test_a_probe_measures_and_says_so(world: World) -> None:
+def test_a_probe_measures_and_is_named(world: World) -> None:
     found = planned(world, probing=True, trusted=world.trusted, arms=["selected", "weak"])
     machine = found.machine["probe"]
     assert machine["how"] == "probe" and machine["scored_tokens_per_second"] > 0
@@ -145,7 +147,7 @@ def test_a_probe_measures_and_says_so(world: World) -> None:
         "measured"
     }
     assert all(step.seconds > 0 for step in found.chosen.steps)
-    text = "\n".join(lines(found))
+    text = "\n".join(found.lines())
     assert "measured by a probe" in text and "pays off only if" in text
     assert not list(world.folder.glob("run*"))
 
@@ -159,7 +161,7 @@ def test_longest_rows_cost_more_than_random_ones(world: World) -> None:
     assert one.tokens > other.tokens and one.seconds > other.seconds
 
 
-def test_a_probe_that_fails_leaves_a_plan_and_says_why(
+def test_a_probe_that_fails_leaves_a_plan_with_the_reason(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -172,7 +174,7 @@ def test_a_probe_that_fails_leaves_a_plan_and_says_why(
     assert found.chosen.seconds > 0
 
 
-def test_large_data_is_sampled_and_the_rest_told_by_its_size(
+def test_large_data_is_sampled_and_the_rest_estimated_by_its_size(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(Path(world.pool), rows(3000, start=1000))
@@ -209,7 +211,7 @@ def test_what_a_run_would_refuse_a_plan_refuses(
 
 
 @pytest.mark.parametrize("test", ["given", None])  # None: rows of DATA are held out, read before
-def test_bad_records_are_not_said_to_be_named_in_a_file_that_is_gone(
+def test_the_error_about_bad_records_names_no_temporary_file(
     world: World, test: str | None
 ) -> None:
     bad = world.folder / "bad.jsonl"

@@ -102,7 +102,7 @@ def test_a_selection_says_the_fp32_score_of_what_was_measured_again(
     assert (said[~again] == rough[~again]).all()
     one, other = (int(np.flatnonzero(mask & np.isfinite(said))[0]) for mask in (again, ~again))
     sentence = explain(fast.root, row=one)["sentence"]
-    assert f"that score is of fp32, int8 had said {rough[one]:.6g}." in sentence
+    assert f"that score is of fp32, it was {rough[one]:.6g} in int8." in sentence
     assert "int8" not in explain(fast.root, row=other)["sentence"]
 
 

@@ -230,7 +230,7 @@ def test_explain_says_which_copy_and_which_quota(tmp_path: Path) -> None:
         "a better-ranked row, which was not kept either" in explain(run.root, row=last)["sentence"]
     )
     over = told["reason"].index("over_quota")
-    assert "the quota source leaves it" in explain(run.root, row=over)["sentence"]
+    assert "had reached its quota (source)" in explain(run.root, row=over)["sentence"]
 
 
 def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pilotfish.arms.arms import Arm
-from pilotfish.config import Recipe, TrainConfig
+from pilotfish.config import LabelConfig, Recipe, TrainConfig
 from pilotfish.data import Pool, overlap_keys
 from pilotfish.data.held_out import hold_out, stored_test_rows
 from pilotfish.data.run_pool import pool_of, read_extra_rows, source_of_run
 from pilotfish.errors import DataError, UsageError
 from pilotfish.flops import answering_flops, known
-from pilotfish.labeling.answer import is_answered, predict_labels
-from pilotfish.labeling.settings import LONGEST_ANSWER, LabelConfig, token_lengths
+from pilotfish.labeling.predict import predict_labels, with_answer
+from pilotfish.labeling.settings import LONGEST_ANSWER, token_lengths
 from pilotfish.records import Example, Floats, Ints
 from pilotfish.run_context import RunContext
 from pilotfish.selection.files import kept_of
@@ -204,7 +204,7 @@ def relabelled(ctx: RunContext, pool: Pool, seed: int, plan: TrainingPlan) -> li
         lengths = token_lengths([row.response for row in examples[:SAMPLE]], weak)
         # as long as nearly all answers of the pool are
         room = min(lengths[int(0.99 * (len(lengths) - 1))] + 4, LONGEST_ANSWER) if lengths else 1
-        config = LabelConfig("hard", classes=(), max_new_tokens=room)
+        config = LabelConfig(kind="hard", classes=[], max_new_tokens=room)
         answers = [str(label) for label in predict_labels(examples, weak, config).labels.label]
         prompts = ["".join(turn.content for turn in row.prompt) for row in examples[:SAMPLE]]
         read = token_lengths(prompts, weak)
@@ -218,7 +218,7 @@ def relabelled(ctx: RunContext, pool: Pool, seed: int, plan: TrainingPlan) -> li
             attempt.meta = {"made_from": made_from}
     answers = json.loads(store.path(path).read_text(encoding="utf-8"))
     pairs = zip(examples, answers, strict=True)
-    return [is_answered(example, answer) for example, answer in pairs if answer]
+    return [with_answer(example, answer) for example, answer in pairs if answer]
 
 
 def replay_rows(run: Run, data: str, *, limit: int | None = None) -> list[Example]:

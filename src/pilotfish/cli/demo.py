@@ -16,9 +16,9 @@ def demo(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell the whole story offline on generated rows, in minutes.
+    """Show the whole story offline on generated rows, in minutes.
 
-    A pool with known noise and a clean one are each scored, selected, trained on and judged: two
+    A pool with known noise and a clean one are each scored, selected, trained on and evaluated: two
     ordinary runs on a CPU, with tiny models that ship with pilotfish. Nothing is downloaded.
     """
     from pilotfish.demo.run import run_demo

@@ -53,13 +53,11 @@ def export(
     Example:
       pilotfish export RUN --to trl --arms selected,random,length_matched
     """
+    from pilotfish.export.export import ExportOptions
     from pilotfish.export.export import export as write
 
-    exported = write(
-        run, to, arms=parse_names(arms), folder=out_, seeds=_numbers(seed),
-        strong=recipe.strong or None, overrides=set_ or [], force=force,
-        progress=Console(quiet=quiet),
-    )  # fmt: skip
+    options = ExportOptions(parse_names(arms), _numbers(seed), recipe.strong or None, set_ or [])
+    exported = write(run, to, options, folder=out_, force=force, progress=Console(quiet=quiet))
     if as_json:
         emit(exported)
         return

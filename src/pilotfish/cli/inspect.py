@@ -32,7 +32,7 @@ def inspect(recipe: "Recipe", as_json: Json = False, quiet: Quiet = False) -> No
     from pilotfish.diagnostics.inspect import inspect_source
 
     seen = inspect_source(source_of_recipe(recipe), model=recipe.weak or None)
-    error = seen.trouble(recipe.max_bad_rate)
+    error = seen.error(recipe.max_bad_rate)
     if as_json:
         failure = (
             {"error": str(error), "exit": error.exit_code, "hint": error.hint} if error else {}

@@ -1,6 +1,6 @@
 """`pilotfish label`: the weak model writes the answers."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     ),
     "trusted",
     *READING,
-    FieldOption("seed", help="Seed of folds, samples, tuning and training."),
     "trust_remote_code",
     settings="LabelConfig",
 )
@@ -63,57 +62,22 @@ def label(
         --filter 'consistency(above=0.7)' --out RUN
       pilotfish label RUN --weak SMALL --then MIDDLE --as chain
     """
-    from pilotfish.data.held_out import source_of_recipe
+    from pilotfish.config.recipe import command_settings
     from pilotfish.data.run_pool import is_run
-    from pilotfish.labeling.label import label as flow
-    from pilotfish.labeling.label import settings as training_settings
-    from pilotfish.labeling.settings import LabelConfig, Models
+    from pilotfish.labeling.label import label as label_pool
 
     folder = out_ or (recipe.data if is_run(recipe.data) else None)
     if folder is None:
         raise UsageError("`label` needs --out RUN, the folder to write to")
-    weak_train, train = training_settings(set_ or [])
-    how = LabelConfig(
-        settings.kind, classes=tuple(settings.classes) or None, samples=settings.samples,
-        temperature=settings.temperature, abstain=settings.abstain_below,
-        filters=_methods(settings.filter), folds=settings.folds, seed=recipe.seed,
-        max_new_tokens=settings.max_new_tokens, max_length=settings.max_length,
-    )  # fmt: skip
-    models = Models(
-        recipe.weak, settings.tune, tuple(settings.then), settings.refill,
-        _rule(settings.refill_rule), weak_train, train, settings.head,
-    )  # fmt: skip
-    found = flow(
-        source_of_recipe(recipe), models, folder, how, name=as_, trusted=recipe.trusted,
-        force=force, progress=Console(quiet=quiet),
-    )  # fmt: skip
+    typed = command_settings(set_ or [], only=("weak_train", "train"))
+    recipe = recipe.model_copy(update={"weak_train": typed.weak_train, "train": typed.train})
+    found = label_pool(
+        recipe, settings, folder, name=as_, force=force, progress=Console(quiet=quiet)
+    )
     if as_json:
         emit({"run": folder, "name": found.name, **_files(found), **found.facts})
         return
     _show(found)
-
-
-def _methods(text: str | None) -> tuple[str, ...]:
-    from pilotfish.config import parse_methods
-
-    return tuple(method.text for method in parse_methods(text)) if text else ()
-
-
-def _rule(text: str) -> Any:
-    from pilotfish.config import parse_method
-    from pilotfish.errors import unknown_name
-    from pilotfish.labeling.filters import Refill
-
-    method = parse_method(text)
-    if method.name != "refill":
-        raise unknown_name("rule of --refill-rule", method.name, ["refill"])
-    known = Refill.__dataclass_fields__
-    for name, value in method.args.items():
-        if name not in known:
-            raise unknown_name("setting of refill", name, known)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UsageError(f"refill: {name}={value!r} is no number")
-    return Refill(**method.args)
 
 
 def _files(found: "Labelled") -> dict[str, str]:

@@ -62,7 +62,6 @@ def plan(
       pilotfish plan rows.jsonl --weak SMALL --strong LARGE --no-probe --json
     """
     from pilotfish.planning.plan import plan as flow
-    from pilotfish.planning.text import lines
 
     found = flow(
         recipe, per_hour=per_hour, probing=not no_probe, seconds=probe_seconds,
@@ -71,5 +70,5 @@ def plan(
     if as_json:
         emit(found.as_dict())
         return
-    for line in lines(found):
+    for line in found.lines():
         out(line)

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pilotfish.config.base import Block, Metavar
+from pilotfish.config.method import parse_methods
+from pilotfish.errors import UsageError
 
 
 class LabelConfig(Block):
@@ -13,7 +15,7 @@ class LabelConfig(Block):
     kind: Literal["hard", "soft", "consistency"] = "hard"
     """hard: the greedy answer, or the likeliest class; soft: probabilities of the classes;
     consistency: the most frequent of sampled answers."""
-    classes: list[str] = Field(default_factory=list)
+    classes: list[str] | None = None
     """The possible answers; default: the data's labels."""
     samples: int = Field(8, ge=1)
     """For consistency: number of answers per row."""
@@ -43,3 +45,35 @@ class LabelConfig(Block):
     """Longest free answer; default: as long as the data's own answers."""
     max_length: int = Field(1024, ge=2)
     """Longest row with its answer, in tokens."""
+    seed: int = 0
+    """Seed of folds, samples, tuning and training."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "LabelConfig":
+        if self.folds == 1 or self.folds < 0:
+            raise UsageError(
+                f"--folds is {self.folds}: a fold must be labelled by a model that was tuned on "
+                "the other folds",
+                hint="give 2 or more, or leave it out",
+            )
+        if self.classes and (len(self.classes) < 2 or len({*self.classes}) < len(self.classes)):
+            raise UsageError(
+                f"--classes needs two or more, all distinct: {', '.join(self.classes)}"
+            )
+        if self.kind == "consistency" and self.classes:
+            raise UsageError(
+                "consistency is the share of sampled free answers that agree; for classes the "
+                "model gives probabilities",
+                hint="--kind soft, or leave --classes out",
+            )
+        return self
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """Each filter as METHOD text, in the order in which they apply."""
+        return tuple(method.text for method in parse_methods(self.filter)) if self.filter else ()
+
+    @property
+    def filter_names(self) -> set[str]:
+        """Names of the filters."""
+        return {method.name for method in parse_methods(self.filter)} if self.filter else set()

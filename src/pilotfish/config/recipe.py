@@ -250,15 +250,25 @@ def make_recipe(settings: dict[str, Any], overrides: list[str] | None = None) ->
 
 def tuning(overrides: Sequence[str] | None) -> WeakTrainConfig:
     """Return the `weak_train:` settings of `--set`; refuse others by name."""
-    return command_settings(overrides or (), only="weak_train").weak_train
+    return command_settings(overrides or (), only=("weak_train",)).weak_train
 
 
-def command_settings(overrides: Sequence[str], *, only: str, **known: Any) -> Recipe:
-    """Check the `--set` of a command that takes settings of one block only."""
+def command_settings(overrides: Sequence[str], *, only: Sequence[str], **known: Any) -> Recipe:
+    """Check the `--set` of a command that takes settings of some blocks only.
+
+    Args:
+        overrides: `block.name=value` texts.
+        only: The blocks.
+        known: Settings of the recipe that the command knows already.
+
+    Raises:
+        UsageError: A setting is unknown or wrong, or of another block.
+    """
     for override in upgrade_overrides(overrides):
-        if not override.strip().startswith(f"{only}."):
+        if override.strip().partition(".")[0] not in only:
             raise UsageError(
-                f"--set {override}: this command takes only settings of {only}.",
-                hint=f"write --set {only}.NAME=VALUE",
+                f"--set {override}: this command takes only settings of "
+                f"{' and '.join(f'{block}.' for block in only)}",
+                hint=f"write --set {only[0]}.NAME=VALUE",
             )
     return make_recipe({"data": "-", "weak": "-", "strong": "-", **known}, list(overrides))

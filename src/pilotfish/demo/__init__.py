@@ -1,1 +1,1 @@
-"""The tiny offline world: tasks with known truth, named noise, models built from configs."""
+"""The demo: a generated offline world with known truth, and two tiny models."""

@@ -1,7 +1,7 @@
-"""Writes one world to a folder: pool, trusted and test rows as plain files, and the hidden truth.
+"""Write one world to a folder: pool, trusted and test rows as plain files, and the hidden truth.
 
-A pool row holds an id, a prompt and a completion and nothing else: what is known about its noise
-stands in `truth.jsonl` alone, which no command but the demo's own accounting reads.
+A pool row holds an id, a prompt and a completion and nothing else. Its noise is recorded in
+`truth.jsonl` only, which no command reads, except the demo for its own figures.
 """
 
 import json
@@ -20,7 +20,7 @@ from pilotfish.errors import UsageError, unknown_name
 
 @dataclass(frozen=True)
 class World:
-    """Where one world's files lie, and the noise rates it was made with."""
+    """The files of one world, and the noise rates it was made with."""
 
     folder: Path
     rates: Mapping[str, float]
@@ -32,21 +32,21 @@ class World:
 
     @property
     def trusted(self) -> Path:
-        """Rows a person vouches for: id, prompt, completion."""
+        """Trusted rows: id, prompt, completion."""
         return self.folder / "trusted.jsonl"
 
     @property
     def test(self) -> Path:
-        """Clean held-out rows to judge on: id, prompt, completion."""
+        """Clean held-out rows to evaluate on: id, prompt, completion."""
         return self.folder / "test.jsonl"
 
     @property
     def truth(self) -> Path:
-        """Of each pool row: id, task, noise ("" for none), right, answer (the true one)."""
+        """Of each pool row: id, task, noise ("" for none), right, and answer (the true one)."""
         return self.folder / "truth.jsonl"
 
     def right(self) -> dict[str, bool]:
-        """Pool id -> is its completion the true answer (a near-duplicate's is)."""
+        """Return by pool id whether the completion is the true answer (a near-duplicate's is)."""
         lines = self.truth.read_text(encoding="utf-8").splitlines()
         return {fact["id"]: fact["right"] for fact in map(json.loads, lines)}
 
@@ -62,8 +62,16 @@ def build(
 ) -> World:
     """Write a world; the same arguments give the same bytes.
 
-    dirty: "dirty", "clean", or noise name -> share of the pool in [0, 1].
-    Raises UsageError for an unknown name of a pool or noise, or shares above 1 in sum.
+    Args:
+        folder: Where to write.
+        seed: Seed of everything that is drawn.
+        pool_rows: Number of pool rows.
+        dirty: "dirty", "clean", or noise name -> share of the pool in [0, 1].
+        trusted_rows: Number of trusted rows.
+        test_rows: Number of test rows.
+
+    Raises:
+        UsageError: A pool or noise is unknown, or shares sum to more than 1.
     """
     world = World(Path(folder), noise_rates(dirty))
     world.folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +86,7 @@ def build(
 
 
 def noise_rates(dirty: str | Mapping[str, float]) -> Mapping[str, float]:
-    """The table a name stands for, or the given one, checked."""
+    """Return the noise rates of a named pool, or the given ones, checked."""
     if isinstance(dirty, str):
         if dirty not in POOLS:
             raise unknown_name("pool", dirty, POOLS)
@@ -92,32 +100,32 @@ def noise_rates(dirty: str | Mapping[str, float]) -> Mapping[str, float]:
 
 
 def _pool(seed: int, n: int, rates: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The pool's rows with their truth, shuffled, ids by place."""
+    """Make the pool's rows with their truth, shuffled; ids are by place."""
     rng = Random(f"{seed} pool")
     draws = distinct_items("pool", rng)
     counts = {name: round(rate * n) for name, rate in rates.items()}
     clean = list(islice(draws, n - sum(counts.values())))
-    donors = _endless(rng, clean)
+    donors = _cycle(rng, clean)
     rows = [_row(item, "", (item.prompt, item.answer)) for item in clean]
     for name, count in counts.items():
-        spoilt = (_spoil(name, item, next(donors), rng) for item in draws)
-        rows += islice((row for row in spoilt if row is not None), count)
+        noisy = (_noisy_row(name, item, next(donors), rng) for item in draws)
+        rows += islice((row for row in noisy if row is not None), count)
     rng.shuffle(rows)
     return [{"id": f"pool-{place:05d}", **row} for place, row in enumerate(rows)]
 
 
-def _endless(rng: Random, clean: list[Item]) -> Iterator[Item]:
-    """The clean items again and again, each once before any comes twice."""
+def _cycle(rng: Random, clean: list[Item]) -> Iterator[Item]:
+    """Yield the clean items endlessly, in a new order in every round."""
     if not clean:
         raise UsageError("a pool needs some clean rows: noise shares sum to 1")
     while True:
         yield from rng.sample(clean, len(clean))
 
 
-def _spoil(name: str, item: Item, donor: Item, rng: Random) -> dict[str, Any] | None:
+def _noisy_row(name: str, item: Item, donor: Item, rng: Random) -> dict[str, Any] | None:
     row = NOISES[name](item, donor, rng)
-    about = donor if name == "near_duplicate" else item
-    return None if row is None else _row(about, name, row)
+    original = donor if name == "near_duplicate" else item
+    return None if row is None else _row(original, name, row)
 
 
 def _row(item: Item, noise: str, row: tuple[str, str]) -> dict[str, Any]:

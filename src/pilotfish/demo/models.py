@@ -1,6 +1,6 @@
-"""The world's weak and strong model: Llama shapes and a character tokenizer, built from configs.
+"""The weak and the strong model of the demo: Llama shapes and a character tokenizer.
 
-The shipped folders below `weights/` are ordinary model folders, and are loaded like any other.
+The shipped folders below `weights/` are ordinary model folders, loaded like any other.
 """
 
 import string
@@ -15,7 +15,7 @@ from pilotfish.errors import unknown_name
 
 WINDOW = 64  # tokens; the longest row of a world has 1 + 24 + 2 + 12 + 1
 EOS = "<|end|>"
-# With a start token the first character of a response can be scored alone too; without one every
+# With a start token the first character of a response can be scored too; without one, every
 # one-character answer would be unscorable.
 BOS = "<|start|>"
 UNKNOWN = "<|unknown|>"
@@ -37,14 +37,14 @@ SHAPES: dict[str, dict[str, int]] = {
 
 
 def shipped(name: str) -> Path:
-    """The folder of the shipped base model `weak` or `strong`."""
+    """Return the folder of the shipped base model `weak` or `strong`."""
     if name not in SHAPES:
         raise unknown_name("model of the tiny world", name, SHAPES)
     return Path(__file__).parent / "weights" / name
 
 
 def tokenizer() -> Any:
-    """One token per printable ASCII character or newline; id 0 is EOS, 1 BOS, 2 anything else."""
+    """Make the tokenizer: a token per printable ASCII character; id 0 is EOS, 1 BOS, 2 unknown."""
     characters = [EOS, BOS, UNKNOWN, "\n", *string.printable[:95]]
     vocab = {piece: index for index, piece in enumerate(characters)}
     core = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=UNKNOWN))
@@ -63,16 +63,16 @@ def tokenizer() -> Any:
 
 
 def base_model(name: str, *, seed: int) -> Any:
-    """A freshly initialised model of one of the SHAPES, in fp32."""
+    """Initialise a model of one of the SHAPES, in fp32."""
     if name not in SHAPES:
         raise unknown_name("model of the tiny world", name, SHAPES)
-    words = tokenizer()
+    characters = tokenizer()
     config = LlamaConfig(
-        vocab_size=len(words),
+        vocab_size=len(characters),
         max_position_embeddings=WINDOW,
         tie_word_embeddings=True,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
+        bos_token_id=characters.bos_token_id,
+        eos_token_id=characters.eos_token_id,
         pad_token_id=None,
         **SHAPES[name],
     )

@@ -1,4 +1,4 @@
-"""Named ways a row goes wrong, and how often each does in the dirty and in the clean pool.
+"""The kinds of noise of a pool row, and the rate of each in the dirty and in the clean pool.
 
 The rates were fixed before the first training run and are never tuned to a result.
 """
@@ -23,18 +23,18 @@ POOLS: dict[str, Mapping[str, float]] = {"dirty": DIRTY, "clean": CLEAN}
 Row = tuple[str, str]
 """(prompt, completion)"""
 Noise = Callable[[Item, Item, Random], Row | None]
-"""(the question, a clean row, rng) -> the spoilt row; None where this question cannot be."""
+"""(the question, a clean row, rng) -> the noisy row; None where this question cannot have it."""
 
 _SPAM = "Sure, done!"
 
 
 def systematic(item: Item, donor: Item, rng: Random) -> Row | None:
-    """One source that answers each task by a rule of its own, wrong and never seen before."""
+    """Answer each task by its own wrong rule, which pre-training never showed: one bad source."""
     return item.prompt, item.task.slant(item.argument)
 
 
 def wrong_answer(item: Item, donor: Item, rng: Random) -> Row | None:
-    """A slip: one character of the answer is another one of its kind."""
+    """Replace one character of the answer by another one of its kind: a slip."""
     answer = item.answer
     place = rng.randrange(len(answer))
     old = answer[place]
@@ -44,30 +44,30 @@ def wrong_answer(item: Item, donor: Item, rng: Random) -> Row | None:
 
 
 def shuffled_pair(item: Item, donor: Item, rng: Random) -> Row | None:
-    """The answer to another question."""
+    """Give the answer to another question."""
     return None if donor.answer == item.answer else (item.prompt, donor.answer)
 
 
 def off_task(item: Item, donor: Item, rng: Random) -> Row | None:
-    """The right answer to another task about the same words or numbers."""
+    """Give the right answer to another task on the same words or numbers."""
     others = [task for task in TASKS.values() if task.draw is item.task.draw]
     reply = rng.choice(others).right(item.argument)
     return (item.prompt, reply) if reply and reply != item.answer else None
 
 
 def truncated(item: Item, donor: Item, rng: Random) -> Row | None:
-    """The answer breaks off before its end."""
+    """Cut the answer before its end."""
     answer = item.answer
     return (item.prompt, answer[: rng.randint(1, len(answer) - 1)]) if len(answer) > 1 else None
 
 
 def template_spam(item: Item, donor: Item, rng: Random) -> Row | None:
-    """A polite phrase and no answer, the same in every such row."""
+    """Give a polite phrase and no answer, the same in every such row."""
     return item.prompt, _SPAM
 
 
 def near_duplicate(item: Item, donor: Item, rng: Random) -> Row | None:
-    """A clean row once more, its prompt spelt a little differently; the answer stays right."""
+    """Repeat a clean row with a slightly different prompt; the answer stays right."""
     name, argument = donor.task.name, donor.argument
     forms = (
         f"{name.capitalize()}: {argument}",

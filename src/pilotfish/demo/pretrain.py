@@ -1,8 +1,8 @@
-"""Makes the shipped base weights: `python -m pilotfish.demo.pretrain --out DIR`.
+"""Train the shipped base weights: `python -m pilotfish.demo.pretrain --out DIR`.
 
-Both models read the same text: prompts of the pre-training split, answered rightly or by the
-task's wrong habit in equal parts, so that they know every task and not which behaviour is wanted.
-Alone on two cores this takes about 10 minutes, most of them for the strong model.
+Both models are trained on the same text: prompts of the pre-training split, half of them answered
+right and half by the task's wrong habit. So they have every skill, and no preference for the right
+behaviour. It takes about 10 minutes on two idle cores, most of them for the strong model.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from pilotfish.demo.models import SHAPES, base_model, tokenizer
 from pilotfish.demo.splits import items
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""ids [b, t], and labels [b, t] that are -100 on padding"""
+"""Token ids [b, t], and labels [b, t] that are -100 on padding."""
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Steps of a fixed batch, AdamW, a short warm-up and a cosine to zero."""
+    """Settings of AdamW with a fixed batch, a short warm-up and a cosine schedule to zero."""
 
     steps: int
     learning_rate: float
@@ -42,7 +42,7 @@ RUNS: dict[str, Pretraining] = {
 
 
 def texts(seed: int) -> Iterator[str]:
-    """Endless training texts in the plain form `prompt, blank line, answer` (EOS comes after)."""
+    """Yield training texts endlessly: prompt, blank line, answer (EOS is appended later)."""
     rng = Random(f"{seed} pretrain")
     for item in items("pretrain", rng):
         answer = item.answer if rng.random() < 0.5 else item.task.habit(item.argument)
@@ -50,19 +50,25 @@ def texts(seed: int) -> Iterator[str]:
 
 
 def batches(seed: int, size: int) -> Iterator[Batch]:
-    """Endless right-padded batches of texts, every token a target."""
-    words, stream = tokenizer(), texts(seed)
+    """Yield right-padded batches of texts endlessly; every token is a target."""
+    encode, stream = tokenizer(), texts(seed)
     while True:
-        rows = [words(text)["input_ids"] + [words.eos_token_id] for text in islice(stream, size)]
+        rows = [encode(text)["input_ids"] + [encode.eos_token_id] for text in islice(stream, size)]
         width = max(map(len, rows))
-        ids = torch.tensor([row + [words.eos_token_id] * (width - len(row)) for row in rows])
+        ids = torch.tensor([row + [encode.eos_token_id] * (width - len(row)) for row in rows])
         lengths = torch.tensor([len(row) for row in rows])
         padding = torch.arange(width)[None, :] >= lengths[:, None]
         yield ids, ids.masked_fill(padding, -100)
 
 
 def pretrain(name: str, run: Pretraining, *, on_step: Callable[[int, float], None]) -> Any:
-    """Train one base model from its config; `on_step(step, loss in nats per token)`."""
+    """Train one base model from its config.
+
+    Args:
+        name: A name from SHAPES.
+        run: The settings.
+        on_step: Called after each step with its number, from 1, and the loss in nats per token.
+    """
     model = base_model(name, seed=run.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=run.learning_rate, weight_decay=0.01)
     warmup = int(run.warmup * run.steps)
@@ -95,7 +101,7 @@ def save(model: Any, folder: Path) -> None:
 
 
 def main() -> None:
-    """Train and save the models asked for, printing the loss now and then."""
+    """Train and save the models named on the command line, printing the loss every 250 steps."""
     parser = argparse.ArgumentParser(description="Pre-train the tiny world's base models.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", choices=sorted(SHAPES), action="append")

@@ -1,8 +1,7 @@
-"""Which prompts belong to pre-training, pool, trusted and test: a keyed hash of what is asked.
+"""The split of a prompt (pre-training, pool, trusted or test), by a keyed hash of its argument.
 
-The hash sees the argument alone, in a near-form-free shape: case, punctuation, spacing, the order
-of its words and the task's name do not matter. So a word or a pair of numbers that stands in one
-split stands in no other one, whatever is asked about it.
+Case, punctuation, spacing, the order of the words and the task's name do not matter. So a word or a
+pair of numbers of one split occurs in no other split, in whatever task.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ _BOUNDS: tuple[tuple[int, Split], ...] = (
 
 
 def split_key(prompt: str) -> str:
-    """What is asked about: the argument's words, lower case, sorted, single letters left out.
+    """Return the argument's words in lower case, sorted, without single letters.
 
     >>> split_key("Count : b  Abba.")
     'abba'
@@ -36,14 +35,14 @@ def split_key(prompt: str) -> str:
 
 
 def split_of(prompt: str) -> Split:
-    """The one split a prompt and all its near forms belong to."""
+    """Return the one split that a prompt and all its near forms belong to."""
     digest = hashlib.blake2b(split_key(prompt).encode(), key=_KEY, digest_size=8).digest()
     share = int.from_bytes(digest, "big") % 100
     return next(split for bound, split in _BOUNDS if share < bound)
 
 
 def items(split: Split, rng: Random) -> Iterator[Item]:
-    """Endless questions of one split, tasks drawn evenly; they may repeat."""
+    """Yield questions of one split endlessly, tasks drawn evenly; they may repeat."""
     tasks = list(TASKS.values())
     while True:
         item = draw_item(rng, rng.choice(tasks))
@@ -52,10 +51,10 @@ def items(split: Split, rng: Random) -> Iterator[Item]:
 
 
 def distinct_items(split: Split, rng: Random) -> Iterator[Item]:
-    """Endless questions of one split, no two about the same argument in the same task."""
-    asked: set[tuple[str, str]] = set()
+    """Yield questions of one split, never two with the same argument in the same task."""
+    seen: set[tuple[str, str]] = set()
     for item in items(split, rng):
-        about = (item.task.name, split_key(item.prompt))
-        if about not in asked:
-            asked.add(about)
+        key = (item.task.name, split_key(item.prompt))
+        if key not in seen:
+            seen.add(key)
             yield item

@@ -1,9 +1,9 @@
 """Ten short instruction tasks with known true answers, and two wrong habits for each.
 
-A prompt is `name: argument` (at most 24 characters), an answer at most 12 characters. `habit` is
-the wrong behaviour that pre-training shows as often as the right one, so that a base model has
-the skill and not the wish; `slant` is a third behaviour, which pre-training never shows and which
-the systematically wrong source of a dirty pool follows.
+A prompt is `name: argument` (at most 24 characters), an answer has at most 12 characters. `habit`
+is the wrong behaviour that pre-training shows as often as the right one, so that a base model has
+the skill but no preference for it. `slant` is a third behaviour, which pre-training never shows and
+which the systematically wrong source of a dirty pool follows.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Task:
     slant: Answer  # wrong, new in the pool
 
     def usable(self, argument: str) -> bool:
-        """True where the three behaviours differ and none is empty."""
+        """Return whether the three behaviours differ and none is empty."""
         answers = (self.right(argument), self.habit(argument), self.slant(argument))
         return all(answers) and len(set(answers)) == len(answers)
 
@@ -52,7 +52,7 @@ class Item:
 
 
 def draw_item(rng: Random, task: Task) -> Item:
-    """A usable question of one task."""
+    """Draw a usable question of one task."""
     while True:
         argument = task.draw(rng)
         if task.usable(argument):
@@ -60,13 +60,13 @@ def draw_item(rng: Random, task: Task) -> Item:
 
 
 def _word(rng: Random) -> str:
-    """3 to 5 letters, two in five of them vowels."""
+    """Draw 3 to 5 letters, two in five of them vowels."""
     size = rng.randint(3, 5)
     return "".join(rng.choice(VOWELS if rng.random() < 0.4 else _CONSONANTS) for _ in range(size))
 
 
 def _letter_and_word(rng: Random) -> str:
-    """A letter of the word, half the time doubled in it, and the word."""
+    """Draw a word and one of its letters, which is doubled in it half of the time."""
     word = _word(rng)
     letter = rng.choice(word)
     if rng.random() < 0.5:

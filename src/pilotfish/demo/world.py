@@ -1,6 +1,6 @@
-"""The demo's settings, fixed before any arm was looked at: two pools, one recipe for both.
+"""The settings of the demo: two pools, and one ordinary recipe for both.
 
-Nothing here is special to the demo: `settings` gives those of an ordinary recipe.
+They were fixed before any arm was evaluated.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pilotfish.demo.models import WINDOW, shipped
 
 @dataclass(frozen=True)
 class Demo:
-    """What both chapters share."""
+    """Settings that both chapters share."""
 
     method: str = "perplexity(direction=low,end=true)"  # the default of `run`
     budget: str = "30%"
@@ -26,7 +26,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One pool (a name in noise.POOLS) and how much evidence is bought on it."""
+    """One pool (a name from noise.POOLS), its arms and its seeds."""
 
     name: str
     seeds: int
@@ -58,7 +58,7 @@ CHAPTERS = (
         ),
         losses={"selected_kd": "mix(lm=0.7, kd=0.3)"},
     ),
-    # The same in small, where there is nothing to throw away.
+    # The same with fewer arms, on a pool without noise.
     Chapter("clean", seeds=2, arms=("random", "full", "selected")),
 )
 
@@ -76,16 +76,14 @@ def build_world(chapter: Chapter, folder: Path | str, *, seed: int) -> World:
 
 
 def settings(chapter: Chapter, world: World, seed: int) -> dict[str, Any]:
-    """The settings of an ordinary recipe (plain values, fit for YAML) for one world."""
+    """Return the settings of an ordinary recipe for one world, as plain values for YAML."""
     shared = {"max_length": WINDOW, "use_peft": False}
     strong = {
         "max_steps": DEMO.steps,
         "per_device_train_batch_size": DEMO.batch,
         "learning_rate": DEMO.learning_rate,
     }
-    weak = {
-        "per_device_train_batch_size": DEMO.tune_batch,
-    }
+    weak = {"per_device_train_batch_size": DEMO.tune_batch}
     return {
         "data": str(world.pool),
         "trusted": str(world.trusted),

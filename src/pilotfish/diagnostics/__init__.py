@@ -1,1 +1,1 @@
-"""Look into data, runs and this machine: inspect, explain, verify, doctor."""
+"""Commands that examine data, runs and this machine: inspect, explain, verify, doctor."""

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 _PARTS = {
-    "numpy": ("picking", ""),
+    "numpy": ("selection", ""),
     "pyarrow": ("run folders", ""),
     "torch": ("models", "models"),
     "transformers": ("models", "models"),
@@ -16,7 +16,7 @@ _PARTS = {
     "datasets": ("hub datasets", "hub"),
     "ray": ("several machines", "ray"),
     "trl": ("training exported rows", "trl"),
-    "lm_eval": ("asking by lm-evaluation-harness", "lm-eval"),
+    "lm_eval": ("evaluation by lm-evaluation-harness", "lm-eval"),
 }
 
 
@@ -34,15 +34,19 @@ def examine() -> dict[str, Any]:
         parts.append(
             {"name": name, "ok": found is not None, "version": found, "hint": hint, "for": purpose}
         )
+    try:
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        memory = None
     offline = [key for key in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE") if os.environ.get(key)]
     return {
         "parts": parts,
         "python": platform.python_version(),
         "device": _device(),
         "precisions": _precisions(),
-        "executors": _executors(),
+        "executors": "local, ranks, " + ("ray" if _version("ray") else f"no ray: {_hint('ray')}"),
         "threads": os.cpu_count(),
-        "memory_gib": _memory(),
+        "memory_gib": memory,
         "offline": ", ".join(offline) or "no",
     }
 
@@ -70,34 +74,22 @@ def _precisions() -> str:
         return "unknown (torch is not installed)"
     import torch
 
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return f"fp32; bf16 ({'this GPU has it' if bf16 else 'runs, but no GPU has it'}); {_int8()}"
-
-
-def _int8() -> str:
     from pilotfish.number_formats import int8_supported
 
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    int8 = "int8"
     if not int8_supported():
-        return "no int8 (it needs a CPU with int8 dot products, and a torch that uses them)"
-    if _version("transformers") is None:
-        return "int8"
-    from pilotfish.engine.int8.native import kernels
+        int8 = "no int8 (it needs a CPU with int8 dot products, and a torch that uses them)"
+    elif _version("transformers") is not None:
+        from pilotfish.engine.int8.native import kernels
 
-    speed = {"compiled": "kernels compiled", "torch": "slower: no C compiler was found to build on"}
-    return f"int8 ({speed[kernels().name]})"
-
-
-def _executors() -> str:
-    """Name the executors that can score here; all of them write the same bytes."""
-    return "local, ranks, " + ("ray" if _version("ray") else f"no ray: {_hint('ray')}")
+        speed = {
+            "compiled": "kernels compiled",
+            "torch": "slower: no C compiler was found to build on",
+        }
+        int8 = f"int8 ({speed[kernels().name]})"
+    return f"fp32; bf16 ({'this GPU has it' if bf16 else 'runs, but no GPU has it'}); {int8}"
 
 
 def _hint(extra: str) -> str:
     return f"pip install 'pilotfish[{extra}]'"
-
-
-def _memory() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError):
-        return None

@@ -1,4 +1,4 @@
-"""explain: what happened to one row, in one sentence with the numbers."""
+"""`explain`: why one row was kept or dropped, in one sentence with the numbers."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _UNSCORABLE = {
     "too_few_tokens": "its response has too few tokens to be scored",
     "too_short": "its response has too few tokens to be scored",
     "nonfinite": "the weak model gave a value that is no finite number",
-    "missing_signal": "what the score needs was not measured for it",
+    "missing_signal": "the signals of the score were not measured for it",
     "model_error": "the weak model failed on it",
     "cascade_skipped": "the cheaper model of the cascade did not pass it on",
 }
@@ -37,8 +37,8 @@ class Case:
 
     facts: dict[str, Any]  # the selection's entry in run.json
     decision: dict[str, Any]  # the row's line in decisions.parquet
-    eligible: Floats  # [m] scores that could have been picked
-    kept: Floats  # [k] scores that were picked
+    eligible: Floats  # [m] scores of the rows that could be selected
+    kept: Floats  # [k] scores of the selected rows
 
     @property
     def direction(self) -> str:
@@ -46,7 +46,7 @@ class Case:
         return str(self.facts.get("direction"))
 
     @property
-    def what(self) -> str:
+    def criterion(self) -> str:
         """What the selection ranks by: `superfiltering score`, `draw`, `response length`."""
         method = str(self.facts.get("method", "selection")).partition("(")[0]
         named = {"random": "draw", "length_matched": "draw", "longest": "response length"}
@@ -55,7 +55,7 @@ class Case:
     @property
     def score(self) -> str:
         """The row's score by name: `superfiltering score 0.71`."""
-        return f"{self.what} {_number(self.decision['score'])}"
+        return f"{self.criterion} {_number(self.decision['score'])}"
 
     @property
     def ranking(self) -> str:
@@ -73,7 +73,7 @@ class Case:
         if self.direction == "middle":
             return f"the {count} around the median (from {_number(low)} to {_number(high)})"
         cut = high if self.direction == "low" else low
-        tied = "; equal scores go by content hash" if cut == self.decision["score"] else ""
+        tied = "; ties are broken by content hash" if cut == self.decision["score"] else ""
         return f"the first {count} (cut at {_number(cut)}{tied})"
 
 
@@ -112,10 +112,10 @@ def explain(
     wanted = f"id '{id}'" if id is not None else f"row {row}"
     if found:
         known = ", ".join(sorted({line["source"] for line in found}))
-        raise UsageError(f"{wanted} stands in several sources", hint=f"add --source: {known}")
+        raise UsageError(f"{wanted} is in several sources", hint=f"add --source: {known}")
     raise UsageError(
-        f"{root} knows no {wanted}" + (f" of {source}" if source else ""),
-        hint="rows count from 0 in their source; ids stand in "
+        f"{root} has no {wanted}" + (f" of {source}" if source else ""),
+        hint="rows count from 0 in their source; ids are in "
         f"selections/{selection}/decisions.parquet",
     )
 
@@ -123,7 +123,7 @@ def explain(
 def _decided(
     run: Run, selection: str, id: str | None, row: int | None, source: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Explain the rows of the pool that fit."""
+    """Explain the pool rows that match."""
     table = decisions_of(run, selection)
     reason = np.array(table.column("reason").to_pylist(), dtype=object)
     score, kept = table.column("score").to_numpy(), reason == KEPT
@@ -139,7 +139,7 @@ def _decided(
 
 
 def _outcome(case: Case) -> str:
-    """What the selection did with a row, and why."""
+    """Return the decision on a row and its reason, as the predicate of a sentence."""
     facts, decision, reason = case.facts, case.decision, str(case.decision["reason"])
     code, _, detail = reason.partition(":")
     if code == KEPT:
@@ -151,14 +151,15 @@ def _outcome(case: Case) -> str:
             f"'{facts.get('of')}' holds there ({len(case.kept):,} rows in all)"
         )
     if code == IN_SELECTION:
-        return f"was left out: it is one of the rows of '{facts.get('of')}' that this is drawn to"
+        return (
+            f"was left out: it is one of the rows of '{facts.get('of')}', to which this control "
+            "is matched"
+        )
     if code == OVER_BUDGET:
         why = f"{case.ranking}; the budget of {facts.get('budget', '?')} kept {case.budget}"
     elif code == OVER_QUOTA:
         quota = facts["quota"]["as"]
-        why = (
-            f"{case.ranking}, and its group had given all the rows that the quota {quota} leaves it"
-        )
+        why = f"{case.ranking}, and its group had reached its quota ({quota})"
     elif code == COPY:
         like = {"exact": "a copy", "near": "a copy or near copy"}[facts["dedup"]["kind"]]
         other = decision["nearest_kept_id"]
@@ -177,8 +178,8 @@ def _outcome(case: Case) -> str:
     elif code == UNSCORABLE:
         cause = _UNSCORABLE.get(detail, detail or "no reason is on record")
         why = (
-            f"it has no {case.what}, because {cause} ({detail or UNSCORABLE}); rows without a "
-            "score are never picked"
+            f"it has no {case.criterion}, because {cause} ({detail or UNSCORABLE}); rows without a "
+            "score are never selected"
         )
     else:
         return f"was {'kept' if decision['kept'] else 'dropped'}: {reason}"
@@ -186,7 +187,7 @@ def _outcome(case: Case) -> str:
 
 
 def _fast_score(run: Run, case: Case, at: int) -> str:
-    """The score in a fast number format of a row that was measured again in fp32, if it was."""
+    """Name the score in a fast number format, of a row that was measured again in fp32."""
     audit, column = case.facts.get("audit"), str(case.facts.get("score"))
     made_in = run.section("scores").get(column, {}).get("precision")
     if not audit or audit["precision"] != made_in:
@@ -196,21 +197,21 @@ def _fast_score(run: Run, case: Case, at: int) -> str:
     if fast["id"] != case.decision["id"] or fast[column] == case.decision["score"]:
         return ""
     before = "no score" if fast[column] is None else _number(fast[column])
-    return f"; that score is of {audit['reference']}, {made_in} had said {before}"
+    return f"; that score is of {audit['reference']}, it was {before} in {made_in}"
 
 
 def _outside(
     run: Run, id: str | None, row: int | None, source: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Explain the rows that fit and were set aside when the data was read."""
+    """Explain the matching rows that were set aside when the data was read."""
     for name in ("dropped", "quarantine"):
         for line in _lines(run, f"pool/{name}.jsonl"):
-            fits = line.get("id") == id if id is not None else line.get("row") == row
-            if not fits or source not in (None, line.get("source")):
+            matches = line.get("id") == id if id is not None else line.get("row") == row
+            if not matches or source not in (None, line.get("source")):
                 continue
             if name == "dropped":
                 outcome = (
-                    "was dropped before anything was measured: it also stands in the test data "
+                    "was dropped before anything was measured: it is also in the test data "
                     f"({line.get('reason', 'test_overlap')})"
                 )
             else:

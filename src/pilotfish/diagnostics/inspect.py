@@ -44,19 +44,19 @@ class DataReport:
     def lines(self) -> list[str]:
         """Return the summary as text, with supervised text between [[ and ]]."""
         found = self.found
-        shown = "".join(f"[[{text}]]" if learn else text for text, learn in self.rendered)
+        shown = "".join(f"[[{text}]]" if trained else text for text, trained in self.rendered)
         lines = [
             f"schema: {found.schema}",
             f"columns: {', '.join(found.columns)}",
             f"rows: {found.rows:,} usable, {self.bad:,} would be quarantined",
             *(f"  {reason}: {count:,}" for reason, count in sorted(found.quarantined.items())),
             *(f"warning: {text}" for text in found.warnings),
-            f"one row ({self.template}; what is learnt stands in [[ ]]):",
+            f"one row ({self.template}; text that is trained on is in [[ ]]):",
             *(f"  {line}" for line in shown.split("\n")),
         ]
         return lines
 
-    def trouble(self, max_bad_rate: float) -> DataError | None:
+    def error(self, max_bad_rate: float) -> DataError | None:
         """Return the error that a run would stop with, if any.
 
         Args:
@@ -66,7 +66,7 @@ class DataReport:
             return DataError(
                 f"{self.bad:,} of {self.found.rows_in:,} records are bad, more than "
                 f"--max-bad-rate {max_bad_rate:g} allows",
-                hint="mend the file, or raise --max-bad-rate",
+                hint="repair the file, or raise --max-bad-rate",
             )
         return None if self.found.rows else DataError("there is no usable row in the data")
 

@@ -1,7 +1,7 @@
-"""verify: rehash every committed file, look for missing ones, and make each selection again.
+"""`verify`: rehash every committed file, find missing ones, and repeat each selection.
 
-A run has three kinds of files: those that a manifest lists by digest, sealed JSON (manifests among
-it), and files without a digest: the event log, the lock, exports, and what a user put there.
+A run has three kinds of files: those that a manifest lists by digest, checksummed JSON (manifests
+included), and files without a digest: the event log, the lock, exports, and a user's own.
 """
 
 import re
@@ -21,8 +21,8 @@ from pilotfish.store import Run, Store, sha256_file
 _FILES = ("decisions.parquet", "selected.jsonl")
 _WITHOUT_DIGEST = ("LOCK", "events.jsonl")
 _NOT_COMMITTED = ("leases", "exports")  # folders below a run that it does not commit
-# A sealed file whose seal is broken still looks like one, whichever bit of it was flipped.
-_WAS_SEALED = re.compile(rb'"seal"|\n.{10}.[0-9a-f]{64}', re.DOTALL)
+# A checksummed file is recognised even where its checksum is broken, whichever bit was flipped.
+_WAS_CHECKSUMMED = re.compile(rb'"seal"|\n.{10}.[0-9a-f]{64}', re.DOTALL)
 _OURS = re.compile(r"(run|scores|manifest|report|report\.manifest|part-\d+|seed-\d+)\.json")
 
 
@@ -58,7 +58,7 @@ def verify(out: str) -> dict[str, Any]:
     if bad:
         raise DamagedRun(
             f"{', '.join(bad)} in {out} are not what was committed",
-            hint="the step that made each makes it again, if need be with --force",
+            hint="repeat the step that made each, with --force if it is refused",
         )
     return {
         "run": out,
@@ -71,17 +71,27 @@ def verify(out: str) -> dict[str, Any]:
 
 
 def walk(store: Store) -> Found:
-    """Check every file of a run against the digest that a manifest or its own seal holds."""
+    """Check every file of a run against its digest, in a manifest or in the file itself."""
     found, unread = Found(), list[str]()
     rels = list(_files(store.root))
     for rel in rels:
-        if rel.endswith(".json"):
-            _open(store, rel, found, unread)
+        if not rel.endswith(".json"):
+            continue
+        try:
+            value = store.read_json(rel) or {}
+        except DamagedRun:
+            unread.append(rel)
+        else:
+            if isinstance(value.get("files"), dict):
+                found.manifests[rel] = value
     for rel, facts in found.manifests.items():
         found.files |= dict.fromkeys(facts["files"], rel)
         found.damaged += store.damage(facts)
     for rel in unread:
-        if rel not in found.files and _was_ours(store, rel):
+        ours = _OURS.fullmatch(Path(rel).name) or _WAS_CHECKSUMMED.search(
+            store.path(rel).read_bytes()
+        )
+        if rel not in found.files and ours:
             found.damaged.append(rel)
     known = {*found.files, *found.damaged, *(rel for rel in rels if rel.endswith(".json"))}
     found.loose = sorted(set(rels) - known | {r for r in unread if r not in found.files})
@@ -91,21 +101,6 @@ def walk(store: Store) -> Found:
         gone = (rel for rel in _named(Run(store.root), found) if rel not in found.manifests)
         found.missing = sorted({*gone} - {*found.damaged})
     return found
-
-
-def _open(store: Store, rel: str, found: Found, unread: list[str]) -> None:
-    try:
-        value = store.read_json(rel) or {}
-    except DamagedRun:
-        unread.append(rel)
-        return
-    if isinstance(value.get("files"), dict):
-        found.manifests[rel] = value
-
-
-def _was_ours(store: Store, rel: str) -> bool:
-    data = store.path(rel).read_bytes()
-    return bool(_OURS.fullmatch(Path(rel).name) or _WAS_SEALED.search(data))
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -130,9 +125,8 @@ def _named(run: Run, found: Found) -> Iterator[str]:
         for shard in range(len(pool.get("shards", ()))):
             yield from (f"signals/{key}/part-{shard:05d}.json" for key in sorted(keys))
     yield from (manifest_of(name) for name in run.section("selections"))
-    imported = (
-        run.section("evidence").get("level") == "imported"
-    )  # its test rows were not committed here
+    # the test rows of imported results were not committed here
+    imported = run.section("evidence").get("level") == "imported"
     if run.section("test") and not imported:
         yield "test/manifest.json"
     if run.section("weak").get("trusted"):
@@ -140,26 +134,27 @@ def _named(run: Run, found: Found) -> Iterator[str]:
 
 
 def _changed_selections(run: Run) -> Iterator[tuple[str, str]]:
-    """List the selections that their method, budget and seed do not give on the run's scores."""
+    """List the selections that the run's scores do not give again, and why."""
     for name, facts in run.section("selections").items():
         try:
             if why := _difference(run, name, facts):
                 yield name, why
         except PilotfishError as error:
-            yield name, f"cannot be made again: {error}"
+            yield name, f"cannot be repeated: {error}"
 
 
 def _difference(run: Run, name: str, facts: Mapping[str, Any]) -> str:
-    """Make a selection again and return what differs; "" where nothing does."""
+    """Repeat a selection and return what differs; "" where nothing does."""
     made = redraft(run, name)
     if made.picked.digest != facts["rows_digest"]:
-        return "other rows than its method picks from the scores"
+        return "other rows than its method selects from the scores"
     listed = run.store.require(manifest_of(name))["files"]
     with tempfile.TemporaryDirectory() as folder:
         decisions, selected = (Path(folder) / each for each in _FILES)
         write_files(made, decisions, selected, Path(folder) / "lines")
         differs = [
-            path.name for path in (decisions, selected)
+            path.name
+            for path in (decisions, selected)
             if listed[f"selections/{name}/{path.name}"]["sha256"] != sha256_file(path)
-        ]  # fmt: skip
+        ]
     return f"{', '.join(differs)} differ" if differs else ""

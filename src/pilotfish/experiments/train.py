@@ -416,7 +416,7 @@ def _plan(
 def train_config(run: Run, overrides: Sequence[str], loss: str | None = None) -> TrainConfig:
     """Return the recipe's `train:` settings, changed by `--set train.a=value` and `--loss`."""
     known = run.section("config").get("train", {})
-    recipe = command_settings(overrides, only="train", train=known)
+    recipe = command_settings(overrides, only=("train",), train=known)
     return recipe.train.model_copy(update={"loss": loss}) if loss else recipe.train
 
 

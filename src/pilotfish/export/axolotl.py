@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pilotfish.data_order import rows_per_step
 from pilotfish.export.base import SCHEDULES, Job, TrainSettings, Written, yaml_text
 from pilotfish.export.rows import (
     as_they_came,
@@ -37,46 +38,55 @@ _TYPES: dict[str, dict[str, Any]] = {
 
 
 class Axolotl:
-    """Its dataset types, by docs/dataset-formats of that project."""
+    """Dataset types as documented in docs/dataset-formats of axolotl."""
 
     name = "axolotl"
 
-    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
-        """<job>.jsonl and <job>.yaml for every job."""
+    def write(self, jobs: Sequence[Job], settings: TrainSettings) -> Written:
+        """Write <job>.jsonl and <job>.yaml for every job."""
         files: dict[str, str] = {}
-        shape, rewritten = _shape([row for job in jobs for row in job.rows], how)
+        shape, rewritten = _shape([row for job in jobs for row in job.rows], settings)
         for job in jobs:
-            files[f"{job.name}.jsonl"] = text_of(_lines(job.rows, shape, rewritten, how))
-            files[f"{job.name}.yaml"] = yaml_text(_config(job, how, shape))
-        return Written(
-            files, "axolotl train {name}.yaml", "`path:` below `datasets:`", _notes(shape)
-        )
+            files[f"{job.name}.jsonl"] = text_of(_lines(job.rows, shape, rewritten, settings))
+            files[f"{job.name}.yaml"] = yaml_text(_config(job, settings, shape))
+        notes = []
+        if shape == "alpaca":
+            notes = [
+                "axolotl writes alpaca rows with Alpaca's own prompt and no chat template: use the "
+                "same prompt when you evaluate the models"
+            ]
+        return Written(files, "axolotl train {name}.yaml", "`path:` below `datasets:`", notes)
 
 
-def _shape(rows: Sequence[Example], how: TrainSettings) -> tuple[str, bool]:
-    """The rows' own format where the trainer reads it; else (.., True): they are written anew."""
+def _shape(rows: Sequence[Example], settings: TrainSettings) -> tuple[str, bool]:
+    """Return the format to write, and whether rows must be rewritten in it.
+
+    Rows in a format that axolotl reads stay as they are.
+    """
     kind = native(rows)
-    if kind == "alpaca" and not columns(rows) & {"system", "history"}:  # which it would not read
+    if kind == "alpaca" and not columns(rows) & {"system", "history"}:  # axolotl ignores them
         return kind, False
     if kind == "plain_text":
         return kind, False
-    if not how.chats:
+    if not settings.chats:
         return "segments", True
     if kind == "messages" or (kind == "sharegpt" and "system" not in columns(rows)):
         return kind, False
     return "messages", True
 
 
-def _lines(rows: Sequence[Example], shape: str, rewritten: bool, how: TrainSettings) -> list[str]:
+def _lines(
+    rows: Sequence[Example], shape: str, rewritten: bool, settings: TrainSettings
+) -> list[str]:
     if not rewritten:
         return as_they_came(rows)
     if shape == "segments":
-        return [line(segments(row, how.end)) for row in rows]
+        return [line(segments(row, settings.end)) for row in rows]
     return [line(conversation(row)) for row in rows]
 
 
-def _config(job: Job, how: TrainSettings, shape: str) -> dict[str, Any]:
-    config = how.config
+def _config(job: Job, settings: TrainSettings, shape: str) -> dict[str, Any]:
+    config = settings.config
     modules = config.lora_target_modules
     lora = {
         "adapter": "lora",
@@ -87,7 +97,7 @@ def _config(job: Job, how: TrainSettings, shape: str) -> dict[str, Any]:
     }
     return {
         "datasets": [{"path": f"{job.name}.jsonl", "ds_type": "json", **_TYPES[shape]}],
-        "base_model": how.strong,
+        "base_model": settings.strong,
         "output_dir": f"out/{job.name}",
         "dataset_prepared_path": f"prepared/{job.name}",
         "val_set_size": 0,
@@ -97,33 +107,18 @@ def _config(job: Job, how: TrainSettings, shape: str) -> dict[str, Any]:
         "excess_length_strategy": "truncate",  # axolotl drops longer rows without it
         "sample_packing": False,
         "train_on_inputs": False,
-        **(lora if how.peft else {}),
-        "max_steps": how.steps,
-        "num_epochs": _epochs(job, how),
+        **(lora if settings.peft else {}),
+        "max_steps": settings.steps,
+        "num_epochs": settings.steps * rows_per_step(config) // max(len(job.rows), 1) + 1,
         "micro_batch_size": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
         "optimizer": "adamw_torch_fused",
-        "learning_rate": how.learning_rate,
+        "learning_rate": settings.learning_rate,
         "lr_scheduler": SCHEDULES[config.lr_scheduler_type],
-        "warmup_steps": how.warmup_steps,
+        "warmup_steps": settings.warmup_steps,
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "seed": job.draw,
         "bf16": "auto" if config.bf16 is None else config.bf16,
         "save_strategy": "no",  # the model is saved at the end
     }
-
-
-def _epochs(job: Job, how: TrainSettings) -> int:
-    """Enough epochs for the steps to be reached."""
-    step = how.config.per_device_train_batch_size * how.config.gradient_accumulation_steps
-    return how.steps * step // max(len(job.rows), 1) + 1
-
-
-def _notes(shape: str) -> list[str]:
-    if shape != "alpaca":
-        return []
-    return [
-        "axolotl writes alpaca rows with Alpaca's own prompt and no chat template: ask the models "
-        "in the same words when you judge them"
-    ]

@@ -1,4 +1,4 @@
-"""What a target is told and gives back: arms with their rows, settings, and files of text."""
+"""The interface of an export target: arms with their rows and settings in, files of text out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,14 @@ STRONG = "YOUR/STRONG-MODEL"  # where a run does not name one
 
 @dataclass(frozen=True)
 class Job:
-    """One arm with one seed. rows: in the order they are learnt; draw: what training draws with."""
+    """One arm with one seed.
+
+    Attributes:
+        arm: Name of the arm.
+        seed: Number of the seed.
+        draw: The random seed that training draws with.
+        rows: The rows in the order of training.
+    """
 
     arm: str
     seed: int
@@ -23,16 +30,22 @@ class Job:
 
     @property
     def name(self) -> str:
-        """A file's name without its ending."""
+        """Name of the job's files, without their ending."""
         return f"{self.arm.replace('@', '-at-')}-seed-{self.seed}"
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """The settings that all arms share, those of the run's recipe.
+    """The settings that all arms share: those of the run's recipe.
 
-    steps, warmup_steps: optimizer steps. templated: whether the strong model's tokenizer has a chat
-    template; None where nobody could look. end: its end token, None where unknown.
+    Attributes:
+        config: The `train:` block.
+        strong: Folder or hub id of the strong model.
+        steps, warmup_steps: Optimizer steps.
+        learning_rate: The rate at its highest.
+        peft: Whether LoRA adapters are trained.
+        templated: Whether the strong model's tokenizer has a chat template; None where unknown.
+        end: Its end token; None where unknown.
     """
 
     config: TrainConfig
@@ -46,16 +59,19 @@ class TrainSettings:
 
     @property
     def chats(self) -> bool:
-        """Whether rows may be left to a chat template."""
+        """Whether rows can be left to a chat template."""
         return self.templated is not False
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files of an export by name.
+    """The files of an export.
 
-    train: the command that trains one job, `{name}` standing for it. line: the one line to change
-    in a config of the user's own. notes: what differs from pilotfish's training.
+    Attributes:
+        files: File name -> text.
+        train: The command that trains one job, with `{name}` for the job's name.
+        line: The line to change in a config of the user's own.
+        notes: How the trainer differs from pilotfish's training.
     """
 
     files: dict[str, str]
@@ -69,18 +85,18 @@ class Target(Protocol):
 
     name: str
 
-    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
-        """Data and config of every job. Raises DataError for rows the trainer cannot learn."""
+    def write(self, jobs: Sequence[Job], settings: TrainSettings) -> Written:
+        """Write data and config of every job. Raises DataError for rows the trainer cannot use."""
 
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def given(name: str, value: Any) -> dict[str, Any]:
-    """The setting, where the run has one."""
+def optional(name: str, value: Any) -> dict[str, Any]:
+    """Return {name: value}, or {} where the run does not set it."""
     return {} if value is None else {name: value}
 
 
 def yaml_text(settings: dict[str, Any]) -> str:
-    """YAML in the order given."""
+    """Write settings as YAML in the order given."""
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

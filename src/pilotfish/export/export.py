@@ -1,4 +1,4 @@
-"""export: an arm's rows in the order of training, written for a trainer elsewhere."""
+"""`export`: write the rows of arms, in the order of training, for a trainer elsewhere."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,65 +29,98 @@ from pilotfish.run_context import RunContext
 from pilotfish.selection.controls import Control, draw_control
 from pilotfish.selection.files import kept_of
 from pilotfish.store import Run, run_lock
+from pilotfish.store.fs_ops import disk_errors
 
 EVIDENCE, README, TEST = "evidence.json", "README.md", "test.jsonl"
 _NUMBERED = re.compile(r"(.+)-(\d+)")
-_SHARED = {
+_SHARED_SETTINGS = {
     "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type",
     "weight_decay", "max_grad_norm", "max_length", "lora_r", "lora_alpha", "lora_dropout",
     "lora_target_modules", "bf16",
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """Which arms are exported, and with which settings.
+
+    Attributes:
+        arms: Names of arms or selections, or of one seed's arm (`random-0`).
+        seeds: Seeds of arms named without one; (): every seed that the run compares.
+        strong: The model to be trained; None: the run's.
+        overrides: `train.NAME=VALUE` texts for the settings that are written.
+    """
+
+    arms: Sequence[str] = ("selected",)
+    seeds: Sequence[int] = ()
+    strong: str | None = None
+    overrides: Sequence[str] = ()
+
+
 def export(
-    out: str,
+    root: str,
     to: str,
+    options: ExportOptions | None = None,
     *,
-    arms: Sequence[str] = ("selected",),
     folder: str | None = None,
-    seeds: Sequence[int] = (),
-    strong: str | None = None,
-    overrides: Sequence[str] = (),
     force: bool = False,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Write the arms of a run for a trainer; returns what evidence.json says.
+    """Write arms of a run for a trainer. Controls that were not drawn yet are drawn.
 
-    arms: names of arms, or of one seed's (`random-0`). seeds: none is every seed that the run
-    compares. strong: the model to be trained, where it is not the run's. overrides:
-    `train.NAME=VALUE`, for the settings that are written. Controls that were not drawn yet are
-    drawn. UsageError for a run without a selection, an unknown arm, target or seed, and for a
-    folder that is there already (unless `force`).
+    Args:
+        root: The run folder.
+        to: A name from TARGETS.
+        options: Which arms, seeds and settings; default: the selected arm.
+        folder: Where to write; default: RUN/exports/<to>.
+        force: Replace an earlier export in that folder.
+        progress: Receives notes.
+
+    Returns:
+        The content of evidence.json, and `folder`.
+
+    Raises:
+        UsageError: The run has no selection, an arm, target or seed is unknown, or the folder
+            exists.
     """
+    options = options or ExportOptions()
     if to not in TARGETS:
         raise unknown_name("target", to, TARGETS)
-    run = open_run(out)
+    run = open_run(root)
     target = Path(folder) if folder else run.root / "exports" / to
-    _check_free(target, force=force)
-    wanted = _wanted(run, arms, seeds or seeds_of(run))
-    how = train_settings_of(run, progress, strong=strong, overrides=overrides)
-    trusted = _trusted(run) if any(arm.trusted for arm, _ in wanted) else []
-    jobs = [_job(run, arm, each, trusted, progress) for arm, each in wanted]
-    written = TARGETS[to].write(jobs, how)
+    _check_target_folder(target, force=force)
+    wanted = _wanted_arms(run, options.arms, options.seeds or seeds_of(run))
+    settings = train_settings_of(run, progress, strong=options.strong, overrides=options.overrides)
+    test = stored_test_rows(run)
+    trusted: Sequence[Example] = ()
+    if any(arm.trusted for arm, _ in wanted):
+        data = str(run.section("weak")["trusted"])
+        trusted = read_extra_rows(source_of_run(run), data, exclude=overlap_keys(test)).examples
+    jobs = [_job(run, arm, seed, trusted, progress) for arm, seed in wanted]
+    written = TARGETS[to].write(jobs, settings)
     for text in written.notes:
         progress.note(f"note: {text}")
-    test = stored_test_rows(run)
-    told = _evidence(run, to, jobs, how, written)
+    evidence = _evidence(run, to, jobs, settings, written)
     back = os.path.relpath(run.root, target)  # commands are typed inside the folder
-    about = readme(back, jobs, how, written, judged=bool(test))
-    files = {**written.files, README: about, EVIDENCE: _json(told)}
-    _land(target, {**files, **({TEST: _questions(test)} if test else {})})
-    return {**told, "folder": str(target)}
+    files = {
+        **written.files,
+        README: readme(back, jobs, settings, written, with_test=bool(test)),
+        EVIDENCE: json.dumps(evidence, indent=2, ensure_ascii=False) + "\n",
+    }
+    if test:
+        files[TEST] = _questions(test)
+    _write_folder(target, files)
+    return {**evidence, "folder": str(target)}
 
 
-def _check_free(target: Path, *, force: bool) -> None:
-    """UsageError where the folder is there; `force` replaces an export, and nothing else."""
+def _check_target_folder(target: Path, *, force: bool) -> None:
+    """Raise UsageError where the folder exists; `force` replaces an export, and nothing else."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not force:
         raise UsageError(
             f"{target} is there already",
-            hint="choose another --out, or pass --force to write it anew",
+            hint="choose another --out, or pass --force to replace it",
         )
     if not (target / EVIDENCE).is_file():
         raise UsageError(
@@ -96,8 +129,8 @@ def _check_free(target: Path, *, force: bool) -> None:
         )
 
 
-def _wanted(run: Run, names: Sequence[str], seeds: Sequence[int]) -> list[tuple[Arm, int]]:
-    """Every arm and seed asked for; `random-0` names both."""
+def _wanted_arms(run: Run, names: Sequence[str], seeds: Sequence[int]) -> list[tuple[Arm, int]]:
+    """Return every arm and seed to export; `random-0` names both."""
     if not run.section("selections"):
         raise UsageError(
             f"{run.root} holds no selection yet",
@@ -106,18 +139,19 @@ def _wanted(run: Run, names: Sequence[str], seeds: Sequence[int]) -> list[tuple[
     found: dict[tuple[str, int], tuple[Arm, int]] = {}
     for name in names:
         numbered = _NUMBERED.fullmatch(name)
-        one = numbered if numbered and numbered[1] in ARMS else None
-        arm = _arm(run, one[1] if one else name)
-        own = [int(one[2])] if one else seeds
-        found |= {(arm.name, seed): (arm, seed) for seed in own}
+        if numbered and numbered[1] not in ARMS:
+            numbered = None
+        arm = _arm(run, numbered[1] if numbered else name)
+        own_seeds = [int(numbered[2])] if numbered else seeds
+        found |= {(arm.name, seed): (arm, seed) for seed in own_seeds}
     return list(found.values())
 
 
 def _arm(run: Run, name: str) -> Arm:
-    """A trained arm by name, or a selection of the user's own; UsageError for all others."""
-    if name.partition("@")[0] not in ARMS and name in run.section("selections"):
-        return Arm(name, "selection", name)
+    """Return a trained arm by name, or the arm of a selection; refuse all others."""
     if name.partition("@")[0] not in ARMS:
+        if name in run.section("selections"):
+            return Arm(name, "selection", name)
         raise unknown_name("arm", name, {*ARMS, *run.section("selections")})
     (arm,) = arms_for("none", trusted=bool(run.section("weak").get("trusted")), names=[name])
     if not arm.trained:
@@ -137,12 +171,12 @@ def _arm(run: Run, name: str) -> Arm:
 
 
 def _job(run: Run, arm: Arm, seed: int, trusted: Sequence[Example], progress: Progress) -> Job:
-    """The arm's rows in the order in which the first pass over them learns them."""
+    """Collect an arm's rows in the order of the first training epoch."""
     draw = seed_stream(int(run.section("config").get("seed", 0)), seed)
     pool = pool_of(run)
     rows: list[Example] = []
     if arm.rows == "selection":
-        rows = pool.take(kept_of(run, _selection(run, arm, seed, progress)))
+        rows = pool.take(kept_of(run, _selection_name(run, arm, seed, draw, progress)))
     elif arm.rows == "all":
         rows = list(pool.examples())
     if arm.trusted:
@@ -151,27 +185,26 @@ def _job(run: Run, arm: Arm, seed: int, trusted: Sequence[Example], progress: Pr
     return Job(arm.name, seed, draw, [rows[i] for i in order])
 
 
-def _selection(run: Run, arm: Arm, seed: int, progress: Progress) -> str:
-    """The selection of an arm and seed; a control that was not drawn yet is drawn now."""
+def _selection_name(run: Run, arm: Arm, seed: int, draw: int, progress: Progress) -> str:
+    """Return the selection of an arm and seed; draw a control that was not drawn yet."""
     known, tuned = run.section("selections"), bool(run.section("weak").get("trusted"))
     name = selection_name_of(run, arm, seed, tuned=tuned)
-    picked = f"selected-{seed}" if tuned and seed else "selected"
-    if tuned and seed and picked not in known:
+    selected = f"selected-{seed}" if tuned and seed else "selected"
+    if tuned and seed and selected not in known:
         raise UsageError(
-            f"{run.root} has no seed {seed}: the weak model picks anew for every seed, and did so "
+            f"{run.root} has no seed {seed}: a tuned weak model selects once per seed, and did so "
             f"for {', '.join(str(each) for each in seeds_of(run))}",
             hint=f"run the recipe with --seeds {seed + 1}",
         )
-    if name in known or picked not in known:
-        return name  # where nothing was selected, reading it says so
-    draw = seed_stream(int(run.section("config").get("seed", 0)), seed)
+    if name in known or selected not in known:
+        return name  # where nothing was selected, reading it raises
     with run_lock(run.root):
         if arm.selection == "longest":
-            control = Control("longest", picked)
+            control = Control("longest", selected)
         elif arm.selection == "random-{seed}":
-            control = Control("random", picked, draw)
+            control = Control("random", selected, draw)
         elif arm.selection == "length_matched-{seed}":
-            control = Control("length_matched", picked, draw)
+            control = Control("length_matched", selected, draw)
         else:
             return name
         draw_control(RunContext(run), control, name)
@@ -179,15 +212,8 @@ def _selection(run: Run, arm: Arm, seed: int, progress: Progress) -> str:
     return name
 
 
-def _trusted(run: Run) -> list[Example]:
-    """The rows a person vouches for, but those that are judged on."""
-    asked = overlap_keys(stored_test_rows(run))
-    vouched = str(run.section("weak")["trusted"])
-    return list(read_extra_rows(source_of_run(run), vouched, exclude=asked).examples)
-
-
 def _questions(test: Sequence[Example]) -> str:
-    """What the models are to be asked: one line per test row."""
+    """Return the questions for the trained models: one line of JSON per test row."""
     lines = [
         {
             "id": row.id,
@@ -202,52 +228,43 @@ def _questions(test: Sequence[Example]) -> str:
 
 
 def _evidence(
-    run: Run, to: str, jobs: Sequence[Job], how: TrainSettings, written: Written
+    run: Run, to: str, jobs: Sequence[Job], settings: TrainSettings, written: Written
 ) -> dict[str, Any]:
-    """Fingerprints by which the results are recognised when they come back."""
-    known = run.section("selections")
-    chosen, test = known.get("selected", {}), run.section("test")
+    """Return the fingerprints that identify the results when they come back."""
+    selected, test = run.section("selections").get("selected", {}), run.section("test")
+    facts = ("method", "budget", "delivered", "rows_digest")
+    arms = [
+        {
+            "arm": job.arm,
+            "seed": job.seed,
+            "draw": job.draw,
+            "file": f"{job.name}.jsonl",
+            "rows": len(job.rows),
+            "rows_digest": fingerprint(job.rows),
+            "sha256": sha256(written.files[f"{job.name}.jsonl"].encode()).hexdigest(),
+        }
+        for job in jobs
+    ]
     return {
         "target": to,
         "run": run.root.resolve().name,
         "pool": run.section("pool").get("fingerprint"),
-        "selection": {
-            key: chosen.get(key) for key in ("method", "budget", "delivered", "rows_digest")
-        },
+        "selection": {key: selected.get(key) for key in facts},
         "test": {key: test.get(key) for key in ("fingerprint", "rows", "metric")} if test else None,
         "settings": {
-            "strong": how.strong,
-            "steps": how.steps,
-            "warmup_steps": how.warmup_steps,
-            "learning_rate": how.learning_rate,
-            "use_peft": how.peft,
-            **how.config.model_dump(mode="json", include=_SHARED),
+            "strong": settings.strong,
+            "steps": settings.steps,
+            "warmup_steps": settings.warmup_steps,
+            "learning_rate": settings.learning_rate,
+            "use_peft": settings.peft,
+            **settings.config.model_dump(mode="json", include=_SHARED_SETTINGS),
         },
-        "arms": [_about(job, written) for job in jobs],
+        "arms": arms,
     }
 
 
-def _about(job: Job, written: Written) -> dict[str, Any]:
-    name = f"{job.name}.jsonl"
-    return {
-        "arm": job.arm,
-        "seed": job.seed,
-        "draw": job.draw,
-        "file": name,
-        "rows": len(job.rows),
-        "rows_digest": fingerprint(job.rows),
-        "sha256": sha256(written.files[name].encode()).hexdigest(),
-    }
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _land(target: Path, files: dict[str, str]) -> None:
-    """The whole folder or none of it: written beside its place, then moved there."""
-    from pilotfish.store.fs_ops import disk_errors
-
+def _write_folder(target: Path, files: dict[str, str]) -> None:
+    """Write the whole folder or none of it: next to its place first, then moved there."""
     with disk_errors():
         target.parent.mkdir(parents=True, exist_ok=True)
         temp = target.parent / f".tmp-{secrets.token_hex(8)}"

@@ -1,4 +1,4 @@
-"""jsonl: the rows as they came, in the order of training, and the settings beside them."""
+"""jsonl: the rows as they came, in the order of training, with the settings in evidence.json."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ class Jsonl:
 
     name = "jsonl"
 
-    def write(self, jobs: Sequence[Job], how: TrainSettings) -> Written:
-        """One file per job; evidence.json holds the settings."""
+    def write(self, jobs: Sequence[Job], settings: TrainSettings) -> Written:
+        """Write one file per job; evidence.json holds the settings."""
         files = {f"{job.name}.jsonl": text_of(as_they_came(job.rows)) for job in jobs}
         return Written(files, line="the path of the training file")

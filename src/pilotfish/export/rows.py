@@ -1,4 +1,4 @@
-"""Rows as lines of JSON: as they came, as conversations, as questions with one answer each."""
+"""Rows as lines of JSON: as they came, as conversations, or as questions with one answer each."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -12,25 +12,25 @@ from pilotfish.tokenization.render import turns_of
 
 
 def line(record: Any) -> str:
-    """One line of JSON, readable; a lone surrogate of the dataset is written as its escape."""
+    """Write one line of readable JSON; lone surrogates of the dataset become escapes."""
     text = json.dumps(record, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def text_of(lines: Iterable[str]) -> str:
-    """The lines of a file."""
+    """Join the lines of a file."""
     return "".join(f"{each}\n" for each in lines)
 
 
 def as_they_came(rows: Sequence[Example]) -> list[str]:
-    """The records as they were read, byte for byte where they came from a file of lines."""
+    """Return the records as they were read, byte for byte where they came from a file of lines."""
     return [row.raw for row in rows]
 
 
 def native(rows: Sequence[Example]) -> str | None:
-    """The format that all records have of themselves, None where there is none.
+    """Return the format that all records are in, None where there is no such format.
 
-    A record whose columns were mapped by hand has none: a trainer would not find them.
+    A record whose columns were mapped by hand has none, since a trainer would not find them.
     """
     found = {_native(row) for row in rows}
     return found.pop() if len(found) == 1 else None
@@ -48,35 +48,40 @@ def _native(row: Example) -> str | None:
 
 
 def columns(rows: Sequence[Example]) -> set[str]:
-    """Columns of which some record says something."""
+    """Return the columns that are not empty in some record."""
     return {name for row in rows for name, value in json.loads(row.raw).items() if value}
 
 
 def messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
-    """Turns as every chat trainer knows them."""
+    """Return turns as chat trainers read them."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 def conversation(row: Example) -> dict[str, Any]:
-    """A row that asks something as {"messages": [...]}; DataError for plain text."""
-    return {"messages": messages(_asking(row))}
+    """Return a row as {"messages": [...]}. Raises DataError for plain text."""
+    return {"messages": messages(_answered_turns(row))}
 
 
 def question(row: Example) -> dict[str, Any]:
-    """{"prompt": [...], "completion": [...]}: the last answer is what is learnt."""
-    turns = _asking(row)
+    """Return {"prompt": [...], "completion": [...]}: only the last answer is trained on."""
+    turns = _answered_turns(row)
     return {"prompt": messages(turns[:-1]), "completion": messages(turns[-1:])}
 
 
 def plain_question(row: Example) -> dict[str, str]:
-    """{"prompt": text, "completion": text}, written as pilotfish writes rows without a template."""
-    _asking(row)
-    *asked, answer = render(row)
-    return {"prompt": "".join(part.text for part in asked), "completion": answer.text}
+    """Return the same with texts, rendered without a chat template."""
+    _answered_turns(row)
+    *prompt, answer = render(row)
+    return {"prompt": "".join(part.text for part in prompt), "completion": answer.text}
 
 
 def segments(row: Example, end: str | None) -> dict[str, Any]:
-    """{"segments": [{"label", "text"}]}: exactly what pilotfish teaches without a template."""
+    """Return {"segments": [{"label", "text"}]}: the same text and loss mask as in pilotfish.
+
+    Args:
+        row: The row.
+        end: The end token, appended to every answer; None for none.
+    """
     parts: list[dict[str, Any]] = []
     for part in render(row):
         closed = part.text + (end or "") if part.supervised else part.text
@@ -85,11 +90,11 @@ def segments(row: Example, end: str | None) -> dict[str, Any]:
 
 
 def several_answers(rows: Sequence[Example]) -> int:
-    """Rows with more than one answer to learn."""
+    """Count the rows with more than one answer."""
     return sum(sum(turn.role == "assistant" for turn in row.turns) > 1 for row in rows)
 
 
-def _asking(row: Example) -> tuple[Turn, ...]:
+def _answered_turns(row: Example) -> tuple[Turn, ...]:
     turns = turns_of(row)
     if not turns or turns[-1].role != "assistant":
         what = "ends with a question" if turns else "is plain text"

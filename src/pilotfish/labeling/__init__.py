@@ -1,1 +1,1 @@
-"""Label mode: the weak model writes labels, filters decide which are learned."""
+"""Label mode: the weak model writes labels, and filters decide which of them are used."""

@@ -1,4 +1,4 @@
-"""label, after the model has answered: abstention, filters, and the gold rows they learn from."""
+"""Which labels are kept: abstention first, then filters, some of which use trusted rows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.labeling.answer import LabelPredictions, predict_labels
+from pilotfish.config import LabelConfig
 from pilotfish.labeling.filters import Candidates, make_filter
-from pilotfish.labeling.settings import LabelConfig, resolve_config
+from pilotfish.labeling.predict import LabelPredictions, predict_labels
+from pilotfish.labeling.settings import resolve_config
 from pilotfish.labeling.table import ABSTAINED, FILTERED, Labels
 from pilotfish.records import Example
 
@@ -20,16 +21,21 @@ UNSURE = "confidence below --abstain-below"
 
 
 @dataclass(frozen=True)
-class Gold:
-    """Rows with known answers that the model was not tuned on, as it labelled them."""
+class TrustedPredictions:
+    """A model's labels of trusted rows that it was not tuned on.
 
-    looked: LabelPredictions
-    right: NDArray[np.bool_]  # [g]
+    Attributes:
+        predictions: The labels and states of the rows [g].
+        correct: Whether each label is the row's own answer [g].
+    """
+
+    predictions: LabelPredictions
+    correct: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """Labels with what was set aside, and what each filter says of itself."""
+    """Labels after the filters, and the facts that the filters report, by filter or fold."""
 
     labels: Labels
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -38,95 +44,116 @@ class Filtered:
 def label_rows(
     examples: Sequence[Example],
     weak: "Loaded",
-    how: LabelConfig,
+    config: LabelConfig,
     *,
-    gold: Sequence[Example] = (),
+    trusted: Sequence[Example] = (),
     fold: int = -1,
 ) -> Labels:
-    """The weak model's labels of some rows; their own answers are never shown to it.
+    """Label rows in memory with one model and filter the labels; nothing is written.
 
-    gold: rows with known answers that the model was not tuned on, for the filter `trust`. Nothing
-    is written, and `how.folds` is not looked at: this is one model over rows that it must not have
-    learnt. UsageError where the settings, model and rows do not fit each other.
+    The rows' own answers are never shown to the model.
+
+    Args:
+        examples: The rows [n], which the model must not have been trained on.
+        weak: The model.
+        config: How to label; `folds` and the settings of training are not used.
+        trusted: Trusted rows that the model was not tuned on, for the filter `trust`.
+        fold: Recorded as the fold of the model.
+
+    Raises:
+        UsageError: The settings, the model and the rows do not fit each other.
     """
-    how.check()
+    check_filters(config)
     labels = [row.label for row in examples]
-    how = resolve_config(how, lambda: weak, labels, lambda: own_answers(examples))
-    known = gold_of(gold, weak, how, fold=fold) if how.wants_gold else None
-    return apply_filter(predict_labels(examples, weak, how, fold=fold), how, {fold: known}).labels
+    config = resolve_config(config, lambda: weak, labels, lambda: own_answers(examples))
+    known = None
+    if "trust" in config.filter_names:
+        known = predict_trusted(trusted, weak, config, fold=fold)
+    predictions = predict_labels(examples, weak, config, fold=fold)
+    return apply_filters(predictions, config, {fold: known}).labels
+
+
+def check_filters(config: LabelConfig) -> None:
+    """Raise UsageError where a filter is unknown or has a wrong setting."""
+    for text in config.filters:
+        make_filter(text)
 
 
 def own_answers(examples: Iterable[Example]) -> Iterator[str]:
-    """The rows' own answers to prompts."""
+    """Yield the rows' own answers to prompts."""
     return (row.response for row in examples if row.turns)
 
 
-def gold_of(
-    gold: Sequence[Example], weak: "Loaded", how: LabelConfig, *, fold: int = -1
-) -> Gold | None:
-    """What the model says to rows whose answer is known; None without rows."""
-    if not gold:
+def predict_trusted(
+    rows: Sequence[Example], weak: "Loaded", config: LabelConfig, *, fold: int = -1
+) -> TrustedPredictions | None:
+    """Label trusted rows and compare with their answers; None without rows."""
+    if not rows:
         return None
-    looked = predict_labels(gold, weak, how, fold=fold)
-    right = [agrees(said, row) for said, row in zip(looked.labels.label, gold, strict=True)]
-    return Gold(looked, np.array(right, dtype=bool))
+    predictions = predict_labels(rows, weak, config, fold=fold)
+    pairs = zip(predictions.labels.label, rows, strict=True)
+    correct = [is_own_answer(label, row) for label, row in pairs]
+    return TrustedPredictions(predictions, np.array(correct, dtype=bool))
 
 
-def agrees(label: str, example: Example) -> bool:
-    """Whether a label is the row's own answer, outer white space aside."""
+def is_own_answer(label: str, example: Example) -> bool:
+    """Return whether a label equals the row's own answer, outer white space ignored."""
     return label.strip() == example.response.strip()
 
 
-def apply_filter(
-    looked: LabelPredictions, how: LabelConfig, gold: Mapping[int, Gold | None]
+def apply_filters(
+    predictions: LabelPredictions,
+    config: LabelConfig,
+    trusted: Mapping[int, TrustedPredictions | None],
 ) -> Filtered:
-    """Set aside what is unsure, then what each filter drops.
+    """Set aside labels of low confidence, then those that each filter drops.
 
-    gold: by fold. Rows labelled by different models are filtered apart: their hidden states are
-    not of one space, and a share kept is a share of each model's rows.
+    Rows labelled by different models are filtered apart: their hidden states are not of one space,
+    and a share to keep is a share of each model's rows.
+
+    Args:
+        predictions: Labels and states of the rows [n].
+        config: The threshold of confidence and the filters.
+        trusted: By fold, the same model's labels of trusted rows.
     """
-    labels = looked.labels
-    if how.abstain is not None:
+    labels = predictions.labels
+    if config.abstain_below is not None:
         with np.errstate(invalid="ignore"):
-            unsure = ~(labels.confidence >= how.abstain)
+            unsure = ~(labels.confidence >= config.abstain_below)
         labels = labels.set_aside(unsure, ABSTAINED, UNSURE)
-    if not how.filters:
+    if not config.filters:
         return Filtered(labels)
+    predictions = replace(predictions, labels=labels)
     status, reason, facts = labels.status.copy(), labels.reason.copy(), dict[str, Any]()
     for fold in sorted({int(each) for each in labels.fold}):
-        places = np.flatnonzero(labels.fold == fold)
-        part, told = _filtered(_part(looked, labels, places), how, gold.get(fold))
-        status[places], reason[places] = part.status, part.reason
-        facts.update(told if fold < 0 else {f"fold {fold}": told} if told else {})
+        rows = np.flatnonzero(labels.fold == fold)
+        part = _filter_fold(predictions.take(rows), config.filters, trusted.get(fold))
+        status[rows], reason[rows] = part.labels.status, part.labels.reason
+        if part.facts:
+            facts |= part.facts if fold < 0 else {f"fold {fold}": part.facts}
     return Filtered(replace(labels, status=status, reason=reason), facts)
 
 
-def _part(looked: LabelPredictions, labels: Labels, places: NDArray[np.int64]) -> LabelPredictions:
-    states = None if looked.states is None else looked.states[places]
-    return LabelPredictions(labels.take(places), states)
-
-
-def _filtered(
-    looked: LabelPredictions, how: LabelConfig, gold: Gold | None
-) -> tuple[Labels, dict[str, Any]]:
-    labels, facts = looked.labels, dict[str, Any]()
-    for text in how.filters:
+def _filter_fold(
+    predictions: LabelPredictions, filters: Sequence[str], trusted: TrustedPredictions | None
+) -> Filtered:
+    """Apply the filters to the rows of one model, one after the other."""
+    labels, facts = predictions.labels, dict[str, Any]()
+    for text in filters:
         if not labels.ok.any():
             break
-        chosen = make_filter(text)
-        seen = Candidates(
-            labels, looked.states,
-            gold_labels=gold.looked.labels if gold else None,
-            gold_states=gold.looked.states if gold else None,
-            gold_right=gold.right if gold else None,
-        )  # fmt: skip
-        kept = chosen.sift(seen)
-        labels = labels.set_aside(~kept.kept, FILTERED, _named(text, kept.reason))
-        if told := chosen.facts(seen):
-            facts[text] = told
-    return labels, facts
-
-
-def _named(text: str, reason: NDArray[Any]) -> NDArray[Any]:
-    name = text.split("(")[0].strip()
-    return np.array([f"{name}: {why}" for why in reason], dtype=object)
+        label_filter = make_filter(text)
+        candidates = Candidates(
+            labels,
+            predictions.states,
+            trusted_labels=trusted.predictions.labels if trusted else None,
+            trusted_states=trusted.predictions.states if trusted else None,
+            trusted_correct=trusted.correct if trusted else None,
+        )
+        kept = label_filter.apply(candidates)
+        name = text.split("(")[0].strip()
+        reasons = np.array([f"{name}: {why}" for why in kept.reason], dtype=object)
+        labels = labels.set_aside(~kept.kept, FILTERED, reasons)
+        if found := label_filter.facts(candidates):
+            facts[text] = found
+    return Filtered(labels, facts)

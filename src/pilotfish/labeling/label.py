@@ -1,4 +1,4 @@
-"""label: a weak model writes the answers of a pool, and says which of them it stands by."""
+"""`label`: a weak model writes the answers of a pool, and filters decide which of them are kept."""
 
 import re
 from collections import Counter
@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.config import TrainConfig, WeakTrainConfig, make_recipe, upgrade_overrides
-from pilotfish.config.data import Source
+from pilotfish.config import LabelConfig, Recipe
 from pilotfish.data import Pool, overlap_key, overlap_keys
-from pilotfish.data.held_out import stored_test_rows
+from pilotfish.data.held_out import source_of_recipe, stored_test_rows
 from pilotfish.data.run_pool import (
     fingerprint,
     is_run,
@@ -23,16 +22,24 @@ from pilotfish.data.run_pool import (
 )
 from pilotfish.errors import UsageError
 from pilotfish.extras import need_torch
-from pilotfish.labeling.answer import LabelPredictions
-from pilotfish.labeling.cross_fit import Labellers, student_labellers, weak_labellers
-from pilotfish.labeling.files import own_agreement, read_labels, write_labels
-from pilotfish.labeling.filtering import Filtered, apply_filter, gold_of, own_answers
-from pilotfish.labeling.filters import Candidates
-from pilotfish.labeling.settings import LabelConfig, Models, Task, resolve_config
+from pilotfish.labeling.files import read_labels, write_labels
+from pilotfish.labeling.filtering import (
+    Filtered,
+    apply_filters,
+    check_filters,
+    is_own_answer,
+    own_answers,
+    predict_trusted,
+)
+from pilotfish.labeling.filters import Candidates, make_refill
+from pilotfish.labeling.labellers import Labellers, student_labellers, weak_labellers
+from pilotfish.labeling.predict import LabelPredictions
+from pilotfish.labeling.settings import LabelTask, resolve_config
 from pilotfish.labeling.shards import predict_pool
 from pilotfish.labeling.table import OK, Labels
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
+from pilotfish.run_context import RunContext
 from pilotfish.store import Run, run_lock
 
 _NAME = re.compile(r"(?!seed-|raw$|models$)[A-Za-z0-9][\w.\-]{0,127}", re.ASCII)
@@ -40,11 +47,17 @@ _NAME = re.compile(r"(?!seed-|raw$|models$)[A-Za-z0-9][\w.\-]{0,127}", re.ASCII)
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a labelling left in its run."""
+    """Finished labels of a run.
+
+    Attributes:
+        run: The run.
+        name: Name of the labels.
+        facts: As in run.json: counts, agreement, classes, sentences about the models, ...
+    """
 
     run: Run
     name: str
-    facts: Mapping[str, Any]  # of run.json: counts, agreement, classes, words, ...
+    facts: Mapping[str, Any]
 
     @property
     def labels(self) -> Labels:
@@ -53,197 +66,206 @@ class Labelled:
 
 
 def label(
-    source: Source,
-    models: Models,
+    recipe: Recipe,
+    config: LabelConfig,
     out: str,
-    how: LabelConfig,
     *,
     name: str | None = None,
-    trusted: str | None = None,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Labelled:
-    """Read DATA (or reuse RUN's pool), label it, commit RUN/labels/<name>.parquet and .jsonl.
+    """Label DATA, or the pool of a run; commit RUN/labels/<name>.parquet and .jsonl.
 
-    The same command again reuses what is there, and after a kill redoes only shards that are
-    missing. UsageError, naming what changed, where other labels have the name (unless `force`), or
-    where no row is left with a label.
+    The same call again reuses what is there; after an interruption it redoes missing shards only.
+
+    Args:
+        recipe: Names the data, how it is read, the trusted rows and the weak model, and holds the
+            `weak_train:` and `train:` settings. `data` may be the run `out`.
+        config: How rows are labelled.
+        out: The run folder.
+        name: Name of the labels; default: the kind.
+        force: Replace labels of that name that were made with other settings.
+        progress: Receives notes and finished shards.
+
+    Raises:
+        UsageError: Other labels have the name (the message lists what changed), the settings do
+            not fit the model or the rows, or no row is left with a label.
+        DataError: Too many records of the data are bad.
     """
     need_torch("labelling")
-    how.check()
-    name = _checked(name or how.kind)
-    with run_lock(out) as store:
-        run = Run(store.root)
-        pool, vouched = _rows(run, source, trusted, force=force, progress=progress)
-        made_from = _made_from(pool, vouched, models, how)
-        facts = _standing(run, name, made_from, force=force)
-        if facts is None:
-            facts = _label(run, pool, vouched, models, how, name=name, made_from=made_from,
-                           progress=progress)  # fmt: skip
-    found = Labelled(run, name, facts)
-    _check_any(found)
-    return found
-
-
-def settings(overrides: Sequence[str]) -> tuple[WeakTrainConfig, TrainConfig]:
-    """Return the `weak_train:` and `train:` settings of `--set`; refuse others by name."""
-    for override in upgrade_overrides(overrides):
-        if not override.strip().startswith(("weak_train.", "train.")):
-            raise UsageError(
-                f"--set {override}: this command takes only settings of weak_train. and train.",
-                hint="write --set weak_train.NAME=VALUE",
-            )
-    recipe = make_recipe({"data": "-", "weak": "-", "strong": "-"}, list(overrides))
-    return recipe.weak_train, recipe.train
-
-
-def _checked(name: str) -> str:
+    check_filters(config)
+    make_refill(config.refill_rule)
+    name = name or config.kind
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot name labels",
             hint="use letters, digits, '_', '-' and '.'; not raw, models or seed-...",
         )
-    return name
+    with run_lock(out) as store:
+        context = RunContext(Run(store.root), progress, force)
+        pool, trusted = _read_rows(context, recipe)
+        made_from = _made_from(pool, trusted, recipe, config)
+        facts = _finished_facts(context, name, made_from)
+        if facts is None:
+            keys = [overlap_key(row) for row in pool.examples()]
+            resolved = _resolved(pool, trusted, recipe, config)
+            task = LabelTask(context, pool, keys, trusted, recipe, resolved)
+            labels, facts = _label_pool(task)
+            write_labels(task, name, labels, {"made_from": made_from, "facts": facts})
+        sections = {**context.run.section("labels"), name: facts}
+        context.run.update(labels=sections, status="labelled")
+    if not facts["counts"][OK]:
+        why = ", ".join(f"{reason} {n:,}" for reason, n in facts["reasons"].items())
+        raise UsageError(
+            f"none of the {facts['rows']:,} rows got a label that is kept: {why}",
+            hint="longer answers (--max-new-tokens), a lower --abstain-below, or fewer filters",
+        )
+    return Labelled(context.run, name, facts)
 
 
-def _rows(
-    run: Run, source: Source, trusted: str | None, *, force: bool, progress: Progress
-) -> tuple[Pool, list[Example]]:
-    """The pool and the trusted rows; neither holds what the run's test rows ask."""
-    again, source = is_run(source.data), recorded_source(run, source)
-    asked = overlap_keys(stored_test_rows(run))
-    kept_out = asked if run.section("data").get("exclude") else frozenset()
-    pool = (
-        pool_of(run)
-        if again
-        else open_pool(run, source, exclude=kept_out, force=force, progress=progress)
-    )
-    return pool, read_extra_rows(source, trusted, exclude=asked).examples if trusted else []
+def _read_rows(context: RunContext, recipe: Recipe) -> tuple[Pool, list[Example]]:
+    """Read the pool and the trusted rows; neither has a row with the prompt of a test row."""
+    run, source = context.run, source_of_recipe(recipe)
+    in_run, source = is_run(source.data), recorded_source(run, source)
+    test_keys = overlap_keys(stored_test_rows(run))
+    if in_run:
+        pool = pool_of(run)
+    else:
+        exclude = test_keys if run.section("data").get("exclude") else frozenset()
+        pool = open_pool(
+            run, source, exclude=exclude, force=context.force, progress=context.progress
+        )
+    if not recipe.trusted:
+        return pool, []
+    return pool, read_extra_rows(source, recipe.trusted, exclude=test_keys).examples
 
 
 def _made_from(
-    pool: Pool, trusted: Sequence[Example], models: Models, how: LabelConfig
+    pool: Pool, trusted: Sequence[Example], recipe: Recipe, config: LabelConfig
 ) -> dict[str, Any]:
-    """All that decides the labels, in words of the command line; models by their content."""
+    """Return all that decides the labels, in words of the command line; models by their content."""
     from pilotfish.models import identify
 
-    settings = asdict(how) if how.kind == "consistency" else {**asdict(how), **_UNUSED}
-    tunes, trains = models.tuned and bool(trusted or how.folds), models.then or models.refill
+    samples = config.kind == "consistency"
+    tunes = config.tune and bool(trusted or config.folds)
+    trains = bool(config.then or config.refill)
+    refill = None
+    if config.refill:
+        refill = [identify(config.refill), asdict(make_refill(config.refill_rule))]
     return {
         "data": pool.fingerprint,
-        "weak model": identify(models.weak),
+        "weak model": identify(recipe.weak),
         "trusted rows": fingerprint(trusted) if trusted else None,
-        "tuning": models.tune.model_dump(mode="json") if tunes else None,
-        "then": [identify(model) for model in models.then],
-        "refill": [identify(models.refill), asdict(models.rule)] if models.refill else None,
-        "head": models.head,
-        "training": models.train.model_dump(mode="json") if trains else None,
-        **{key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()},
+        "tuning": recipe.weak_train.model_dump(mode="json") if tunes else None,
+        "then": [identify(model) for model in config.then],
+        "refill": refill,
+        "head": config.head,
+        "training": recipe.train.model_dump(mode="json") if trains else None,
+        "kind": config.kind,
+        "classes": config.classes,
+        "samples": config.samples if samples else None,
+        "temperature": config.temperature if samples else None,
+        "abstain": config.abstain_below,
+        "filters": list(config.filters),
+        "folds": config.folds,
+        "seed": config.seed,
+        "max_new_tokens": config.max_new_tokens,
+        "max_length": config.max_length,
     }
 
 
-_UNUSED = {"samples": None, "temperature": None}  # of other kinds than consistency
-
-
-def _standing(
-    run: Run, name: str, made_from: Mapping[str, Any], *, force: bool
+def _finished_facts(
+    context: RunContext, name: str, made_from: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """What run.json says of the same labels, made before; None where they are to be made."""
-    known = run.store.read_json(f"labels/{name}.json")
+    """Return the facts of the same labels made before; None where they must be made."""
+    store = context.store
+    known = store.read_json(f"labels/{name}.json")
     if known is None:
         return None
     old = known["made_from"]
     changed = sorted(key for key in {*old, *made_from} if old.get(key) != made_from.get(key))
-    if changed and not force:
+    if changed and not context.force:
         raise UsageError(
-            f"{run.root} already holds labels '{name}' made with another {', '.join(changed)}",
+            f"{context.run.root} already holds labels '{name}' made with another "
+            f"{', '.join(changed)}",
             hint="name the new ones with --as, or pass --force to replace them",
         )
-    if changed or run.store.manifest(f"labels/{name}.json") is None:
+    if changed or store.manifest(f"labels/{name}.json") is None:
         return None
     facts: dict[str, Any] = known["facts"]
-    _tell(run, name, facts)
     return facts
 
 
-def _label(
-    run: Run,
-    pool: Pool,
-    trusted: Sequence[Example],
-    models: Models,
-    how: LabelConfig,
-    *,
-    name: str,
-    made_from: Mapping[str, Any],
-    progress: Progress,
-) -> dict[str, Any]:
-    keys = [overlap_key(row) for row in pool.examples()]
-    task = Task(run, pool, keys, trusted, models, _settled(pool, trusted, models, how), progress)
-    crew = weak_labellers(task)
-    told, looked, sifted = [crew.words], *_round(task, crew)
-    for model in models.then:
-        crew = student_labellers(task, model, sifted.labels)
-        told.append(crew.words)
-        looked, sifted = _round(task, crew)
-    labels = sifted.labels
-    if models.refill:
-        crew = student_labellers(task, models.refill, labels)
-        told.append(crew.words)
-        labels = _refilled(task, looked, labels, crew)
-    agreement, of = own_agreement(pool, labels)
-    facts = {
-        "kind": how.kind,
-        "rows": len(labels),
-        "counts": labels.counts,
-        "reasons": _reasons(labels),
-        "classes": list(labels.classes),
-        "agreement": agreement,
-        "agreement_rows": of,
-        "models": sorted({str(by) for by in labels.by} - {""}),
-        "filters": dict(sifted.facts),
-        "words": told,
-    }
-    write_labels(task, name, labels, {"made_from": dict(made_from), "facts": facts})
-    _tell(run, name, facts)
-    return facts
-
-
-def _settled(
-    pool: Pool, trusted: Sequence[Example], models: Models, how: LabelConfig
+def _resolved(
+    pool: Pool, trusted: Sequence[Example], recipe: Recipe, config: LabelConfig
 ) -> LabelConfig:
-    """Classes and room for answers, decided once for all shards."""
+    """Decide classes and the longest answer, once for all shards."""
     from pilotfish.models import classes_of, is_classifier, load
 
-    if how.classes is None and is_classifier(models.weak):
-        how = replace(how, classes=classes_of(models.weak))
+    if config.classes is None and is_classifier(recipe.weak):
+        config = config.model_copy(update={"classes": list(classes_of(recipe.weak))})
     own = pool.columns("label")["label"]
     labels = [*(own if any(own) else ()), *(row.label for row in trusted)]
     return resolve_config(
-        how,
-        lambda: load(models.weak),
+        config,
+        lambda: load(recipe.weak),
         labels,
         lambda: own_answers(chain(pool.examples(), trusted)),
     )
 
 
-def _round(task: Task, crew: Labellers) -> tuple[LabelPredictions, Filtered]:
-    """What a crew says, and what of it stands."""
-    looked = predict_pool(task, crew)
-    gold = {
-        each.fold: gold_of(each.gold, each.load(task), task.how, fold=each.fold)
-        for each in crew.labellers
-        if each.gold
+def _label_pool(task: LabelTask) -> tuple[Labels, dict[str, Any]]:
+    """Label by the weak model, then by each model of `then`; add hard rows back by `refill`.
+
+    Returns:
+        The labels of the pool [n], and the facts about them for run.json.
+    """
+    labellers = weak_labellers(task)
+    summaries = [labellers.summary]
+    predictions, filtered = _predict_and_filter(task, labellers)
+    for model in task.config.then:
+        labellers = student_labellers(task, model, filtered.labels)
+        summaries.append(labellers.summary)
+        predictions, filtered = _predict_and_filter(task, labellers)
+    labels = filtered.labels
+    if task.config.refill:
+        labellers = student_labellers(task, task.config.refill, labels)
+        summaries.append(labellers.summary)
+        labels = _refilled(task, predictions, labels, predict_pool(task, labellers).labels)
+    agreement, compared = _agreement(task.pool, labels)
+    reasons = Counter(str(reason) for reason in labels.reason if reason)
+    return labels, {
+        "kind": task.config.kind,
+        "rows": len(labels),
+        "counts": labels.counts,
+        "reasons": dict(reasons.most_common()),
+        "classes": list(labels.classes),
+        "agreement": agreement,
+        "agreement_rows": compared,
+        "models": sorted({str(by) for by in labels.by} - {""}),
+        "filters": dict(filtered.facts),
+        "words": summaries,
     }
-    return looked, apply_filter(looked, task.how, gold)
 
 
-def _refilled(task: Task, looked: LabelPredictions, labels: Labels, crew: Labellers) -> Labels:
-    """The labels with those hard rows back that another model answers alike."""
-    second = predict_pool(task, crew).labels
-    before = looked.labels
-    admitted = task.models.rule.admit(
-        Candidates(before, looked.states), labels.ok, second, 1.0 - before.confidence
-    )
+def _predict_and_filter(task: LabelTask, labellers: Labellers) -> tuple[LabelPredictions, Filtered]:
+    predictions = predict_pool(task, labellers)
+    trusted = {
+        each.fold: predict_trusted(each.trusted, each.load(task), task.config, fold=each.fold)
+        for each in labellers.labellers
+        if each.trusted
+    }
+    return predictions, apply_filters(predictions, task.config, trusted)
+
+
+def _refilled(
+    task: LabelTask, predictions: LabelPredictions, labels: Labels, second: Labels
+) -> Labels:
+    """Add those hard rows back to which a second model gives the same label."""
+    before = predictions.labels
+    rule = make_refill(task.config.refill_rule)
+    difficulty = 1.0 - before.confidence
+    admitted = rule.admit(Candidates(before, predictions.states), labels.ok, second, difficulty)
     back = admitted.kept & ~labels.ok
     return replace(
         labels,
@@ -253,23 +275,11 @@ def _refilled(task: Task, looked: LabelPredictions, labels: Labels, crew: Labell
     )
 
 
-def _reasons(labels: Labels) -> dict[str, int]:
-    """Rows of every reason why a label does not stand, most first."""
-    return dict(Counter(str(why) for why in labels.reason if why).most_common())
-
-
-def _tell(run: Run, name: str, facts: Mapping[str, Any]) -> None:
-    """The line of run.json."""
-    run.update(labels={**run.section("labels"), name: dict(facts)}, status="labelled")
-
-
-def _check_any(found: Labelled) -> None:
-    """UsageError where nothing is left to learn from: the table stays, and says why."""
-    counts, reasons = found.facts["counts"], found.facts["reasons"]
-    if counts[OK]:
-        return
-    why = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
-    raise UsageError(
-        f"none of the {found.facts['rows']:,} rows got a label that stands: {why}",
-        hint="longer answers (--max-new-tokens), a lower --abstain-below, or fewer filters",
-    )
+def _agreement(pool: Pool, labels: Labels) -> tuple[float | None, int]:
+    """Return the share of kept labels that equal the row's own answer, and of how many rows."""
+    same, rows = 0, 0
+    for place, row in enumerate(pool.examples()):
+        if labels.status[place] == OK and row.response.strip() and (row.turns or row.label):
+            rows += 1
+            same += is_own_answer(str(labels.label[place]), row)
+    return (same / rows if rows else None), rows

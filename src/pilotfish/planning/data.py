@@ -1,4 +1,4 @@
-"""The rows of a run that is only planned: small data read whole, large data sampled."""
+"""Read the rows for a plan: small data whole, a sample of large data."""
 
 import gzip
 import time
@@ -23,7 +23,7 @@ SAMPLED_RECORDS = 4000  # read of larger data
 def read_dataset(recipe: Recipe, store: Store) -> DatasetSize:
     """Read the data, the trusted rows and the test rows of a recipe.
 
-    Of data above 64 MiB the first records are read, and file sizes tell how many more there are.
+    Of data above 64 MiB the first records are read; the rest is estimated from file sizes.
 
     Args:
         recipe: The settings of the run.
@@ -48,21 +48,21 @@ def read_dataset(recipe: Recipe, store: Store) -> DatasetSize:
 
 
 def counting_note(data: DatasetSize) -> str:
-    """Return how the rows were counted, in words."""
+    """Return a sentence on how the rows were counted."""
     if data.exact:
         return "every row was read and counted"
     return (
         f"estimated: the first {data.pool.manifest['rows_in']:,} records were read, and "
-        "file sizes tell how many more there are"
+        "the number of all rows follows from file sizes"
     )
 
 
 def _estimated_records(recipe: Recipe, source: Source) -> int | None:
-    """Records in data too large to be read for a plan; None where they can all be read."""
+    """Return the records of data too large to be read for a plan; None for smaller data."""
     found = locate(source)
     files = [each for each in found if isinstance(each, FileSource)]
     size = sum(file.path.stat().st_size for file in files)
-    # a hub dataset is on this disk once it was opened, and has no files to weigh
+    # a hub dataset is on this disk once it was opened, and has no files to measure
     small = size <= WHOLE_BYTES or (recipe.limit or SAMPLED_RECORDS + 1) <= SAMPLED_RECORDS
     if small or len(files) < len(found):
         return None
@@ -71,7 +71,7 @@ def _estimated_records(recipe: Recipe, source: Source) -> int | None:
 
 
 def _records_in_file(file: FileSource) -> int:
-    """Records of one file: exact for parquet, else by the size of its first records on disk."""
+    """Count the records of a file: exactly for parquet, else by the size of its first records."""
     path = file.path
     if path.suffix == ".parquet":
         return int(pq.read_metadata(path).num_rows)

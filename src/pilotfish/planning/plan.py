@@ -1,4 +1,4 @@
-"""plan: read what a run would read, time a few batches and steps, and price every step of it."""
+"""`plan`: read the rows of a run, time a few batches and steps, and price every step."""
 
 import tempfile
 import time
@@ -33,9 +33,9 @@ def plan(
 
     Args:
         recipe: The settings of the run.
-        per_hour: Money an hour of this machine costs; None: what the recipe says.
-        probing: Load both models and time them; else work out times from FLOPs.
-        seconds: What the probe may take in all, about.
+        per_hour: Money an hour of this machine costs; None: the recipe's.
+        probing: Load both models and time them; else compute times from FLOPs.
+        seconds: About the time that the probe may take.
         progress: Receives one line per part of the work.
 
     Raises:
@@ -67,7 +67,7 @@ def plan(
 
 
 def read_work(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> Workload:
-    """Read what a run would read, refuse what it would refuse, and count its work.
+    """Read the rows of a run and count its work; refuse what the run would refuse.
 
     Args:
         recipe: The settings of the run.
@@ -94,7 +94,7 @@ def read_work(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> Work
 def _probe(
     work: Workload, folder: Path, seconds: float, progress: Progress
 ) -> tuple[Workload, Rates | None, list[str]]:
-    """Run the probe: the work with scores, the rates, and why there are none where it failed."""
+    """Run the probe; return the work with scores, the rates or None, and a note where it failed."""
     from pilotfish.planning.probe import probe
 
     try:

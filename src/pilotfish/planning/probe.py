@@ -1,7 +1,7 @@
-"""The probe: two kinds of work timed on a few rows, by the code of the run on its machine.
+"""The probe: time the code of the run on a few rows, on this machine.
 
-The forward probe reads more and more rows; it serves scoring, evaluation and weak labels. The
-training probe takes optimizer steps on usual and on long rows. Nothing of either is kept.
+The forward probe reads more and more rows, for scoring, evaluation and weak labels. The training
+probe takes optimizer steps on usual and on long rows. Nothing is kept.
 """
 
 import re
@@ -107,7 +107,7 @@ def probe(work: Workload, folder: Path, seconds: float, progress: Progress) -> t
         weak_evaluation = time_evaluation(
             plain, load_weak, test, work.test.metric, seconds=clock.share("weak")
         )
-    progress.note("probe: judging a few rows")
+    progress.note("probe: evaluating a few rows")
     load_strong, strong = timed(lambda: load(recipe.strong))
     with clock.stage("judge"):
         evaluation = time_evaluation(
@@ -154,7 +154,7 @@ class ProbeClock:
 
     @property
     def memory_is(self) -> str:
-        """What `peak` measures, in words."""
+        """The kind of memory in `peak`."""
         if not self.peak:
             return ""
         gpu = torch.cuda.is_available()
@@ -166,10 +166,10 @@ class ProbeClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the most memory held inside; what was held before counts where it still is.
+        """Measure the peak memory of the process inside the block.
 
-        On CUDA it is what torch took from the device, elsewhere Linux' high-water mark of the
-        resident memory of this process.
+        On CUDA the memory that torch allocated, elsewhere the high-water mark of resident memory
+        that Linux reports.
         """
         gpu, found = torch.cuda.is_available(), 0
         if gpu:
@@ -187,7 +187,7 @@ class ProbeClock:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Return the seconds and the result of a call, the queue of the device drained."""
+    """Return the seconds and the result of a call, waiting until the device is done."""
     start = time.perf_counter()
     found = work()
     if torch.cuda.is_available():
@@ -196,10 +196,10 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
 
 
 def line(point: tuple[float, float], other: tuple[float, float]) -> Pace:
-    """Draw a line through two points (units, seconds).
+    """Fit a line through two points (units, seconds).
 
-    It is right at the first point, never falls, and starts at or above zero; through points closer
-    than a fifth it starts at zero.
+    It passes through the first point, never falls, and starts at or above zero; at zero where the
+    points are closer than a fifth.
     """
     (x, a), (y, b) = point, other
     far = max(x, y) > 1.2 * min(x, y)
@@ -208,7 +208,7 @@ def line(point: tuple[float, float], other: tuple[float, float]) -> Pace:
 
 
 class ForwardTimes(NamedTuple):
-    """What the forward probe found; points are (units, seconds)."""
+    """The times of the forward probe; points are (units, seconds)."""
 
     start: float  # seconds of the first call beyond those of a later one
     small: tuple[float, float]
@@ -223,7 +223,7 @@ class ForwardTimes(NamedTuple):
 def time_forward(
     read: Callable[[Ints], object], units: Floats, *, first: float, seconds: float
 ) -> ForwardTimes:
-    """Time a forward pass over more and more rows, spread over all lengths, while time allows.
+    """Time a forward pass on more and more rows of all lengths, while time allows.
 
     Args:
         read: Runs the model on the rows with these indices.
@@ -251,9 +251,9 @@ def time_forward(
 def _score(
     work: Workload, weak: Loaded, load_seconds: float, folder: Path, seconds: float
 ) -> tuple[ScoringRate, Scores]:
-    """Score sampled rows as the scorer of shards does, in fp32 too where a faster format is used.
+    """Time the forward passes of scoring, in fp32 too where a faster format is checked against it.
 
-    Then score evenly spread rows whole: by each method that ranks from one end, {} if too few.
+    Then score evenly spaced rows by each method that ranks from one end; {} where too few.
     """
     recipe, rows = work.recipe, work.lengths.rows
     budget = find_budget(weak)
@@ -290,7 +290,7 @@ def _score(
 def _time_passes(
     loaded: Loaded, passes: Sequence[Mapping[Need, Sequence[Any]]], budget: int, seconds: float
 ) -> tuple[float, float]:
-    """Seconds of the start, and seconds per token, over the distinct texts of every pass."""
+    """Return the seconds of the start and per token, over the distinct texts of every pass."""
     forward, found = Forward(loaded), list[ForwardTimes]()
     for needs in passes:
         rows = next(iter(needs.values()))
@@ -336,7 +336,7 @@ def time_evaluation(
 
 
 class _Endless(ConfidenceObserver):
-    """Greedy decoding in which no answer ends, so that every call writes as many tokens."""
+    """Greedy decoding in which no answer ends, so every call writes the same number of tokens."""
 
     def __init__(self, ends: Sequence[int]) -> None:
         super().__init__()
@@ -378,7 +378,7 @@ def time_answers(
     largest, ends = max(batches, key=len), end_ids(loaded.tokenizer)
 
     def time_writing(new: int) -> Pace:
-        """Seconds of a batch by its rows, each answered with that many tokens."""
+        """Return the seconds of a batch by its rows, with `new` tokens per answer."""
 
         def read(chosen: Ints) -> object:
             some = [prompts.ids[int(largest[i])] for i in chosen]
@@ -418,12 +418,12 @@ def time_training(
     save: float,
     teacher: Loaded | None = None,
 ) -> TrainingRate:
-    """Take optimizer steps with the real batch, loss and LoRA.
+    """Time optimizer steps with the batch, loss and LoRA of the run.
 
     Args:
         name: The model, a folder or a hub id.
-        rows: What it is trained on.
-        config: How it is trained.
+        rows: Training rows.
+        config: The settings of training.
         seconds: What the steps may take, about.
         save: Seconds to write the model.
         teacher: The weak model, where the loss needs it.
@@ -431,13 +431,13 @@ def time_training(
     loss = make_loss(config.loss)
     with seeded(0):
         loading, student = timed(lambda: prepare(name, config))
-        encoding, lesson = timed(
+        encoding, dataset = timed(
             lambda: training_set_of(rows, student, loss, config, teacher=teacher)
         )
-        building, learner = timed(lambda: build_learner(student, loss, lesson.rows, teacher))
-        state = TrainerModule.begin(learner, config)
-        pace = _time_steps(state, lesson.rows, config, bf16=student.bf16, seconds=seconds)
-        some = lesson.rows.take(range(min(16, len(lesson.rows))))
+        building, module = timed(lambda: build_learner(student, loss, dataset.rows, teacher))
+        state = TrainerModule.begin(module, config)
+        pace = _time_steps(state, dataset.rows, config, bf16=student.bf16, seconds=seconds)
+        some = dataset.rows.take(range(min(16, len(dataset.rows))))
         held_out = timed(lambda: held_out_loss(student, some))[0] / sum(some.lengths)
     return TrainingRate(loading + building, encoding / len(rows), pace, save, held_out)
 
@@ -445,15 +445,12 @@ def time_training(
 def _time_steps(
     state: TrainerModule, rows: TokenizedRows, config: TrainConfig, *, bf16: bool, seconds: float
 ) -> Pace:
-    """A line through what usual and long steps took, by padded positions.
+    """Fit a line through the seconds of usual and long steps, by padded positions.
 
-    The two take turns, for the machine is not equally busy all the time.
+    The two take turns, since the load of the machine changes.
     """
-    order, size, rng = (
-        np.argsort(rows.lengths, kind="stable"),
-        rows_per_step(config),
-        (np.random.default_rng(0)),
-    )
+    order, size = np.argsort(rows.lengths, kind="stable"), rows_per_step(config)
+    rng = np.random.default_rng(0)
 
     def positions(chosen: Ints) -> float:
         return padded_positions([rows.lengths[int(i)] for i in chosen], config)
@@ -469,7 +466,7 @@ def _time_steps(
     begun = time.monotonic()
     take(short)  # the memory of the optimizer, the first kernels
     points = list[tuple[float, float]]()
-    for chosen in (short, below, usual):  # ever dearer: a large model gets no further
+    for chosen in (short, below, usual):  # cheapest first: a large model may get no further
         points.append((positions(chosen), take(chosen)))
         if len(points) > 1 and time.monotonic() - begun > seconds:
             return line(points[-1], points[0])
@@ -484,10 +481,10 @@ def _time_steps(
 
 
 def _without_files(config: TrainConfig) -> TrainConfig:
-    """The settings without what only a run has: a stored teacher, a column of row weights."""
+    """Return the settings without those that need files of a run: teacher cache, row weights."""
     changes: dict[str, Any] = {"weights": None, "stop": "none", "gold_share": None, "replay": None}
     if config.teacher == "cached" and _has_teacher(config):
-        changes |= {"teacher": "online", "loss": "lm"}  # read from disk: no model of its own
+        changes |= {"teacher": "online", "loss": "lm"}  # a cached teacher costs no forward pass
     return config.model_copy(update=changes)
 
 
@@ -496,25 +493,25 @@ def _has_teacher(config: TrainConfig) -> bool:
 
 
 def _evenly(rows: int, count: float) -> Ints:
-    """Indices of about `count` of the rows, evenly from all of them."""
+    """Return about `count` row indices, evenly spaced."""
     places = np.linspace(0, rows - 1, max(1, min(rows, round(count))))
     return np.unique(places.round().astype(np.int64))
 
 
 def _some(rows: Sequence[Example]) -> list[Example]:
-    """The rows that the training probe has."""
+    """Return the rows of the training probe, evenly spaced."""
     return [rows[int(i)] for i in _evenly(len(rows), TRAINED_ROWS)]
 
 
 def _save_seconds(folder: Path, size: int) -> float:
-    """Seconds to write so many bytes, hash them and force them to disk, from a few of them."""
+    """Estimate the seconds to write and hash `size` bytes and force them to disk."""
     some = min(size, 2**24)
     fixed, spent = _commit_seconds(folder, 2**16), _commit_seconds(folder, some)
     return fixed + max(spent - fixed, some / (10 * WRITE_BYTES)) * size / some
 
 
 def _commit_seconds(folder: Path, size: int) -> float:
-    """Seconds to commit a file of so many bytes with its manifest."""
+    """Time the commit of a file of `size` bytes with its manifest."""
 
     def commit() -> None:
         with Store(folder).attempt("timed.json") as attempt:

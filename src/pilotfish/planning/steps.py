@@ -1,4 +1,4 @@
-"""The numbered steps of a run with what each takes: rows, tokens, FLOPs, memory and time."""
+"""The numbered steps of a run, with rows, tokens, FLOPs, memory and time of each."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ BLOCK_FLOATS = 2**24  # logits that training holds at a time
 
 @dataclass(frozen=True)
 class Step:
-    """One thing a run does. None: unknown, or nothing of the kind is spent."""
+    """One step of a run. None: unknown, or not spent in this step."""
 
     stage: str
     name: str
@@ -76,7 +76,7 @@ def list_steps(costs: CostInputs, level: str) -> list[Step]:
 
 
 def _tune(costs: CostInputs, seed: int) -> Step:
-    """An upper bound: a learning rate is given up after some epochs without progress."""
+    """Count the tuning: an upper bound, since it may stop after epochs without progress."""
     work, rate, tuning = costs.work, costs.rates.tuning, costs.work.tuning
     positions, seconds = step_positions(work.trusted, tuning.config), 0.0
     if rate:
@@ -90,7 +90,7 @@ def _tune(costs: CostInputs, seed: int) -> Step:
 
 
 def _score(costs: CostInputs, seed: int) -> Step:
-    """Shard after shard, the next one tokenized while the model reads; maybe checked in fp32."""
+    """Count scoring, in which the next shard is tokenized while the model reads one."""
     work, rate = costs.work, costs.rates.scoring
     lengths, rows = work.lengths, work.pool_rows
     read = rows / max(len(lengths.rows), 1) * sum(float(each.sum()) for each in lengths.passes)
@@ -110,9 +110,9 @@ def _score(costs: CostInputs, seed: int) -> Step:
 
 
 def _select(costs: CostInputs, seed: int, jobs: Sequence[Job]) -> Iterator[Step]:
-    """Every method at every budget; the controls of a budget are drawn beside its main method.
+    """Yield every method at every budget; a budget's controls are drawn with its main method.
 
-    Fast scores are first measured again in fp32 around the cut, and audited.
+    Fast scores are first audited: measured again in fp32 around the cut.
     """
     work, rate, again = costs.work, costs.rates.scoring, f"-{seed}" if seed else ""
     rows, audit = work.pool_rows, 0.0
@@ -136,7 +136,7 @@ def _select(costs: CostInputs, seed: int, jobs: Sequence[Job]) -> Iterator[Step]
 
 
 def _canaries(costs: CostInputs, level: str, jobs: Sequence[Job]) -> Iterator[Step]:
-    """Attack rows scored against a selection of every kind; one load of the weak model serves."""
+    """Yield the canary checks: attack rows scored for each selection; the model is loaded once."""
     work, rate = costs.work, costs.rates.scoring
     load = rate.load
     for name, rows, tokens in work.canaries(level, jobs):
@@ -148,7 +148,7 @@ def _canaries(costs: CostInputs, level: str, jobs: Sequence[Job]) -> Iterator[St
 
 
 def _label(costs: CostInputs, jobs: Sequence[Job], times: int) -> Iterator[Step]:
-    """The weak model answers every prompt, where an arm trains on its answers."""
+    """Yield the weak model's answers to every prompt, where an arm trains on them."""
     work, rate = costs.work, costs.rates.labeling
     if rate is None or not any(job.arm.rows == "relabelled" for job in jobs):
         return
@@ -168,9 +168,9 @@ def train_step(costs: CostInputs, job: Job) -> Step:
     seconds += job.tried_rates * (seconds - rate.save)
     if config.stop != "none":
         every = config.stop_every
-        looks = min(20, job.steps) if every is None else job.steps // every
+        checks = min(20, job.steps) if every is None else job.steps // every
         held_out = min(config.stop_rows, job.rows // 5) * float(job.lengths.mean())
-        seconds += looks * held_out * rate.step.each / 3
+        seconds += checks * held_out * rate.step.each / 3
     memory = training_bytes(
         work.strong, config, positions / config.gradient_accumulation_steps,
         lora=work.lora, bf16=costs.bf16,
@@ -196,7 +196,7 @@ def _evaluate(costs: CostInputs, job: Job) -> Step:
 
 
 def _known(model: ModelInfo, flops: float) -> float | None:
-    """FLOPs by the shape of a model; None where its config does not give one."""
+    """Return the FLOPs; None where the model's config does not give its shape."""
     return None if model.known_shape is None else flops
 
 
@@ -216,8 +216,8 @@ def training_bytes(
 ) -> int:
     """Estimate the memory of training: weights, gradients, AdamW's moments, and activations.
 
-    Under LoRA the base has neither gradients nor moments, and is held in bf16 where that is
-    computed in. LoRA on every linear map of a layer: its rank times both sides, about 18 widths.
+    Under LoRA the base has neither gradients nor moments, and is held in bf16 where activations
+    are. Adapters of every linear map of a layer have about 18 widths times the rank parameters.
 
     Args:
         model: The model that is trained.

@@ -1,4 +1,4 @@
-"""How fast the stages of a run go on this machine: measured by the probe, or worked out from FLOPs.
+"""The speed of the stages of a run: measured by the probe, or computed from FLOPs.
 
 Rates hold seconds per row, token, padded position or file; steps.py multiplies them by the work.
 """
@@ -59,7 +59,7 @@ class EvalRate:
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast everything is."""
+    """The speed of every stage."""
 
     how: str  # probe | formula
     note: str  # the same as a sentence
@@ -73,7 +73,7 @@ class Rates:
     facts: Mapping[str, Any] = field(default_factory=dict)  # what was measured, as numbers
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what was measured, for `--json`."""
+        """Return the measurements for `--json`."""
         steps = [
             {"fixed_seconds": each.step.fixed, "seconds_per_position": each.step.each}
             for each in self.training.values()
@@ -90,7 +90,7 @@ class Rates:
 
 
 def formula_rates(work: Workload) -> Rates:
-    """Work out rates from FLOPs and a fifth of a second of matrix products; no model is loaded."""
+    """Compute rates from FLOPs and the speed of a matrix product; no model is loaded."""
     machine, weak, strong = machine_speed(), work.weak, work.strong
     token = machine.forward(weak.shape)
     training = TrainingRate(

@@ -8,10 +8,9 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 
 from pilotfish.arms.training_data import seed_stream
-from pilotfish.config import WeakToStrong
+from pilotfish.config import LabelConfig, WeakToStrong
 from pilotfish.data.run_pool import fingerprint
 from pilotfish.experiments.train import train_folder
-from pilotfish.labeling.settings import LabelConfig
 from pilotfish.records import Example
 from pilotfish.run_context import RunContext
 from pilotfish.weak_to_strong.split import Split
@@ -190,7 +189,7 @@ class W2SExperiment:
         votes = None
         if self.label_kind == "consistency":
             votes = LabelConfig(
-                "consistency",
+                kind="consistency",
                 samples=labels.samples,
                 temperature=labels.temperature,
                 seed=self.random_seed(seed),

@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pilotfish.config import LabelConfig
 from pilotfish.errors import DataError, UsageError
 from pilotfish.flops import answering_flops, known
-from pilotfish.labeling.answer import predict_labels
-from pilotfish.labeling.settings import LabelConfig
+from pilotfish.labeling.predict import predict_labels
 from pilotfish.records import Example, Floats, Texts
 
 if TYPE_CHECKING:
@@ -188,8 +188,9 @@ class GenerationTask:
 
         room = self._room(model)
         if votes:
-            config = replace(votes, classes=(), max_new_tokens=room)
-            voted = predict_labels(rows, model, config).labels
+            voted = predict_labels(
+                rows, model, votes.model_copy(update={"classes": [], "max_new_tokens": room})
+            ).labels
             text, reason, confidence = voted.label, voted.reason, voted.confidence
         else:
             greedy = answer(model, rows, max_new_tokens=room)

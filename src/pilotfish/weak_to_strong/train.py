@@ -110,7 +110,7 @@ def arm_data(experiment: W2SExperiment, arm: W2SArm, seed: int) -> ArmData:
             correct = is_correct(split.validation, known.label)
             candidates = Candidates(labels, predictions.states, known_labels, known.states, correct)
         label_filter = make_filter(arm.filter)
-        usable = usable & label_filter.sift(candidates).kept
+        usable = usable & label_filter.apply(candidates).kept
         about = label_filter.facts(candidates)
         facts |= {"filter": arm.filter, "filtered": about}
         facts["gold_rows"] = len(split.validation) if "gold_rows" in about else 0

@@ -11,7 +11,7 @@ def words(values):
 
 
 def labels(label, **columns):
-    """A table with every column told or plain."""
+    """Make a table of labels; columns that are not given are plain."""
     n = len(label)
     given = {
         "ids": words(f"row-{i}" for i in range(n)),

@@ -40,7 +40,7 @@ def test_length_of_a_state_means_nothing_and_one_label_scores_zero():
     assert (same == 0.0).all()
 
 
-def test_rows_without_a_state_or_a_neighbour_say_so():
+def test_rows_without_a_state_or_a_neighbour_are_named():
     states = np.array([[1.0, 0.0], [0.0, 0.0], [np.nan, 1.0], [1.0, 1.0]])
     score, why = cut_statistic(states, words("xyxy"), IDS, 2, usable=np.array([1, 1, 1, 0], bool))
     assert np.isnan(score).all()

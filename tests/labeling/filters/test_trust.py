@@ -7,7 +7,7 @@ import pytest
 
 from pilotfish.errors import UsageError
 from pilotfish.labeling.filters import Candidates
-from pilotfish.labeling.filters.heads import auroc, logistic, sigmoid
+from pilotfish.labeling.filters.logistic import auroc, logistic, sigmoid
 from pilotfish.labeling.filters.trust import Trust, features, folds, scaling
 from tests.labeling.filters.tables import drawn, labels
 
@@ -67,7 +67,7 @@ def test_scaling_gives_states_a_variance_of_one_in_all_and_other_features_one_ea
 def test_kept_labels_are_right_more_often():
     seen, right = drawn(3, n=600, gold=200)
     trust = Trust(keep=0.6)
-    kept = trust.sift(seen).kept
+    kept = trust.apply(seen).kept
     facts = trust.facts(seen)
     assert right[kept].mean() > right[seen.labels.ok].mean() + 0.08
     assert 0.6 < facts["auroc"] < 1.0 and facts["gold_rows"] == 200
@@ -75,7 +75,7 @@ def test_kept_labels_are_right_more_often():
 
 def test_trust_is_calibrated():
     seen, right = drawn(4, n=2000, gold=400)
-    score = Trust().sift(seen).score
+    score = Trust().apply(seen).score
     for low, high in ((0.2, 0.5), (0.5, 0.75), (0.75, 1.0)):
         inside = (score > low) & (score <= high)
         assert inside.sum() > 100
@@ -85,47 +85,47 @@ def test_trust_is_calibrated():
 def test_held_out_auroc_of_pure_noise_is_a_coin():
     seen, _ = drawn(5, gold=400)
     luck = np.random.default_rng(6).random(400) < 0.5
-    facts = Trust().facts(dataclasses.replace(seen, gold_right=luck))
+    facts = Trust().facts(dataclasses.replace(seen, trusted_correct=luck))
     assert 0.38 < facts["auroc"] < 0.62
 
 
 @pytest.mark.parametrize(
-    ("gold", "right", "said"),
+    ("gold", "right", "message"),
     [
-        (40, None, "40 usable gold rows"),
+        (40, None, "40 usable trusted rows"),
         (90, True, "90 of them labelled right"),
         (90, False, "0 of them labelled right"),
     ],
 )
-def test_too_little_gold_is_refused(gold, right, said):
+def test_too_few_trusted_rows_are_refused(gold, right, message):
     seen, _ = drawn(7, gold=gold)
     if right is not None:
-        seen = dataclasses.replace(seen, gold_right=np.full(gold, right))
-    with pytest.raises(UsageError, match=said):
-        Trust().sift(seen)
+        seen = dataclasses.replace(seen, trusted_correct=np.full(gold, right))
+    with pytest.raises(UsageError, match=message):
+        Trust().apply(seen)
 
 
 def test_gold_rows_that_were_not_labelled_or_measured_do_not_count():
     seen, _ = drawn(8, gold=62)
-    seen.gold_states[0] = np.nan
-    seen.gold_labels.status[1] = "failed"
+    seen.trusted_states[0] = np.nan
+    seen.trusted_labels.status[1] = "failed"
     assert Trust().facts(seen)["gold_rows"] == 60
-    seen.gold_states[2] = np.nan
+    seen.trusted_states[2] = np.nan
     with pytest.raises(UsageError, match="59 usable"):
-        Trust().sift(seen)
+        Trust().apply(seen)
 
 
 def test_probabilities_alone_are_enough_and_without_classes_the_confidence():
     seen, _ = drawn(9)
-    alone = Candidates(seen.labels, None, seen.gold_labels, None, seen.gold_right)
-    assert Trust().sift(alone).kept.any()
+    alone = Candidates(seen.labels, None, seen.trusted_labels, None, seen.trusted_correct)
+    assert Trust().apply(alone).kept.any()
     assert features(labels(["a", "b"]), None) == pytest.approx(np.log([[0.5], [0.5]]))
 
 
 def test_states_of_one_side_alone_are_refused():
     seen, _ = drawn(9)
     with pytest.raises(ValueError, match="alone"):
-        Trust().sift(dataclasses.replace(seen, gold_states=None))
+        Trust().apply(dataclasses.replace(seen, trusted_states=None))
 
 
 def test_a_probability_of_zero_is_no_infinite_feature():

@@ -1,22 +1,31 @@
-"""Keep the labels the weak model is surest of."""
+"""The filter `confidence`: keep the labels in which the weak model is most confident."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pilotfish.labeling.filters.base import Candidates, Kept, check_knobs, keep_above, keep_share
+from pilotfish.labeling.filters.base import (
+    Candidates,
+    FilterResult,
+    check_cut,
+    keep_above,
+    keep_share,
+)
 
-_KEEP = 0.8  # where neither way to cut is given
+_KEEP = 0.8  # where neither `keep` nor `above` is given
 
 
 @dataclass(frozen=True)
 class Confidence:
     """Keep by the weak model's probability of its own label.
 
-    keep: share of the labelled rows (0.8 where nothing is given); or above: the least confidence.
-    per_class: spend the share within each weak label. Sure is not right: a systematic error is
-    made with confidence, and hard rows are the first to go.
+    A systematic error is made with confidence, and hard rows are dropped first.
+
+    Attributes:
+        keep: Share of the labelled rows to keep; 0.8 where neither `keep` nor `above` is given.
+        above: Or the lowest confidence to keep.
+        per_class: Spend the share within each weak label.
     """
 
     keep: float | None = None
@@ -27,16 +36,16 @@ class Confidence:
     cite = "Burns et al. 2023, arXiv:2312.09390"
 
     def __post_init__(self) -> None:
-        check_knobs("confidence", self.keep, self.above)
+        check_cut("confidence", self.keep, self.above)
 
-    def sift(self, seen: Candidates) -> Kept:
-        """Rows whose confidence is nan are never kept."""
-        score = seen.labels.confidence
+    def apply(self, candidates: Candidates) -> FilterResult:
+        """Keep the most confident rows; never those whose confidence is nan."""
+        score = candidates.labels.confidence
         why = np.where(np.isfinite(score), "", "no confidence").astype(object)
         if self.above is not None:
-            return keep_above(seen, score, why, self.above)
-        return keep_share(seen, score, why, self.keep or _KEEP, per_class=self.per_class)
+            return keep_above(candidates, score, why, self.above)
+        return keep_share(candidates, score, why, self.keep or _KEEP, per_class=self.per_class)
 
-    def facts(self, seen: Candidates) -> dict[str, Any]:
-        """Nothing beside the counts."""
+    def facts(self, candidates: Candidates) -> dict[str, Any]:
+        """Return nothing: the counts of rows say it all."""
         return {}

@@ -1,4 +1,4 @@
-"""Keep the labels that agree with those of similar rows: the cut statistic on a kNN graph."""
+"""The filter `knn`: keep labels that agree with those of similar rows, by the cut statistic."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotfish.errors import UsageError
-from pilotfish.labeling.filters.base import Candidates, Kept, check_share, keep_share, ties
+from pilotfish.labeling.filters.base import Candidates, FilterResult, check_share, keep_share, ties
 from pilotfish.records import Floats, Ints, Texts
 
 _CELLS = 1 << 23  # similarities held at once: 64 MiB
@@ -21,9 +21,14 @@ NO_STATE = "no hidden state"
 class Knn:
     """Keep by the cut statistic of the weak labels among the nearest hidden states.
 
-    k: neighbours by cosine; keep: share of the labelled rows. The score is minus the standardised
-    number of neighbours with another label, so that a rare label is not punished for being rare.
-    It believes that similar rows share labels, and so repeats an error made on all of a cluster.
+    The score is minus the standardised number of neighbours with another label, so a rare label is
+    not punished for being rare. Similar rows are assumed to share a label, so an error made on a
+    whole cluster is kept.
+
+    Attributes:
+        k: Number of neighbours, by cosine.
+        keep: Share of the labelled rows to keep.
+        per_class: Spend the share within each weak label.
     """
 
     k: int = 20
@@ -38,35 +43,53 @@ class Knn:
         if self.k < 1:
             raise UsageError(f"knn: k={self.k} is no number of neighbours", hint="write knn(k=20)")
 
-    def sift(self, seen: Candidates) -> Kept:
-        """UsageError without hidden states; rows whose state is missing or zero are not kept."""
-        if seen.states is None:
+    def apply(self, candidates: Candidates) -> FilterResult:
+        """Keep rows whose neighbours have the same label; none with a missing or zero state.
+
+        Raises:
+            UsageError: There are no hidden states.
+        """
+        if candidates.states is None:
             raise UsageError(
                 "the filter 'knn' needs the weak model's hidden states",
                 hint="label with states, or filter by confidence",
             )
         score, why = cut_statistic(
-            seen.states, seen.labels.label, seen.labels.ids, self.k, usable=seen.labels.ok
+            candidates.states,
+            candidates.labels.label,
+            candidates.labels.ids,
+            self.k,
+            usable=candidates.labels.ok,
         )
-        return keep_share(seen, score, why, self.keep, per_class=self.per_class)
+        return keep_share(candidates, score, why, self.keep, per_class=self.per_class)
 
-    def facts(self, seen: Candidates) -> dict[str, Any]:
-        """Nothing beside the counts."""
+    def facts(self, candidates: Candidates) -> dict[str, Any]:
+        """Return nothing: the counts of rows say it all."""
         return {}
 
 
 def cut_statistic(
     states: Floats, label: Texts, ids: Texts, k: int, *, usable: NDArray[np.bool_]
 ) -> tuple[Floats, Texts]:
-    """[n] minus the standardised cut of each row, and [n] why there is none.
+    """Score rows by minus their standardised cut.
 
         w_ij = (1 + cos_ij) / 2        to the k nearest j, in [0, 1]
         J_i  = sum_j w_ij [label_i != label_j]
         E[J_i] = (1 - P_i) sum_j w_ij,   var[J_i] = P_i (1 - P_i) sum_j w_ij^2
 
-    with P_i the share of label_i among the usable rows: what labels dealt at random would give.
-    0 where there is but one label. Rows are walked in an order of their ids, so that shuffled
-    rows get the same bits.
+    with P_i the share of label_i among the usable rows: the cut that random labels would give.
+    The score is 0 where there is only one label. Rows are processed in an order of their ids, so
+    shuffled rows get the same bits.
+
+    Args:
+        states: Hidden states [n, d].
+        label: Weak labels [n].
+        ids: Ids of the rows [n].
+        k: Number of neighbours.
+        usable: Which rows take part [n].
+
+    Returns:
+        The scores [n], nan where there is none, and the reason why [n].
     """
     states = np.asarray(states, dtype=np.float64)
     length = np.linalg.norm(np.where(np.isfinite(states), states, 0.0), axis=1)
@@ -85,7 +108,7 @@ def cut_statistic(
 
 
 def _scores(unit: Floats, codes: Ints, k: int) -> Floats:
-    """[m] of [m, d] unit rows with labels `codes` [m]."""
+    """Score unit rows [m, d] with labels `codes` [m]."""
     share = (np.bincount(codes) / codes.size)[codes]
     near, cosine = nearest(unit, k)
     weight = np.clip((1.0 + cosine) / 2.0, 0.0, 1.0)
@@ -98,9 +121,14 @@ def _scores(unit: Floats, codes: Ints, k: int) -> Floats:
 
 
 def nearest(unit: Floats, k: int) -> tuple[Ints, Floats]:
-    """[m, k] the nearest other rows by cosine, nearest first, and [m, k] the cosines; exact.
+    """Find the nearest other rows by cosine, exactly; ties by their order.
 
-    Rows of equal cosine are taken in the order they come.
+    Args:
+        unit: Unit rows [m, d].
+        k: Number of neighbours, below m.
+
+    Returns:
+        Indices of the neighbours [m, k], nearest first, and their cosines [m, k].
     """
     m = len(unit)
     block = max(1, _CELLS // m)
@@ -115,7 +143,7 @@ def nearest(unit: Floats, k: int) -> tuple[Ints, Floats]:
 
 
 def _largest(values: Floats, k: int) -> Ints:
-    """[b, k] columns of the k largest of each row, ties by column."""
+    """Return the columns [b, k] of the k largest of each row, ties by column."""
     least = np.partition(values, values.shape[1] - k, axis=1)[:, -k, None]
     chosen = np.empty((len(values), k), dtype=np.int64)
     for row, (line, edge) in enumerate(zip(values, least, strict=True)):

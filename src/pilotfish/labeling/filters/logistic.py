@@ -1,6 +1,5 @@
 """Ridge logistic regression in numpy, for a few hundred trusted rows, and its AUROC."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,9 @@ from pilotfish.records import Floats
 
 Bools = NDArray[np.bool_]
 
-_NEWTON = 50  # steps at most
-_SETTLED = 1e-10  # the largest change of a weight at which the steps end
+_MAX_STEPS = 50  # Newton steps
+_MAX_HALVINGS = 30  # of one step, until the loss does not rise
+_TOLERANCE = 1e-10  # the largest change of a weight at which the steps end
 
 
 def sigmoid(z: Floats) -> Floats:
@@ -47,13 +47,18 @@ def logistic(x: Floats, y: Bools, l2: float) -> Linear:
     ridge = np.full(design.shape[1], l2)
     ridge[-1] = 1e-9  # only so that one class alone has a minimum
     w = np.zeros(design.shape[1])
-    for _ in range(_NEWTON):
+    for _ in range(_MAX_STEPS):
         p = sigmoid(design @ w)
         slope = design.T @ (p - target) + ridge * w
         curve = (design.T * (p * (1.0 - p))) @ design + np.diag(ridge)
         step = np.linalg.solve(curve, slope)
-        w = _shorter(w, step, lambda v: _loss(design, target, ridge, v))
-        if np.abs(step).max() < _SETTLED:
+        before, damped = _loss(design, target, ridge, w), step
+        for _ in range(_MAX_HALVINGS):
+            if _loss(design, target, ridge, w - damped) <= before:
+                w = w - damped
+                break
+            damped = damped / 2.0
+        if np.abs(step).max() < _TOLERANCE:
             break
     return Linear(w[:-1], float(w[-1]))
 
@@ -61,16 +66,6 @@ def logistic(x: Floats, y: Bools, l2: float) -> Linear:
 def _loss(design: Floats, target: Floats, ridge: Floats, w: Floats) -> float:
     z = design @ w
     return float((np.logaddexp(0.0, z) - target * z).sum() + 0.5 * (ridge * w * w).sum())
-
-
-def _shorter(w: Floats, step: Floats, loss: Callable[[Floats], float]) -> Floats:
-    """Return w - step, with the step halved until the loss does not rise."""
-    before = loss(w)
-    for _ in range(30):
-        if loss(w - step) <= before:
-            return w - step
-        step = step / 2.0
-    return w
 
 
 def auroc(score: Floats, y: Bools) -> float:
