@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from benchmarks.rank import Floats
 from pilotfish.config.data import Source
 from pilotfish.data import read
+from pilotfish.engine.batches import find_budget
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.scorer import ShardScorer
 from pilotfish.engine.shard_files import load_features, shard_path
-from pilotfish.engine.token_budget import find_budget
 from pilotfish.models import load
 from pilotfish.records import Measured, Need
 from pilotfish.store import Store

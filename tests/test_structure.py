@@ -14,7 +14,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "pilotfish"
 FLOORS = {
     "errors": 0, "_version": 0, "redaction": 0, "remote_code": 0, "progress": 0,
     "records": 1, "stats": 1,
-    "budget": 2, "number_formats": 2, "extras": 2, "store": 2, "config": 2, "tokenization": 2,
+    "budget": 2, "number_formats": 2, "store": 2, "config": 2, "tokenization": 2,
     "run_context": 3, "data_order": 3, "data": 3, "models": 3, "losses": 3, "methods": 3,
     "diversity": 3,
     "engine": 4, "flops": 4,

@@ -1,4 +1,4 @@
-"""The errors of pilotfish, each with the exit code of the command line.
+"""Errors, each with the exit code of the command line, and the check that torch is there.
 
 A message says what was wrong and what was seen; the hint says what to type.
 """
@@ -8,6 +8,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 _DISK = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -147,3 +148,20 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, names, n=1)
     guess = f"; did you mean '{near[0]}'?" if near else "."
     return UsageError(f"no {kind} is called '{name}'{guess} Known: {', '.join(names)}.")
+
+
+_PACKAGES = {
+    "models": ("torch", "transformers"),
+    "train": ("torch", "transformers", "accelerate", "peft"),
+    "lm-eval": ("torch", "transformers", "accelerate", "lm_eval"),
+}
+
+
+def need_torch(feature: str, *, extra: str = "models") -> None:
+    """Check that the packages of an extra are installed, which a feature ("training") needs.
+
+    Raises:
+        MissingExtra: They are not; the hint is the pip line.
+    """
+    if any(find_spec(package) is None for package in _PACKAGES[extra]):
+        raise MissingExtra(feature, extra)

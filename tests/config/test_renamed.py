@@ -8,7 +8,7 @@ import pytest
 
 from pilotfish.config import make_recipe, read_recipe, recipe_schema, upgrade_settings
 from pilotfish.config.recipe import Recipe
-from pilotfish.config.renamed import RENAMED
+from pilotfish.config.settings import RENAMED
 from pilotfish.errors import UsageError
 
 BASE: dict[str, Any] = {"data": "d.jsonl", "weak": "w", "strong": "s"}

@@ -11,11 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pilotfish.data.first_pass import parse_record
 from pilotfish.data.formats import FormatMismatch
-from pilotfish.data.parse import parse_record
-from pilotfish.data.readers.jsonl import read_lines
-from pilotfish.data.readers.raw_record import RawRecord
-from pilotfish.data.readers.strict_json import MAX_DEPTH, parse_object
+from pilotfish.data.readers.jsonl import MAX_DEPTH, RawRecord, parse_object, read_lines
 from pilotfish.errors import DataError, UsageError
 from pilotfish.store import Store
 from tests.data.conftest import rows

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.engine.batch_plan import distinct, plan
+from pilotfish.engine.batches import distinct, plan
 from pilotfish.tokenization import Encoded
 
 LENGTHS = st.lists(st.integers(0, 60), max_size=60)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pilotfish.arms.training_data import TrainingData, TrainingPlan, hold_out_gold
-from pilotfish.config.renamed import RENAMED
+from pilotfish.config.settings import RENAMED
 from pilotfish.data.held_out import test_rows as stored_test
 from pilotfish.errors import UsageError
 from pilotfish.experiments.evaluate import write_report

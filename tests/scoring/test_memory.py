@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.data import Pool, first_pass, row_groups
+from pilotfish.data import Pool, first_pass
+from pilotfish.data import pool as pool_module
 from pilotfish.methods import METHODS
 from pilotfish.records import RowFeatures
 from pilotfish.run_context import RunContext
@@ -53,7 +54,7 @@ def growth(work: Callable[[int], Callable[[], object]], small: int, large: int) 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of rows that are held together are small here, like the pools."""
-    monkeypatch.setattr(row_groups, "GROUP_ROWS", SHARD)
+    monkeypatch.setattr(pool_module, "GROUP_ROWS", SHARD)
     monkeypatch.setattr(first_pass, "RECENT", SHARD)
 
 

@@ -248,13 +248,13 @@ def test_a_killed_score_goes_on_with_the_token_budget_it_began_with(
     def measured() -> set[str]:
         return {path.name for path in (tmp_path / "run/signals").iterdir()}
 
-    monkeypatch.setattr("pilotfish.engine.token_budget.find_budget", lambda _: 2048)
+    monkeypatch.setattr("pilotfish.engine.batches.find_budget", lambda _: 2048)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("pilotfish.scoring.score.write_scores", raises(KeyboardInterrupt))
         scored(tmp_path / "run", data, weak, "fp32")
     before = measured()
     monkeypatch.setattr(
-        "pilotfish.engine.token_budget.find_budget", lambda _: 512
+        "pilotfish.engine.batches.find_budget", lambda _: 512
     )  # less memory is free now
     assert scored(tmp_path / "run", data, weak, "fp32").section("weak")["token_budget"] == 2048
     assert measured() == before

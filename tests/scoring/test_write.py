@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pilotfish.data import Pool, row_groups
+from pilotfish.data import Pool
+from pilotfish.data import pool as pool_module
 from pilotfish.methods import METHODS, Selector
 from pilotfish.methods.custom import CustomMethod
 from pilotfish.records import Need, RowFeatures
@@ -73,10 +74,10 @@ def run(tmp_path: Path) -> Run:
 def test_columns_are_added_beside_what_is_there(
     run: Run, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_groups, "GROUP_ROWS", group)
+    monkeypatch.setattr(pool_module, "GROUP_ROWS", group)
     looked = written(run, longest=METHODS["longest"]())
     first = pq.read_table(run.root / "scores.parquet")
-    monkeypatch.setattr(row_groups, "GROUP_ROWS", 11)
+    monkeypatch.setattr(pool_module, "GROUP_ROWS", 11)
     written(run, random=METHODS["random"]())
     both = pq.read_table(run.root / "scores.parquet")
     assert both.select(first.column_names).equals(first)

@@ -186,7 +186,7 @@ def test_where_it_is_interrupted_changes_nothing(
             select(tmp_path / "b", SelectConfig(METHOD, "10%"))
     if broken in ("shard", "recall"):
         # other memory is free when the command is given again: the plan's batches are kept
-        monkeypatch.setattr("pilotfish.engine.token_budget.find_budget", lambda loaded: 512)
+        monkeypatch.setattr("pilotfish.engine.batches.find_budget", lambda loaded: 512)
     again = cascaded(tmp_path / "b", data, (cheap, intended))
     assert hashes(straight.root) == hashes(again.root)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.errors import DamagedRun
-from pilotfish.store.checksummed_json import checked_json, with_checksum
+from pilotfish.store.commit import checked_json, with_checksum
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

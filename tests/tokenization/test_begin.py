@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pilotfish.engine.batch_plan import distinct
+from pilotfish.engine.batches import distinct
 from pilotfish.records import Example, Need
 from pilotfish.tokenization import encode_needs
 from tests.tiny.models import byte_tokenizer

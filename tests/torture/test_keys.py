@@ -252,7 +252,7 @@ def test_another_moment_of_the_machine_keeps_to_the_plan(
     run = tmp_path / "run"
     assert asked.run(run) == 0
     before, shards, threads = files(run), measured(monkeypatch), torch.get_num_threads()
-    monkeypatch.setattr("pilotfish.engine.token_budget.find_budget", lambda weak: 256)
+    monkeypatch.setattr("pilotfish.engine.batches.find_budget", lambda weak: 256)
     torch.set_num_threads(threads + 1)
     try:
         assert asked.run(run) == 0

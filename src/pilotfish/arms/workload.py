@@ -379,7 +379,7 @@ def count_work(
     Raises:
         UsageError: A method needs a direction and has none, or a budget cannot be met.
     """
-    from pilotfish.engine.batch_plan import distinct
+    from pilotfish.engine.batches import distinct
     from pilotfish.engine.scorer import LENGTHS, by_pass
     from pilotfish.tokenization import clamp_max_length, encode_needs
 

@@ -209,7 +209,7 @@ def _is_list(field: "FieldInfo") -> bool:
 
 def _kind_and_metavar(field: "FieldInfo") -> tuple[Any, str | None]:
     """Return the type of the typed text, and the word that stands for it in `--help`."""
-    from pilotfish.config.base import Metavar
+    from pilotfish.config.settings import Metavar
 
     declared: Any = field.annotation
     if isinstance(declared, UnionType) or type(None) in get_args(declared):

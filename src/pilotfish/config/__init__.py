@@ -11,8 +11,8 @@ from pilotfish.config.recipe import (
     make_recipe,
     read_recipe,
 )
-from pilotfish.config.renamed import upgrade_overrides, upgrade_settings
 from pilotfish.config.schema import recipe_schema
+from pilotfish.config.settings import upgrade_overrides, upgrade_settings
 from pilotfish.config.training import TrainConfig, WeakTrainConfig
 from pilotfish.config.weak_to_strong import WeakToStrong, make_weak_to_strong
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pilotfish.config.base import Block, Metavar
 from pilotfish.config.method import parse_methods
+from pilotfish.config.settings import Block, Metavar
 from pilotfish.errors import UsageError
 
 

@@ -8,10 +8,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from pilotfish.config.base import Block, Metavar
 from pilotfish.config.names import Name
-from pilotfish.config.renamed import describe_old_keys, upgrade_overrides, upgrade_settings
-from pilotfish.config.settings import validate
+from pilotfish.config.settings import (
+    Block,
+    Metavar,
+    describe_old_keys,
+    upgrade_overrides,
+    upgrade_settings,
+    validate,
+)
 from pilotfish.config.training import TrainConfig, WeakTrainConfig
 from pilotfish.errors import UsageError, unknown_name
 

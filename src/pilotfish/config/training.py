@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pilotfish.config.base import Block
+from pilotfish.config.settings import Block
 
 
 class WeakTrainConfig(Block):

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from pilotfish.config.base import Block
-from pilotfish.config.settings import validate
+from pilotfish.config.settings import Block, validate
 from pilotfish.config.training import TrainConfig
 from pilotfish.errors import UsageError
 

@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from pilotfish.config.data import Source
-from pilotfish.data.first_pass import ChangedData, FirstPass, bad_rate, check_any, check_rate
-from pilotfish.data.parse import BadRecord, Parser
+from pilotfish.data.first_pass import (
+    BadRecord,
+    ChangedData,
+    FirstPass,
+    Parser,
+    bad_rate,
+    check_any,
+    check_rate,
+)
 from pilotfish.data.pool import MANIFEST, Pool, write_shard
 from pilotfish.errors import DataError, UsageError
 from pilotfish.records import Example

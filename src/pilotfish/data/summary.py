@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotfish.config.data import Source
-from pilotfish.data.first_pass import FirstPass
-from pilotfish.data.parse import BadRecord, Parser
+from pilotfish.data.first_pass import BadRecord, FirstPass, Parser
 from pilotfish.records import Example
 
 SHOWN_BAD = 10

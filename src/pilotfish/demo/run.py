@@ -10,8 +10,8 @@ import yaml
 
 from pilotfish.config import make_recipe, read_recipe
 from pilotfish.data.run_pool import pool_of
+from pilotfish.errors import need_torch
 from pilotfish.experiments.run import run_experiment
-from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.selection.files import kept_of
 

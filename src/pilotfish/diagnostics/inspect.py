@@ -6,8 +6,7 @@ from typing import Any
 from pilotfish.config.data import Source
 from pilotfish.data import Inspection
 from pilotfish.data import inspect as inspect_data
-from pilotfish.errors import DataError
-from pilotfish.extras import need_torch
+from pilotfish.errors import DataError, need_torch
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,98 @@
-"""Measure encoded rows: equal ones once, in batches, with half the budget when memory runs out."""
+"""Measure encoded rows once each, in batches that fit the memory."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pilotfish.engine.batch_plan import distinct, plan
 from pilotfish.engine.forward import Forward, TokenQuery
 from pilotfish.engine.signals import SIGNALS
 from pilotfish.engine.signals.sampled import Sampled
 from pilotfish.engine.signals.tokens import Column
 from pilotfish.errors import OutOfMemory
+from pilotfish.models import Loaded
 from pilotfish.records import Ints, Need, Ragged, Texts
 from pilotfish.tokenization import Encoded, Passage
+
+
+class Distinct(NamedTuple):
+    """n rows in u groups of equal ones: one of each group is measured, all get its numbers."""
+
+    first: Ints  # [u] index of one row of each group
+    kind: Ints  # [n] group of each row, in [0, u)
+    key: tuple[bytes, ...]  # [u] digest of the group's content
+
+
+def distinct(rows: Sequence[Encoded]) -> Distinct:
+    """Group rows that would be measured alike.
+
+    Equal rows have the same passage; where a row has none, the same ids and targets.
+    """
+    keys = []
+    for row in rows:
+        passage = row.read
+        digest = hashlib.blake2b(len(passage.ids).to_bytes(8, "little"), digest_size=16)
+        digest.update(passage.ids.tobytes())
+        digest.update(np.array(passage.marks).tobytes())
+        if passage.begin != passage.marks[0]:  # no prompt at all
+            digest.update(b"begin")
+        if row.passage is None:
+            digest.update(row.target.tobytes())
+        keys.append(digest.digest())
+    group_of: dict[bytes, int] = {}
+    first = []
+    for index, key in enumerate(keys):
+        if key not in group_of:
+            group_of[key] = len(group_of)
+            first.append(index)
+    kind = np.array([group_of[key] for key in keys], dtype=np.int64)
+    return Distinct(np.array(first, dtype=np.int64), kind, tuple(group_of))
+
+
+def plan(
+    lengths: Sequence[int],
+    token_budget: int,
+    *,
+    tie: Sequence[bytes] | None = None,
+    padded: bool = True,
+    max_shared_length: int | None = None,
+) -> list[Ints]:
+    """Divide rows into batches, longest rows first.
+
+    Args:
+        lengths: Tokens of each row.
+        token_budget: Tokens per batch; a longer row is a batch of its own.
+        tie: Content digests that order rows of equal length, so that shuffled rows give the same
+            batches; None: their order as given.
+        padded: Whether every row of a batch costs as many tokens as its longest.
+        max_shared_length: Rows longer than this share no batch.
+
+    Returns:
+        Row indices of each batch.
+
+    Raises:
+        ValueError: The budget is below 1.
+    """
+    if token_budget < 1:
+        raise ValueError(f"token_budget must be at least 1, not {token_budget}")
+    ties = tie if tie is not None else [b""] * len(lengths)
+    batches: list[list[int]] = []
+    used, longest, closed = token_budget, 0, False
+    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], ties[i], i)):
+        length = max(lengths[row], 1)
+        cost = longest if padded and used < token_budget else length
+        if used + cost > token_budget or closed:
+            batches.append([])
+            used, longest, cost = 0, length, length
+        batches[-1].append(row)
+        used += cost
+        closed = max_shared_length is not None and length > max_shared_length
+    return [np.array(batch, dtype=np.int64) for batch in batches]
+
 
 Tick = Callable[[int], None]  # called with the number of rows that a batch finished
 
@@ -194,3 +272,49 @@ def _expand(values: Column, source: Ints, usable: NDArray[np.bool_]) -> Column:
     wide = np.full((len(source), *values.shape[1:]), blank, dtype=values.dtype)
     wide[usable] = values[source[usable]]
     return wide
+
+
+# A CPU gains nothing beyond this (its caches are full), and a GPU little beyond the other.
+_MOST = {"cpu": 2048}
+_MOST_ELSEWHERE = 65536
+_LEAST = 64
+_LAPTOP = 4 * 2**30
+_SHARE = 0.4  # of the free memory: the budget must also fit tomorrow, next to other processes
+
+
+def find_budget(loaded: Loaded) -> int:
+    """Return tokens per forward pass: a power of two that part of the free memory surely holds.
+
+    A run finds it once and keeps it in run.json, because the last digits of scores depend on it.
+    """
+    device = loaded.device
+    most = _MOST.get(device.type, _MOST_ELSEWHERE)
+    fits = int(_SHARE * free_bytes(device) / bytes_per_token(loaded))
+    budget = _LEAST
+    while budget * 2 <= min(most, fits):
+        budget *= 2
+    return budget
+
+
+def bytes_per_token(loaded: Loaded) -> int:
+    """Return about how much memory one token takes at the widest point of a forward pass."""
+    config = loaded.model.config.get_text_config()
+    hidden = int(config.hidden_size)
+    names = ("intermediate_size", "ffn_dim", "n_inner")
+    widths = (getattr(config, name, None) for name in names)
+    wide = next((int(width) for width in widths if width), 4 * hidden)
+    element = torch.empty((), dtype=loaded.dtype).element_size()
+    # residual, normed, q, k, v, output and their copies for attention; up, gate, activated
+    return element * (12 * hidden + 4 * wide)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the bytes free on a GPU, else in the machine's memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:  # not Linux: assume a laptop
+        return _LAPTOP
+    known = dict(line.split(":", 1) for line in text.splitlines())
+    return int(known["MemAvailable"].split()[0]) * 1024

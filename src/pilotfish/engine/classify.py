@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pilotfish.engine.batch_plan import plan
-from pilotfish.engine.batches import default_budget
+from pilotfish.engine.batches import default_budget, plan
 from pilotfish.models import Loaded
 from pilotfish.records import Example, Floats, Texts
 from pilotfish.tokenization import Encoded, clamp_max_length, encode_texts

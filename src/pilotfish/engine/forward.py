@@ -18,8 +18,7 @@ from pilotfish.engine.batching_mode import (
 )
 from pilotfish.engine.signals import Signal
 from pilotfish.engine.signals.sampled import Sampled
-from pilotfish.engine.signals.tokens import Tokens
-from pilotfish.engine.signals.vocabulary import HEAD_FACETS, FacetRequest
+from pilotfish.engine.signals.tokens import HEAD_FACETS, FacetRequest, Tokens
 from pilotfish.errors import UsageError
 from pilotfish.models import Loaded
 from pilotfish.records import Ints

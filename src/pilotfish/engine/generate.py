@@ -11,7 +11,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pilotfish.engine.batch_plan import Distinct, distinct, plan
+from pilotfish.engine.batches import Distinct, distinct, plan
 from pilotfish.engine.packed import attention_lock
 from pilotfish.models import Loaded, silence_loading
 from pilotfish.records import Example, Floats, Ints, Texts

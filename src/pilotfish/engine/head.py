@@ -6,13 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pilotfish.engine.signals.vocabulary import (
-    FacetRequest,
-    Facets,
-    Tile,
-    gather,
-    gather_in_blocks,
-)
+from pilotfish.engine.signals.tokens import FacetRequest, Facets, Tile, gather, gather_in_blocks
 
 _WHOLE_ROWS = 256  # tokens at a time where their full logits exist already
 _CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")

@@ -17,9 +17,8 @@ from pilotfish.data.run_pool import (
     source_of_run,
     warn,
 )
-from pilotfish.errors import DataError, UsageError
+from pilotfish.errors import DataError, UsageError, need_torch
 from pilotfish.experiments.train import train_folder
-from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example
 from pilotfish.run_context import RunContext

@@ -26,6 +26,7 @@ from pilotfish.data.held_out import (
     warn_weak_evidence,
 )
 from pilotfish.data.run_pool import open_pool
+from pilotfish.errors import need_torch
 from pilotfish.evaluation.default_metric import metric_of_recipe
 from pilotfish.experiments.evaluate import (
     ArmSeed,
@@ -35,7 +36,6 @@ from pilotfish.experiments.evaluate import (
     withdraw_results,
 )
 from pilotfish.experiments.train import train_arm, train_folder
-from pilotfish.extras import need_torch
 from pilotfish.flops import RESUME
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values

@@ -34,8 +34,7 @@ from pilotfish.data.run_pool import (
     source_of_run,
     warn,
 )
-from pilotfish.errors import UsageError
-from pilotfish.extras import need_torch
+from pilotfish.errors import UsageError, need_torch
 from pilotfish.flops import training_cost
 from pilotfish.progress import SILENT, Progress
 from pilotfish.records import Example

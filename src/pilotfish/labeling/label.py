@@ -20,8 +20,7 @@ from pilotfish.data.run_pool import (
     read_extra_rows,
     recorded_source,
 )
-from pilotfish.errors import UsageError
-from pilotfish.extras import need_torch
+from pilotfish.errors import UsageError, need_torch
 from pilotfish.labeling.files import read_labels, write_labels
 from pilotfish.labeling.filtering import (
     Filtered,

@@ -14,8 +14,7 @@ from pilotfish.config import TrainConfig, WeakTrainConfig
 from pilotfish.data import overlap_key, overlap_keys
 from pilotfish.data.held_out import hold_out
 from pilotfish.data.run_pool import fingerprint
-from pilotfish.errors import DataError, UsageError
-from pilotfish.extras import need_torch
+from pilotfish.errors import DataError, UsageError, need_torch
 from pilotfish.flops import training_cost
 from pilotfish.labeling.predict import check_head, with_answer
 from pilotfish.labeling.settings import LabelTask

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pilotfish.config import LabelConfig
-from pilotfish.errors import UsageError
-from pilotfish.extras import need_torch
+from pilotfish.errors import UsageError, need_torch
 from pilotfish.labeling.settings import LONGEST_ANSWER
 from pilotfish.labeling.table import FAILED, OK, Labels
 from pilotfish.records import Example, Floats, Ints, Texts, Turn

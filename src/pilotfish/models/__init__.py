@@ -13,8 +13,6 @@ except ModuleNotFoundError as error:
     raise MissingExtra("running a model", "models") from error
 
 from pilotfish.models.classifier import classes_of, load_classifier
-from pilotfish.models.digests import identify, model_digest, tokenizer_digest
-from pilotfish.models.file_checks import silence_loading
 from pilotfish.models.loading import (
     TINY,
     Loaded,
@@ -25,7 +23,15 @@ from pilotfish.models.loading import (
     set_threads,
     window_of,
 )
-from pilotfish.models.provenance import config_of, is_classifier, origin
+from pilotfish.models.provenance import (
+    config_of,
+    identify,
+    is_classifier,
+    model_digest,
+    origin,
+    silence_loading,
+    tokenizer_digest,
+)
 
 __all__ = [
     "TINY",

@@ -9,9 +9,15 @@ import transformers
 from torch import nn
 
 from pilotfish.errors import UsageError
-from pilotfish.models.file_checks import silence_loading, unloadable
 from pilotfish.models.loading import Loaded, as_loaded, load_tokenizer, pick_device, to_device
-from pilotfish.models.provenance import check_weights, config_of, is_classifier, load_options
+from pilotfish.models.provenance import (
+    check_weights,
+    config_of,
+    is_classifier,
+    load_options,
+    silence_loading,
+    unloadable,
+)
 from pilotfish.number_formats import pick_dtype
 
 

@@ -10,16 +10,21 @@ import transformers
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from pilotfish.errors import UsageError
-from pilotfish.models.digests import TOKENIZER_FILES, model_digest, sha, tokenizer_digest
-from pilotfish.models.file_checks import is_local, silence_loading, unloadable
 from pilotfish.models.provenance import (
+    TOKENIZER_FILES,
     check_weights,
     commit_of,
     config_of,
     is_classifier,
+    is_local,
     load_options,
+    model_digest,
     origin,
     own_code,
+    sha,
+    silence_loading,
+    tokenizer_digest,
+    unloadable,
 )
 from pilotfish.number_formats import name_of, pick_dtype
 

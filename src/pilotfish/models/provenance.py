@@ -1,8 +1,12 @@
-"""Where a model comes from: its config, the commit of a hub model, and code it brings along."""
+"""Where a model comes from: files, digests, commit, and code that it brings along."""
 
+import hashlib
 import json
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,81 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from pilotfish import remote_code
 from pilotfish.errors import UsageError
-from pilotfish.models.file_checks import check_folder, is_local, silence_loading, unloadable
+from pilotfish.store import sha256_file
+
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def check_folder(name: str) -> None:
+    """Check that a local folder holds a model as safetensors.
+
+    Raises:
+        UsageError: It does not; weights as a pickle are named.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a model folder")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
+    if pickled:
+        raise UsageError(
+            f"{folder} holds its weights as a pickle ({pickled[0]}), which can run any code",
+            hint="convert them once: model.save_pretrained(FOLDER) writes safetensors",
+        )
+    raise UsageError(
+        f"{folder} is no model folder: it holds no *.safetensors",
+        hint="give a folder written by save_pretrained, or a hub id",
+    )
+
+
+def unloadable(name: str, part: str, error: Exception) -> UsageError:
+    """Return one sentence for an error of transformers while it loaded a part ("tokenizer")."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if "trust_remote_code" in str(error):
+        return UsageError(
+            f"{name} brings its own code, which is not run unless you ask for it",
+            hint="take a model whose architecture transformers knows; or read that code, and if "
+            "you trust it pass --trust-remote-code (in a recipe: trust_remote_code: true)",
+        )
+    if is_local(name):
+        return UsageError(f"cannot load the {part} in {name}: {first_line}")
+    return UsageError(
+        f"cannot load the {part} '{name}': there is no such folder, and the hub says: {first_line}",
+        hint="check the spelling, the network and HF_HUB_OFFLINE, or give a local folder",
+    )
+
+
+def is_local(name: str) -> bool:
+    """Return whether a model is a folder on this machine.
+
+    Raises:
+        UsageError: The name is a path, and nothing exists there.
+    """
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not Path(name).exists() and looks_like_path:
+        raise UsageError(f"there is no model folder {name}", hint="check the path")
+    return Path(name).exists()
+
+
+@contextmanager
+def silence_loading() -> Iterator[None]:
+    """Silence transformers inside the context, unless TRANSFORMERS_VERBOSITY is set."""
+    log = transformers.utils.logging
+    hub = logging.getLogger("huggingface_hub")
+    before = log.get_verbosity(), log.is_progress_bar_enabled(), hub.level
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        log.set_verbosity_error()
+        hub.setLevel(logging.ERROR)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(before[0])
+        hub.setLevel(before[2])
+        if before[1]:
+            log.enable_progress_bar()
+
 
 _SHARD = re.compile(r"[\w][\w.\-]*\.safetensors")
 _CODE_FILES = ("config.json", "tokenizer_config.json")  # where a model names its own code
@@ -160,3 +238,66 @@ def _hub_file(name: str, file: str, *, commit: str | None = None) -> str | None:
         except Exception as error:
             raise unloadable(name, "config", error) from error
     return found
+
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+_IDENTITY = ("config.json", "*.safetensors", *TOKENIZER_FILES)
+
+
+def model_digest(name: str) -> str:
+    """Return the sha256 of a model: of its files for a folder, of name and commit for the hub.
+
+    A model that runs code of its own differs from the same files without that code.
+    """
+    own = own_code(name)
+    if not is_local(name):
+        return sha(["hub", name, commit_of(name), *["own code"] * own])
+    patterns = (*_IDENTITY, *["*.py"] * own)
+    found = {path for pattern in patterns for path in Path(name).glob(pattern)}
+    return sha([[path.name, sha256_file(path)] for path in sorted(found)])
+
+
+def identify(name: str) -> str:
+    """Return `Loaded.digest` of a model without loading its weights.
+
+    Raises:
+        UsageError: There is no such model.
+    """
+    config_of(name)
+    return model_digest(name)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Return the sha256 of how text becomes ids: vocabulary, merges, pipeline, added tokens.
+
+    Which token is EOS or PAD, the padding state and the chat template are left out on purpose: two
+    tokenizers with equal digests give equal ids for equal text.
+    """
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda pair: (pair[1], pair[0]))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    core: Any = type(tokenizer).__name__
+    if backend is not None:
+        parts = json.loads(backend.to_str())
+        model = {key: value for key, value in parts["model"].items() if key != "vocab"}
+        # A merge is written "a b" by old files and ["a", "b"] by new ones.
+        model["merges"] = [
+            merge if isinstance(merge, str) else " ".join(merge)
+            for merge in model.get("merges") or []
+        ]
+        core = [model, parts.get("normalizer"), parts.get("pre_tokenizer")]
+    return sha([vocabulary, core])
+
+
+def sha(value: Any) -> str:
+    """Return the sha256 of a value's JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

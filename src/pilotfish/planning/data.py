@@ -11,8 +11,7 @@ from pilotfish.config import Recipe
 from pilotfish.config.data import Source
 from pilotfish.data import overlap_keys
 from pilotfish.data.held_out import load_eval_rows, source_of_recipe
-from pilotfish.data.readers.files import FileSource
-from pilotfish.data.readers.locate import locate
+from pilotfish.data.readers.files import FileSource, locate
 from pilotfish.data.run_pool import read_temporary
 from pilotfish.store import Store
 

@@ -9,8 +9,8 @@ from typing import Any
 from pilotfish.arms.resolve import resolve_recipe
 from pilotfish.arms.workload import ModelInfo, Workload, count_work
 from pilotfish.config import SEEDS, Recipe
+from pilotfish.errors import need_torch
 from pilotfish.evaluation.default_metric import metric_of_recipe
-from pilotfish.extras import need_torch
 from pilotfish.planning.data import counting_note, read_dataset
 from pilotfish.planning.result import Level, Plan, break_even
 from pilotfish.planning.steps import CostInputs, list_steps

@@ -22,12 +22,11 @@ from pilotfish.arms.workload import Workload
 from pilotfish.config import TrainConfig
 from pilotfish.config.scoring import DEFAULT_MAX_LENGTH
 from pilotfish.data_order import rows_per_step
-from pilotfish.engine.batch_plan import distinct, plan
+from pilotfish.engine.batches import distinct, find_budget, plan
 from pilotfish.engine.forward import Forward
 from pilotfish.engine.generate import ConfidenceObserver, decode, encode_batch, generation_budget
 from pilotfish.engine.in_memory import InMemoryScorer
 from pilotfish.engine.scorer import LENGTHS, by_pass, run_pass
-from pilotfish.engine.token_budget import find_budget
 from pilotfish.evaluation import METRICS
 from pilotfish.evaluation.exact_match import answer_room
 from pilotfish.labeling.settings import room_for

@@ -9,7 +9,7 @@ from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.engine.executors.launch import LOCAL, ExecutorConfig, score_shards
-from pilotfish.extras import need_torch
+from pilotfish.errors import need_torch
 from pilotfish.methods import make
 from pilotfish.progress import SILENT, Progress
 from pilotfish.run_context import RunContext

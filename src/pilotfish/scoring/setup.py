@@ -140,8 +140,8 @@ def prepare_scoring(
     """
     import torch
 
+    from pilotfish.engine.batches import find_budget
     from pilotfish.engine.executors.worker import ScoreSpec
-    from pilotfish.engine.token_budget import find_budget
     from pilotfish.tokenization import clamp_max_length
 
     run, main = ctx.run, config.section == "weak"

@@ -18,8 +18,7 @@ from pilotfish.config import WeakTrainConfig
 from pilotfish.config.scoring import DEFAULT_MAX_LENGTH, ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import fingerprint, warn
-from pilotfish.errors import UsageError
-from pilotfish.extras import need_torch
+from pilotfish.errors import UsageError, need_torch
 from pilotfish.flops import training_cost
 from pilotfish.methods import Selector
 from pilotfish.methods.rankers import Ranker, tie_rank

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pilotfish.data import Pool
-from pilotfish.data.row_groups import GroupedWriter, pieces
+from pilotfish.data.pool import GroupedWriter, pieces
 from pilotfish.data.run_pool import warn
 from pilotfish.engine.executors.launch import passes
 from pilotfish.flops import RESUME, charged_flops

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pilotfish.data import Pool
-from pilotfish.data.row_groups import pieces, rows_in
+from pilotfish.data.pool import pieces, rows_in
 from pilotfish.data.run_pool import pool_of
 from pilotfish.errors import UsageError
 from pilotfish.methods import Selector

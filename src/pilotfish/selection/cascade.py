@@ -19,8 +19,7 @@ from pilotfish.config.scoring import ScoreConfig
 from pilotfish.data import Pool
 from pilotfish.data.run_pool import warn
 from pilotfish.engine.executors.launch import LOCAL, ExecutorConfig, passes, threads_of
-from pilotfish.errors import UsageError
-from pilotfish.extras import need_torch
+from pilotfish.errors import UsageError, need_torch
 from pilotfish.flops import known, reading_flops
 from pilotfish.methods import Selector, make
 from pilotfish.progress import SILENT, Progress

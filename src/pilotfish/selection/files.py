@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pilotfish.budget import Budget, resolve
 from pilotfish.data import Pool
-from pilotfish.data.row_groups import GroupedWriter, groups
+from pilotfish.data.pool import GroupedWriter, groups
 from pilotfish.errors import UsageError
 from pilotfish.methods.rankers import KEPT
 from pilotfish.records import Floats, Ints, Selection, Texts

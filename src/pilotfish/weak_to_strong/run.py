@@ -6,9 +6,8 @@ from typing import Any
 from pilotfish import remote_code
 from pilotfish.config import WeakToStrong
 from pilotfish.data.held_out import store_test_rows
-from pilotfish.errors import UsageError
+from pilotfish.errors import UsageError, need_torch
 from pilotfish.experiments.evaluate import evaluated_models, withdraw_results
-from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.redaction import redact_values
 from pilotfish.run_context import RunContext

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from pilotfish.engine.executors.pool import Scheduler
-from pilotfish.engine.executors.worker import LOST, TRIES, Receipt, WorkerFailure
+from pilotfish.engine.executors.worker import LOST, TRIES, WorkerFailure
+from pilotfish.engine.scorer import Receipt
 from pilotfish.errors import PilotfishError, UsageError
 from tests.engine.executors.fakes import OPENED, FakePool, fail_on, succeed
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from pilotfish.engine.int8 import head as module
 from pilotfish.engine.int8.head import Int8Head
-from pilotfish.engine.signals.vocabulary import FacetRequest
+from pilotfish.engine.signals.tokens import FacetRequest
 
 
 def make(vocabulary: int, d: int = 48, *, bias: bool = False) -> nn.Linear:

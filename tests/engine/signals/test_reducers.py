@@ -9,8 +9,7 @@ import torch
 
 from pilotfish.engine.signals import SIGNALS
 from pilotfish.engine.signals.nll import Nll
-from pilotfish.engine.signals.tokens import Tokens
-from pilotfish.engine.signals.vocabulary import FacetRequest, gather
+from pilotfish.engine.signals.tokens import FacetRequest, Tokens, gather
 
 
 def tiled(logits: torch.Tensor, targets: torch.Tensor, width: int, *names: str, k: int = 0) -> Any:

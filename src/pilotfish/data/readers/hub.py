@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotfish.config.data import Source
-from pilotfish.data.readers.raw_record import RawRecord
+from pilotfish.data.readers.jsonl import RawRecord
 from pilotfish.data.readers.tables import read_batches
 from pilotfish.errors import MissingExtra, UsageError
 

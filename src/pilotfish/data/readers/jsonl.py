@@ -1,19 +1,197 @@
-"""Cut jsonl and json bytes into records without parsing them."""
+"""Cut jsonl and json bytes into records, and parse one record strictly."""
 
 import hashlib
+import json
+import math
 import mmap
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
 
 from pilotfish.data.formats import FormatMismatch
-from pilotfish.data.readers.raw_record import MAX_BYTES, RawRecord, too_long
-from pilotfish.data.readers.strict_json import parse_object
+
+MAX_BYTES = 16 * 2**20  # a longer record is quarantined as too_long
+EXCERPT = 200  # bytes of a bad record shown in its quarantine line
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record's bytes and their position."""
+
+    offset: int | None  # bytes into the (decompressed) source; None for columnar sources
+    raw: bytes  # the bytes in the source; only the first of them where `length` is given
+    # the record as JSON where the source is not JSON (csv); None where `raw` is JSON
+    json: bytes | None = None
+    problem: str = ""  # quarantine code where the reader already knows that the record is bad
+    detail: str = ""  # the problem in words
+    # nothing follows, not even a newline, so a parse error means a truncated source
+    at_end: bool = False
+    length: int | None = None  # bytes of the whole record where `raw` holds only its start
+    sha256: str | None = None  # digest of the whole record where `raw` holds only its start
+
+    @property
+    def data(self) -> bytes:
+        """The record as JSON."""
+        return self.raw if self.json is None else self.json
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole record in the source."""
+        return len(self.raw) if self.length is None else self.length
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the whole record in the source."""
+        return self.sha256 or hashlib.sha256(self.raw).hexdigest()
+
+    @property
+    def excerpt(self) -> str:
+        """The first bytes as printable ASCII, so that no terminal obeys an escape sequence."""
+        start = self.raw[:EXCERPT].decode("utf-8", "backslashreplace")
+        return start.encode("unicode_escape").decode("ascii")[:EXCERPT]
+
+
+def too_long(
+    offset: int | None, start: bytes, length: int, sha256: str, *, at_end: bool = False
+) -> RawRecord:
+    """Return a record above the size limit, which keeps an excerpt, `length` and digest.
+
+    Args:
+        offset: Where the record starts in its source, in bytes.
+        start: Its first bytes.
+        length: Bytes of the whole record.
+        sha256: Digest of the whole record.
+        at_end: The source ends with this record.
+    """
+    return RawRecord(
+        offset,
+        start[:EXCERPT],
+        problem="too_long",
+        detail=f"{length} bytes",
+        at_end=at_end,
+        length=length,
+        sha256=sha256,
+    )
+
+
+class RecordSource(Protocol):
+    """One stream of records: a file, or a split of a hub dataset."""
+
+    @property
+    def name(self) -> str:
+        """Path relative to DATA; for a hub dataset the name of the split."""
+
+    def sha256(self) -> str:
+        """Return the digest of the source's content."""
+
+    def records(self) -> Iterator[RawRecord]:
+        """Yield the records in order, from the start on every call."""
+
+
+MAX_DEPTH = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INT_DIGITS = 20  # of 2**64 - 1
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse one JSON object from its UTF-8 bytes.
+
+    Raises:
+        FormatMismatch: With the quarantine code of what is wrong.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatMismatch("invalid_utf8", f"byte {error.start} is not UTF-8") from error
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
+        if "\0" in text:
+            raise FormatMismatch("nul_char", "a NUL byte") from error
+        raise FormatMismatch("invalid_json", str(error)) from error
+    if not isinstance(value, dict):
+        raise FormatMismatch("not_object", "the record is not a JSON object")
+    _check_depth(data, value)
+    if b"\\u" in data:  # raw NUL and raw surrogates cannot have come this far
+        _check_text(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise FormatMismatch("duplicate_key", f"the key '{repeated[:40]}' appears twice")
+    return found
+
+
+def _int(digits: str) -> int:
+    if len(digits) > _INT_DIGITS + 1 or not -(2**63) <= int(digits) < 2**64:
+        raise FormatMismatch("int_too_big", f"{digits[:24]} does not fit 64 bits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise FormatMismatch("nonfinite_number", f"{digits[:24]} is beyond a float")
+    return value
+
+
+def _constant(word: str) -> Any:
+    raise FormatMismatch("nonfinite_number", f"{word} is no JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant
+)
+
+
+def _too_deep() -> FormatMismatch:
+    return FormatMismatch("too_deep", f"nested deeper than {MAX_DEPTH}")
+
+
+def _check_depth(data: bytes, value: dict[str, Any]) -> None:
+    """Refuse deeper nesting than MAX_DEPTH; counts levels only where there are enough brackets."""
+    if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
+        return
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    if any(isinstance(inner, dict | list) for inner in level):
+        raise _too_deep()
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _check_text(value: dict[str, Any]) -> None:
+    """Refuse NUL and half surrogate pairs in every string, keys included."""
+    waiting: list[Any] = [value]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, str):
+            if "\0" in current:
+                raise FormatMismatch("nul_char", "a text holds NUL")
+            if _SURROGATE.search(current):
+                raise FormatMismatch("lone_surrogate", "a text holds half of a surrogate pair")
+        elif isinstance(current, dict):
+            waiting.extend(current)
+        waiting.extend(_inside(current))
+
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 LISTS = (b'"data"', b'"rows"', b'"examples"')  # keys under which a json object may hold its records
-
 Buffer = bytes | mmap.mmap
 
 

@@ -12,8 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pilotfish.data.readers.jsonl import BLANK, capped_lines
-from pilotfish.data.readers.raw_record import MAX_BYTES, RawRecord, too_long
+from pilotfish.data.readers.jsonl import BLANK, MAX_BYTES, RawRecord, capped_lines, too_long
 
 BATCH_ROWS = 64  # small, because a compressed column can expand a thousandfold
 BATCH_BYTES = 32 * 2**20  # of text as Python objects at a time, unless a single row has more

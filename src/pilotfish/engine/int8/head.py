@@ -13,13 +13,7 @@ import torch
 from pilotfish.engine.head import LogitTransform
 from pilotfish.engine.int8.linear import QuantizedWeight
 from pilotfish.engine.int8.native import kernels
-from pilotfish.engine.signals.vocabulary import (
-    FacetRequest,
-    Facets,
-    Tile,
-    gather,
-    gather_in_blocks,
-)
+from pilotfish.engine.signals.tokens import FacetRequest, Facets, Tile, gather, gather_in_blocks
 
 _ROWS, _WIDTH = 1024, 2048  # tokens and ids of a tile: 8 MiB of sums, which fit the caches
 

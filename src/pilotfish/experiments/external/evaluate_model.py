@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pilotfish.config.data import Source
 from pilotfish.data.held_out import test_rows
 from pilotfish.data.run_pool import open_run
-from pilotfish.errors import UsageError, unknown_name
+from pilotfish.errors import UsageError, need_torch, unknown_name
 from pilotfish.experiments.evaluate import add_test_rows, open_model
-from pilotfish.extras import need_torch
 from pilotfish.run_context import RunContext
 from pilotfish.store import run_lock
 

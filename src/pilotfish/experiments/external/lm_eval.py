@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotfish.data.run_pool import open_run
-from pilotfish.errors import UsageError
+from pilotfish.errors import UsageError, need_torch
 from pilotfish.evaluation.import_results import (
     ArmSeed,
     Imported,
@@ -20,7 +20,6 @@ from pilotfish.evaluation.import_results import (
 from pilotfish.evaluation.lm_eval_samples import LOWER, items_of
 from pilotfish.experiments.evaluate import model_of, models_of
 from pilotfish.experiments.external.compare import CompareOptions, folder_of, report_imported
-from pilotfish.extras import need_torch
 from pilotfish.progress import SILENT, Progress
 from pilotfish.run_context import RunContext
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pilotfish.config import parse_method
 from pilotfish.data import Pool
 from pilotfish.engine.executors.launch import passes
-from pilotfish.extras import need_torch
+from pilotfish.errors import need_torch
 from pilotfish.flops import known, reading_flops
 from pilotfish.methods import Selector, make
 from pilotfish.methods.rankers.random import draws

@@ -117,7 +117,7 @@ def _need(config: TrainConfig, seed: int) -> Need:
 
 def _token_budget(run: Run, teacher: "Loaded") -> int:
     """Find the token budget of a batch once: a resumed capture must make the same batches."""
-    from pilotfish.engine.token_budget import find_budget
+    from pilotfish.engine.batches import find_budget
 
     found = {"parameters": teacher.parameters, "device": teacher.device.type}
     known = run.section("teacher")
