@@ -16,7 +16,6 @@ from pilotfish.cli.options import (
     parse_names,
     recipe_options,
 )
-from pilotfish.config.data import Source
 from pilotfish.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def evaluate(
       pilotfish evaluate RUN --model out/selected-seed-0 --items selected-0.jsonl
       pilotfish evaluate RUN --harness arc_easy --metric acc
     """
+    from pilotfish.config.data import Source
+
     progress, test = Console(quiet=quiet), None
     if recipe.test:
         test = Source(recipe.test, recipe.map, recipe.limit, recipe.max_bad_rate)
