@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,55 @@ def test_numpy_rooms_load_only_numpy() -> None:
     rooms += ["selection.histogram", "selection.quota", "diversity", "labeling.filters"]
     for name, found in loaded_after([f"pilotfish.{room}" for room in rooms]).items():
         assert "numpy" in found and not {*HEAVY, "pyarrow"} & found, name
+
+
+FILE_LINES = 600  # a file tells one story
+BODY_LINES = 60  # of a function without signature and docstring; most are far below 40
+ODD = re.compile(r"\b(told|said|asked|beside|anew|heeds?|nobody|somebody|vouched)\b")
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions_of(path: Path) -> list[Function]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, Function)]
+
+
+def test_files_and_functions_have_a_size_that_can_be_read() -> None:
+    long = []
+    for path in FILES:
+        name = str(path.relative_to(SRC))
+        lines = path.read_text(encoding="utf-8").count("\n")
+        long += [f"{name}: {lines} lines"] if lines > FILE_LINES else []
+        for function in functions_of(path):
+            first = function.body[1 if ast.get_docstring(function) else 0 :]
+            body = function.body[-1].end_lineno - first[0].lineno + 1 if first else 0
+            long += [f"{name}: {function.name} {body} lines"] if body > BODY_LINES else []
+    assert not long
+
+
+def test_public_functions_with_many_parameters_describe_them() -> None:
+    silent = []
+    for path in FILES:
+        if room_of(path) == "cli":  # each option has its help
+            continue
+        for function in functions_of(path):
+            arguments = function.args
+            names = {
+                a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+            }
+            described = "Args:" in (text := ast.get_docstring(function) or "") or "as in" in text
+            if not function.name.startswith("_") and len(names - {"self", "cls"}) > 5:
+                silent += [] if described else [f"{path.relative_to(SRC)}: {function.name}"]
+    assert not silent
+
+
+def test_names_and_docstrings_use_the_words_of_the_field() -> None:
+    odd = []
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, Function | ast.ClassDef | ast.Module):
+                name = getattr(node, "name", "")
+                text = f"{name.replace('_', ' ').lower()} {ast.get_docstring(node) or ''}"
+                odd += [f"{path.relative_to(SRC)}: {name}: {word}" for word in ODD.findall(text)]
+    assert not odd, "docs: CONTRIBUTING.md, Words"
