@@ -7,7 +7,7 @@ import pytest
 from tests.tracing.page import PAGE, listed
 from tests.tracing.scenarios import traces
 
-# A third of the 87, 39 and 190 files that the commands entered before the rooms were named.
+# Ceilings; before the rooms were named after the work, the commands entered 87, 39 and 190 files.
 MOST = {"score": 60, "select": 30, "run": 140}
 
 
