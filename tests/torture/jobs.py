@@ -10,12 +10,12 @@ import pytest
 from pilotfish.config import parse_method
 from pilotfish.config.data import Source
 from pilotfish.config.scoring import ScoreConfig
+from pilotfish.data.ingest import read
 from pilotfish.experiments.train import train_arms
 from pilotfish.scoring.score import score
 from pilotfish.selection.select import SelectConfig, select
 from pilotfish.store import Store
 from tests.experiments.worlds import rows, write
-from tests.reading import read
 
 METHOD = "perplexity(direction=low)"
 SHARD_ROWS = 7

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pilotfish.cli.main import run as run_command
+from pilotfish.data.ingest import read
 from tests.data.test_broken import BROKEN
 from tests.figures import Reached
-from tests.reading import read
 from tests.torture.jobs import Jobs
 
 pytestmark = pytest.mark.torture
