@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT, parser, write
 
-WEAK = ROOT / "src" / "pilotfish" / "world" / "weights" / "weak"
+WEAK = ROOT / "src" / "pilotfish" / "demo" / "weights" / "weak"
 PROMISE = 1.2
 # Linux counts what a process held before it became this program into ru_maxrss, so that a heavy
 # parent would be measured; VmHWM begins anew with the program.
