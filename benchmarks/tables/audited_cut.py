@@ -29,5 +29,8 @@ def lines(found: Found) -> Iterator[str]:
 
 def _differs(one: Found) -> str:
     """The knobs of a cell that are not the usual ones."""
-    words = [f"{name} {one[name]}" for name in ("kind", "shape", "ranker", "budget") if name in one]
+    # `picker` in results made before it was called a ranker
+    names = {"kind": "kind", "shape": "shape", "picker": "ranker", "ranker": "ranker"}
+    words = [f"{word} {one[name]}" for name, word in names.items() if name in one]
+    words += [f"budget {one['budget']}"] if "budget" in one else []
     return ", ".join(words) or "-"

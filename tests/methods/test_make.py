@@ -119,3 +119,27 @@ def test_knobs_of_an_own_dataclass_are_checked(own: str) -> None:
 def test_scores_of_the_wrong_shape_are_refused(own: str) -> None:
     with pytest.raises(UsageError, match=r"returned shape \(1,\) for 20 rows"):
         make(parse_method(f"{own}:Crooked")).score(seen_of(20))
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ("from pilotfish.gone import Top\nclass Own: ...\n", "rankers are in pilotfish.methods"),
+        ("import not_there_at_all\nclass Own: ...\n", "imports not_there_at_all: install it"),
+        (
+            "from pilotfish.records import Need\nclass Own:\n    needs = (Need('nll'),)\n"
+            "    def score(self, seen): ...\n"
+            "    def ranker(self):\n        from pilotfish.gone import Top\n",
+            "rankers are in pilotfish.methods",
+        ),
+    ],
+)
+def test_an_import_that_a_method_of_ones_own_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, hint: str
+) -> None:
+    module = f"own_{abs(hash(body))}"
+    (tmp_path / f"{module}.py").write_text(body)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot import the method 'own_\d+:Own'") as caught:
+        make(parse_method(f"{module}:Own")).ranker()
+    assert hint in str(caught.value.hint)

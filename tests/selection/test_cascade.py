@@ -103,6 +103,8 @@ def test_the_picks_are_those_of_the_intended_model_as_far_as_promised(
         select(run.root, SelectConfig(METHOD, "10%", name="tenth"), force=True)
     found = len(kept(whole, "tenth") & kept(done, "tenth")) / (ROWS // 10)
     facts = done.section("scores")[METHOD]["cascade"]
+    # names in run.json are a contract: runs made before rankers had that name still open
+    assert facts["picker"] == "Top(direction='low', gate=Gate(below=None, above=None, strict=True))"
     low, high = facts["recall"][1:]
     assert found >= 0.95
     assert low <= found <= high

@@ -28,10 +28,7 @@ def load_custom(path: str) -> type:
     try:
         found = getattr(importlib.import_module(module), name)
     except ImportError as error:
-        raise UsageError(
-            f"cannot import the method '{path}': {error}",
-            hint=f"run where {module.split('.')[0]}.py lies, or install it",
-        ) from error
+        raise _import_error(path, error) from error
     except AttributeError as error:
         raise UsageError(f"the module {module} has no '{name}'", hint=f"write {_SHAPE}") from error
     finally:
@@ -40,6 +37,17 @@ def load_custom(path: str) -> type:
     if not isinstance(found, type) or missing:
         raise UsageError(f"'{path}' is not a selector", hint=f"write {_SHAPE}")
     return found
+
+
+def _import_error(path: str, error: ImportError) -> UsageError:
+    """Say whether the method's module is missing, or something that it imports."""
+    module = path.partition(":")[0]
+    hint = f"run where {module.split('.')[0]}.py lies, or install it"
+    if (error.name or "").startswith("pilotfish."):
+        hint = "rankers are in pilotfish.methods.rankers, Need in pilotfish.records"
+    elif error.name not in (None, module, module.split(".")[0]):
+        hint = f"{module} imports {error.name}: install it, or mend the import"
+    return UsageError(f"cannot import the method '{path}': {error}", hint=hint)
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,13 @@ class CustomMethod:
     def ranker(self) -> Ranker:
         """Return the method's own ranker, else the one of the direction."""
         own = self._own_ranker
-        ranker: Ranker = own() if own and not self.chosen else ranker_for(self.direction)
+        if own is None or self.chosen:
+            return ranker_for(self.direction)
+        kind = type(self.inner)
+        try:
+            ranker: Ranker = own()
+        except ImportError as error:
+            raise _import_error(f"{kind.__module__}:{kind.__name__}", error) from error
         return ranker
 
     @property

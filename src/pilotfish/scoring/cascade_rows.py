@@ -114,7 +114,7 @@ def promise(run: Run, column: str, ranker: Ranker, budget: Budget, n: int) -> di
             f"the cascade of '{column}' is not finished", hint="give the same `score` command again"
         )
     count = None if budget.unit == "tokens" else min(resolve(budget, n), n)
-    if repr(ranker) != plan["ranker"] or count is None or count > plan["picked"]:
+    if repr(ranker) != plan["picker"] or count is None or count > plan["picked"]:
         raise UsageError(
             f"'{column}' was scored by a cascade for the best {plan['picked']:,} rows "
             f"({plan['budget']}); beyond them, or from another end, most rows have no score",

@@ -255,7 +255,7 @@ def check_columns(
         if changed:
             raise UsageError(
                 f"the run already has a score '{name}' made with another {', '.join(changed)}",
-                hint="name the new one with --as, or pass --force to replace it",
+                hint="pass --force to replace it; `score` names a new one with --as",
             )
 
 

@@ -204,7 +204,7 @@ def _planned(column: _Column, cheap: GatheredScores) -> tuple[CascadeRows, dict[
         "device": setup.weak.device.type,
         "max_length": setup.spec.max_length,
         "method": setup.plan.columns[column.name]["method"],
-        "ranker": repr(column.cuts.ranker),
+        "picker": repr(column.cuts.ranker),  # the name that runs have it under
         "budget": column.cascade.budget.text,
         "recall": column.cascade.recall,
         "seed": seed,
@@ -260,7 +260,7 @@ def _record_recall(column: _Column, plan: CascadeRows, cheap: GatheredScores) ->
     facts = cascade_facts(cascade, found, cheap=name, intended=weak.name, seed=column.seed)
     facts |= {
         "budget": column.cascade.budget.text,
-        "ranker": repr(column.cuts.ranker),
+        "picker": repr(column.cuts.ranker),  # the name that runs have it under
         "plan": plan.name,
         "scored": int(plan.scored.sum()),
         "agreement": _agreement(cheap.scores, intended, plan.calibration),
